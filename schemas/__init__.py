@@ -1,0 +1,1 @@
+"""The contract: records, topics, feature catalogue, keys and errors."""

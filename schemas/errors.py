@@ -1,0 +1,66 @@
+"""The error tree of the whole project.
+
+    FraudError
+    ├── ConfigurationError   the operator must change a setting or a file
+    ├── BadMessage           one message is at fault: it goes to the dead-letter topic
+    │   ├── UndecodableMessage
+    │   ├── UnknownSchema
+    │   └── InvalidField
+    ├── TemporaryError       wait and try again
+    │   └── StoreUnavailable
+    └── FatalError           this process must not go on
+        ├── Fenced           another worker owns the partition
+        └── EmptyStore       the state is gone while Kafka has committed positions
+"""
+
+from __future__ import annotations
+
+
+class FraudError(Exception):
+    """Root of every error that this project raises on purpose."""
+
+
+class ConfigurationError(FraudError):
+    """A setting or a file is wrong; the text names it, its value and the remedy."""
+
+
+class BadMessage(FraudError):
+    """One message cannot be served. `field` and `value` say where, when known."""
+
+    def __init__(self, reason: str, *, field: str | None = None, value: object = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.field = field
+        self.value = value
+
+
+class UndecodableMessage(BadMessage):
+    """Neither Avro single-object encoding nor JSON, or cut short."""
+
+
+class UnknownSchema(BadMessage):
+    """Well-formed, but of a schema that this reader does not know or does not expect."""
+
+
+class InvalidField(BadMessage):
+    """A field is missing, of the wrong type or outside its range."""
+
+
+class TemporaryError(FraudError):
+    """The world outside is not ready; the same call may succeed later."""
+
+
+class StoreUnavailable(TemporaryError):
+    """The feature store does not answer."""
+
+
+class FatalError(FraudError):
+    """Going on would corrupt something; stop this process or this assignment."""
+
+
+class Fenced(FatalError):
+    """Another worker has taken the partition; this batch must be dropped."""
+
+
+class EmptyStore(FatalError):
+    """The feature store is empty although positions were committed: rebuild first."""

@@ -1,0 +1,50 @@
+"""The topic table: names, keys and retention. Topics are created from it before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """One topic. `partitioned` topics follow the configured number; others have one partition."""
+
+    name: str
+    key: str
+    schema: str
+    partitioned: bool
+    config: dict[str, str] = field(default_factory=dict)
+
+    def full_name(self, prefix: str) -> str:
+        """Return the name on the broker."""
+        return prefix + self.name
+
+
+def _delete(days: int) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
+
+
+TRANSACTIONS: Final = TopicSpec("transactions", "card_id", "Transaction", True, _delete(7))
+FEATURES: Final = TopicSpec("features", "card_id", "FeatureVector", True, _delete(7))
+DECISIONS: Final = TopicSpec("decisions", "card_id", "Decision", True, _delete(30))
+LABELS: Final = TopicSpec("labels", "card_id", "Label", True, _delete(90))
+MODELS: Final = TopicSpec("models", "model_id", "ModelEvent", False, {"cleanup.policy": "compact"})
+POLICY: Final = TopicSpec("policy", "policy_id", "PolicyEvent", False, {"cleanup.policy": "compact"})
+RETRAIN_REQUESTS: Final = TopicSpec("retrain-requests", "reason", "RetrainRequest", False, _delete(30))
+ALERTS: Final = TopicSpec("alerts", "rule", "Alert", False, _delete(30))
+DEAD_LETTER: Final = TopicSpec("dead-letter", "original key", "DeadLetter", False, _delete(30))
+
+ALL_TOPICS: Final = (
+    TRANSACTIONS,
+    FEATURES,
+    DECISIONS,
+    LABELS,
+    MODELS,
+    POLICY,
+    RETRAIN_REQUESTS,
+    ALERTS,
+    DEAD_LETTER,
+)
