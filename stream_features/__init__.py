@@ -1,0 +1,1 @@
+"""Velocity and deviation features kept in Redis, one vector for each transaction."""

@@ -1,0 +1,1 @@
+"""The feature engine: pure, compiled, the same for live, replay and training."""

@@ -1,0 +1,13 @@
+"""The decorator of every kernel function.
+
+Kernels allocate nothing: without numba's reference counting (`_nrt=False`), whose atomic counters
+cost more than the arithmetic, the engine runs several times faster. Arrays come from the caller.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from numba import njit
+
+compiled: Final[Any] = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

@@ -1,0 +1,150 @@
+"""The engine with all state in memory: replay, training and tests use it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.columns import TransactionColumns
+from schemas.features import DAY, VECTOR_SIZE
+from stream_features.engine.kernel import (
+    RETENTION,
+    Slots,
+    Tables,
+    add_fraud,
+    fraud_tag,
+    new_workspace,
+    run,
+)
+from stream_features.engine.labels import ADDED, REMOVED, resolve_labels
+from stream_features.engine.plan import compile_plan
+from stream_features.engine.slots import SlotMap
+from stream_features.engine.table import (
+    CARD_EVENTS,
+    SHARED_EVENTS,
+    Table,
+    grown,
+    new_table,
+    remove_mark,
+)
+
+SHARED = ("merchant", "device", "ip")
+
+
+class OfflineEngine:
+    """Transactions and labels in order, vectors out. Not thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        label_delay_ms: int = 7 * DAY,
+        merchant_prior: float = 0.005,
+        merchant_weight: float = 20.0,
+        card_events: int = CARD_EVENTS,
+        shared_events: int = SHARED_EVENTS,
+    ) -> None:
+        self.plan = compile_plan(
+            label_delay_ms=label_delay_ms,
+            merchant_prior=merchant_prior,
+            merchant_weight=merchant_weight,
+        )
+        self._work = new_workspace(self.plan)
+        self._maps = {name: SlotMap() for name in Tables._fields}
+        self.tables = Tables(
+            new_table(card_events, wide=True),
+            *(new_table(shared_events, wide=False) for _ in SHARED),
+        )
+
+    def _assign(self, name: str, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        table: Table = getattr(self.tables, name)
+        slots, table = self._maps[name].assign(ids, table)
+        self.tables = self.tables._replace(**{name: table})
+        return slots
+
+    def _grow(self) -> None:
+        self.tables = Tables(*(grown(table) for table in self.tables))
+
+    def process(
+        self, columns: TransactionColumns
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        """Return vectors (float32[n, 70]) and flags (uint8[n], see the kernel); state grows."""
+        rows = columns.rows
+        slots = Slots(
+            *(self._assign(name, getattr(columns, name)) for name in Slots._fields)
+        )
+        vectors = np.empty((rows, VECTOR_SIZE), np.float32)
+        flags = np.zeros(rows, np.uint8)
+        frauds = np.zeros(rows, np.uint8)
+        done = run(
+            self.tables,
+            slots,
+            self.plan,
+            columns,
+            self._work,
+            0,
+            vectors,
+            flags,
+            frauds,
+        )
+        while done < rows:
+            self._grow()
+            done = run(
+                self.tables,
+                slots,
+                self.plan,
+                columns,
+                self._work,
+                done,
+                vectors,
+                flags,
+                frauds,
+            )
+        return vectors, flags
+
+    def apply_labels(
+        self,
+        card: npt.NDArray[np.uint64],
+        transaction: npt.NDArray[np.uint64],
+        time: npt.NDArray[np.int64],
+        fraud: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.uint8]:
+        """Apply n labels in order; return what became of each (see `labels`).
+
+        `time` is the event time (ms) of the transaction.
+        """
+        slots = self._assign("card", card)
+        rows = len(slots)
+        outcome = np.zeros(rows, np.uint8)
+        found = np.zeros((rows, 4), np.int64)
+        delay = self.plan.label_delay
+        done = 0
+        while done < rows:
+            table = self.tables.card
+            done = resolve_labels(
+                table, slots, transaction, time, fraud, delay, outcome, found, done
+            )
+            if done < rows:
+                self._grow()
+        for row in np.flatnonzero((outcome == ADDED) | (outcome == REMOVED)):
+            tag = fraud_tag(transaction[row], card[row])
+            for position, name in enumerate(SHARED):
+                self._attribute(
+                    name, found[row, position], found[row, 3], tag, bool(fraud[row])
+                )
+        return outcome
+
+    def _attribute(
+        self, name: str, identity: np.int64, time: np.int64, tag: np.int64, fraud: bool
+    ) -> None:
+        slot = int(
+            self._assign(name, np.array([identity], np.int64).view(np.uint64))[0]
+        )
+        if slot < 0:
+            return
+        self._grow()
+        table: Table = getattr(self.tables, name)
+        if fraud:
+            keep = RETENTION + self.plan.label_delay
+            add_fraud(table, slot, time, tag, keep, self.plan.label_delay)
+        else:
+            remove_mark(table, slot, tag)
