@@ -1,16 +1,16 @@
 """The error tree of the whole project.
 
-    FraudError
-    ├── ConfigurationError   the operator must change a setting or a file
-    ├── BadMessage           one message is at fault: it goes to the dead-letter topic
-    │   ├── UndecodableMessage
-    │   ├── UnknownSchema
-    │   └── InvalidField
-    ├── TemporaryError       wait and try again
-    │   └── StoreUnavailable
-    └── FatalError           this process must not go on
-        ├── Fenced           another worker owns the partition
-        └── EmptyStore       the state is gone while Kafka has committed positions
+FraudError
+├── ConfigurationError   the operator must change a setting or a file
+├── BadMessage           one message is at fault: it goes to the dead-letter topic
+│   ├── UndecodableMessage
+│   ├── UnknownSchema
+│   └── InvalidField
+├── TemporaryError       wait and try again
+│   └── StoreUnavailable
+└── FatalError           this process must not go on
+    ├── Fenced           another worker owns the partition
+    └── EmptyStore       the state is gone while Kafka has committed positions
 """
 
 from __future__ import annotations

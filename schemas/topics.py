@@ -32,8 +32,12 @@ FEATURES: Final = TopicSpec("features", "card_id", "FeatureVector", True, _delet
 DECISIONS: Final = TopicSpec("decisions", "card_id", "Decision", True, _delete(30))
 LABELS: Final = TopicSpec("labels", "card_id", "Label", True, _delete(90))
 MODELS: Final = TopicSpec("models", "model_id", "ModelEvent", False, {"cleanup.policy": "compact"})
-POLICY: Final = TopicSpec("policy", "policy_id", "PolicyEvent", False, {"cleanup.policy": "compact"})
-RETRAIN_REQUESTS: Final = TopicSpec("retrain-requests", "reason", "RetrainRequest", False, _delete(30))
+POLICY: Final = TopicSpec(
+    "policy", "policy_id", "PolicyEvent", False, {"cleanup.policy": "compact"}
+)
+RETRAIN_REQUESTS: Final = TopicSpec(
+    "retrain-requests", "reason", "RetrainRequest", False, _delete(30)
+)
 ALERTS: Final = TopicSpec("alerts", "rule", "Alert", False, _delete(30))
 DEAD_LETTER: Final = TopicSpec("dead-letter", "original key", "DeadLetter", False, _delete(30))
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from schemas.features import DAY, HOUR, MINUTE
-from stream_features.engine.compiled import compiled
+from stream_features.engine.compiled import compiled, leaf
 from stream_features.engine.distinct import insert, time_of
 from stream_features.engine.fold import COUNTRIES, DEVICES, IPS, MCCS, MERCHANTS
 from stream_features.engine.moments import prior_moments
@@ -80,7 +80,7 @@ def great_circle_km(one, other):  # type: ignore[no-untyped-def]
     return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(min(1.0, a)))
 
 
-@compiled
+@leaf
 def hour_distance(hour, histogram, n):  # type: ignore[no-untyped-def]
     """Circular distance (h) of `hour` from the mean direction of n hours; NaN if undefined.
 
@@ -100,7 +100,7 @@ def hour_distance(hour, histogram, n):  # type: ignore[no-untyped-def]
     return min(distance, 24 - distance)
 
 
-@compiled
+@leaf
 def _totals(table, high, scratch, base, n_windows, starts, x):  # type: ignore[no-untyped-def]
     """Count, sum, mean, max and small count, growing from the newest segment backwards."""
     total = x.amount
@@ -121,7 +121,7 @@ def _totals(table, high, scratch, base, n_windows, starts, x):  # type: ignore[n
         scratch[base + SMALL * n_windows + w] = small
 
 
-@compiled
+@leaf
 def _one_column(values, column, own, x_time, times, high, starts, n_windows, until, windows,
                 hashes, scratch, base):  # type: ignore[no-untyped-def]  # fmt: skip
     found = 0
@@ -140,7 +140,7 @@ def _one_column(values, column, own, x_time, times, high, starts, n_windows, unt
         scratch[base + (DISTINCT + column) * n_windows + w] = found
 
 
-@compiled
+@leaf
 def _is_new(values, own, high, starts, n_windows, row, scratch, base):  # type: ignore[no-untyped-def]
     if own == 0:
         for w in range(n_windows):
@@ -164,9 +164,7 @@ def _add_folded(table, row, floor, plan, hashes, scratch, x):  # type: ignore[no
             continue
         for w in range(n_windows):
             if time > x.time - plan.windows[w]:
-                scratch[base + COUNT * n_windows + w] += table.tiles[
-                    row, TILE_EVENTS, tile
-                ]
+                scratch[base + COUNT * n_windows + w] += table.tiles[row, TILE_EVENTS, tile]
                 scratch[base + SUM * n_windows + w] += table.tiles[row, TILE_SUM, tile]
                 at = base + MAX * n_windows + w
                 scratch[at] = max(scratch[at], table.tiles[row, TILE_MAX, tile])
@@ -202,7 +200,7 @@ def _add_folded(table, row, floor, plan, hashes, scratch, x):  # type: ignore[no
                 scratch[base + new_row * n_windows + w] = 0.0
 
 
-@compiled
+@leaf
 def card_statistics(table, slot, plan, keep, hashes, starts, histogram, scratch, x):  # type: ignore[no-untyped-def]
     """Fill the card block of scratch for transaction `x`, which is not in the state.
 
@@ -238,9 +236,7 @@ def card_statistics(table, slot, plan, keep, hashes, starts, histogram, scratch,
         base,
     )
     _is_new(table.pool[MCC], x.mcc, high, starts, n_windows, MCC_NEW, scratch, base)
-    _is_new(
-        table.pool[DEVICE], x.device, high, starts, n_windows, DEVICE_NEW, scratch, base
-    )
+    _is_new(table.pool[DEVICE], x.device, high, starts, n_windows, DEVICE_NEW, scratch, base)
     _is_new(
         table.pool[COUNTRY],
         x.country,
@@ -283,11 +279,9 @@ def card_statistics(table, slot, plan, keep, hashes, starts, histogram, scratch,
     _since_last(table, slot, row, low, high, floor, base, n_windows, scratch, x)
 
 
-@compiled
+@leaf
 def _prior(table, row, low, high, floor, window, n_windows, w, base, scratch, x):  # type: ignore[no-untyped-def]
-    n, total, m2 = prior_moments(
-        table, row, low, high, max(floor, x.time - window), x.time
-    )
+    n, total, m2 = prior_moments(table, row, low, high, max(floor, x.time - window), x.time)
     std = np.nan
     deviation = np.nan
     ratio = np.nan
@@ -310,7 +304,7 @@ def _prior(table, row, low, high, floor, window, n_windows, w, base, scratch, x)
     scratch[base + RANK * n_windows + w] = rank
 
 
-@compiled
+@leaf
 def _since_last(table, slot, row, low, high, floor, base, n_windows, scratch, x):  # type: ignore[no-untyped-def]
     newest = table.pool[TIME, high - 1] if high > low else np.int64(-(2**62))
     if row >= 0:
@@ -322,9 +316,7 @@ def _since_last(table, slot, row, low, high, floor, base, n_windows, scratch, x)
     if newest > -(2**62):
         since = (x.time - newest) / 1000
     scratch[base + SINCE_LAST * n_windows] = since
-    scratch[base + AGE * n_windows] = (
-        x.time - min(table.slots[slot, FIRST], x.time)
-    ) / DAY
+    scratch[base + AGE * n_windows] = (x.time - min(table.slots[slot, FIRST], x.time)) / DAY
     km = np.nan
     speed = np.nan
     if x.position != 0:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stream_features.engine.compiled import compiled
+from stream_features.engine.compiled import leaf
 
 
 class HashSet(NamedTuple):
@@ -30,7 +30,7 @@ def new_set(columns: int, size: int = 1024) -> HashSet:
     )
 
 
-@compiled
+@leaf
 def insert(hashes, column, value, time):  # type: ignore[no-untyped-def]
     """Add `value`; return True if it is new. Its first time of insertion is remembered."""
     mask = hashes.keys.shape[1] - 1
@@ -46,7 +46,7 @@ def insert(hashes, column, value, time):  # type: ignore[no-untyped-def]
     return True
 
 
-@compiled
+@leaf
 def time_of(hashes, column, value, absent):  # type: ignore[no-untyped-def]
     """Return the time under which `value` was inserted, `absent` if it was not."""
     mask = hashes.keys.shape[1] - 1

@@ -127,10 +127,7 @@ def _merge_into(table, row, target, source):  # type: ignore[no-untyped-def]
     n = table.tiles[row, TILE_EVENTS, target]
     m = table.tiles[row, TILE_EVENTS, source]
     if n > 0 and m > 0:
-        delta = (
-            table.tiles[row, TILE_SUM, source] / m
-            - table.tiles[row, TILE_SUM, target] / n
-        )
+        delta = table.tiles[row, TILE_SUM, source] / m - table.tiles[row, TILE_SUM, target] / n
         table.m2[row, target] += table.m2[row, source] + delta * delta * n * m / (n + m)
     else:
         table.m2[row, target] += table.m2[row, source]
@@ -181,9 +178,7 @@ def see(table, row, column, value, time):  # type: ignore[no-untyped-def]
             table.seen[row, SEEN_VALUE, index] == value
             and table.seen[row, SEEN_COLUMN, index] == column
         ):
-            table.seen[row, SEEN_TIME, index] = max(
-                table.seen[row, SEEN_TIME, index], time
-            )
+            table.seen[row, SEEN_TIME, index] = max(table.seen[row, SEEN_TIME, index], time)
             return
         if table.seen[row, SEEN_TIME, index] < table.seen[row, SEEN_TIME, oldest]:
             oldest = index
@@ -244,10 +239,7 @@ def fold_frauds(table, slot, keep, delay):  # type: ignore[no-untyped-def]
     start = table.slots[slot, MARK_START]
     for index in range(start + 1, start + count):
         place = index
-        while (
-            place > start
-            and table.marks[MARK_TIME, place - 1] > table.marks[MARK_TIME, place]
-        ):
+        while place > start and table.marks[MARK_TIME, place - 1] > table.marks[MARK_TIME, place]:
             swap_marks(table, place - 1, place)
             place -= 1
     half = count // 2

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from schemas.features import DAY, HOUR
 from stream_features.engine.card import card_statistics
-from stream_features.engine.compiled import compiled
+from stream_features.engine.compiled import compiled, leaf
 from stream_features.engine.distinct import HashSet, new_set
 from stream_features.engine.fold import fold, fold_frauds
 from stream_features.engine.plan import Plan
@@ -109,7 +109,7 @@ def new_workspace(plan: Plan) -> Workspace:
     )
 
 
-@compiled
+@leaf
 def _transaction_statistics(scratch, columns, row):  # type: ignore[no-untyped-def]
     time = columns.time[row]
     hour = (time // HOUR) % 24
@@ -146,7 +146,7 @@ def _find_value(table, slot, time, value):  # type: ignore[no-untyped-def]
     return -1
 
 
-@compiled
+@leaf
 def find_transaction(table, slot, transaction, floor):  # type: ignore[no-untyped-def]
     """Return the pool index of a retained transaction of the card, -1 if it is not there."""
     start = table.slots[slot, START]
@@ -158,7 +158,7 @@ def find_transaction(table, slot, transaction, floor):  # type: ignore[no-untype
     return -1
 
 
-@compiled
+@leaf
 def _add_shared(table, slot, time, value, keep, label_delay, amounts):  # type: ignore[no-untyped-def]
     if slot < 0 or time <= table.slots[slot, NEWEST] - keep:
         return
@@ -188,11 +188,9 @@ def add_fraud(table, slot, time, transaction, keep, label_delay):  # type: ignor
     table.slots[slot, TOUCHED] |= CHANGED
 
 
-@compiled
+@leaf
 def _add_card(table, slot, x, keep, label_delay):  # type: ignore[no-untyped-def]
-    place = make_place(
-        table, slot, x.time, max(x.time, table.slots[slot, NEWEST]) - keep
-    )
+    place = make_place(table, slot, x.time, max(x.time, table.slots[slot, NEWEST]) - keep)
     table.pool[VALUE, place] = x.amount
     table.pool[TRANSACTION, place] = x.transaction
     table.pool[MERCHANT, place] = x.merchant
@@ -211,7 +209,7 @@ def _add_card(table, slot, x, keep, label_delay):  # type: ignore[no-untyped-def
     return labelled
 
 
-@compiled
+@leaf
 def _statistics(tables, slots, plan, keep, work, columns, row, x):  # type: ignore[no-untyped-def]
     _transaction_statistics(work.scratch, columns, row)
     card_statistics(tables.card, slots.card[row], plan.card, keep, work.card_set, work.starts,
@@ -254,9 +252,7 @@ def _duplicate_statistics(tables, slots, plan, keep, work, columns, row, x, orig
     merchant = saved[MERCHANT] == x.merchant and _without(
         tables.merchant, slots.merchant[row], time, saved[VALUE]
     )
-    device = saved[DEVICE] == x.device and _without(
-        tables.device, slots.device[row], time, x.card
-    )
+    device = saved[DEVICE] == x.device and _without(tables.device, slots.device[row], time, x.card)
     ip = saved[IP] == x.ip and _without(tables.ip, slots.ip[row], time, x.card)
     _statistics(tables, slots, plan, keep, work, columns, row, x)
     lowest = np.int64(-(2**62))
@@ -308,14 +304,10 @@ def run(tables, slots, plan, columns, work, first, vectors, flags, frauds):  # t
         )  # fmt: skip
         slot = slots.card[row]
         card = tables.card
-        original = find_transaction(
-            card, slot, x.transaction, card.slots[slot, NEWEST] - keep
-        )
+        original = find_transaction(card, slot, x.transaction, card.slots[slot, NEWEST] - keep)
         if original >= 0:
             flags[row] = DUPLICATE
-            _duplicate_statistics(
-                tables, slots, plan, keep, work, columns, row, x, original
-            )
+            _duplicate_statistics(tables, slots, plan, keep, work, columns, row, x, original)
         else:
             _statistics(tables, slots, plan, keep, work, columns, row, x)
             if x.time <= card.slots[slot, NEWEST] - RETENTION:
@@ -332,21 +324,13 @@ def run(tables, slots, plan, columns, work, first, vectors, flags, frauds):  # t
                     delay,
                     True,
                 )
-                _add_shared(
-                    tables.device, slots.device[row], x.time, x.card, keep, delay, False
-                )
-                _add_shared(
-                    tables.ip, slots.ip[row], x.time, x.card, keep, delay, False
-                )
+                _add_shared(tables.device, slots.device[row], x.time, x.card, keep, delay, False)
+                _add_shared(tables.ip, slots.ip[row], x.time, x.card, keep, delay, False)
                 if _add_card(card, slot, x, keep, delay):
                     frauds[row] = 1
                     tag = fraud_tag(x.transaction, x.card)
-                    add_fraud(
-                        tables.merchant, slots.merchant[row], x.time, tag, keep, delay
-                    )
-                    add_fraud(
-                        tables.device, slots.device[row], x.time, tag, keep, delay
-                    )
+                    add_fraud(tables.merchant, slots.merchant[row], x.time, tag, keep, delay)
+                    add_fraud(tables.device, slots.device[row], x.time, tag, keep, delay)
                     add_fraud(tables.ip, slots.ip[row], x.time, tag, keep, delay)
         for k in range(plan.source.shape[0]):
             number = scratch[plan.source[k]]

@@ -33,9 +33,7 @@ NOTHING, PENDING, ADDED, REMOVED, REFUSED = range(5)
 
 
 @compiled
-def resolve_labels(
-    table, slots, transactions, times, fraud, label_delay, outcome, found, first
-):  # type: ignore[no-untyped-def]
+def resolve_labels(table, slots, transactions, times, fraud, label_delay, outcome, found, first):  # type: ignore[no-untyped-def]
     """Apply labels first..n-1 to the cards; return the row that ran out of room, or n.
 
     Args:
@@ -51,9 +49,7 @@ def resolve_labels(
         slot = slots[row]
         outcome[row] = NOTHING
         transaction = np.int64(transactions[row]) & TRANSACTION_BITS
-        index = find_transaction(
-            table, slot, transaction, table.slots[slot, NEWEST] - keep
-        )
+        index = find_transaction(table, slot, transaction, table.slots[slot, NEWEST] - keep)
         if index >= 0:
             if fraud[row] != (table.pool[FRAUD, index] != 0):
                 table.pool[FRAUD, index] = 1 if fraud[row] else 0

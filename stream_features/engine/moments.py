@@ -7,7 +7,7 @@ the mean, so that their squares are exact too as long as no amount lies 950,000 
 
 from __future__ import annotations
 
-from stream_features.engine.compiled import compiled
+from stream_features.engine.compiled import leaf
 from stream_features.engine.table import (
     TILE_COUNT,
     TILE_EVENTS,
@@ -17,7 +17,7 @@ from stream_features.engine.table import (
 )
 
 
-@compiled
+@leaf
 def prior_moments(table, row, low, high, after, until):  # type: ignore[no-untyped-def]
     """Return (n, sum, m2) of events low..high-1 of the pool and of tiles in (after, until].
 

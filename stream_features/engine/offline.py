@@ -69,9 +69,7 @@ class OfflineEngine:
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         """Return vectors (float32[n, 70]) and flags (uint8[n], see the kernel); state grows."""
         rows = columns.rows
-        slots = Slots(
-            *(self._assign(name, getattr(columns, name)) for name in Slots._fields)
-        )
+        slots = Slots(*(self._assign(name, getattr(columns, name)) for name in Slots._fields))
         vectors = np.empty((rows, VECTOR_SIZE), np.float32)
         flags = np.zeros(rows, np.uint8)
         frauds = np.zeros(rows, np.uint8)
@@ -128,17 +126,13 @@ class OfflineEngine:
         for row in np.flatnonzero((outcome == ADDED) | (outcome == REMOVED)):
             tag = fraud_tag(transaction[row], card[row])
             for position, name in enumerate(SHARED):
-                self._attribute(
-                    name, found[row, position], found[row, 3], tag, bool(fraud[row])
-                )
+                self._attribute(name, found[row, position], found[row, 3], tag, bool(fraud[row]))
         return outcome
 
     def _attribute(
         self, name: str, identity: np.int64, time: np.int64, tag: np.int64, fraud: bool
     ) -> None:
-        slot = int(
-            self._assign(name, np.array([identity], np.int64).view(np.uint64))[0]
-        )
+        slot = int(self._assign(name, np.array([identity], np.int64).view(np.uint64))[0])
         if slot < 0:
             return
         self._grow()

@@ -75,9 +75,7 @@ class Plan(NamedTuple):
     merchant_weight: float
 
 
-def _entity_plan(
-    catalogue: tuple[Feature, ...], entity: Entity, offset: int
-) -> EntityPlan:
+def _entity_plan(catalogue: tuple[Feature, ...], entity: Entity, offset: int) -> EntityPlan:
     mine = [feature for feature in catalogue if feature.entity == entity]
     sizes = {f.window for f in mine} | {f.baseline for f in mine}
     windows = sorted(size for size in sizes if size > 0) or [DAY]
@@ -120,9 +118,7 @@ def compile_plan(
         ConfigurationError: a statistic that the entity does not have, or a delay below 1 ms.
     """
     if label_delay_ms < 1:
-        raise ConfigurationError(
-            f"label delay is {label_delay_ms} ms: give at least 1 ms"
-        )
+        raise ConfigurationError(f"label delay is {label_delay_ms} ms: give at least 1 ms")
     plans: dict[Entity, EntityPlan] = {}
     offset = 0
     for entity in ENTITIES:
@@ -141,9 +137,7 @@ def compile_plan(
         plan = plans[feature.entity]
         source[index] = _position(plan, feature.entity, statistic, feature.window)
         if feature.baseline:
-            baseline[index] = _position(
-                plan, feature.entity, statistic, feature.baseline
-            )
+            baseline[index] = _position(plan, feature.entity, statistic, feature.baseline)
             baseline_windows[index] = feature.baseline / feature.window
     return Plan(
         plans["card"], plans["merchant"], plans["device"], plans["ip"], offset, source, baseline,

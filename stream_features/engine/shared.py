@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from schemas.features import DAY
-from stream_features.engine.compiled import compiled
+from stream_features.engine.compiled import compiled, leaf
 from stream_features.engine.distinct import insert, time_of
 from stream_features.engine.moments import prior_moments
 from stream_features.engine.plan import STATISTICS
@@ -43,7 +43,7 @@ DISTINCT: Final = _ROWS["distinct_cards"]
 AGE: Final = _ROWS["age"]
 
 
-@compiled
+@leaf
 def _tile_total(table, row, after, until, frauds):  # type: ignore[no-untyped-def]
     """Number of folded events, or of folded frauds, with after < time <= until."""
     total = 0
@@ -58,7 +58,7 @@ def _tile_total(table, row, after, until, frauds):  # type: ignore[no-untyped-de
     return total
 
 
-@compiled
+@leaf
 def _fraud_total(table, slot, row, after, until):  # type: ignore[no-untyped-def]
     total = _tile_total(table, row, after, until, True)
     start = table.slots[slot, MARK_START]
@@ -68,10 +68,8 @@ def _fraud_total(table, slot, row, after, until):  # type: ignore[no-untyped-def
     return total
 
 
-@compiled
-def _delayed(
-    table, slot, row, plan, w, label_delay, prior, weight, floor, scratch, time
-):  # type: ignore[no-untyped-def]
+@leaf
+def _delayed(table, slot, row, plan, w, label_delay, prior, weight, floor, scratch, time):  # type: ignore[no-untyped-def]
     """Frauds and transactions of the window that ended one label delay ago."""
     n_windows = len(plan.windows)
     until = time - label_delay
@@ -82,12 +80,8 @@ def _delayed(
     frauds = _fraud_total(table, slot, row, after, until)
     base = plan.offset
     scratch[base + FRAUD_COUNT * n_windows + w] = frauds
-    scratch[base + FRAUD_RATE * n_windows + w] = (
-        frauds / transactions if transactions > 0 else 0.0
-    )
-    scratch[base + RISK * n_windows + w] = (frauds + weight * prior) / (
-        transactions + weight
-    )
+    scratch[base + FRAUD_RATE * n_windows + w] = frauds / transactions if transactions > 0 else 0.0
+    scratch[base + RISK * n_windows + w] = (frauds + weight * prior) / (transactions + weight)
 
 
 @compiled
@@ -113,16 +107,14 @@ def _distinct(table, row, plan, floor, high, starts, hashes, scratch, x):  # typ
         time = table.seen[row, SEEN_TIME, entry]
         if time > x.time or time <= floor:
             continue
-        newer = time_of(
-            hashes, 0, table.seen[row, SEEN_VALUE, entry], np.int64(-(2**62))
-        )
+        newer = time_of(hashes, 0, table.seen[row, SEEN_VALUE, entry], np.int64(-(2**62)))
         for w in range(n_windows):
             edge = x.time - plan.windows[w]
             if plan.windows[w] <= plan.distinct_until[0] and newer <= edge < time:
                 scratch[base + w] += 1
 
 
-@compiled
+@leaf
 def shared_statistics(table, slot, plan, keep, label_delay, prior, weight, amounts, hashes,
                       starts, scratch, x):  # type: ignore[no-untyped-def]  # fmt: skip
     """Fill the block of a shared entity for transaction `x`, which is not in its state.
@@ -169,6 +161,4 @@ def shared_statistics(table, slot, plan, keep, label_delay, prior, weight, amoun
             )
     if not amounts and plan.distinct_until[0] > 0:
         _distinct(table, row, plan, floor, high, starts, hashes, scratch, x)
-    scratch[base + AGE * n_windows] = (
-        x.time - min(table.slots[slot, FIRST], x.time)
-    ) / DAY
+    scratch[base + AGE * n_windows] = (x.time - min(table.slots[slot, FIRST], x.time)) / DAY

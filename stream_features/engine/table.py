@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stream_features.engine.compiled import compiled
+from stream_features.engine.compiled import compiled, leaf
 
 Int = npt.NDArray[np.int64]
 
@@ -26,9 +26,7 @@ MARKS: Final = 128
 
 POOL_USED, SLOTS_USED, HOT_USED, MARKS_USED = range(4)
 START, CAPACITY, EVENTS, FIRST, NEWEST, HOT_ROW, TOUCHED, MARK_START, MARK_CAPACITY, MARKED = range(10)  # fmt: skip
-TIME, VALUE, TRANSACTION, MERCHANT, DEVICE, IP, POSITION, MCC, COUNTRY, FRAUD = range(
-    10
-)
+TIME, VALUE, TRANSACTION, MERCHANT, DEVICE, IP, POSITION, MCC, COUNTRY, FRAUD = range(10)
 TILE_TIME, TILE_EVENTS, TILE_SUM, TILE_MAX, TILE_FRAUDS = range(5)
 SEEN_COLUMN, SEEN_VALUE, SEEN_TIME = range(3)
 MARK_TIME, MARK_TRANSACTION = range(2)
@@ -85,9 +83,7 @@ def _longer(old: npt.NDArray[Any], size: int, axis: int) -> npt.NDArray[Any]:
 def grown(table: Table, *, slots: int = 0) -> Table:
     """Return the table with twice the room wherever the kernel may have run out of it."""
     if slots > len(table.slots):
-        table = table._replace(
-            slots=_longer(table.slots, max(slots, 2 * len(table.slots)), 0)
-        )
+        table = table._replace(slots=_longer(table.slots, max(slots, 2 * len(table.slots)), 0))
     if table.used[POOL_USED] + 3 * (table.limit + 2) > table.pool.shape[1]:
         table = table._replace(pool=_longer(table.pool, 2 * table.pool.shape[1], 1))
     if table.used[HOT_USED] + 1 >= len(table.hot):
@@ -103,7 +99,7 @@ def grown(table: Table, *, slots: int = 0) -> Table:
     return table
 
 
-@compiled
+@leaf
 def has_room(table):  # type: ignore[no-untyped-def]
     """Say whether one more event cannot run out of pool, tiles or marks."""
     return (
@@ -144,7 +140,7 @@ def assign_slots(keys, slot_of, ids, table, out):  # type: ignore[no-untyped-def
         out[row] = slot_of[place]
 
 
-@compiled
+@leaf
 def copy_event(table, source, target):  # type: ignore[no-untyped-def]
     """Copy one event of the pool onto another."""
     for column in range(table.pool.shape[0]):
@@ -208,7 +204,7 @@ def take_out(table, slot, index):  # type: ignore[no-untyped-def]
     table.slots[slot, EVENTS] -= 1
 
 
-@compiled
+@leaf
 def end_at(table, slot, time):  # type: ignore[no-untyped-def]
     """Return the pool index just behind the last event with time <= `time`."""
     low = table.slots[slot, START]
@@ -224,7 +220,7 @@ def end_at(table, slot, time):  # type: ignore[no-untyped-def]
     return low
 
 
-@compiled
+@leaf
 def find_mark(table, slot, transaction):  # type: ignore[no-untyped-def]
     """Return the index of the mark of `transaction`, -1 if there is none."""
     start = table.slots[slot, MARK_START]
@@ -280,8 +276,6 @@ def remove_mark(table, slot, transaction):  # type: ignore[no-untyped-def]
     last = table.slots[slot, MARK_START] + table.slots[slot, MARKED] - 1
     for position in range(index, last):
         table.marks[MARK_TIME, position] = table.marks[MARK_TIME, position + 1]
-        table.marks[MARK_TRANSACTION, position] = table.marks[
-            MARK_TRANSACTION, position + 1
-        ]
+        table.marks[MARK_TRANSACTION, position] = table.marks[MARK_TRANSACTION, position + 1]
     table.slots[slot, MARKED] -= 1
     return True

@@ -1,0 +1,1 @@
+"""Watching: quality and drift of what is served."""

@@ -1,0 +1,171 @@
+"""Column mapping: any Parquet or CSV table to the fields of a Transaction, with labels.
+
+Used by replay, training and loadtest. The YAML form is documented in loadtest/mappings/README.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from schemas.columns import CHANNELS
+from schemas.errors import ConfigurationError
+
+IDS: Final = ("transaction_id", "card_id", "merchant_id", "customer_id", "device_id", "ip")
+TEXTS: Final = ("currency", "channel", "ip_country", "card_country", "merchant_country")
+NUMBERS: Final = {"mcc": pa.int32(), "latitude": pa.float64(), "longitude": pa.float64()}
+FIELDS: Final = (*IDS, *TEXTS, *NUMBERS, "event_time", "amount", "label")
+REQUIRED: Final = ("transaction_id", "card_id", "merchant_id", "event_time", "amount", "currency")
+TIME_UNITS: Final = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+AMOUNT_UNITS: Final = {"minor": 1, "major": 100}
+DURATIONS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def duration_ms(text: str | int) -> int:
+    """Return "7d", "90m", "30s" … in ms; a plain number is ms.
+
+    Raises:
+        ConfigurationError: not a duration.
+    """
+    value = str(text).strip()
+    for unit in sorted(DURATIONS, key=len, reverse=True):
+        if value.endswith(unit) and value[: -len(unit)].replace(".", "", 1).isdigit():
+            return round(float(value[: -len(unit)]) * DURATIONS[unit])
+    if value.isdigit():
+        return int(value)
+    raise ConfigurationError(f"{value!r} is not a duration: write 7d, 12h, 30m, 45s or 500ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One mapping file: field name to its specification."""
+
+    source: str
+    fields: dict[str, dict[str, Any]]
+
+    @classmethod
+    def load(cls, path: Path) -> Mapping:
+        """Read a mapping file.
+
+        Raises:
+            ConfigurationError: unreadable, an unknown field, or a required one is missing.
+        """
+        try:
+            document = yaml.safe_load(path.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigurationError(f"cannot read mapping {path}: {error}") from error
+        raw = document.get("fields") if isinstance(document, dict) else None
+        if not isinstance(raw, dict):
+            raise ConfigurationError(f"mapping {path} has no 'fields:' table")
+        unknown = sorted(set(raw) - set(FIELDS))
+        missing = [name for name in REQUIRED if name not in raw]
+        if unknown or missing:
+            raise ConfigurationError(
+                f"mapping {path}: unknown fields {unknown or 'none'}, missing fields "
+                f"{missing or 'none'}; the fields are {', '.join(FIELDS)}"
+            )
+        fields = {
+            name: spec if isinstance(spec, dict) else {"column": spec} for name, spec in raw.items()
+        }
+        return cls(str(path), fields)
+
+    def columns(self) -> list[str]:
+        """Return the columns of the input that the mapping reads."""
+        names: list[str] = []
+        for spec in self.fields.values():
+            names += spec.get("columns", []) + ([spec["column"]] if "column" in spec else [])
+        return list(dict.fromkeys(names))
+
+    def apply(self, table: pa.Table) -> pa.Table:
+        """Return the table under our field names.
+
+        `event_time` and `label_time` are int64 ms, `amount` int64 minor units, ids are
+        dictionary-encoded strings, `label` is bool.
+
+        Raises:
+            ConfigurationError: a column is not there or a value cannot be converted.
+        """
+        absent = [name for name in self.columns() if name not in table.column_names]
+        if absent:
+            raise ConfigurationError(
+                f"mapping {self.source} reads {absent}, the input has {table.column_names}"
+            )
+        out = {name: self._field(table, name, spec) for name, spec in self.fields.items()}
+        if "label" in out:
+            delay = duration_ms(self.fields["label"].get("delay", "0s"))
+            out["label_time"] = pc.add(out["event_time"], pa.scalar(delay, pa.int64()))
+        return pa.table(out)
+
+    def _field(self, table: pa.Table, name: str, spec: dict[str, Any]) -> Any:
+        try:
+            if name in IDS or name in TEXTS:
+                return _text(table, spec)
+            if name == "event_time":
+                return _time(table, spec)
+            if name == "amount":
+                return _amount(table, spec)
+            column = _raw(table, spec)
+            if name == "label":
+                return pc.equal(column.cast(pa.string()), str(spec.get("fraud", 1)))
+            return column.cast(NUMBERS[name])
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, ValueError) as error:
+            raise ConfigurationError(
+                f"mapping {self.source}, field {name} ({spec}): {error}"
+            ) from error
+
+
+def _raw(table: pa.Table, spec: dict[str, Any]) -> pa.Array:
+    if "constant" in spec:
+        return pa.repeat(pa.scalar(spec["constant"]), table.num_rows)
+    return table.column(spec["column"]).combine_chunks()
+
+
+def _text(table: pa.Table, spec: dict[str, Any]) -> pa.DictionaryArray:
+    if "constant" in spec:
+        codes = pa.array(np.zeros(table.num_rows, np.int32))
+        return pa.DictionaryArray.from_arrays(codes, pa.array([str(spec["constant"])]))
+    if "columns" in spec:
+        parts = [table.column(name).combine_chunks().cast(pa.string()) for name in spec["columns"]]
+        column: Any = pc.binary_join_element_wise(*parts, spec.get("separator", "-"))
+    else:
+        column = _raw(table, spec)
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    values = encoded.dictionary.cast(pa.string())
+    if "prefix" in spec:
+        values = pc.binary_join_element_wise(pa.scalar(str(spec["prefix"])), values, "")
+    return pa.DictionaryArray.from_arrays(encoded.indices, values)
+
+
+def _time(table: pa.Table, spec: dict[str, Any]) -> pa.Array:
+    column = _raw(table, spec)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = pc.strptime(column, format=spec.get("format", "%Y-%m-%d %H:%M:%S"), unit="ms")
+    if pa.types.is_timestamp(column.type):
+        return column.cast(pa.timestamp("ms")).cast(pa.int64())
+    numbers = column.to_numpy(zero_copy_only=False)
+    factor = TIME_UNITS[spec.get("unit", "ms")]
+    if np.issubdtype(numbers.dtype, np.integer) and factor >= 1:
+        return pa.array(numbers.astype(np.int64) * int(factor))
+    return pa.array(np.rint(numbers * factor).astype(np.int64))
+
+
+def _amount(table: pa.Table, spec: dict[str, Any]) -> pa.Array:
+    numbers = _raw(table, spec).to_numpy(zero_copy_only=False)
+    factor = AMOUNT_UNITS[spec.get("unit", "minor")]
+    if np.issubdtype(numbers.dtype, np.integer):
+        return pa.array(numbers.astype(np.int64) * factor)
+    if not np.isfinite(numbers).all():
+        row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise ValueError(f"row {row}: amount is {numbers[row]}")
+    return pa.array(np.rint(numbers * factor).astype(np.int64))
+
+
+def channel_codes(names: list[str]) -> list[int]:
+    """Return the channel code of each name; an unknown name is OTHER."""
+    return [CHANNELS.index(name) if name in CHANNELS else CHANNELS.index("OTHER") for name in names]

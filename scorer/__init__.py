@@ -1,0 +1,1 @@
+"""Scoring: model bundle, policy, reasons and the service that answers each transaction."""

@@ -1,0 +1,1 @@
+"""Learning: datasets, training, evaluation and the model registry."""
