@@ -1,0 +1,76 @@
+"""The contract: golden messages still decode, and the codec refuses what it must."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import codec
+from schemas.errors import UndecodableMessage, UnknownSchema
+from schemas.topics import ALL_TOPICS
+
+EXAMPLES: Final = Path(__file__).parents[2] / "schemas" / "examples"
+TRANSACTION: Final[dict[str, Any]] = {
+    "transaction_id": "t1", "event_time": 1_700_000_000_000, "card_id": "card-1",
+    "customer_id": None, "merchant_id": "m1", "amount": 1234, "currency": "EUR", "mcc": 5411,
+    "channel": "ECOM", "device_id": "d1", "ip": "192.0.2.1", "ip_country": "DE",
+    "card_country": "DE", "merchant_country": None, "latitude": 52.5, "longitude": 13.4,
+    "attributes": {"till": "7"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.avro")), ids=lambda path: path.stem)
+def test_golden_message_decodes_and_encodes_to_the_same_bytes(path: Path) -> None:
+    name, record = codec.decode(path.read_bytes())
+    golden = json.loads(path.with_suffix(".json").read_text())
+    assert name == golden["schema"]
+    assert codec.encode(name, record) == path.read_bytes()
+    readable = json.loads(json.dumps(record, default=lambda value: value.hex()))
+    assert readable == golden["record"]
+
+
+def test_there_is_a_golden_message_of_every_schema() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.avro")} == {
+        f"{stem}-v1" for stem in codec.SCHEMA_FILES.values()
+    }
+
+
+def test_every_topic_has_a_schema() -> None:
+    assert {topic.schema for topic in ALL_TOPICS} == set(codec.SCHEMA_FILES)
+
+
+@given(
+    amount=st.integers(0, 2**62),
+    text=st.text(min_size=1, max_size=64),
+    mcc=st.none() | st.integers(0, 9999),
+)
+def test_any_transaction_survives_the_round_trip(amount: int, text: str, mcc: int | None) -> None:
+    record = TRANSACTION | {"amount": amount, "transaction_id": text, "mcc": mcc}
+    assert codec.decode(codec.encode("Transaction", record)) == ("Transaction", record)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"{}", b"\xc3\x01short"])
+def test_what_is_not_single_object_encoding_is_refused(data: bytes) -> None:
+    with pytest.raises(UndecodableMessage):
+        codec.decode(data)
+
+
+def test_an_unknown_fingerprint_is_named() -> None:
+    with pytest.raises(UnknownSchema, match="0102030405060708"):
+        codec.decode(codec.MARKER + bytes(range(1, 9)) + b"body")
+
+
+@pytest.mark.parametrize("cut", [11, 20, 40])
+def test_a_message_cut_short_is_refused(cut: int) -> None:
+    with pytest.raises(UndecodableMessage, match="cut short"):
+        codec.decode(codec.encode("Transaction", TRANSACTION)[:cut])
+
+
+def test_trailing_bytes_are_refused() -> None:
+    with pytest.raises(UndecodableMessage, match="3 bytes too many"):
+        codec.decode(codec.encode("Transaction", TRANSACTION) + b"abc")

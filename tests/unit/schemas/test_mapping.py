@@ -1,0 +1,80 @@
+"""Any column to any field."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from schemas.errors import ConfigurationError
+from schemas.mapping import Mapping, duration_ms
+
+BASE = """
+fields:
+  transaction_id: id
+  card_id: {columns: [bank, account], separator: ":"}
+  merchant_id: {column: shop, prefix: m}
+  event_time: {column: when, unit: s}
+  amount: {column: value, unit: major}
+  currency: {constant: EUR}
+  label: {column: bad, fraud: 1, delay: 2d}
+"""
+
+
+def mapping(tmp_path: Path, text: str = BASE) -> Mapping:
+    path = tmp_path / "mapping.yaml"
+    path.write_text(text)
+    return Mapping.load(path)
+
+
+def table() -> pa.Table:
+    return pa.table(
+        {"id": [1, 2], "bank": ["a", "b"], "account": [7, 8], "shop": [3, 4], "when": [10, 20],
+         "value": [12.34, 0.29], "bad": [0, 1]}
+    )  # fmt: skip
+
+
+def test_every_kind_of_specification(tmp_path: Path) -> None:
+    rows = mapping(tmp_path).apply(table()).to_pylist()
+    assert rows[1] == {
+        "transaction_id": "2", "card_id": "b:8", "merchant_id": "m4", "event_time": 20_000,
+        "amount": 29, "currency": "EUR", "label": True, "label_time": 20_000 + 2 * 86_400_000,
+    }  # fmt: skip
+
+
+def test_a_time_column_and_a_text_time_are_utc(tmp_path: Path) -> None:
+    moment = datetime(2024, 5, 1, 12, tzinfo=UTC)
+    expected = int(moment.timestamp() * 1000)
+    typed = table().set_column(4, "when", pa.array([moment, moment]))
+    written = table().set_column(4, "when", pa.array(["2024-05-01 12:00:00"] * 2))
+    for candidate in (typed, written):
+        rows = mapping(tmp_path).apply(candidate).to_pylist()
+        assert rows[0]["event_time"] == expected
+
+
+def test_an_absent_column_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="shop"):
+        mapping(tmp_path).apply(table().drop(["shop"]))
+
+
+def test_an_unknown_field_and_a_missing_one_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"colour.*card_id"):
+        mapping(tmp_path, "fields: {colour: x, transaction_id: id}")
+
+
+def test_a_value_that_cannot_be_an_amount_is_named(tmp_path: Path) -> None:
+    broken = table().set_column(5, "value", pa.array([1.0, float("nan")]))
+    with pytest.raises(ConfigurationError, match=r"amount.*row 1.*nan"):
+        mapping(tmp_path).apply(broken)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("7d", 604_800_000), ("500ms", 500), ("1.5h", 5_400_000), (3, 3)])  # fmt: skip
+def test_durations(text: str | int, expected: int) -> None:
+    assert duration_ms(text) == expected
+
+
+def test_a_bad_duration_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="soon"):
+        duration_ms("soon")
