@@ -1,0 +1,88 @@
+"""Records of the batch topics in batches, past Faust's per-message machinery; used by `app`.
+
+The one private seam is `Consumer._getmany` of faust-streaming 0.15.3 (aiokafka driver): it returns
+what one poll brought. Batch topics go to the handler as they are, everything else goes on to
+ordinary agents. `perform_seek` is Faust's last step before records flow after a rebalance; there
+the handler says where its partitions start. tests/integration/test_host.py watches this seam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from faust.transport.drivers.aiokafka import Consumer, Transport
+from faust.types import TP
+
+FAUST_VERSION = "0.15.3"
+
+
+class BatchHandler(Protocol):
+    """What the batch topics' records are handed to. Called on the event loop, one call at a time."""
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """Names of the batch topics."""
+
+    @property
+    def generation(self) -> int:
+        """A number that changes with every assignment, revocation and seek."""
+
+    def wanted(self, partitions: set[TP]) -> set[TP]:
+        """Return the batch partitions to read now; the others wait (back-pressure)."""
+
+    def poll_timeout(self) -> float:
+        """Return the longest wait for records, in seconds."""
+
+    async def handle(self, records: Mapping[TP, Sequence[Any]], ends: Mapping[TP, int]) -> None:
+        """Process one poll's records (aiokafka ConsumerRecord); may be empty."""
+
+    async def start_at(self, partitions: set[TP]) -> Mapping[TP, int | None]:
+        """Take over `partitions`; return where to read on, None for the beginning."""
+
+
+class BatchConsumer(Consumer):  # type: ignore[misc]
+    """Faust's aiokafka consumer with a short cut for the batch topics."""
+
+    handler: BatchHandler
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        handler = self.handler
+        active = set(active_partitions or ())
+        batch = {tp for tp in active if tp.topic in handler.topics}
+        generation = handler.generation
+        chosen = (active - batch) | handler.wanted(batch)
+        wait = min(timeout, handler.poll_timeout())
+        records: dict[TP, list[Any]] = {}
+        if chosen:
+            records = dict(await super()._getmany(chosen, wait))
+        else:  # an empty set means "every partition" to aiokafka
+            await self.sleep(wait)
+        mine = {tp: records.pop(tp) for tp in list(records) if tp.topic in handler.topics}
+        if generation == handler.generation and self.flow_active:
+            ends = {tp: end for tp in batch if (end := self.highwater(tp)) is not None}
+            await handler.handle(mine, ends)
+        return records
+
+    async def perform_seek(self) -> None:
+        """Seek agents' topics to the committed offset and batch topics to their cursors."""
+        await super().perform_seek()
+        await self.seek_batches()
+
+    async def seek_batches(self) -> None:
+        """Ask the handler where the assigned batch partitions start, and seek there."""
+        mine = {tp for tp in self.assignment() if tp.topic in self.handler.topics}
+        if not mine:
+            return
+        starts = await self.handler.start_at(mine)
+        fresh = [tp for tp, offset in starts.items() if offset is None]
+        beginnings = await self.earliest_offsets(*fresh) if fresh else {}
+        await self.seek_wait(
+            {tp: beginnings[tp] if offset is None else offset for tp, offset in starts.items()}
+        )
+
+
+def batch_transport(handler: BatchHandler) -> type[Transport]:
+    """Return a Faust transport class whose consumer feeds `handler`."""
+    consumer = type("BoundBatchConsumer", (BatchConsumer,), {"handler": handler})
+    return type("BatchTransport", (Transport,), {"Consumer": consumer})

@@ -1,0 +1,122 @@
+"""Laws of the merge across partitions, the bounded hold-back and the watermark limit."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_features.ordering import (
+    NO_LIMIT,
+    NO_TIME,
+    SLACK_MS,
+    HoldBack,
+    merge_by_heads,
+    watermark_limit,
+)
+
+Event = tuple[int, bytes]
+EVENTS = st.tuples(st.integers(0, 6), st.sampled_from([b"2", b"10", b"9", b"a1", b"\xff"]))
+PARTITIONS = st.lists(st.lists(EVENTS, max_size=8), min_size=1, max_size=4)
+
+
+def merge(
+    partitions: list[list[Event]], unread: list[bool] | None = None, limit: int = NO_LIMIT
+) -> list[tuple[int, Event]]:
+    """Merge, with the partitions' rows interleaved in the input; return (partition, event)."""
+    rows = [
+        (number, event)
+        for place in range(max(map(len, partitions), default=0))
+        for number, events in enumerate(partitions)
+        for event in events[place : place + 1]
+    ]
+    order = merge_by_heads(
+        np.array([event[0] for _, event in rows], np.int64),
+        [event[1] for _, event in rows],
+        np.array([number for number, _ in rows], np.int64),
+        np.array(unread or [False] * len(partitions)),
+        limit,
+    )
+    return [rows[row] for row in order]
+
+
+def key(event: Event) -> tuple[int, int, bytes]:
+    return event[0], len(event[1]), event[1]
+
+
+@given(PARTITIONS)
+def test_each_partition_keeps_its_offset_order_and_nothing_is_lost(
+    partitions: list[list[Event]],
+) -> None:
+    merged = merge(partitions)
+    for number, events in enumerate(partitions):
+        assert [event for home, event in merged if home == number] == events
+
+
+@given(PARTITIONS)
+def test_sorted_partitions_merge_to_the_sorted_whole(partitions: list[list[Event]]) -> None:
+    ordered = [sorted(events, key=key) for events in partitions]
+    assert [event for _, event in merge(ordered)] == list(heapq.merge(*ordered, key=key))
+
+
+@given(PARTITIONS, st.data())
+def test_a_cut_anywhere_gives_the_same_order(
+    partitions: list[list[Event]], data: st.DataObject
+) -> None:
+    """Records that arrive later, in any pieces, do not change the order of the whole."""
+    whole = merge(partitions)
+    cuts = [data.draw(st.integers(0, len(events))) for events in partitions]
+    arrived = [events[:cut] for events, cut in zip(partitions, cuts, strict=True)]
+    first = merge(
+        arrived, [cut < len(events) for events, cut in zip(partitions, cuts, strict=True)]
+    )
+    done = [sum(home == number for home, _ in first) for number in range(len(partitions))]
+    rest = merge([events[count:] for events, count in zip(partitions, done, strict=True)])
+    assert first + rest == whole
+
+
+@given(PARTITIONS, st.integers(0, 6))
+def test_the_limit_is_a_prefix_and_is_kept(partitions: list[list[Event]], limit: int) -> None:
+    merged = merge(partitions, limit=limit)
+    assert merged == merge(partitions)[: len(merged)]
+    assert all(event[0] <= limit for _, event in merged)
+
+
+def test_decimal_ids_of_one_moment_keep_their_numeric_order() -> None:
+    assert [event[1] for _, event in merge([[(1, b"10")], [(1, b"9")]])] == [b"9", b"10"]
+
+
+def test_a_rejected_record_holds_nobody_up() -> None:
+    merged = merge([[(NO_TIME, b""), (5, b"a")], [(3, b"b")]])
+    assert [event[1] for _, event in merged] == [b"", b"b", b"a"]
+
+
+def test_an_unread_partition_without_rows_blocks_only_for_a_bounded_time() -> None:
+    hold = HoldBack(max_wait=2.0)
+    positions, ends = {0: 10, 1: 5}, {0: 10, 1: 8}
+    assert hold.unread(positions, ends, [0], now=100.0) == {1}
+    assert hold.unread(positions, ends, [0], now=101.9) == {1}
+    assert hold.unread(positions, ends, [0], now=102.0) == frozenset()
+
+
+def test_the_wait_starts_anew_when_records_came() -> None:
+    hold = HoldBack(max_wait=2.0)
+    assert hold.unread({1: 5}, {1: 8}, [], now=0.0) == {1}
+    assert hold.unread({1: 6}, {1: 8}, [1], now=1.0) == {1}
+    assert hold.unread({1: 6}, {1: 8}, [], now=2.5) == {1}
+
+
+def test_a_partition_of_unknown_end_counts_as_unread() -> None:
+    assert HoldBack().unread({3: 0}, {}, [], now=0.0) == {3}
+
+
+def test_at_the_live_edge_nothing_is_held_back() -> None:
+    assert HoldBack().unread({0: 4, 1: 9}, {0: 4, 1: 9}, [0], now=0.0) == frozenset()
+
+
+def test_watermark_limit() -> None:
+    assert watermark_limit(True, [1_000_000, 2_000_000]) == 1_000_000 + SLACK_MS
+    assert watermark_limit(True, []) == NO_LIMIT
+    assert watermark_limit(False, [1_000_000]) == NO_LIMIT
