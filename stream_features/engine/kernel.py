@@ -47,6 +47,7 @@ from stream_features.engine.table import (
 DUPLICATE: Final = 1
 LATE: Final = 2
 FOLDED: Final = 2
+FRAUD_FOUND, TO_MERCHANT, TO_DEVICE, TO_IP = 1, 2, 4, 8
 CHANGED: Final = 1
 RETENTION: Final = 30 * DAY
 TRANSACTION_BITS: Final = 2**48 - 1
@@ -161,7 +162,7 @@ def find_transaction(table, slot, transaction, floor):  # type: ignore[no-untype
 @leaf
 def _add_shared(table, slot, time, value, keep, label_delay, amounts):  # type: ignore[no-untyped-def]
     if slot < 0 or time <= table.slots[slot, NEWEST] - keep:
-        return
+        return False
     place = make_place(table, slot, time, max(time, table.slots[slot, NEWEST]) - keep)
     table.pool[VALUE, place] = value
     table.slots[slot, FIRST] = min(table.slots[slot, FIRST], time)
@@ -169,6 +170,7 @@ def _add_shared(table, slot, time, value, keep, label_delay, amounts):  # type: 
     table.slots[slot, TOUCHED] |= CHANGED
     if fold(table, slot, keep, label_delay, amounts, not amounts):
         table.slots[slot, TOUCHED] |= FOLDED
+    return True
 
 
 @compiled
@@ -274,13 +276,14 @@ def _duplicate_statistics(tables, slots, plan, keep, work, columns, row, x, orig
 
 
 @compiled
-def run(tables, slots, plan, columns, work, first, vectors, flags, frauds):  # type: ignore[no-untyped-def]
+def run(tables, slots, plan, columns, work, first, vectors, flags, effects):  # type: ignore[no-untyped-def]
     """Process rows first..n-1; return the row at which a table ran out of room, or n.
 
     Args:
         tables, slots: state and where each row's entities are in it.
         vectors: float32[n, features], filled. flags: uint8[n], filled (DUPLICATE, LATE).
-        frauds: uint8[n], set to 1 where a pending fraud label met its transaction.
+        effects: uint8[n] of zeros; bits say to which shared entities the row was added
+            (TO_MERCHANT, TO_DEVICE, TO_IP) and that a pending fraud label met it (FRAUD_FOUND).
     """
     keep = RETENTION + plan.label_delay
     scratch = work.scratch
@@ -315,7 +318,7 @@ def run(tables, slots, plan, columns, work, first, vectors, flags, frauds):  # t
             else:
                 flags[row] = 0
                 delay = plan.label_delay
-                _add_shared(
+                if _add_shared(
                     tables.merchant,
                     slots.merchant[row],
                     x.time,
@@ -323,11 +326,16 @@ def run(tables, slots, plan, columns, work, first, vectors, flags, frauds):  # t
                     keep,
                     delay,
                     True,
-                )
-                _add_shared(tables.device, slots.device[row], x.time, x.card, keep, delay, False)
-                _add_shared(tables.ip, slots.ip[row], x.time, x.card, keep, delay, False)
+                ):
+                    effects[row] |= TO_MERCHANT
+                if _add_shared(
+                    tables.device, slots.device[row], x.time, x.card, keep, delay, False
+                ):
+                    effects[row] |= TO_DEVICE
+                if _add_shared(tables.ip, slots.ip[row], x.time, x.card, keep, delay, False):
+                    effects[row] |= TO_IP
                 if _add_card(card, slot, x, keep, delay):
-                    frauds[row] = 1
+                    effects[row] |= FRAUD_FOUND
                     tag = fraud_tag(x.transaction, x.card)
                     add_fraud(tables.merchant, slots.merchant[row], x.time, tag, keep, delay)
                     add_fraud(tables.device, slots.device[row], x.time, tag, keep, delay)

@@ -72,7 +72,7 @@ class OfflineEngine:
         slots = Slots(*(self._assign(name, getattr(columns, name)) for name in Slots._fields))
         vectors = np.empty((rows, VECTOR_SIZE), np.float32)
         flags = np.zeros(rows, np.uint8)
-        frauds = np.zeros(rows, np.uint8)
+        effects = np.zeros(rows, np.uint8)
         done = run(
             self.tables,
             slots,
@@ -82,7 +82,7 @@ class OfflineEngine:
             0,
             vectors,
             flags,
-            frauds,
+            effects,
         )
         while done < rows:
             self._grow()
@@ -95,7 +95,7 @@ class OfflineEngine:
                 done,
                 vectors,
                 flags,
-                frauds,
+                effects,
             )
         return vectors, flags
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_any_cut_into_batches_gives_the_same_bits() -> None:
     cuts = [0, 1, 2, 17, 900, 901, 2500, 3000]
     parts = [
         engine.process(TransactionColumns(*(c[low:high] for c in columns)))[0]
-        for low, high in zip(cuts, cuts[1:], strict=False)
+        for low, high in pairwise(cuts)
     ]
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 

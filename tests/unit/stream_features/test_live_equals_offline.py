@@ -1,0 +1,136 @@
+"""The live engine, batch by batch over stored bytes, equals the offline engine bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from schemas.columns import TransactionColumns, empty_columns
+from schemas.features import DAY, HOUR
+from stream_features.engine import blob
+from stream_features.engine.live import LiveEngine, LiveResult
+from stream_features.engine.offline import OfflineEngine
+
+START = 1_700_000_000_000
+
+
+class DictStore:
+    """What the commit does to stored values, on a dictionary."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes] = {}
+
+    def commit(self, result: LiveResult) -> None:
+        self.values.update(result.cards)
+        for key, records in result.appends:
+            self.values[key] = self.values.get(key, blob.NEW_SHARED) + records
+        for fold in result.folds:
+            held = self.values.get(fold.key, b"")
+            generation = int.from_bytes(held[:4], "little")
+            if (generation, len(held)) == (fold.expected_generation, fold.expected_length):
+                self.values[fold.key] = fold.value
+            else:
+                self.values[fold.key] = (held or blob.NEW_SHARED) + fold.records
+
+
+def stream(rows: int, *, cards: int, span: int, seed: int) -> TransactionColumns:
+    """A seeded stream with late events, duplicates and missing fields."""
+    random = np.random.default_rng(seed)
+    time = START + np.sort(random.integers(0, span, rows))
+    late = random.random(rows) < 0.1
+    time[late] -= random.integers(0, 40 * DAY, int(late.sum()))
+    transaction = np.arange(1, rows + 1, dtype=np.uint64)
+    card = random.integers(1, cards + 1, rows).astype(np.uint64)
+    for row in np.flatnonzero(random.random(rows) < 0.05):
+        other = int(random.integers(0, row + 1))
+        transaction[row], card[row] = transaction[other], card[other]
+    return empty_columns(rows)._replace(
+        time=time,
+        amount=random.integers(0, 100_000, rows),
+        transaction=transaction,
+        card=card,
+        merchant=random.integers(1, 6, rows).astype(np.uint64) << np.uint64(60),
+        device=random.integers(0, 4, rows).astype(np.uint64),
+        ip=random.integers(0, 30, rows).astype(np.uint64),
+        position=random.integers(0, 2**62, rows).astype(np.uint64) * (random.random(rows) < 0.7),
+        mcc=random.integers(-1, 30, rows).astype(np.int32),
+        merchant_country=random.integers(0, 5, rows).astype(np.uint16),
+    )
+
+
+def cut(columns: TransactionColumns, low: int, high: int) -> TransactionColumns:
+    return TransactionColumns(*(column[low:high] for column in columns))
+
+
+def labels(columns: TransactionColumns, seed: int) -> npt.NDArray[np.bool_]:
+    return np.random.default_rng(seed).random(columns.rows) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("rows", "cards", "span"),
+    [(600, 30, 60 * DAY), (900, 1, 2 * HOUR), (2500, 3, 50 * DAY)],
+    ids=["small", "hot card", "hot merchants"],
+)
+def test_any_batching_over_stored_bytes_gives_the_same_bits(
+    rows: int, cards: int, span: int
+) -> None:
+    columns = stream(rows, cards=cards, span=span, seed=rows)
+    fraud = labels(columns, seed=1)
+    offline, live, store = OfflineEngine(), LiveEngine(prefix=b"t:"), DictStore()
+    random = np.random.default_rng(5)
+    first = 0
+    while first < rows:
+        last = min(rows, first + int(random.integers(1, 90)))
+        batch = cut(columns, first, last)
+        expected, expected_flags = offline.process(batch)
+        loaded = {key: store.values.get(key) for key in live.keys(batch)}
+        result = live.process(batch, loaded)
+        assert result.vectors.tobytes() == expected.tobytes()
+        assert result.flags.tobytes() == expected_flags.tobytes()
+        store.commit(result)
+        # Some labels of this batch, some ahead of their transactions, some taken back.
+        picked = np.arange(max(0, first - 20), min(rows, last + 20))
+        known = fraud[picked] ^ (random.random(len(picked)) < 0.05)
+        arguments = (
+            columns.card[picked], columns.transaction[picked], columns.time[picked], known,
+        )  # fmt: skip
+        expected_outcome = offline.apply_labels(*arguments)
+        held = {key: store.values.get(key) for key in live.label_keys(columns.card[picked])}
+        labelled, outcome = live.apply_labels(*arguments, held)
+        assert outcome.tobytes() == expected_outcome.tobytes()
+        store.commit(labelled)
+        first = last
+
+
+def test_a_fold_that_lost_the_race_keeps_every_event() -> None:
+    """Two workers fold the same merchant; both sets of events are there in the end."""
+    columns = stream(400, cards=40, span=HOUR, seed=3)
+    columns = columns._replace(merchant=np.full(400, 7, np.uint64), device=columns.device * 0)
+    mine = cut(columns, 0, 200)
+    yours = cut(columns, 200, 400)
+    live, store = LiveEngine(), DictStore()
+    results = []
+    for batch in (mine, yours):
+        loaded = {key: store.values.get(key) for key in live.keys(batch)}
+        results.append(live.process(batch, loaded))
+    assert all(result.folds for result in results)
+    for result in results:
+        store.commit(result)
+    key = next(key for key in store.values if key.startswith(b"m"))
+    again = {key: store.values[key]}
+    probe = empty_columns(1)._replace(
+        time=np.array([START + 2 * HOUR]), transaction=np.array([10**6], np.uint64),
+        card=np.array([10**6], np.uint64), merchant=np.array([7], np.uint64),
+    )  # fmt: skip
+    vector = live.process(probe, again).vectors[0]
+    flags = np.concatenate([result.flags for result in results])
+    counted = int(((flags == 0) & (columns.time > START + 2 * HOUR - 30 * DAY)).sum())
+    assert vector[51] == counted + 1
+
+
+def test_an_entity_seen_once_is_small() -> None:
+    columns = stream(1, cards=1, span=HOUR, seed=1)
+    result = LiveEngine().process(columns, {})
+    assert all(len(value) <= 160 for _, value in result.cards)
+    assert all(len(blob.NEW_SHARED + records) <= 40 for _, records in result.appends)
