@@ -192,7 +192,8 @@ class Reference:
         past = [y for y in entity.events if y is not original and y.time <= x.time]
 
         def prior(window: int) -> list[Processed]:
-            return [y for y in past if x.time - window * self.stretch < y.time]
+            after = math.floor(x.time - window * self.stretch)
+            return [y for y in past if after < y.time]
 
         def inside(window: int) -> list[Processed]:
             return [*prior(window), x]
@@ -204,11 +205,8 @@ class Reference:
     ) -> list[Processed]:
         """The events with t - D - W < time <= t - D."""
         until = x.time - self.delay
-        return [
-            y
-            for y in entity.events
-            if y is not original and until - window * self.stretch < y.time <= until
-        ]
+        after = math.floor(until - window * self.stretch)
+        return [y for y in entity.events if y is not original and after < y.time <= until]
 
     def _of_transaction(self, x: Processed, tx: Mapping[str, Any]) -> list[float]:
         hour, weekday = st.hour_of_day(x.time), st.day_of_week(x.time)

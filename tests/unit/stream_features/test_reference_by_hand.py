@@ -160,7 +160,12 @@ def test_what_is_older_than_retention_and_delay_is_dropped() -> None:
 
 
 def test_distinct_and_new_ignore_what_is_missing() -> None:
-    fields = {"mcc": 5411, "device_id": "d", "ip_country": "DE", "card_country": "FR"}
+    fields: dict[str, Any] = {
+        "mcc": 5411,
+        "device_id": "d",
+        "ip_country": "DE",
+        "card_country": "FR",
+    }
     got, _ = last(
         [
             tx("1", 0, ip="2001:db8::1", **fields),
