@@ -34,8 +34,11 @@ class BatchHandler(Protocol):
     def poll_timeout(self) -> float:
         """Return the longest wait for records, in seconds."""
 
-    async def handle(self, records: Mapping[TP, Sequence[Any]], ends: Mapping[TP, int]) -> None:
-        """Process one poll's records (aiokafka ConsumerRecord); may be empty."""
+    async def handle(self, records: Mapping[TP, Sequence[Any]], ends: Mapping[TP, int]) -> bool:
+        """Process one poll's records (aiokafka ConsumerRecord); may be empty.
+
+        Returns False when the positions are no longer known: take over and seek again.
+        """
 
     async def start_at(self, partitions: set[TP]) -> Mapping[TP, int | None]:
         """Take over `partitions`; return where to read on, None for the beginning."""
@@ -61,7 +64,8 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         mine = {tp: records.pop(tp) for tp in list(records) if tp.topic in handler.topics}
         if generation == handler.generation and self.flow_active:
             ends = {tp: end for tp in batch if (end := self.highwater(tp)) is not None}
-            await handler.handle(mine, ends)
+            if not await handler.handle(mine, ends):
+                await self.seek_batches()
         return records
 
     async def perform_seek(self) -> None:

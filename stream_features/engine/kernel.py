@@ -256,7 +256,19 @@ def _duplicate_statistics(tables, slots, plan, keep, work, columns, row, x, orig
     )
     device = saved[DEVICE] == x.device and _without(tables.device, slots.device[row], time, x.card)
     ip = saved[IP] == x.ip and _without(tables.ip, slots.ip[row], time, x.card)
+    tag = fraud_tag(x.transaction, x.card)
+    at_merchant = slots.merchant[row] >= 0 and remove_mark(
+        tables.merchant, slots.merchant[row], tag
+    )
+    at_device = slots.device[row] >= 0 and remove_mark(tables.device, slots.device[row], tag)
+    at_ip = slots.ip[row] >= 0 and remove_mark(tables.ip, slots.ip[row], tag)
     _statistics(tables, slots, plan, keep, work, columns, row, x)
+    if at_merchant:
+        add_mark(tables.merchant, slots.merchant[row], time, tag)
+    if at_device:
+        add_mark(tables.device, slots.device[row], time, tag)
+    if at_ip:
+        add_mark(tables.ip, slots.ip[row], time, tag)
     lowest = np.int64(-(2**62))
     back = make_place(card, slot, time, lowest)
     while back > card.slots[slot, START] + place:
@@ -310,6 +322,8 @@ def run(tables, slots, plan, columns, work, first, vectors, flags, effects):  # 
         original = find_transaction(card, slot, x.transaction, card.slots[slot, NEWEST] - keep)
         if original >= 0:
             flags[row] = DUPLICATE
+            if x.time <= card.slots[slot, NEWEST] - RETENTION:
+                flags[row] |= LATE
             _duplicate_statistics(tables, slots, plan, keep, work, columns, row, x, original)
         else:
             _statistics(tables, slots, plan, keep, work, columns, row, x)

@@ -65,14 +65,12 @@ def tx(name: str, time: int, **fields: Any) -> Event:
     }  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="the fraud of the original stays counted")
 def test_the_duplicate_of_a_fraud_leaves_the_fraud_out() -> None:
     events = [tx("1", 0), tx("2", 0), tx("1", WEEK)]
     events.insert(1, label_of(events[0]["transaction"], True))
     assert differences(events, WEEK) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a late duplicate is flagged as a duplicate only")
 def test_a_late_duplicate_has_both_flags() -> None:
     assert differences([tx("1", 0), tx("2", 30 * DAY), tx("1", 0)], WEEK) == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_features.ordering import (
@@ -46,6 +46,7 @@ def key(event: Event) -> tuple[int, int, bytes]:
     return event[0], len(event[1]), event[1]
 
 
+@settings(deadline=None)
 @given(PARTITIONS)
 def test_each_partition_keeps_its_offset_order_and_nothing_is_lost(
     partitions: list[list[Event]],
@@ -55,12 +56,14 @@ def test_each_partition_keeps_its_offset_order_and_nothing_is_lost(
         assert [event for home, event in merged if home == number] == events
 
 
+@settings(deadline=None)
 @given(PARTITIONS)
 def test_sorted_partitions_merge_to_the_sorted_whole(partitions: list[list[Event]]) -> None:
     ordered = [sorted(events, key=key) for events in partitions]
     assert [event for _, event in merge(ordered)] == list(heapq.merge(*ordered, key=key))
 
 
+@settings(deadline=None)
 @given(PARTITIONS, st.data())
 def test_a_cut_anywhere_gives_the_same_order(
     partitions: list[list[Event]], data: st.DataObject
@@ -77,6 +80,7 @@ def test_a_cut_anywhere_gives_the_same_order(
     assert first + rest == whole
 
 
+@settings(deadline=None)
 @given(PARTITIONS, st.integers(0, 6))
 def test_the_limit_is_a_prefix_and_is_kept(partitions: list[list[Event]], limit: int) -> None:
     merged = merge(partitions, limit=limit)
