@@ -1,0 +1,1 @@
+"""Real Kafka and Redis as child processes, for the demo, the tests and loadtest."""

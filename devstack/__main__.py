@@ -1,0 +1,88 @@
+"""`python -m devstack up|down|status`: a Kafka and a Redis for people to work against."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from devstack.stack import Stack, running
+from schemas.errors import FraudError
+
+app = typer.Typer(no_args_is_help=True, help=__doc__, add_completion=False)
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_STOP_S = 45.0
+
+Data = Annotated[Path, typer.Option("--data", help="Directory of data and logs.")]
+_DEFAULT = Path("var/stack")
+
+
+@app.command()
+def up(data: Data = _DEFAULT, partitions: int = 4) -> None:
+    """Start both and keep them running until Ctrl-C.
+
+    Example: python -m devstack up --data var/stack
+    """
+    ended = threading.Event()
+    stack = Stack(data, partitions)
+    try:
+        # A SIGTERM in mid-start must stop the children too, so it raises like Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with stack:
+            for key, value in stack.environment().items():
+                _out.print(f"export {key}={value}")
+            _err.print(f"ready; logs in {stack.data_dir / 'logs'}; Ctrl-C stops it")
+            ended.wait()
+    except KeyboardInterrupt:
+        _err.print("stopped")
+    except FraudError as error:
+        _err.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def down(data: Data = _DEFAULT) -> None:
+    """Stop the stack that was started by `up`.
+
+    Example: python -m devstack down
+    """
+    found = running(data)
+    if found is None:
+        _err.print(f"nothing is running in {data}")
+        return
+    if "pid" not in found:
+        _err.print(f"the stack in {data} is just starting or stopping: try again")
+        raise typer.Exit(1)
+    os.kill(int(found["pid"]), signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_S
+    while running(data) is not None:
+        if time.monotonic() > deadline:
+            _err.print(f"process {found['pid']} did not stop within {_STOP_S:.0f} s")
+            raise typer.Exit(1)
+        time.sleep(0.1)
+    _err.print("stopped")
+
+
+@app.command()
+def status(data: Data = _DEFAULT) -> None:
+    """Say whether a stack is running and where; exits 1 if not.
+
+    Example: python -m devstack status
+    """
+    found = running(data)
+    if found is None:
+        _err.print(f"nothing is running in {data}")
+        raise typer.Exit(1)
+    for key, value in found.items():
+        _out.print(f"{key}={value}")
+
+
+if __name__ == "__main__":
+    app()

