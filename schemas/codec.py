@@ -76,7 +76,8 @@ def decode(data: bytes) -> tuple[str, dict[str, Any]]:
     """
     if data[:2] != MARKER or len(data) < HEADER_SIZE:
         raise UndecodableMessage(
-            f"not an Avro single-object message: starts with {data[:4].hex() or 'nothing'}, expected c301"
+            f"not an Avro single-object message: starts with {data[:4].hex() or 'nothing'}, "
+            "expected c301"
         )
     name = _names_by_header().get(data[:HEADER_SIZE])
     if name is None:

@@ -35,7 +35,11 @@ class TransactionColumns(NamedTuple):
 
     def take(self, index: npt.NDArray[np.int64]) -> TransactionColumns:
         """Return the rows `index`, in that order."""
-        return TransactionColumns(*(column[index] for column in self))
+        return type(self)._make(column[index] for column in self)
+
+    def cut(self, first: int, last: int) -> TransactionColumns:
+        """Return rows first..last-1 as views."""
+        return type(self)._make(column[first:last] for column in self)
 
     @property
     def rows(self) -> int:

@@ -71,14 +71,15 @@ def _hashes(column: Any, *, address: bool = False) -> npt.NDArray[np.uint64]:
     _, offsets, data = binary.buffers()
     text = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
     spans = np.frombuffer(offsets, np.int64)[binary.offset : binary.offset + len(binary) + 1]
-    return _gather(encoded, hash_spans(text, spans))
+    hashes: npt.NDArray[np.uint64] = _gather(encoded, hash_spans(text, spans))
+    return hashes
 
 
 def _gather(encoded: Any, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the value of each row of a dictionary-encoded column, 0 where it is missing."""
     codes = encoded.indices
     missing = codes.is_null().to_numpy(zero_copy_only=False)
-    out = values[codes.fill_null(0).to_numpy(zero_copy_only=False)]
+    out: npt.NDArray[Any] = values[codes.fill_null(0).to_numpy(zero_copy_only=False)]
     out[missing] = 0
     return out
 
@@ -228,7 +229,7 @@ def replay_table(
             engine.apply_labels(
                 columns.card[rows], columns.transaction[rows], columns.time[rows], label[rows]
             )
-        piece = TransactionColumns(*(column[first:last] for column in columns))
+        piece = columns.cut(first, last)
         vectors[first:last], flags[first:last] = engine.process(piece)
         if progress is not None:
             progress(last - first)
@@ -264,4 +265,4 @@ def replay_file(
     replay = replay_table(table, label_delay_ms=label_delay_ms, progress=progress)
     output = replay_output(table, replay)
     pa.parquet.write_table(output, output_path, compression="lz4", use_dictionary=False)
-    return table.num_rows
+    return len(replay.order)

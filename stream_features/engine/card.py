@@ -122,8 +122,21 @@ def _totals(table, high, scratch, base, n_windows, starts, x):  # type: ignore[n
 
 
 @leaf
-def _one_column(values, column, own, x_time, times, high, starts, n_windows, until, windows,
-                hashes, scratch, base):  # type: ignore[no-untyped-def]  # fmt: skip
+def _one_column(  # type: ignore[no-untyped-def]
+    values,
+    column,
+    own,
+    x_time,
+    times,
+    high,
+    starts,
+    n_windows,
+    until,
+    windows,
+    hashes,
+    scratch,
+    base,
+):
     found = 0
     if own != 0:
         insert(hashes, column, own, x_time)

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from numba import njit
 
-compiled: Final[Any] = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-leaf: Final[Any] = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+_njit: Any = njit
+
+compiled: Final[Any] = _njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+leaf: Final[Any] = _njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 """For small functions of inner loops: a call that copied their arrays' descriptors would dominate."""

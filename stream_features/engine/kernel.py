@@ -5,7 +5,7 @@ Called by the offline engine (all state in memory) and the live one (state of on
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -57,16 +57,16 @@ TRANSACTION_BITS: Final = 2**48 - 1
 class Event(NamedTuple):
     """One transaction as scalars; `mcc` is the code plus one, 0 if missing."""
 
-    time: int
-    amount: int
-    transaction: int
-    card: int
-    merchant: int
-    device: int
-    ip: int
-    position: int
-    mcc: int
-    country: int
+    time: Any
+    amount: Any
+    transaction: Any
+    card: Any
+    merchant: Any
+    device: Any
+    ip: Any
+    position: Any
+    mcc: Any
+    country: Any
 
 
 class Tables(NamedTuple):

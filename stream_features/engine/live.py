@@ -146,7 +146,7 @@ class _Batch:
 def _spare(table: Table) -> int:
     """Return how many bytes of records the pool surely takes on top of one entity's room."""
     free = table.pool.shape[1] - int(table.used[0]) - 2 * (table.limit + 2)
-    return free * blob.RECORD_SIZE
+    return int(free * blob.RECORD_SIZE)
 
 
 def _forced(table: Table, size: int) -> Table:

@@ -115,8 +115,9 @@ def _distinct(table, row, plan, floor, high, starts, hashes, scratch, x):  # typ
 
 
 @leaf
-def shared_statistics(table, slot, plan, keep, label_delay, prior, weight, amounts, hashes,
-                      starts, scratch, x):  # type: ignore[no-untyped-def]  # fmt: skip
+def shared_statistics(  # type: ignore[no-untyped-def]
+    table, slot, plan, keep, label_delay, prior, weight, amounts, hashes, starts, scratch, x
+):
     """Fill the block of a shared entity for transaction `x`, which is not in its state.
 
     `amounts`: the value column holds amounts (merchants), else card hashes. Amounts come out in

@@ -70,7 +70,10 @@ def test_a_value_that_cannot_be_an_amount_is_named(tmp_path: Path) -> None:
         mapping(tmp_path).apply(broken)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("7d", 604_800_000), ("500ms", 500), ("1.5h", 5_400_000), (3, 3)])  # fmt: skip
+DURATIONS = [("7d", 604_800_000), ("500ms", 500), ("1.5h", 5_400_000), (3, 3)]
+
+
+@pytest.mark.parametrize(("text", "expected"), DURATIONS)
 def test_durations(text: str | int, expected: int) -> None:
     assert duration_ms(text) == expected
 

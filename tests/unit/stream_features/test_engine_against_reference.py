@@ -20,7 +20,6 @@ from tests.reference.statistics import DAY, HOUR, MINUTE
 from tests.reference.streams import START, Event, Shape, label_of, stream, streams
 
 WEEK = 7 * DAY
-FRAUD_FEATURES = tuple(name for name in NAMES if "fraud" in name or "risk" in name)
 SHAPES = {
     "busy": Shape(),
     "pair": Shape(cards=2, merchants=2, step=12 * HOUR),
@@ -29,31 +28,21 @@ SHAPES = {
 }
 
 
-def not_yet_known(found: list[str]) -> list[str]:
-    """Leave out the two differences that tests of their own below show, on duplicates."""
-    return [
-        text
-        for text in found
-        if not (text.startswith("duplicate ") and any(name in text for name in FRAUD_FEATURES))
-        and not text.endswith("flags: engine 1, reference 3")
-    ]
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("seed", range(4))
 def test_seeded_streams(seed: int, shape: str) -> None:
-    assert not_yet_known(differences(stream(seed, 150, SHAPES[shape]), WEEK)) == []
+    assert differences(stream(seed, 150, SHAPES[shape]), WEEK) == []
 
 
 @pytest.mark.parametrize("delay", [1, HOUR, 20 * DAY])
 def test_other_label_delays(delay: int) -> None:
-    assert not_yet_known(differences(stream(7, 200), delay)) == []
+    assert differences(stream(7, 200), delay) == []
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(streams())
 def test_any_stream(events: list[Event]) -> None:
-    assert not_yet_known(differences(events, WEEK)) == []
+    assert differences(events, WEEK) == []
 
 
 def tx(name: str, time: int, **fields: Any) -> Event:

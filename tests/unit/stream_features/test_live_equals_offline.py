@@ -59,10 +59,6 @@ def stream(rows: int, *, cards: int, span: int, seed: int) -> TransactionColumns
     )
 
 
-def cut(columns: TransactionColumns, low: int, high: int) -> TransactionColumns:
-    return TransactionColumns(*(column[low:high] for column in columns))
-
-
 def labels(columns: TransactionColumns, seed: int) -> npt.NDArray[np.bool_]:
     return np.random.default_rng(seed).random(columns.rows) < 0.1
 
@@ -82,7 +78,7 @@ def test_any_batching_over_stored_bytes_gives_the_same_bits(
     first = 0
     while first < rows:
         last = min(rows, first + int(random.integers(1, 90)))
-        batch = cut(columns, first, last)
+        batch = columns.cut(first, last)
         expected, expected_flags = offline.process(batch)
         loaded = {key: store.values.get(key) for key in live.keys(batch)}
         result = live.process(batch, loaded)
@@ -107,8 +103,8 @@ def test_a_fold_that_lost_the_race_keeps_every_event() -> None:
     """Two workers fold the same merchant; both sets of events are there in the end."""
     columns = stream(400, cards=40, span=HOUR, seed=3)
     columns = columns._replace(merchant=np.full(400, 7, np.uint64), device=columns.device * 0)
-    mine = cut(columns, 0, 200)
-    yours = cut(columns, 200, 400)
+    mine = columns.cut(0, 200)
+    yours = columns.cut(200, 400)
     live, store = LiveEngine(), DictStore()
     results = []
     for batch in (mine, yours):
