@@ -1,0 +1,144 @@
+"""Training from a small synthetic history: split, labels, bundle and clear errors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import xgboost
+from sklearn.ensemble import IsolationForest
+from typer.testing import CliRunner
+
+from schemas.codec import decode, encode
+from schemas.errors import ConfigurationError
+from schemas.features import ANOMALY_INPUTS, DAY, FINGERPRINT
+from trainer import anomaly, batch, bundle, registry
+from trainer.__main__ import app
+from trainer.dataset import Dataset, from_table, known_fraud, split
+
+START = 1_700_000_000_000
+MAPPING = """fields:
+  transaction_id: id
+  event_time: {column: time, unit: ms}
+  card_id: card
+  merchant_id: merchant
+  amount: {column: amount, unit: minor}
+  currency: {constant: EUR}
+  label: {column: fraud, fraud: 1, delay: 1d}
+"""
+
+
+def history(rows: int = 4000, *, days: int = 40, seed: int = 1) -> pa.Table:
+    random = np.random.default_rng(seed)
+    fraud = random.random(rows) < 0.05
+    amount = np.where(
+        fraud, random.integers(50_000, 90_000, rows), random.integers(100, 60_000, rows)
+    )
+    return pa.table(
+        {
+            "id": [str(n) for n in range(rows)],
+            "time": START + np.sort(random.integers(0, days * DAY, rows)),
+            "card": [f"c{n}" for n in random.integers(0, 100, rows)],
+            "merchant": [f"m{n}" for n in random.integers(0, 20, rows)],
+            "amount": amount,
+            "fraud": fraud.astype(np.int64),
+        }
+    )
+
+
+def dataset(fraud: npt.NDArray[np.bool_], *, days: int = 100) -> Dataset:
+    rows = len(fraud)
+    time = START + np.linspace(0, days * DAY, rows).astype(np.int64)
+    vectors = np.random.default_rng(2).normal(size=(rows, 70)).astype(np.float32)
+    vectors[:, 0] += 4 * fraud
+    return Dataset(vectors, fraud, time, time + 5 * DAY)
+
+
+def test_everything_before_the_test_part_is_older_than_the_gap() -> None:
+    data = dataset(np.arange(1000) % 10 == 0)
+    parts = split(data, gap_ms=7 * DAY)
+    assert data.time[parts.calibration][-1] < parts.cutoff - 7 * DAY
+    assert data.time[parts.test][0] >= parts.cutoff
+    assert parts.train.stop == parts.calibration.start
+
+
+def test_a_fraud_labelled_after_the_cutoff_is_not_known() -> None:
+    data = dataset(np.ones(10, np.bool_))
+    cutoff = int(data.label_time[4])
+    assert known_fraud(data, slice(0, 10), cutoff).tolist() == [True] * 5 + [False] * 5
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (dataset(np.zeros(500, np.bool_)), "both classes"),
+        (dataset(np.ones(500, np.bool_)), "both classes"),
+        (dataset(np.arange(500) % 5 == 0, days=3), "too short"),
+        (dataset(np.zeros(0, np.bool_)), "nothing to train on"),
+    ],
+    ids=["genuine only", "fraud only", "short", "empty"],
+)
+def test_unusable_history_is_named(data: Dataset, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        batch.train(data)
+
+
+def test_an_empty_table_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="no transactions"):
+        from_table(pa.table({"event_time": pa.array([], pa.int64())}))
+
+
+def test_exported_trees_score_as_scikit_learn_does() -> None:
+    vectors = np.random.default_rng(3).normal(size=(600, 70)).astype(np.float32)
+    vectors[::7, 12] = np.nan
+    model = anomaly.train(vectors, seed=5)
+    inputs = vectors[:, ANOMALY_INPUTS]
+    inputs = np.where(np.isnan(inputs), model.fill, inputs)
+    forest = IsolationForest(n_estimators=100, random_state=5).fit(inputs)
+    np.testing.assert_allclose(model.score(vectors), -forest.score_samples(inputs), atol=1e-6)
+    assert ((model.score(vectors) > 0) & (model.score(vectors) <= 1)).all()
+
+
+def test_bundle_is_complete_verifiable_and_without_pickle(tmp_path: Path) -> None:
+    data = dataset(np.arange(1000) % 10 == 0)
+    trained = batch.train(data, rounds=5)
+    sha256 = bundle.write(tmp_path / "m1", "m1", trained, created_at=1)
+    raw = (tmp_path / "m1" / "manifest.json").read_bytes()
+    assert hashlib.sha256(raw).hexdigest() == sha256
+    manifest = json.loads(raw)
+    assert manifest["fingerprint"] == FINGERPRINT.hex()
+    assert len(manifest["columns"]) == 71
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((tmp_path / "m1" / name).read_bytes()).hexdigest() == digest
+    with np.load(tmp_path / "m1" / "anomaly.npz", allow_pickle=False) as stored:
+        loaded = anomaly.AnomalyModel(**stored)
+    np.testing.assert_array_equal(loaded.score(data.vectors), trained.anomaly.score(data.vectors))
+    booster = xgboost.Booster(model_file=tmp_path / "m1" / "model.ubj")
+    assert booster.num_features() == 71
+    assert (np.diff(trained.knots_y) >= 0).all()
+    with pytest.raises(ConfigurationError, match="exists"):
+        bundle.write(tmp_path / "m1", "m1", trained, created_at=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["m1"]
+    event = registry.model_event("m1", "CHAMPION", tmp_path / "m1", sha256, {}, occurred_at=1)
+    assert decode(encode("ModelEvent", event)) == ("ModelEvent", event)
+
+
+def test_bootstrap_command_learns_and_reports(tmp_path: Path) -> None:
+    pa.parquet.write_table(history(), tmp_path / "day.parquet")
+    (tmp_path / "map.yaml").write_text(MAPPING)
+    inputs = ["--input", str(tmp_path / "day.parquet"), "--mapping", str(tmp_path / "map.yaml")]
+    outputs = ["--output", str(tmp_path / "models"), "--json", str(tmp_path / "report.json")]
+    settings = ["--model-id", "first", "--label-delay-days", "2", "--rounds", "30"]
+    result = CliRunner().invoke(app, ["bootstrap", *inputs, *outputs, *settings])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["metrics"]["auc"] > 0.9
+    assert (tmp_path / "models" / "first" / "manifest.json").is_file()
+    again = CliRunner().invoke(app, ["bootstrap", *inputs, *outputs, *settings])
+    assert isinstance(again.exception, ConfigurationError)

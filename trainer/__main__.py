@@ -1,0 +1,97 @@
+"""Command line of the trainer: `python -m trainer`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress
+
+from schemas.errors import ConfigurationError
+from schemas.features import DAY
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+errors = Console(stderr=True)
+
+
+@app.callback()
+def trainer() -> None:
+    """Train models from history."""
+
+
+@app.command()
+def bootstrap(
+    input_path: Annotated[Path, typer.Option("--input", help="Parquet or CSV file of history")],
+    mapping: Annotated[Path, typer.Option(help="YAML mapping of its columns, with a label")],
+    output: Annotated[Path, typer.Option(help="folder for bundles")] = Path("var/models"),
+    model_id: Annotated[str | None, typer.Option(help="name; default from the clock")] = None,
+    label_delay_days: Annotated[float, typer.Option(min=0.001, help="label delay")] = 7.0,
+    rounds: Annotated[int, typer.Option(min=1, help="trees")] = 300,
+    threads: Annotated[int, typer.Option(min=1, help="threads of XGBoost")] = 2,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the report here; - for stdout")
+    ] = None,
+) -> None:
+    """Train a first model by replay of history and write its bundle.
+
+    Example: python -m trainer bootstrap --input day.parquet
+    --mapping loadtest/mappings/handbook.yaml --output var/models
+    """
+    from trainer import batch, bundle, dataset, registry
+
+    began = time.perf_counter()
+    now = time.time_ns() // 1_000_000
+    name = model_id or f"bootstrap-{now}"
+    if Path(name).name != name or name in {".", ".."}:
+        raise ConfigurationError(f"--model-id {name!r} must be a plain name, without slashes")
+    if (output / name).exists():  # known now, not after minutes of training
+        raise ConfigurationError(f"{output / name} exists: give another --output or --model-id")
+    delay = round(label_delay_days * DAY)
+    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("replay", total=None)
+        data = dataset.from_file(
+            input_path, mapping, label_delay_ms=delay, progress=lambda done: bar.advance(task, done)
+        )
+    with errors.status(f"training on {len(data.time):,} transactions"):
+        trained = batch.train(data, gap_ms=delay, rounds=rounds, threads=threads)
+    directory = output / name
+    sha256 = bundle.write(directory, name, trained, created_at=now)
+    event = registry.model_event(
+        name, "CHAMPION", directory, sha256, trained.metrics, occurred_at=now
+    )
+    report = {
+        "model_id": name,
+        "artefact_uri": event["artefact_uri"],
+        "sha256": sha256,
+        "fingerprint": event["fingerprint"].hex(),
+        "metrics": trained.metrics,
+        "thresholds": trained.thresholds,
+        "seconds": time.perf_counter() - began,
+    }
+    auc, precision = trained.metrics["auc"], trained.metrics["average_precision"]
+    errors.print(f"{name}: AUC {auc:.4f}, average precision {precision:.4f}, in {directory}")
+    if json_path is not None:
+        text = json.dumps(report)
+        if str(json_path) == "-":
+            print(text)
+        else:
+            json_path.write_text(text + "\n")
+
+
+def main() -> None:
+    """Run the command line; a configuration error is one clear line and exit code 2."""
+    try:
+        app()
+    except ConfigurationError as error:
+        errors.print(f"[red]error:[/red] {error}")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
