@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import faust
-from faust.types import TP
 
 from stream_features.transport import batch_transport
 from stream_features.worker import Worker
@@ -56,7 +55,7 @@ def build_app(settings: HostSettings, worker: Worker) -> faust.App:
     for topic in sorted(worker.topics):
         app.agent(app.topic(topic), name=f"batch-{topic}")(received_by_batches)
 
-    async def on_revoked(_app: faust.App, revoked: set[TP], **_: Any) -> None:
+    async def on_revoked(*_: Any, **__: Any) -> None:
         await worker.revoked()
 
     app.on_partitions_revoked.connect(on_revoked, weak=False)

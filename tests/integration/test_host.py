@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from devstack.stack import Stack
 from stream_features.app import HostSettings, build_app
@@ -101,7 +101,8 @@ def test_backlog_live_agents_and_restart_from_the_cursor(kafka: str, tmp_path: P
             await until(lambda: len(bench.store.applied) >= 5100)
         finally:
             await app.stop()
-        assert bench.applied() == list(range(1, 5101))
+        assert bench.applied()[:5000] == list(range(1, 5001))
+        assert sorted(bench.applied()) == list(range(1, 5101))
         bench.send(bench.transactions, range(5101, 5201))
         again, _ = bench.host("one")
         await again.start()
@@ -109,6 +110,6 @@ def test_backlog_live_agents_and_restart_from_the_cursor(kafka: str, tmp_path: P
             await until(lambda: len(bench.store.applied) >= 5200)
         finally:
             await again.stop()
-        assert bench.applied() == list(range(1, 5201))
+        assert sorted(bench.applied()) == list(range(1, 5201))
 
     asyncio.run(story())
