@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -19,6 +20,8 @@ _LOG4J: Final = "2.25.2"
 _ENDPOINT: Final = "+".join(
     (
         f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
+        # Named because Log4j's own bill of materials would pull it down to 3.9.
+        f"org.apache.kafka:kafka-clients:{KAFKA_VERSION}",
         f"org.apache.logging.log4j:log4j-slf4j-impl:{_LOG4J}",
         f"org.apache.logging.log4j:log4j-core:{_LOG4J}",
     )
@@ -63,9 +66,10 @@ def kafka_class_path() -> str:
 
     Raises ConfigurationError when they cannot be had.
     """
-    root = cache_dir() / f"kafka-{KAFKA_VERSION}-log4j-{_LOG4J}"
+    root = cache_dir() / f"kafka-{KAFKA_VERSION}"
     root.mkdir(parents=True, exist_ok=True)
-    listing = root / "class-path"
+    # The name changes with what was asked for, so an older answer is never taken for this one.
+    listing = root / f"class-path-{hashlib.sha256(_ENDPOINT.encode()).hexdigest()[:12]}"
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may both find the cache empty
         if listing.exists():
@@ -96,6 +100,8 @@ def _download(root: Path) -> list[str]:
         ) from error
     # jgo divides them between class path and module path; Kafka wants all on the class path.
     jars = sorted(str(jar) for jar in Path(environment.path).rglob("*.jar"))
-    if not any(f"kafka_2.13-{KAFKA_VERSION}" in jar for jar in jars):
-        raise ConfigurationError(f"Kafka's own jar is missing: delete {root} and run again")
+    names = {Path(jar).name for jar in jars}
+    for needed in (f"kafka_2.13-{KAFKA_VERSION}.jar", f"kafka-clients-{KAFKA_VERSION}.jar"):
+        if needed not in names:
+            raise ConfigurationError(f"{needed} was not fetched: delete {root} and run again")
     return jars
