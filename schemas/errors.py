@@ -7,8 +7,10 @@ FraudError
 │   ├── UnknownSchema
 │   └── InvalidField
 ├── TemporaryError       wait and try again
-│   └── StoreUnavailable
+│   ├── StoreUnavailable
+│   └── BrokerUnavailable
 └── FatalError           this process must not go on
+    ├── DeliveryRejected  Kafka will never take a message
     ├── Fenced           another worker owns the partition
     └── EmptyStore       the state is gone while Kafka has committed positions
 """
@@ -54,8 +56,16 @@ class StoreUnavailable(TemporaryError):
     """The feature store does not answer."""
 
 
+class BrokerUnavailable(TemporaryError):
+    """Kafka does not answer, or has not yet acknowledged everything."""
+
+
 class FatalError(FraudError):
     """Going on would corrupt something; stop this process or this assignment."""
+
+
+class DeliveryRejected(FatalError):
+    """Kafka refused a message for good: too large, not authorised, no such topic."""
 
 
 class Fenced(FatalError):

@@ -1,0 +1,36 @@
+"""Wall-clock time as ms since the epoch (UTC), injected wherever time is read."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Anything that tells the time."""
+
+    def now_ms(self) -> int:
+        """Return ms since the epoch, UTC."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ms(self) -> int:
+        """Return ms since the epoch, UTC."""
+        return time.time_ns() // 1_000_000
+
+
+class ManualClock:
+    """A clock that stands still until moved; for tests and replay."""
+
+    def __init__(self, now_ms: int = 0) -> None:
+        self._now_ms = now_ms
+
+    def now_ms(self) -> int:
+        """Return the time it was set to."""
+        return self._now_ms
+
+    def advance(self, ms: int) -> None:
+        """Move on by `ms`."""
+        self._now_ms += ms

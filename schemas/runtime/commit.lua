@@ -1,0 +1,112 @@
+#!lua name=fraud
+
+-- The feature store's functions; `feature_store` loads and calls them.
+-- Checks come first and writes after, so a rejected call has written nothing.
+-- Keys and arguments come in the order of the counts; nothing is unpacked onto
+-- Lua's stack, whose limit is about 8,000 values.
+
+-- KEYS: epoch per partition, cursor hash per advance, outbox per partition,
+--       card..., fold..., append...
+-- ARGV: ttl in ms, header of a new shared entity, the six counts, then
+--       epoch... | topic, expected, next... | outbox... | card...
+--       | generation (4 bytes), length, value, records... | records...
+local function commit(keys, args)
+  local call = redis.call
+  local ttl, header = args[1], args[2]
+  local epochs, advances, outboxes = tonumber(args[3]), tonumber(args[4]), tonumber(args[5])
+  local cards, folds, appends = tonumber(args[6]), tonumber(args[7]), tonumber(args[8])
+  local k, a = 0, 8
+
+  for i = 1, epochs do
+    local found = call('GET', keys[k + i])
+    if found ~= args[a + i] then
+      return keys[k + i] .. ' is ' .. tostring(found) .. ', this worker took ' .. args[a + i]
+    end
+  end
+  k, a = k + epochs, a + epochs
+  local first_advance_key, first_advance = k, a
+  for i = 1, advances do
+    local topic, expected = args[a + 1], args[a + 2]
+    local found = call('HGET', keys[k + i], topic) or '-1'
+    if found ~= expected then
+      return keys[k + i] .. ' of ' .. topic .. ' is ' .. found .. ', this worker expected ' .. expected
+    end
+    a = a + 3
+  end
+  k = k + advances
+
+  a = first_advance
+  for i = 1, advances do
+    call('HSET', keys[first_advance_key + i], args[a + 1], args[a + 3])
+    a = a + 3
+  end
+  for i = 1, outboxes do
+    if args[a + i] == '' then
+      call('DEL', keys[k + i])
+    else
+      call('SET', keys[k + i], args[a + i])
+    end
+  end
+  k, a = k + outboxes, a + outboxes
+  for i = 1, cards do
+    call('SET', keys[k + i], args[a + i], 'PX', ttl)
+  end
+  k, a = k + cards, a + cards
+
+  local function append(key, records)
+    if call('APPEND', key, records) == #records then
+      call('SET', key, header .. records, 'PX', ttl)
+    else
+      call('PEXPIRE', key, ttl)
+    end
+  end
+  for i = 1, folds do
+    local key = keys[k + i]
+    local length = call('STRLEN', key)
+    local generation = length == 0 and '\0\0\0\0' or call('GETRANGE', key, 0, 3)
+    if generation == args[a + 1] and length == tonumber(args[a + 2]) then
+      call('SET', key, args[a + 3], 'PX', ttl)
+    else
+      append(key, args[a + 4])
+    end
+    a = a + 4
+  end
+  k = k + folds
+  for i = 1, appends do
+    append(keys[k + i], args[a + i])
+  end
+  return ''
+end
+
+-- KEYS: epoch, cursor hash, outbox. Returns the new epoch, the cursors as a flat list, the outbox.
+local function acquire(keys)
+  local epoch = redis.call('INCR', keys[1])
+  return {epoch, redis.call('HGETALL', keys[2]), redis.call('GET', keys[3]) or ''}
+end
+
+-- KEYS: hash of worker to "event time:expiry". ARGV: worker, event time or '', ttl in ms.
+-- Returns worker, event time of the others that have not expired.
+local function watermark(keys, args)
+  local clock = redis.call('TIME')
+  local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  if args[2] == '' then
+    redis.call('HDEL', keys[1], args[1])
+  else
+    redis.call('HSET', keys[1], args[1], args[2] .. ':' .. string.format('%.0f', now + args[3]))
+  end
+  local entries, others = redis.call('HGETALL', keys[1]), {}
+  for i = 1, #entries, 2 do
+    local time, expiry = string.match(entries[i + 1], '^(.-):(%d+)$')
+    if tonumber(expiry) <= now then
+      redis.call('HDEL', keys[1], entries[i])
+    elseif entries[i] ~= args[1] then
+      others[#others + 1] = entries[i]
+      others[#others + 1] = time
+    end
+  end
+  return others
+end
+
+redis.register_function('fraud_commit', commit)
+redis.register_function('fraud_acquire', acquire)
+redis.register_function('fraud_watermark', watermark)

@@ -1,0 +1,118 @@
+"""Every setting of every service, read once at start-up from FRAUD_* environment variables.
+
+The table of settings in docs/settings.md is checked against this file by a test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import ConfigurationError
+from schemas.topics import TopicSpec
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[int, Field(gt=0)]
+_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+class Settings(BaseSettings):
+    """All settings, frozen; secrets are masked in its text."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FRAUD_", frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    bootstrap: str = Field("localhost:9092", description="Kafka bootstrap servers")
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Kafka security protocol"
+    )
+    kafka_ca: Path | None = Field(None, description="certificates to trust for Kafka (PEM)")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="SASL mechanism, if the protocol has SASL"
+    )
+    kafka_username: str | None = Field(None, description="SASL user")
+    kafka_password: SecretStr | None = Field(None, description="SASL password")
+    topic_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]*$", description="in front of every topic, group and Redis key"
+    )
+    partitions: Positive = Field(4, description="partitions of the topics keyed by card")
+    replication: Positive = Field(1, description="replication factor of created topics")
+    redis_url: SecretStr = Field(
+        SecretStr("redis://localhost:6379/0"), description="redis://, rediss:// or unix:// address"
+    )
+    redis_username: str | None = Field(None, description="Redis ACL user")
+    redis_password: SecretStr | None = Field(None, description="Redis password")
+    redis_ca: Path | None = Field(None, description="certificates to trust for rediss:// (PEM)")
+    redis_timeout_ms: Positive = Field(5000, description="longest wait for an answer of Redis")
+    label_delay: str = Field("7d", description="delay after which labels count as known (7d, 12h)")
+    base_currency: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="currency of features")
+    currency_rates: dict[str, float] = Field(
+        default_factory=dict,
+        description="JSON: base units for one unit of a currency; others are dead-lettered",
+    )
+    pan_hmac_key: SecretStr | None = Field(None, description="key to tokenise card numbers (PANs)")
+    health_port: Port = Field(0, description="port of /healthz, /readyz, /metrics; 0: none")
+    health_host: str = Field("127.0.0.1", description="address the health server listens on")
+    worker_id: str | None = Field(None, description="fixed name of this process in its group")
+    log_format: Literal["json", "console"] = Field("json", description="form of log lines")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="log level")
+
+    @field_validator("label_delay")
+    @classmethod
+    def _is_duration(cls, text: str) -> str:
+        _duration_ms(text)
+        return text
+
+    @field_validator("currency_rates")
+    @classmethod
+    def _rates_are_positive(cls, rates: dict[str, float]) -> dict[str, float]:
+        for currency, rate in rates.items():
+            if not 0 < rate < float("inf"):
+                raise ValueError(f"the rate of {currency} must be a positive number")
+        return rates
+
+    @property
+    def label_delay_ms(self) -> int:
+        """Label delay in ms."""
+        return _duration_ms(self.label_delay)
+
+    @property
+    def key_prefix(self) -> bytes:
+        """What stands in front of every Redis key."""
+        return self.topic_prefix.encode()
+
+    def topic(self, spec: TopicSpec) -> str:
+        """Return the name of a topic on the broker."""
+        return spec.full_name(self.topic_prefix)
+
+    def group(self, name: str) -> str:
+        """Return the name of a consumer group on the broker."""
+        return self.topic_prefix + name
+
+
+def _duration_ms(text: str) -> int:
+    for unit in ("ms", "s", "m", "h", "d"):
+        number = text.removesuffix(unit)
+        if number != text and number.isdigit():
+            return int(number) * _UNITS_MS[unit]
+    raise ValueError("write a whole number and a unit: 7d, 12h, 30m, 45s or 500ms")
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment; `overrides` (field names) win.
+
+    Raises:
+        ConfigurationError: names every variable that is wrong, and why.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        wrong = [
+            f"FRAUD_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise ConfigurationError("wrong settings:\n  " + "\n  ".join(wrong)) from error
