@@ -13,7 +13,8 @@ import psutil
 import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from devstack.stack import ADDRESS_FILE, Stack, running
 from schemas.errors import ConfigurationError
