@@ -1,0 +1,374 @@
+"""Kafka by confluent-kafka: producer, group consumer, reader. Every service but Faust's input."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import confluent_kafka as ck
+import structlog
+
+from schemas.errors import BrokerUnavailable, DeliveryRejected
+from schemas.runtime.settings import Settings
+from schemas.runtime.streams import BY_KEY, Message, OnPartitions, Outgoing, TopicPartition
+
+log = structlog.get_logger(__name__)
+BUFFER_WAIT_S: Final = 30.0
+"""How long produce waits for room in the local buffer."""
+_PASSING: Final = frozenset(
+    {
+        ck.KafkaError._ALL_BROKERS_DOWN,
+        ck.KafkaError._TRANSPORT,
+        ck.KafkaError._RESOLVE,
+        ck.KafkaError._TIMED_OUT,
+        ck.KafkaError._MAX_POLL_EXCEEDED,
+    }
+)
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """Return librdkafka's settings to reach the broker; also for the admin client."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.bootstrap,
+        "security.protocol": settings.kafka_security,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1000,
+        "logger": _Quiet(),
+    }
+    if settings.kafka_ca:
+        config["ssl.ca.location"] = str(settings.kafka_ca)
+    if settings.kafka_security.startswith("SASL"):
+        password = settings.kafka_password
+        config["sasl.mechanism"] = settings.kafka_sasl_mechanism
+        config["sasl.username"] = settings.kafka_username or ""
+        config["sasl.password"] = password.get_secret_value() if password else ""
+    return config
+
+
+class _Quiet:
+    """Passes librdkafka's own lines on at debug level; what matters arrives as an error."""
+
+    def log(self, _level: int, text: str, *values: object) -> None:
+        log.debug("librdkafka", text=text % values if values else text)
+
+
+class KafkaProducer:
+    """See `streams.Producer`: idempotent, acknowledged by all replicas, messages never time out."""
+
+    def __init__(self, settings: Settings, *, linger_ms: float = 0) -> None:
+        self._refused: str | None = None
+        self._producer = ck.Producer(
+            connection(settings)
+            | {
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": linger_ms,
+                "message.timeout.ms": 0,
+                "queue.buffering.max.messages": 1_000_000,
+                "queue.buffering.max.kbytes": 1_048_576,
+                "message.max.bytes": 2_000_000,
+                "delivery.report.only.error": True,
+                "on_delivery": self._on_delivery,
+            }
+        )
+
+    def produce_many(self, topic: str, records: Iterable[Outgoing]) -> None:
+        """Hand messages over without waiting for the broker; see `streams.Producer`."""
+        batch = [
+            {"key": key, "value": value, "partition": partition}
+            for partition, key, value in records
+        ]
+        deadline = time.monotonic() + BUFFER_WAIT_S
+        while batch:
+            self._producer.produce_batch(topic, batch)
+            failed = [message for message in batch if "_error" in message]
+            for message in failed:
+                error = message.pop("_error")
+                if error.code() != ck.KafkaError._QUEUE_FULL:
+                    raise DeliveryRejected(f"cannot send to {topic}: {error.str()}")
+            if failed:
+                self._make_room(topic, deadline)
+            batch = failed
+        self._producer.poll(0)
+        self._raise_refused()
+
+    def produce(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int = BY_KEY
+    ) -> None:
+        """Hand one message over; see `streams.Producer`."""
+        deadline = time.monotonic() + BUFFER_WAIT_S
+        while True:
+            try:
+                self._producer.produce(topic, value=value, key=key, partition=partition)
+                break
+            except BufferError:
+                self._make_room(topic, deadline)
+            except ck.KafkaException as error:
+                raise DeliveryRejected(f"cannot send to {topic}: {error.args[0].str()}") from error
+        self._producer.poll(0)
+        self._raise_refused()
+
+    def flush(self, timeout_s: float = 10.0) -> None:
+        """Wait until the broker has everything; see `streams.Producer`."""
+        waiting = self._producer.flush(timeout_s)
+        self._raise_refused()
+        if waiting:
+            raise BrokerUnavailable(
+                f"Kafka has not acknowledged {waiting} messages within {timeout_s} s; call again"
+            )
+
+    def close(self) -> None:
+        """Flush what goes out at once."""
+        self._producer.flush(1.0)
+
+    def _make_room(self, topic: str, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise BrokerUnavailable(f"no room to send to {topic}: Kafka takes no messages")
+        self._producer.poll(0.05)
+
+    def _on_delivery(self, error: ck.KafkaError | None, message: ck.Message) -> None:
+        if error is not None and self._refused is None:
+            self._refused = f"{message.topic()}[{message.partition()}]: {error.str()}"
+
+    def _raise_refused(self) -> None:
+        if self._refused is not None:
+            raise DeliveryRejected(f"Kafka refused a message to {self._refused}")
+
+
+class KafkaConsumer:
+    """See `streams.Consumer`: a group member whose offsets are committed by hand.
+
+    With an `instance_id` (static membership) a restart within the session time-out neither moves
+    partitions nor waits; 6 s is the shortest session that brokers allow by default.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: str,
+        topics: Sequence[str],
+        *,
+        on_assign: OnPartitions | None = None,
+        on_revoke: OnPartitions | None = None,
+        instance_id: str | None = None,
+        from_beginning: bool = True,
+    ) -> None:
+        config = connection(settings) | {
+            "group.id": group,
+            "auto.offset.reset": "earliest" if from_beginning else "latest",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "session.timeout.ms": 6000,
+            "heartbeat.interval.ms": 1500,
+            "fetch.wait.max.ms": 100,
+            "queued.min.messages": 20_000,
+            "partition.assignment.strategy": "cooperative-sticky",
+        }
+        if instance_id:
+            config["group.instance.id"] = instance_id
+        self._consumer = ck.Consumer(config)
+        self._on_assign, self._on_revoke = on_assign, on_revoke
+        self._consumer.subscribe(
+            list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        )
+
+    def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
+        """Return what is there; wait only while there is nothing. See `streams.Consumer`."""
+        return _poll_batch(self._consumer, max_records, timeout_s)
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Tell the group the next offsets to read, without waiting for the answer."""
+        if offsets:
+            self._consumer.commit(offsets=_positions(offsets), asynchronous=True)
+
+    def committed(self, at: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the group's next offsets; a partition without one is left out. Blocks."""
+        wanted = [ck.TopicPartition(*place) for place in at]
+        try:
+            found = self._consumer.committed(wanted, timeout=10)
+        except ck.KafkaException as error:
+            raise BrokerUnavailable(f"no committed offsets: {error.args[0].str()}") from error
+        return {TopicPartition(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+
+    def seek(self, at: TopicPartition, offset: int) -> None:
+        """Read on from `offset`; the partition must be assigned."""
+        self._consumer.seek(ck.TopicPartition(at.topic, at.partition, offset))
+
+    def assignment(self) -> list[TopicPartition]:
+        """Return the partitions that are read now."""
+        return [TopicPartition(p.topic, p.partition) for p in self._consumer.assignment()]
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Return the messages not yet read by partition, as far as known; does not block."""
+        lag: dict[TopicPartition, int] = {}
+        for place in self._consumer.position(self._consumer.assignment()):
+            ends = self._consumer.get_watermark_offsets(place, cached=True)
+            if ends is not None and place.offset >= 0 and ends[1] >= 0:
+                lag[TopicPartition(place.topic, place.partition)] = ends[1] - place.offset
+        return lag
+
+    def close(self) -> None:
+        """Leave the group (a static member keeps its place until the session ends)."""
+        self._consumer.close()
+
+    def _assigned(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
+        if self._on_assign:
+            self._on_assign([TopicPartition(p.topic, p.partition) for p in partitions])
+
+    def _revoked(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
+        if self._on_revoke:
+            self._on_revoke([TopicPartition(p.topic, p.partition) for p in partitions])
+
+
+class KafkaReader:
+    """See `streams.Reader`; also reads single partitions from given offsets.
+
+    `starts` (partition to first offset) restricts what is read; without it, all of the topic.
+    """
+
+    def __init__(
+        self, settings: Settings, topic: str, starts: Mapping[int, int] | None = None
+    ) -> None:
+        self._topic = topic
+        self._consumer = ck.Consumer(
+            connection(settings)
+            | {
+                "group.id": "unused",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 100,
+            }
+        )
+        self._places = [
+            ck.TopicPartition(topic, number, offset)
+            for number, offset in (starts or self._beginnings()).items()
+        ]
+        self._consumer.assign(self._places)
+
+    def read_to_end(self, timeout_s: float = 30.0) -> list[Message]:
+        """Return everything up to the end; see `streams.Reader`."""
+        deadline = time.monotonic() + timeout_s
+        pending = {place.partition for place in self._places}
+        found: dict[int, list[Message]] = {number: [] for number in sorted(pending)}
+        while pending:
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(
+                    f"the end of {self._topic} was not reached in {timeout_s} s"
+                )
+            for message in self._consumer.consume(10_000, timeout=0.05):
+                error = message.error()
+                if error is None:
+                    found[message.partition()].append(_message(message))
+                elif error.code() == ck.KafkaError._PARTITION_EOF:
+                    pending.discard(message.partition())
+                else:
+                    _raise_if_lasting(error)
+        return [message for number in found for message in found[number]]
+
+    def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
+        """Return what has come since; wait only while there is nothing."""
+        return _poll_batch(self._consumer, max_records, timeout_s)
+
+    def close(self) -> None:
+        """Let go."""
+        self._consumer.close()
+
+    def ends(self, number: int) -> tuple[int, int]:
+        """Return the first offset of a partition and the one after its last. Blocks."""
+        return _ends(self._consumer, self._topic, number)
+
+    def _beginnings(self) -> dict[int, int]:
+        return {number: ck.OFFSET_BEGINNING for number in _partitions(self._consumer, self._topic)}
+
+
+def read_all(settings: Settings, topic: str) -> list[Message]:
+    """Return a whole topic, in order by partition; for small ones."""
+    reader = KafkaReader(settings, topic)
+    try:
+        return reader.read_to_end()
+    finally:
+        reader.close()
+
+
+def read_tail(settings: Settings, topic: str, partition: int, count: int) -> list[Message]:
+    """Return what lies in the last `count` offsets of a partition; fewer if some are gaps."""
+    end = end_offsets(settings, topic).get(partition, 0)
+    reader = KafkaReader(settings, topic, {partition: max(end - count, 0)})
+    try:
+        return reader.read_to_end()[-count:] if count > 0 else []
+    finally:
+        reader.close()
+
+
+def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
+    """Return the next offset of every partition. Blocks; raises BrokerUnavailable."""
+    consumer = ck.Consumer(connection(settings) | {"group.id": "unused"})
+    try:
+        return {
+            number: _ends(consumer, topic, number)[1] for number in _partitions(consumer, topic)
+        }
+    finally:
+        consumer.close()
+
+
+def _partitions(consumer: ck.Consumer, topic: str) -> list[int]:
+    try:
+        found = consumer.list_topics(topic, timeout=10).topics[topic]
+    except ck.KafkaException as error:
+        raise BrokerUnavailable(f"no metadata of {topic}: {error.args[0].str()}") from error
+    if found.error is not None:
+        raise BrokerUnavailable(f"no metadata of {topic}: {found.error.str()}")
+    return sorted(found.partitions)
+
+
+def _ends(consumer: ck.Consumer, topic: str, number: int) -> tuple[int, int]:
+    try:
+        low, high = consumer.get_watermark_offsets(ck.TopicPartition(topic, number), timeout=10)
+    except ck.KafkaException as error:
+        raise BrokerUnavailable(f"no offsets of {topic}: {error.args[0].str()}") from error
+    return low, high
+
+
+def _poll_batch(consumer: ck.Consumer, max_records: int, timeout_s: float) -> list[Message]:
+    first = consumer.poll(timeout_s)
+    if first is None:
+        return []
+    batch = [first]
+    if max_records > 1:
+        batch += consumer.consume(max_records - 1, timeout=0)
+    messages: list[Message] = []
+    for message in batch:
+        error = message.error()
+        if error is None:
+            messages.append(_message(message))
+        else:
+            _raise_if_lasting(error)
+    return messages
+
+
+def _raise_if_lasting(error: ck.KafkaError) -> None:
+    """Let pass what librdkafka overcomes by itself."""
+    if error.code() == ck.KafkaError._PARTITION_EOF:
+        return
+    if error.code() in _PASSING or error.retriable():
+        log.warning("kafka", reason=error.str())
+        return
+    raise BrokerUnavailable(f"Kafka: {error.str()}")
+
+
+def _message(message: ck.Message) -> Message:
+    return Message(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+    )
+
+
+def _positions(offsets: Mapping[TopicPartition, int]) -> list[ck.TopicPartition]:
+    return [ck.TopicPartition(at.topic, at.partition, offset) for at, offset in offsets.items()]

@@ -1,0 +1,107 @@
+"""Every metric of every service: a closed list. Services use the attributes of `Metrics`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+LATENCY_S: Final = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03,
+    0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0,
+)  # fmt: skip
+ROWS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """One metric; the unit is the last word of its name, or "" for a count of things."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    name: str
+    text: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+METRICS: Final = (
+    MetricSpec("counter", "records", "records read", ("topic",)),
+    MetricSpec("counter", "published", "records handed to Kafka", ("topic",)),
+    MetricSpec("counter", "dead_letters", "records that could not be served", ("error_class",)),
+    MetricSpec("counter", "duplicates", "transactions seen before"),
+    MetricSpec("counter", "late", "transactions older than retention"),
+    MetricSpec("counter", "fenced", "batches dropped: the partition is owned elsewhere"),
+    MetricSpec("counter", "retries", "steps tried again", ("step",)),
+    MetricSpec("counter", "labels_applied", "labels by what became of them", ("outcome",)),
+    MetricSpec("counter", "decisions", "decisions", ("decision", "model_role")),
+    MetricSpec("counter", "degraded", "decisions without a model's score", ("reason",)),
+    MetricSpec("counter", "rule_hits", "decisions that a rule of the policy touched", ("rule",)),
+    MetricSpec("counter", "answered_before", "vectors dropped: their position has a decision"),
+    MetricSpec("counter", "refused", "bundles and policies that were refused", ("kind",)),
+    MetricSpec("counter", "restarts", "restarts by the watchdog"),
+    MetricSpec("histogram", "batch_rows", "records in one batch", (), ROWS),
+    MetricSpec("histogram", "stage_seconds", "time of a stage of a batch", ("stage",), LATENCY_S),
+    MetricSpec("histogram", "latency_seconds", "from received to done, per batch", (), LATENCY_S),
+    MetricSpec("gauge", "lag", "records not yet processed", ("topic", "partition")),
+    MetricSpec("gauge", "freshness_seconds", "age of the newest processed event"),
+    MetricSpec("gauge", "partitions", "partitions owned now"),
+    MetricSpec("gauge", "buffered", "records read and held back"),
+    MetricSpec("gauge", "ready", "1 when serving, 0 when waiting for Kafka or Redis"),
+    MetricSpec("gauge", "model_info", "1 for the models in use", ("model_id", "role")),
+    MetricSpec("gauge", "policy_info", "1 for the policy in use", ("version",)),
+)
+
+
+class Metrics:
+    """The metrics of one process under the names fraud_<name>; all carry the label `service`."""
+
+    def __init__(self, service: str) -> None:
+        self.registry = CollectorRegistry()
+        self._service = service
+        self._metrics: dict[str, Counter | Gauge | Histogram] = {}
+        for spec in METRICS:
+            labels = ("service", *spec.labels)
+            if spec.kind == "counter":
+                self._metrics[spec.name] = Counter(
+                    f"fraud_{spec.name}", spec.text, labels, registry=self.registry
+                )
+            elif spec.kind == "gauge":
+                self._metrics[spec.name] = Gauge(
+                    f"fraud_{spec.name}", spec.text, labels, registry=self.registry
+                )
+            else:
+                self._metrics[spec.name] = Histogram(
+                    f"fraud_{spec.name}", spec.text, labels,
+                    registry=self.registry, buckets=spec.buckets,
+                )  # fmt: skip
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter. Raises KeyError for a name that is not in the list."""
+        metric = self._metrics[name]
+        if not isinstance(metric, Counter):
+            raise TypeError(f"{name} is not a counter")
+        metric.labels(service=self._service, **labels).inc(amount)
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge. Raises KeyError for a name that is not in the list."""
+        metric = self._metrics[name]
+        if not isinstance(metric, Gauge):
+            raise TypeError(f"{name} is not a gauge")
+        metric.labels(service=self._service, **labels).set(value)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Add to a histogram. Raises KeyError for a name that is not in the list."""
+        metric = self._metrics[name]
+        if not isinstance(metric, Histogram):
+            raise TypeError(f"{name} is not a histogram")
+        metric.labels(service=self._service, **labels).observe(value)
+
+    def forget(self, name: str) -> None:
+        """Drop every series of a metric, for example the lag of partitions given away."""
+        self._metrics[name].clear()
+
+    def exposition(self) -> bytes:
+        """Return Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,108 @@
+"""Messages to and from Kafka: the records and Protocols that services are written against.
+
+`kafka` has them on confluent-kafka, `memory_streams` in memory; one test-suite runs against both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple, Protocol
+
+BY_KEY: Final = -1
+"""As a partition number: choose by the key, as Kafka's own clients do (murmur2)."""
+
+
+class TopicPartition(NamedTuple):
+    """One partition of a topic; its full name."""
+
+    topic: str
+    partition: int
+
+
+class Message(NamedTuple):
+    """A message as it was read; `timestamp` is the broker's, in ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+Outgoing = tuple[int, bytes | None, bytes | None]
+"""Partition or BY_KEY, key, value."""
+OnPartitions = Callable[[list[TopicPartition]], None]
+
+
+class Producer(Protocol):
+    """Sends messages, in order within a partition, none twice."""
+
+    def produce_many(self, topic: str, records: Iterable[Outgoing]) -> None:
+        """Hand messages over without waiting for the broker, except for room in the buffer.
+
+        Raises:
+            BrokerUnavailable: no room came; some may have been taken.
+            DeliveryRejected: the broker will never take one of them.
+        """
+
+    def produce(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int = BY_KEY
+    ) -> None:
+        """Hand one message over, as `produce_many`."""
+
+    def flush(self, timeout_s: float = 10.0) -> None:
+        """Wait until the broker has everything.
+
+        Raises:
+            BrokerUnavailable: not yet; nothing is lost, call again.
+            DeliveryRejected: the broker refused a message for good.
+        """
+
+    def close(self) -> None:
+        """Flush what can be flushed at once and let go."""
+
+
+class Consumer(Protocol):
+    """Reads as a member of a consumer group. Used from one thread; call `poll_batch` regularly."""
+
+    def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
+        """Return what is there, at most `max_records`; wait only while there is nothing.
+
+        Assignment and revocation are told from within this call.
+
+        Raises:
+            BrokerUnavailable: the broker answers with an error; call again.
+        """
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Tell the group the next offsets to read, without waiting for the answer."""
+
+    def seek(self, at: TopicPartition, offset: int) -> None:
+        """Read on from `offset`; the partition must be assigned."""
+
+    def assignment(self) -> list[TopicPartition]:
+        """Return the partitions that are read now."""
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Return the messages not yet read by partition, as far as known; does not block."""
+
+    def close(self) -> None:
+        """Leave, after the commits under way."""
+
+
+class Reader(Protocol):
+    """Reads all partitions of a topic from the beginning, without a group, and can then follow."""
+
+    def read_to_end(self, timeout_s: float = 30.0) -> list[Message]:
+        """Return everything up to the end as it was at the call, in order by partition.
+
+        Raises:
+            BrokerUnavailable: the end was not reached in time.
+        """
+
+    def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
+        """Return what has come since, as `Consumer.poll_batch`."""
+
+    def close(self) -> None:
+        """Let go."""
