@@ -76,7 +76,7 @@ class KafkaProducer:
 
     def produce_many(self, topic: str, records: Iterable[Outgoing]) -> None:
         """Hand messages over without waiting for the broker; see `streams.Producer`."""
-        batch = [
+        batch: list[dict[str, Any]] = [
             {"key": key, "value": value, "partition": partition}
             for partition, key, value in records
         ]
@@ -258,7 +258,8 @@ class KafkaReader:
                 raise BrokerUnavailable(
                     f"the end of {self._topic} was not reached in {timeout_s} s"
                 )
-            for message in self._consumer.consume(10_000, timeout=0.05):
+            messages: list[Any] = self._consumer.consume(10_000, timeout=0.05)
+            for message in messages:
                 error = message.error()
                 if error is None:
                     found[message.partition()].append(_message(message))
@@ -359,7 +360,7 @@ def _raise_if_lasting(error: ck.KafkaError) -> None:
     raise BrokerUnavailable(f"Kafka: {error.str()}")
 
 
-def _message(message: ck.Message) -> Message:
+def _message(message: Any) -> Message:
     return Message(
         message.topic(),
         message.partition(),
