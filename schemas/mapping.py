@@ -79,7 +79,8 @@ class Mapping:
         """Return the columns of the input that the mapping reads."""
         names: list[str] = []
         for spec in self.fields.values():
-            names += spec.get("columns", []) + ([spec["column"]] if "column" in spec else [])
+            names += spec.get("columns", [])
+            names += [spec[key] for key in ("column", "known") if key in spec]
         return list(dict.fromkeys(names))
 
     def apply(self, table: pa.Table) -> pa.Table:
@@ -97,10 +98,30 @@ class Mapping:
                 f"mapping {self.source} reads {absent}, the input has {table.column_names}"
             )
         out = {name: self._field(table, name, spec) for name, spec in self.fields.items()}
+        for name in REQUIRED:
+            if out[name].null_count:
+                row = out[name].is_null().index(True).as_py()
+                raise ConfigurationError(
+                    f"mapping {self.source}, field {name} ({self.fields[name]}): row {row} is "
+                    "empty; fill it or leave the row out"
+                )
         if "label" in out:
-            delay = duration_ms(self.fields["label"].get("delay", "0s"))
-            out["label_time"] = pc.add(out["event_time"], pa.scalar(delay, pa.int64()))
+            out["label_time"] = self._label_time(table, out["event_time"])
         return pa.table(out)
+
+    def _label_time(self, table: pa.Table, event_time: pa.Array) -> pa.Array:
+        """When each label becomes known: a column of its own, or the event time, plus `delay`."""
+        spec = self.fields["label"]
+        delay = pa.scalar(duration_ms(spec.get("delay", "0s")), pa.int64())
+        if "known" not in spec:
+            return pc.add(event_time, delay)
+        try:
+            times = _time(table, {**spec, "column": spec["known"]})
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, ValueError) as error:
+            raise ConfigurationError(
+                f"mapping {self.source}, time of the label ({spec}): {error}"
+            ) from error
+        return pc.add(pc.coalesce(times, event_time), delay)
 
     def _field(self, table: pa.Table, name: str, spec: dict[str, Any]) -> Any:
         try:
@@ -112,7 +133,7 @@ class Mapping:
                 return _amount(table, spec)
             column = _raw(table, spec)
             if name == "label":
-                return pc.equal(column.cast(pa.string()), str(spec.get("fraud", 1)))
+                return _label(column, spec)
             return column.cast(NUMBERS[name])
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, ValueError) as error:
             raise ConfigurationError(
@@ -126,6 +147,28 @@ def _raw(table: pa.Table, spec: dict[str, Any]) -> pa.Array:
     return table.column(spec["column"]).combine_chunks()
 
 
+def _label(column: pa.Array, spec: dict[str, Any]) -> pa.BooleanArray:
+    if pa.types.is_boolean(column.type) and "fraud" not in spec:
+        return column
+    fraud = str(spec.get("fraud", 1))
+    if pa.types.is_integer(column.type) and fraud.lstrip("-").isdigit():
+        return pc.equal(column.cast(pa.int64()), int(fraud))
+    return pc.equal(column.cast(pa.string()), fraud)
+
+
+def _encoded(column: pa.Array) -> pa.DictionaryArray:
+    """Dictionary-encode; whole numbers of a narrow range without a hash table."""
+    if pa.types.is_dictionary(column.type):
+        return column
+    if pa.types.is_integer(column.type) and not column.null_count and len(column):
+        numbers = column.to_numpy(zero_copy_only=False).astype(np.int64)
+        low, high = int(numbers.min()), int(numbers.max())
+        if high - low < 2 * len(numbers):
+            codes = pa.array((numbers - low).astype(np.int32))
+            return pa.DictionaryArray.from_arrays(codes, pa.array(np.arange(low, high + 1)))
+    return column.dictionary_encode()
+
+
 def _text(table: pa.Table, spec: dict[str, Any]) -> pa.DictionaryArray:
     if "constant" in spec:
         codes = pa.array(np.zeros(table.num_rows, np.int32))
@@ -135,7 +178,7 @@ def _text(table: pa.Table, spec: dict[str, Any]) -> pa.DictionaryArray:
         column: Any = pc.binary_join_element_wise(*parts, spec.get("separator", "-"))
     else:
         column = _raw(table, spec)
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = _encoded(column)
     values = encoded.dictionary.cast(pa.string())
     if "prefix" in spec:
         values = pc.binary_join_element_wise(pa.scalar(str(spec["prefix"])), values, "")
@@ -148,16 +191,21 @@ def _time(table: pa.Table, spec: dict[str, Any]) -> pa.Array:
         column = pc.strptime(column, format=spec.get("format", "%Y-%m-%d %H:%M:%S"), unit="ms")
     if pa.types.is_timestamp(column.type):
         return column.cast(pa.timestamp("ms")).cast(pa.int64())
-    numbers = column.to_numpy(zero_copy_only=False)
     factor = TIME_UNITS[spec.get("unit", "ms")]
+    if column.null_count:  # numpy would make floats of them, which round times
+        return pc.multiply(column.cast(pa.int64()), int(factor)) if factor >= 1 else column
+    numbers = column.to_numpy(zero_copy_only=False)
     if np.issubdtype(numbers.dtype, np.integer) and factor >= 1:
         return pa.array(numbers.astype(np.int64) * int(factor))
     return pa.array(np.rint(numbers * factor).astype(np.int64))
 
 
 def _amount(table: pa.Table, spec: dict[str, Any]) -> pa.Array:
-    numbers = _raw(table, spec).to_numpy(zero_copy_only=False)
+    column = _raw(table, spec)
     factor = AMOUNT_UNITS[spec.get("unit", "minor")]
+    if pa.types.is_decimal(column.type):
+        return pc.round(pc.multiply(column, factor), round_mode="half_to_even").cast(pa.int64())
+    numbers = column.to_numpy(zero_copy_only=False)
     if np.issubdtype(numbers.dtype, np.integer):
         return pa.array(numbers.astype(np.int64) * factor)
     if not np.isfinite(numbers).all():

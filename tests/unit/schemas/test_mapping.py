@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -68,6 +69,60 @@ def test_a_value_that_cannot_be_an_amount_is_named(tmp_path: Path) -> None:
     broken = table().set_column(5, "value", pa.array([1.0, float("nan")]))
     with pytest.raises(ConfigurationError, match=r"amount.*row 1.*nan"):
         mapping(tmp_path).apply(broken)
+
+
+def test_amounts_round_half_to_even_and_decimals_stay_exact(tmp_path: Path) -> None:
+    for halves in ([0.125, 0.375], [Decimal("0.125"), Decimal("0.375")]):
+        rows = mapping(tmp_path).apply(table().set_column(5, "value", pa.array(halves))).to_pylist()
+        assert [row["amount"] for row in rows] == [12, 38]
+
+
+def test_a_label_may_have_a_time_of_its_own(tmp_path: Path) -> None:
+    text = BASE.replace("{column: bad, fraud: 1, delay: 2d}", "{column: bad, known: then}")
+    timed = table().append_column("then", pa.array([None, 77_000], pa.int64()))
+    rows = mapping(tmp_path, text).apply(timed).to_pylist()
+    assert [row["label_time"] for row in rows] == [10_000, 77_000]
+    assert [row["label"] for row in rows] == [False, True]
+
+
+def test_an_empty_value_of_a_required_field_is_named(tmp_path: Path) -> None:
+    holed = table().set_column(3, "shop", pa.array([3, None]))
+    with pytest.raises(ConfigurationError, match=r"merchant_id.*row 1"):
+        mapping(tmp_path).apply(holed)
+
+
+def test_an_empty_optional_value_stays_missing(tmp_path: Path) -> None:
+    holed = table().append_column("phone", pa.array([None, "x"]))
+    rows = mapping(tmp_path, BASE + "  device_id: phone\n").apply(holed).to_pylist()
+    assert [row["device_id"] for row in rows] == [None, "x"]
+
+
+def test_ids_are_dictionaries_of_their_distinct_values(tmp_path: Path) -> None:
+    many = pa.concat_tables([table()] * 50)
+    shops = mapping(tmp_path).apply(many).column("merchant_id").chunk(0)
+    assert pa.types.is_dictionary(shops.type)
+    assert shops.dictionary.to_pylist() == ["m3", "m4"]
+
+
+WHOLE = [[5, 3, 5], [-(2**40), 7, 7], [None, 1, 2]]
+
+
+@pytest.mark.parametrize("numbers", WHOLE)
+def test_whole_numbers_become_their_decimal_text(tmp_path: Path, numbers: list[int | None]) -> None:
+    text = BASE + "  device_id: phone\n"
+    wide = pa.concat_tables([table(), table().slice(0, 1)]).append_column(
+        "phone", pa.array(numbers)
+    )
+    rows = mapping(tmp_path, text).apply(wide).to_pylist()
+    assert [row["device_id"] for row in rows] == [n if n is None else str(n) for n in numbers]
+
+
+SHIPPED = ("handbook", "generator")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_mappings_load(name: str) -> None:
+    Mapping.load(Path("loadtest/mappings") / f"{name}.yaml")
 
 
 DURATIONS = [("7d", 604_800_000), ("500ms", 500), ("1.5h", 5_400_000), (3, 3)]
