@@ -7,7 +7,8 @@
 
 -- KEYS: epoch per partition, cursor hash per advance, outbox per partition,
 --       card..., fold..., append...
--- ARGV: ttl in ms, header of a new shared entity, the six counts, then
+-- ARGV: ttl in ms, header of a new shared entity, the six counts, how many of the appends (the
+--       last ones) were given their expiry lately, then
 --       epoch... | topic, expected, next... | outbox... | card...
 --       | generation (4 bytes), length, value, records... | records...
 local function commit(keys, args)
@@ -15,7 +16,8 @@ local function commit(keys, args)
   local ttl, header = args[1], args[2]
   local epochs, advances, outboxes = tonumber(args[3]), tonumber(args[4]), tonumber(args[5])
   local cards, folds, appends = tonumber(args[6]), tonumber(args[7]), tonumber(args[8])
-  local k, a = 0, 8
+  local extended = appends - tonumber(args[9])
+  local k, a = 0, 9
 
   for i = 1, epochs do
     local found = call('GET', keys[k + i])
@@ -53,10 +55,10 @@ local function commit(keys, args)
   end
   k, a = k + cards, a + cards
 
-  local function append(key, records)
+  local function append(key, records, extend)
     if call('APPEND', key, records) == #records then
       call('SET', key, header .. records, 'PX', ttl)
-    else
+    elseif extend then
       call('PEXPIRE', key, ttl)
     end
   end
@@ -67,13 +69,13 @@ local function commit(keys, args)
     if generation == args[a + 1] and length == tonumber(args[a + 2]) then
       call('SET', key, args[a + 3], 'PX', ttl)
     else
-      append(key, args[a + 4])
+      append(key, args[a + 4], true)
     end
     a = a + 4
   end
   k = k + folds
   for i = 1, appends do
-    append(keys[k + i], args[a + i])
+    append(keys[k + i], args[a + i], i <= extended)
   end
   return ''
 end

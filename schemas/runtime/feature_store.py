@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from schemas.errors import ConfigurationError, FatalError, StoreUnavailable
+from schemas.runtime.expiry import RecentExpiry
 from schemas.runtime.settings import Settings
 from schemas.runtime.store import Commit, CommitResult, Ownership
 
@@ -89,6 +90,7 @@ class RedisFeatureStore:
         self._prefix = prefix
         self._source = resources.files("schemas.runtime").joinpath("commit.lua").read_text()
         self._loaded = False
+        self._expiry = RecentExpiry()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -121,6 +123,7 @@ class RedisFeatureStore:
 
     def commit(self, commit: Commit) -> CommitResult:
         """Apply all of `commit` in one call, or nothing."""
+        due, lately = self._expiry.split(commit.appends, commit.ttl_ms)
         keys: list[bytes] = [self._key(number, b"epoch") for number in commit.epochs]
         keys += [self._key(advance.partition, b"cursors") for advance in commit.advances]
         keys += [self._key(number, b"outbox") for number in commit.outbox]
@@ -133,6 +136,7 @@ class RedisFeatureStore:
             len(commit.cards),
             len(commit.folds),
             len(commit.appends),
+            len(lately),
             *commit.epochs.values(),
         ]
         for advance in commit.advances:
@@ -145,10 +149,12 @@ class RedisFeatureStore:
             keys.append(fold.key)
             generation = fold.expected_generation.to_bytes(4, "little")
             args += (generation, fold.expected_length, fold.value, fold.records)
-        for key, records in commit.appends:
+        for key, records in chain(due, lately):
             keys.append(key)
             args.append(records)
         reason: bytes = self._call("fraud_commit", keys, args)
+        if not reason:
+            self._expiry.extended(key for key, _ in due)
         return CommitResult(not reason, reason.decode(errors="backslashreplace"))
 
     def positions(self, partitions: Sequence[int]) -> dict[int, dict[str, int]]:
@@ -184,6 +190,13 @@ class RedisFeatureStore:
         return b"%bp:%d:%b" % (self._prefix, partition, name)
 
     def _call(self, function: str, keys: list[bytes], args: list[Any]) -> Any:
+        try:
+            return self._fcall(function, keys, args)
+        except StoreUnavailable:
+            self._expiry.forget()  # a restarted server may have lost the last second
+            raise
+
+    def _fcall(self, function: str, keys: list[bytes], args: list[Any]) -> Any:
         with _typed_errors(self._url):
             if not self._loaded:
                 self._load_library()
@@ -194,6 +207,7 @@ class RedisFeatureStore:
                 if "Function not found" not in str(error):
                     raise
                 self._load_library()
+                self._expiry.forget()
                 return self._redis.execute_command("FCALL", function, len(keys), *keys, *args)
 
     def _load_library(self) -> None:
