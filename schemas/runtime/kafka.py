@@ -11,7 +11,14 @@ import structlog
 
 from schemas.errors import BrokerUnavailable, DeliveryRejected
 from schemas.runtime.settings import Settings
-from schemas.runtime.streams import BY_KEY, Message, OnPartitions, Outgoing, TopicPartition
+from schemas.runtime.streams import (
+    BY_KEY,
+    MAX_MESSAGE_BYTES,
+    Message,
+    OnPartitions,
+    Outgoing,
+    TopicPartition,
+)
 
 log = structlog.get_logger(__name__)
 BUFFER_WAIT_S: Final = 30.0
@@ -68,7 +75,7 @@ class KafkaProducer:
                 "message.timeout.ms": 0,
                 "queue.buffering.max.messages": 1_000_000,
                 "queue.buffering.max.kbytes": 1_048_576,
-                "message.max.bytes": 2_000_000,
+                "message.max.bytes": MAX_MESSAGE_BYTES,
                 "delivery.report.only.error": True,
                 "on_delivery": self._on_delivery,
             }

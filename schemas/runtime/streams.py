@@ -11,6 +11,8 @@ from typing import Final, NamedTuple, Protocol
 BY_KEY: Final = -1
 """As a partition number: choose by the key, as Kafka's own clients do (murmur2)."""
 
+MAX_MESSAGE_BYTES: Final = 4_000_000
+
 
 class TopicPartition(NamedTuple):
     """One partition of a topic; its full name."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -9,7 +11,12 @@ from confluent_kafka.cimpl import NewTopic
 from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.runtime.kafka import connection
 from schemas.runtime.settings import Settings
-from schemas.topics import ALL_TOPICS
+from schemas.runtime.streams import MAX_MESSAGE_BYTES
+from schemas.topics import ALL_TOPICS, LABELS, TRANSACTIONS
+
+INPUTS: Final = (TRANSACTIONS, LABELS)
+DERIVED: Final = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+"""A dead letter or a vector carries an input message of up to Kafka's 1 MB, so it needs more."""
 
 
 def create_topics(settings: Settings, timeout_s: float = 30.0) -> None:
@@ -24,7 +31,7 @@ def create_topics(settings: Settings, timeout_s: float = 30.0) -> None:
             settings.topic(spec),
             num_partitions=settings.partitions if spec.partitioned else 1,
             replication_factor=settings.replication,
-            config=spec.config,
+            config=spec.config if spec in INPUTS else DERIVED | spec.config,
         )
         for spec in ALL_TOPICS
     }
