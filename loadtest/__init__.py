@@ -1,0 +1,1 @@
+"""A believable world of card payments, and what measures the services under it."""

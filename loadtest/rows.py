@@ -1,0 +1,65 @@
+"""Transactions of the world as columns of numbers, before they get their texts. Used by world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+POS, ECOM, ATM, MOTO = range(4)
+
+
+class Rows(NamedTuple):
+    """n transactions; ids are positions in Population.ids, -1 is missing; time in ms UTC.
+
+    `amount` is in minor units, `scenario` a position in fraud.SCENARIOS (0 is genuine), `located`
+    says whether the merchant's position is known.
+    """
+
+    time: npt.NDArray[np.int64]
+    card: npt.NDArray[np.int64]
+    merchant: npt.NDArray[np.int64]
+    amount: npt.NDArray[np.int64]
+    channel: npt.NDArray[np.int8]
+    device: npt.NDArray[np.int64]
+    ip: npt.NDArray[np.int64]
+    located: npt.NDArray[np.bool_]
+    scenario: npt.NDArray[np.int8]
+
+    def take(self, index: Any) -> Rows:
+        """Return some rows: positions or a mask."""
+        return Rows._make(column[index] for column in self)
+
+
+def make_rows(
+    time: Any,
+    card: Any,
+    merchant: Any,
+    amount: Any,
+    *,
+    channel: Any = ECOM,
+    device: Any = -1,
+    ip: Any = -1,
+    located: Any = False,
+    scenario: int = 0,
+) -> Rows:
+    """Build rows from arrays or scalars; times and amounts may be fractions."""
+    n = len(time)
+    return Rows(
+        np.asarray(time).astype(np.int64),
+        np.broadcast_to(np.asarray(card, np.int64), n),
+        np.broadcast_to(np.asarray(merchant, np.int64), n),
+        np.rint(np.broadcast_to(amount, n)).astype(np.int64),
+        np.broadcast_to(np.asarray(channel, np.int8), n),
+        np.broadcast_to(np.asarray(device, np.int64), n),
+        np.broadcast_to(np.asarray(ip, np.int64), n),
+        np.broadcast_to(np.asarray(located, np.bool_), n),
+        np.full(n, scenario, np.int8),
+    )
+
+
+def join(parts: Sequence[Rows]) -> Rows:
+    """Return all rows of all parts."""
+    return Rows._make(np.concatenate(columns) for columns in zip(*parts, strict=True))

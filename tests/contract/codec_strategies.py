@@ -1,0 +1,40 @@
+"""Drawn transactions that keep every rule; the codec tests share them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from schemas.card_numbers import looks_like_pan
+from schemas.columns import CHANNELS
+
+NOW = 1_800_000_000_000
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)
+COUNTRY = st.none() | st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=2, max_size=2)
+CARD = (TEXT | st.text("0123456789 -", min_size=12, max_size=24)).filter(
+    lambda text: not looks_like_pan(text)
+)
+
+
+@st.composite
+def transactions(draw: st.DrawFn) -> dict[str, Any]:
+    return {
+        "transaction_id": draw(TEXT),
+        "event_time": draw(st.integers(946_684_800_000, NOW + 300_000)),
+        "card_id": draw(CARD),
+        "customer_id": draw(st.none() | TEXT),
+        "merchant_id": draw(TEXT),
+        "amount": draw(st.integers(0, 10**12)),
+        "currency": draw(st.sampled_from(["EUR", "USD", "JPY"])),
+        "mcc": draw(st.none() | st.integers(0, 9999)),
+        "channel": draw(st.sampled_from(CHANNELS)),
+        "device_id": draw(st.none() | TEXT),
+        "ip": draw(st.none() | st.ip_addresses().map(str)),
+        "ip_country": draw(COUNTRY),
+        "card_country": draw(COUNTRY),
+        "merchant_country": draw(COUNTRY),
+        "latitude": draw(st.none() | st.floats(-90, 90)),
+        "longitude": draw(st.none() | st.floats(-180, 180)),
+        "attributes": draw(st.dictionaries(TEXT, st.text(max_size=8), max_size=3)),
+    }
