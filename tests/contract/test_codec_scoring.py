@@ -18,6 +18,12 @@ from schemas.keys import hash_id
 from tests.contract.codec_strategies import transactions
 
 LONG = st.integers(-(2**63), 2**63 - 1)
+OF_TRANSACTION = (
+    "transaction_id", "card_id", "merchant_id", "event_time", "amount", "currency",
+)  # fmt: skip
+OF_VECTOR = (
+    "source_partition", "source_offset", "duplicate", "late", "received_at", "computed_at",
+)  # fmt: skip
 MODELS = ("champion-1", "Kanarie-ü")
 
 
@@ -112,7 +118,7 @@ def test_decisions_are_the_bytes_of_fastavro(
 ) -> None:
     decoded = decode_feature_vectors([codec.encode("FeatureVector", r) for r in records])
     score = st.none() | st.floats(0, 1)
-    answers = [
+    answers: list[dict[str, Any]] = [
         {
             "decision": data.draw(st.sampled_from(["APPROVE", "REVIEW", "BLOCK"])),
             "score": data.draw(score),
@@ -130,12 +136,12 @@ def test_decisions_are_the_bytes_of_fastavro(
         codec.encode(
             "Decision",
             answer
-            | {k: record["transaction"][k] for k in ("transaction_id", "card_id", "merchant_id", "event_time", "amount", "currency")}
-            | {k: record[k] for k in ("source_partition", "source_offset", "duplicate", "late", "received_at", "computed_at")}
+            | {name: record["transaction"][name] for name in OF_TRANSACTION}
+            | {name: record[name] for name in OF_VECTOR}
             | {"policy_version": policy, "decided_at": decided},
         )
         for record, answer in zip(records, answers, strict=True)
-    ]  # fmt: skip
+    ]
     nan = float("nan")
     written = encode_decisions(
         decoded,
