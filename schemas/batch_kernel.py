@@ -29,6 +29,9 @@ PARTITION, OFFSET, RECEIVED, COMPUTED, DUPLICATE, LATE, FINGERPRINT_AT, VECTOR_A
 SLOW, GOOD, ADDRESS = 0, 1, 2
 """Outcome of a row: slow path; good; good but for an address that is not plain IPv4."""
 MAX_ID, MAX_OPTIONAL_ID = 64, 256
+MAX_ADDRESS = 64
+MAX_MESSAGE = 65_536
+"""Bytes; the feature vector and the dead letter around a transaction must fit the broker too."""
 MAX_AMOUNT = 10**12
 EARLIEST = 946_684_800_000
 MAX_AHEAD = 300_000
@@ -56,6 +59,11 @@ def read_long(buffer, position, stop):
 @njit(cache=True)
 def is_utf8(buffer, position, stop):
     """Whether the bytes are UTF-8: no overlong forms, no surrogates, at most U+10FFFF."""
+    seen = np.uint8(0)
+    for index in range(position, stop):
+        seen |= buffer[index]
+    if seen < 0x80:
+        return True
     while position < stop:
         lead = buffer[position]
         position += 1
@@ -266,7 +274,7 @@ def decode_rows(buffer, starts, header, latest, codes, scales, spans, numbers, d
     outcome = np.zeros(count, np.uint8)
     for row in range(count):
         start, stop = starts[row], starts[row + 1]
-        if stop - start < len(header):
+        if not len(header) <= stop - start <= MAX_MESSAGE:
             continue
         same = True
         for index in range(len(header)):
@@ -334,6 +342,8 @@ def check_row(buffer, row, latest, codes, scales, spans, numbers, degrees, colum
     columns.ip_country[row] = ip_country
     start, end = spans[row, IP, 0], spans[row, IP, 1]
     columns.ip[row] = text_hash(buffer, spans, row, IP)
+    if end - start > MAX_ADDRESS:
+        return SLOW
     if start < end and not is_plain_ipv4(buffer, start, end):
         return ADDRESS
     return GOOD

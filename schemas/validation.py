@@ -21,9 +21,6 @@ from schemas.currency import CurrencyTable, is_code
 from schemas.errors import InvalidField, UndecodableMessage, UnknownSchema
 from schemas.records import Label, Transaction
 
-MAX_MESSAGE: Final = 65_536
-"""Bytes of one message; the feature vector and the dead letter around it must fit too."""
-MAX_ATTRIBUTES: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COUNTRIES: Final = ("ip_country", "card_country", "merchant_country")
 _TRANSACTION_FIELDS: Final = frozenset(Transaction.__annotations__)
@@ -124,7 +121,7 @@ def _card(record: Mapping[str, Any], pan_key: bytes | None) -> str:
 
 
 def _address(record: Mapping[str, Any]) -> str | None:
-    value = _text(record, "ip", 64, required=False)
+    value = _text(record, "ip", kernel.MAX_ADDRESS, required=False)
     if value is None:
         return None
     try:
@@ -149,8 +146,8 @@ def _attributes(record: Mapping[str, Any]) -> dict[str, str]:
     value = record.get("attributes")
     if value is None:
         return {}
-    if not isinstance(value, dict) or len(value) > MAX_ATTRIBUTES:
-        _refuse("attributes", value, "is not a small map", f"send at most {MAX_ATTRIBUTES} texts")
+    if not isinstance(value, dict):
+        _refuse("attributes", value, "is not a map", "send texts under names")
     for key, text in value.items():
         if not isinstance(key, str) or not isinstance(text, str):
             _refuse("attributes", {key: text}, "is not a text to a text", "send texts only")
@@ -231,8 +228,8 @@ def _country(record: Mapping[str, Any], field: str) -> str | None:
 
 def _record(message: bytes, name: str, registry: SchemaRegistry | None) -> Mapping[str, Any]:
     """Decode a message of any accepted encoding to an unchecked record."""
-    if len(message) > MAX_MESSAGE:
-        raise UndecodableMessage(f"{len(message)} bytes: send at most {MAX_MESSAGE}")
+    if len(message) > kernel.MAX_MESSAGE:
+        raise UndecodableMessage(f"{len(message)} bytes: send at most {kernel.MAX_MESSAGE}")
     if registry is not None and message[:1] == b"\x00":
         translated = registry.translate(message)
         if isinstance(translated, dict):

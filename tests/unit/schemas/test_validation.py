@@ -1,0 +1,190 @@
+"""Rules of a transaction and a label: every refusal names field, value and remedy."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import batch_kernel, codec
+from schemas.batch_codec import as_array
+from schemas.card_numbers import looks_like_pan, mask_numbers, masked, tokenised
+from schemas.currency import CurrencyTable
+from schemas.errors import BadMessage, ConfigurationError, InvalidField, UnknownSchema
+from schemas.validation import parse_time, read_label, validate_transaction
+
+NOW: Final = 1_800_000_000_000
+GOOD: Final[dict[str, Any]] = {
+    "transaction_id": "t1", "event_time": 1_700_000_000_000, "card_id": "card-1",
+    "merchant_id": "m1", "amount": 1234, "currency": "EUR",
+}  # fmt: skip
+LABEL: Final[dict[str, Any]] = {
+    "transaction_id": "t1", "card_id": "card-1", "label": "FRAUD", "source": "CHARGEBACK",
+    "transaction_time": 1_700_000_000_000, "label_time": 1_700_600_000_000,
+}  # fmt: skip
+
+
+def validate(**changes: Any) -> dict[str, Any]:
+    record = {key: value for key, value in (GOOD | changes).items() if value is not ...}
+    return dict(validate_transaction(record, now_ms=NOW, currencies=CurrencyTable()))
+
+
+def test_the_smallest_transaction_is_completed() -> None:
+    clean = validate()
+    assert clean == GOOD | {"channel": "OTHER", "attributes": {}} | dict.fromkeys(
+        (
+            "customer_id", "mcc", "device_id", "ip", "ip_country", "card_country",
+            "merchant_country", "latitude", "longitude",
+        )
+    )  # fmt: skip
+    assert codec.decode(codec.encode("Transaction", clean))[1] == clean
+
+
+@pytest.mark.parametrize("field", GOOD)
+@pytest.mark.parametrize("value", [None, ...])
+def test_a_missing_required_field_is_named(field: str, value: object) -> None:
+    with pytest.raises(InvalidField) as caught:
+        validate(**{field: value})
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("amount", "12.34", "is a str"),
+        ("amount", 12.34, "not a whole number"),
+        ("amount", float("nan"), "not a whole number"),
+        ("amount", float("inf"), "not a whole number"),
+        ("amount", True, "is a bool"),
+        ("amount", -5, "out of range"),
+        ("amount", 10**30, "out of range"),
+        ("event_time", "yesterday", "is not a time"),
+        ("event_time", "9999-12-31T23:59:59-23:59", "ahead of our clock"),
+        ("event_time", [], "is a list"),
+        ("event_time", float("nan"), "not a whole number"),
+        ("event_time", "1970-01-01", "before 2000-01-01"),
+        ("card_id", 17, "is a int"),
+        ("card_id", "\ud800", "surrogate"),
+        ("card_id", "5500005555555559", "looks like a card number"),
+        ("mcc", "5411", "is a str"),
+        ("channel", "pos", "is unknown"),
+        ("channel", ["POS"], "is unknown"),
+        ("latitude", "52", "is a str"),
+        ("latitude", float("nan"), "out of range"),
+        ("attributes", [], "not a map"),
+        ("attributes", {"a": 1}, "not a text to a text"),
+        ("attributes", {"a": "\ud800"}, "surrogate"),
+        ("ip", "fe80::1%" + "x" * 60, "68 characters"),
+        ("colour", "red", "is no field"),
+    ],
+)
+def test_a_bad_value_is_refused_with_field_value_and_remedy(
+    field: str, value: object, text: str
+) -> None:
+    with pytest.raises(InvalidField, match=text) as caught:
+        validate(**{field: value})
+    assert caught.value.field == field
+    assert ": " in caught.value.reason
+    assert len(caught.value.reason) < 300
+    assert "5500005555555559" not in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [
+        ("2023-11-14T22:13:20Z", 1_700_000_000_000),
+        ("2023-11-14T22:13:20.123999", 1_700_000_000_123),
+        ("2023-11-14 23:13:20+01:00", 1_700_000_000_000),
+        ("2023-11-14", 1_699_920_000_000),
+        (1_700_000_000_000, 1_700_000_000_000),
+        (1.7e12, 1_700_000_000_000),
+    ],
+)
+def test_times(text: object, milliseconds: int) -> None:
+    assert parse_time(text) == milliseconds
+
+
+def test_amounts_are_converted_by_rate_and_decimals() -> None:
+    table = CurrencyTable("EUR", {"USD": 0.9, "JPY": 0.006, "KWD": 3.0})
+    assert table.to_base(1001, "USD") == 901
+    assert table.to_base(1000, "JPY") == 600
+    assert table.to_base(1000, "KWD") == 300
+    assert table.to_base(10**12, "EUR") == 10**12
+    with pytest.raises(InvalidField, match="after conversion"):
+        validate_transaction(
+            GOOD | {"amount": 10**12, "currency": "JPY"},
+            now_ms=NOW,
+            currencies=CurrencyTable("EUR", {"JPY": 1.0}),
+        )
+
+
+@pytest.mark.parametrize("rates", [{"usd": 1.0}, {"USD": 0.0}, {"USD": float("nan")}])
+def test_a_senseless_rate_is_a_configuration_error(rates: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match="FRAUD_CURRENCY_RATES"):
+        CurrencyTable("EUR", rates)
+
+
+@given(text=st.text("0123456789 -", max_size=24) | st.text(max_size=24))
+def test_kernel_and_python_see_the_same_card_numbers(text: str) -> None:
+    data = text.encode()
+    compiled = batch_kernel.looks_like_pan(as_array(data), 0, len(data))
+    assert compiled == looks_like_pan(text)
+
+
+@given(data=st.binary(max_size=12))
+def test_kernel_and_python_see_the_same_text(data: bytes) -> None:
+    try:
+        data.decode()
+        valid = True
+    except UnicodeDecodeError:
+        valid = False
+    assert batch_kernel.is_utf8(as_array(data), 0, len(data)) == valid
+
+
+@given(text=st.text(max_size=40))
+def test_masking_keeps_the_length_and_hides_card_numbers(text: str) -> None:
+    data = f'{text}"4111 1111 1111 1111"{text}'.encode()
+    hidden = mask_numbers(data)
+    assert len(hidden) == len(data)
+    assert b"4111 1111 1111 1111" not in hidden
+    assert b"1111" in hidden
+
+
+def test_masking_leaves_other_numbers() -> None:
+    assert masked("1700000000001 t-4111111111111112") == "1700000000001 t-4111111111111112"
+    assert tokenised("4111 1111 1111 1111", b"k") == tokenised("4111111111111111", b"k")
+
+
+@pytest.mark.parametrize(
+    "encode", [lambda r: json.dumps(r).encode(), lambda r: codec.encode("Label", r)]
+)
+def test_labels_are_read_in_both_encodings(encode: Any) -> None:
+    assert read_label(encode(LABEL), now_ms=NOW) == LABEL
+    number = LABEL | {"card_id": "4111111111111111"}
+    assert read_label(encode(number), now_ms=NOW, pan_key=b"k")["card_id"].startswith("pan-")
+    with pytest.raises(InvalidField, match="card number"):
+        read_label(encode(number), now_ms=NOW)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("transaction_id", ""), ("card_id", None), ("label", "MAYBE"), ("source", "GOSSIP"),
+        ("transaction_time", 0), ("transaction_time", NOW + 300_001), ("label_time", None),
+        ("label_time", "soon"), ("amount", 3),
+    ],
+)  # fmt: skip
+def test_a_bad_label_is_refused_by_field(field: str, value: object) -> None:
+    with pytest.raises(InvalidField) as caught:
+        read_label(json.dumps(LABEL | {field: value}).encode(), now_ms=NOW)
+    assert caught.value.field == field
+
+
+def test_a_transaction_among_labels_is_refused() -> None:
+    with pytest.raises(UnknownSchema, match="Transaction where a Label"):
+        read_label(codec.encode("Transaction", validate()), now_ms=NOW)
+    with pytest.raises(BadMessage):
+        read_label(b"", now_ms=NOW)
