@@ -35,10 +35,13 @@ MAX_MESSAGE = 65_536
 MAX_AMOUNT = 10**12
 EARLIEST = 946_684_800_000
 MAX_AHEAD = 300_000
+MISSING = np.uint64(0x7FF8 << 48)
+INFINITY = np.uint64(0x7FF0 << 48)
+SIGN = np.uint64(1 << 63)
 U7, U63, U1 = np.uint64(7), np.uint64(63), np.uint64(1)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def read_long(buffer, position, stop):
     """Read a zig-zag varint: (value, next position or -1)."""
     value, shift = np.uint64(0), np.uint64(0)
@@ -95,7 +98,7 @@ def is_utf8(buffer, position, stop):
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def read_text(buffer, position, stop):
     """Read a string: (start, end), end -1 if it is cut short or not UTF-8."""
     size, start = read_long(buffer, position, stop)
@@ -106,7 +109,7 @@ def read_text(buffer, position, stop):
     return start, start + size
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def read_branch(buffer, position, stop):
     """Read the index of a ["null", x] union: (0 or 1, next position or -1)."""
     if position >= stop or (buffer[position] != 0 and buffer[position] != 2):
@@ -137,8 +140,11 @@ def skip_map(buffer, position, stop):
 
 
 @njit(cache=True)
-def read_transaction(buffer, position, stop, row, spans, numbers, degrees):
-    """Read a Transaction body into `row` of spans, numbers and degrees; return its end or -1."""
+def read_transaction(buffer, position, stop, row, spans, numbers, bits):
+    """Read a Transaction body into `row` of spans, numbers and bits; return its end or -1.
+
+    `bits` is the uint64 view of latitude and longitude.
+    """
     for field in range(10):
         if field == 1:
             numbers[row, TIME], position = read_long(buffer, position, stop)
@@ -177,23 +183,26 @@ def read_transaction(buffer, position, stop, row, spans, numbers, degrees):
         branch, position = read_branch(buffer, position, stop)
         if position < 0:
             return -1
-        degrees[row, axis] = np.nan
+        bits[row, axis] = MISSING
         if branch:
             if position + 8 > stop:
                 return -1
-            degrees[row, axis] = buffer[position : position + 8].view(np.float64)[0]
-            if np.isnan(degrees[row, axis]):
+            value = np.uint64(0)
+            for index in range(8):
+                value |= np.uint64(buffer[position + index]) << np.uint64(8 * index)
+            if value & ~SIGN > INFINITY:  # NaN
                 return -1
+            bits[row, axis] = value
             position += 8
     return skip_map(buffer, position, stop)
 
 
-@njit(cache=True)
-def fits(buffer, spans, row, field, most):
-    """Whether a text has 1 to `most` characters."""
+@njit(cache=True, inline="always")
+def fits(buffer, spans, row, field, least, most):
+    """Whether a text has `least` (0 or 1) to `most` characters."""
     start, end = spans[row, field, 0], spans[row, field, 1]
     if end - start <= most:
-        return end > start
+        return end - start >= least
     count = 0
     for position in range(start, end):
         count += (buffer[position] & 0xC0) != 0x80
@@ -239,7 +248,7 @@ def is_plain_ipv4(buffer, start, stop):
     return parts == 4 and size > 0
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def letters(buffer, spans, row, field, size):
     """Upper-case letters packed to a number, 0 if missing, -1 if anything else."""
     start, end = spans[row, field, 0], spans[row, field, 1]
@@ -255,7 +264,7 @@ def letters(buffer, spans, row, field, size):
     return value
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def text_hash(buffer, spans, row, field):
     """Hash of a text, 0 if missing."""
     start, end = spans[row, field, 0], spans[row, field, 1]
@@ -268,10 +277,12 @@ def text_hash(buffer, spans, row, field):
 def decode_rows(buffer, starts, header, latest, codes, scales, spans, numbers, degrees, columns):
     """Decode and check n messages `buffer[starts[i]:starts[i+1]]`; return outcomes uint8[n].
 
-    Rows of `columns` (TransactionColumns) with the outcome SLOW hold nothing of use.
+    Rows of `columns` (TransactionColumns) with the outcome SLOW hold nothing of use. One loop
+    in one function: passing the columns on row by row costs more than the checks.
     """
     count = len(starts) - 1
     outcome = np.zeros(count, np.uint8)
+    bits = degrees.view(np.uint64)
     for row in range(count):
         start, stop = starts[row], starts[row + 1]
         if not len(header) <= stop - start <= MAX_MESSAGE:
@@ -281,72 +292,67 @@ def decode_rows(buffer, starts, header, latest, codes, scales, spans, numbers, d
             same &= buffer[start + index] == header[index]
         if not same:
             continue
-        end = read_transaction(buffer, start + len(header), stop, row, spans, numbers, degrees)
-        if end != stop:
+        body = start + len(header)
+        if read_transaction(buffer, body, stop, row, spans, numbers, bits) != stop:
             continue
-        outcome[row] = check_row(
-            buffer, row, latest, codes, scales, spans, numbers, degrees, columns
-        )
+        time, amount, mcc = numbers[row, TIME], numbers[row, AMOUNT], numbers[row, MCC]
+        if not EARLIEST <= time <= latest or not 0 <= amount <= MAX_AMOUNT or mcc > 9999:
+            continue
+        if not (
+            fits(buffer, spans, row, TRANSACTION_ID, 1, MAX_ID)
+            and fits(buffer, spans, row, CARD, 1, MAX_ID)
+            and fits(buffer, spans, row, MERCHANT, 1, MAX_ID)
+            and fits(buffer, spans, row, CUSTOMER, 0, MAX_OPTIONAL_ID)
+            and fits(buffer, spans, row, DEVICE, 0, MAX_OPTIONAL_ID)
+        ):
+            continue
+        if looks_like_pan(buffer, spans[row, CARD, 0], spans[row, CARD, 1]):
+            continue
+        code, known = letters(buffer, spans, row, CURRENCY, 3), -1
+        for index in range(len(codes)):
+            if codes[index] == code:
+                known = index
+                break
+        if known < 0:
+            continue
+        if scales[known] != 1.0:
+            converted = np.rint(amount * scales[known])
+            if converted > MAX_AMOUNT:
+                continue
+            amount = np.int64(converted)
+        latitude, longitude = degrees[row, 0], degrees[row, 1]
+        # NaN (missing) passes both.
+        if latitude < -90 or latitude > 90 or longitude < -180 or longitude > 180:
+            continue
+        card_country = letters(buffer, spans, row, CARD_COUNTRY, 2)
+        merchant_country = letters(buffer, spans, row, MERCHANT_COUNTRY, 2)
+        ip_country = letters(buffer, spans, row, IP_COUNTRY, 2)
+        if card_country < 0 or merchant_country < 0 or ip_country < 0:
+            continue
+        columns.time[row], columns.amount[row] = time, amount
+        columns.transaction[row] = text_hash(buffer, spans, row, TRANSACTION_ID)
+        columns.card[row] = text_hash(buffer, spans, row, CARD)
+        columns.merchant[row] = text_hash(buffer, spans, row, MERCHANT)
+        columns.device[row] = text_hash(buffer, spans, row, DEVICE)
+        columns.position[row] = 0
+        if not (np.isnan(latitude) or np.isnan(longitude)):
+            east = np.uint64(np.int64(np.rint(longitude * 1e7)) + 2**31)
+            columns.position[row] = (
+                np.uint64(np.int64(np.rint(latitude * 1e7)) + 2**31) << np.uint64(32) | east
+            )
+        columns.mcc[row], columns.channel[row] = mcc, numbers[row, CHANNEL]
+        columns.card_country[row] = card_country
+        columns.merchant_country[row] = merchant_country
+        columns.ip_country[row] = ip_country
+        start, end = spans[row, IP, 0], spans[row, IP, 1]
+        columns.ip[row] = text_hash(buffer, spans, row, IP)
+        if end - start > MAX_ADDRESS:
+            continue
+        if start < end and not is_plain_ipv4(buffer, start, end):
+            outcome[row] = ADDRESS
+        else:
+            outcome[row] = GOOD
     return outcome
-
-
-@njit(cache=True)
-def check_row(buffer, row, latest, codes, scales, spans, numbers, degrees, columns):
-    """Check one row and fill its columns; return its outcome."""
-    time, amount, mcc = numbers[row, TIME], numbers[row, AMOUNT], numbers[row, MCC]
-    if not EARLIEST <= time <= latest or not 0 <= amount <= MAX_AMOUNT or mcc > 9999:
-        return SLOW
-    for field in (TRANSACTION_ID, CARD, MERCHANT):
-        if not fits(buffer, spans, row, field, MAX_ID):
-            return SLOW
-    for field in (CUSTOMER, DEVICE):
-        if spans[row, field, 1] > 0 and not fits(buffer, spans, row, field, MAX_OPTIONAL_ID):
-            return SLOW
-    if looks_like_pan(buffer, spans[row, CARD, 0], spans[row, CARD, 1]):
-        return SLOW
-    code, known = letters(buffer, spans, row, CURRENCY, 3), -1
-    for index in range(len(codes)):
-        if codes[index] == code:
-            known = index
-            break
-    if known < 0:
-        return SLOW
-    if scales[known] != 1.0:
-        converted = np.rint(amount * scales[known])
-        if converted > MAX_AMOUNT:
-            return SLOW
-        amount = np.int64(converted)
-    latitude, longitude = degrees[row, 0], degrees[row, 1]
-    # NaN (missing) passes both.
-    if latitude < -90 or latitude > 90 or longitude < -180 or longitude > 180:
-        return SLOW
-    card_country = letters(buffer, spans, row, CARD_COUNTRY, 2)
-    merchant_country = letters(buffer, spans, row, MERCHANT_COUNTRY, 2)
-    ip_country = letters(buffer, spans, row, IP_COUNTRY, 2)
-    if card_country < 0 or merchant_country < 0 or ip_country < 0:
-        return SLOW
-    columns.time[row], columns.amount[row] = time, amount
-    columns.transaction[row] = text_hash(buffer, spans, row, TRANSACTION_ID)
-    columns.card[row] = text_hash(buffer, spans, row, CARD)
-    columns.merchant[row] = text_hash(buffer, spans, row, MERCHANT)
-    columns.device[row] = text_hash(buffer, spans, row, DEVICE)
-    columns.position[row] = 0
-    if not (np.isnan(latitude) or np.isnan(longitude)):
-        east = np.uint64(np.int64(np.rint(longitude * 1e7)) + 2**31)
-        columns.position[row] = (
-            np.uint64(np.int64(np.rint(latitude * 1e7)) + 2**31) << np.uint64(32) | east
-        )
-    columns.mcc[row], columns.channel[row] = mcc, numbers[row, CHANNEL]
-    columns.card_country[row] = card_country
-    columns.merchant_country[row] = merchant_country
-    columns.ip_country[row] = ip_country
-    start, end = spans[row, IP, 0], spans[row, IP, 1]
-    columns.ip[row] = text_hash(buffer, spans, row, IP)
-    if end - start > MAX_ADDRESS:
-        return SLOW
-    if start < end and not is_plain_ipv4(buffer, start, end):
-        return ADDRESS
-    return GOOD
 
 
 @njit(cache=True)

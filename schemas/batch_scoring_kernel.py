@@ -52,6 +52,7 @@ def decode_vectors(
     """
     count, width = matrix.shape
     readable = np.zeros(count, np.uint8)
+    bits = degrees.view(np.uint64)
     for row in range(count):
         position, stop = starts[row], starts[row + 1]
         if stop - position < len(header) or not matches(buffer, position, header):
@@ -77,7 +78,7 @@ def decode_vectors(
         if known[row]:
             matrix[row] = buffer[position : position + size]
         source[row, BODY_START], source[row, BODY_STOP] = position + size, stop
-        end = read_transaction(buffer, position + size, stop, row, spans, numbers, degrees)
+        end = read_transaction(buffer, position + size, stop, row, spans, numbers, bits)
         readable[row] = end == stop
     return readable
 
