@@ -122,9 +122,7 @@ class World:
     def _countries(self) -> pa.StringArray:
         return pa.array(COUNTRIES)
 
-    def _labels(
-        self, rows: Rows, day: int
-    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    def _labels(self, rows: Rows, day: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         """Return what is reported as fraud, and when; honest customers dispute a few, too."""
         rng = np.random.default_rng([self.seed, 6, day])
         n = len(rows.time)

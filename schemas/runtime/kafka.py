@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import confluent_kafka as ck
@@ -15,7 +15,8 @@ from schemas.runtime.streams import (
     BY_KEY,
     MAX_MESSAGE_BYTES,
     Message,
-    OnPartitions,
+    OnAssign,
+    OnRevoke,
     Outgoing,
     TopicPartition,
 )
@@ -83,21 +84,13 @@ class KafkaProducer:
 
     def produce_many(self, topic: str, records: Iterable[Outgoing]) -> None:
         """Hand messages over without waiting for the broker; see `streams.Producer`."""
-        batch: list[dict[str, Any]] = [
-            {"key": key, "value": value, "partition": partition}
-            for partition, key, value in records
-        ]
+        # produce_batch of confluent-kafka 2.16 ignores a partition given with a message.
+        batches: dict[int, list[dict[str, Any]]] = {}
+        for partition, key, value in records:
+            batches.setdefault(partition, []).append({"key": key, "value": value})
         deadline = time.monotonic() + BUFFER_WAIT_S
-        while batch:
-            self._producer.produce_batch(topic, batch)
-            failed = [message for message in batch if "_error" in message]
-            for message in failed:
-                error = message.pop("_error")
-                if error.code() != ck.KafkaError._QUEUE_FULL:
-                    raise DeliveryRejected(f"cannot send to {topic}: {error.str()}")
-            if failed:
-                self._make_room(topic, deadline)
-            batch = failed
+        for partition, batch in batches.items():
+            self._produce_batch(topic, partition, batch, deadline)
         self._producer.poll(0)
         self._raise_refused()
 
@@ -130,6 +123,20 @@ class KafkaProducer:
         """Flush what goes out at once."""
         self._producer.flush(1.0)
 
+    def _produce_batch(
+        self, topic: str, partition: int, batch: list[dict[str, Any]], deadline: float
+    ) -> None:
+        while batch:
+            self._producer.produce_batch(topic, batch, partition=partition)
+            failed = [message for message in batch if "_error" in message]
+            for message in failed:
+                error = message.pop("_error")
+                if error.code() != ck.KafkaError._QUEUE_FULL:
+                    raise DeliveryRejected(f"cannot send to {topic}: {error.str()}")
+            if failed:
+                self._make_room(topic, deadline)
+            batch = failed
+
     def _make_room(self, topic: str, deadline: float) -> None:
         if time.monotonic() > deadline:
             raise BrokerUnavailable(f"no room to send to {topic}: Kafka takes no messages")
@@ -157,8 +164,8 @@ class KafkaConsumer:
         group: str,
         topics: Sequence[str],
         *,
-        on_assign: OnPartitions | None = None,
-        on_revoke: OnPartitions | None = None,
+        on_assign: OnAssign | None = None,
+        on_revoke: OnRevoke | None = None,
         instance_id: str | None = None,
         from_beginning: bool = True,
     ) -> None:
@@ -220,9 +227,13 @@ class KafkaConsumer:
         """Leave the group (a static member keeps its place until the session ends)."""
         self._consumer.close()
 
-    def _assigned(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
-        if self._on_assign:
-            self._on_assign([TopicPartition(p.topic, p.partition) for p in partitions])
+    def _assigned(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
+        if self._on_assign is None:
+            return
+        starts = self._on_assign([TopicPartition(p.topic, p.partition) for p in partitions]) or {}
+        for place in partitions:
+            place.offset = starts.get(TopicPartition(place.topic, place.partition), place.offset)
+        consumer.incremental_assign(partitions)
 
     def _revoked(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         if self._on_revoke:
@@ -249,47 +260,43 @@ class KafkaReader:
                 "fetch.wait.max.ms": 100,
             }
         )
-        self._places = [
-            ck.TopicPartition(topic, number, offset)
-            for number, offset in (starts or self._beginnings()).items()
-        ]
-        self._consumer.assign(self._places)
+        if starts is None:
+            starts = {
+                number: _ends(self._consumer, topic, number)[0]
+                for number in _partitions(self._consumer, topic)
+            }
+        self._next = dict(sorted(starts.items()))
+        self._consumer.assign(
+            [ck.TopicPartition(topic, number, offset) for number, offset in self._next.items()]
+        )
 
     def read_to_end(self, timeout_s: float = 30.0) -> list[Message]:
         """Return everything up to the end; see `streams.Reader`."""
         deadline = time.monotonic() + timeout_s
-        pending = {place.partition for place in self._places}
-        found: dict[int, list[Message]] = {number: [] for number in sorted(pending)}
-        while pending:
+        ends = {number: _ends(self._consumer, self._topic, number)[1] for number in self._next}
+        found: dict[int, list[Message]] = {number: [] for number in self._next}
+        while any(self._next[number] < end for number, end in ends.items()):
             if time.monotonic() > deadline:
                 raise BrokerUnavailable(
                     f"the end of {self._topic} was not reached in {timeout_s} s"
                 )
-            messages: list[Any] = self._consumer.consume(10_000, timeout=0.05)
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    found[message.partition()].append(_message(message))
-                elif error.code() == ck.KafkaError._PARTITION_EOF:
-                    pending.discard(message.partition())
-                else:
-                    _raise_if_lasting(error)
+            for message in self.poll_batch(10_000, 0.1):
+                found[message.partition].append(message)
         return [message for number in found for message in found[number]]
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
         """Return what has come since; wait only while there is nothing."""
-        return _poll_batch(self._consumer, max_records, timeout_s)
+        messages = _poll_batch(self._consumer, max_records, timeout_s, self._reached)
+        for message in messages:
+            self._reached(message.partition, message.offset + 1)
+        return messages
 
     def close(self) -> None:
         """Let go."""
         self._consumer.close()
 
-    def ends(self, number: int) -> tuple[int, int]:
-        """Return the first offset of a partition and the one after its last. Blocks."""
-        return _ends(self._consumer, self._topic, number)
-
-    def _beginnings(self) -> dict[int, int]:
-        return {number: ck.OFFSET_BEGINNING for number in _partitions(self._consumer, self._topic)}
+    def _reached(self, partition: int, following: int) -> None:
+        self._next[partition] = max(self._next[partition], following)
 
 
 def read_all(settings: Settings, topic: str) -> list[Message]:
@@ -340,11 +347,21 @@ def _ends(consumer: ck.Consumer, topic: str, number: int) -> tuple[int, int]:
     return low, high
 
 
-def _poll_batch(consumer: ck.Consumer, max_records: int, timeout_s: float) -> list[Message]:
+def _poll_batch(
+    consumer: ck.Consumer,
+    max_records: int,
+    timeout_s: float,
+    on_end: Callable[[int, int], None] = lambda partition, following: None,
+) -> list[Message]:
+    """Return what is there; wait only while there is nothing.
+
+    `on_end` is told of a partition whose end was reached, with the next offset: beyond the last
+    message's if there are gaps.
+    """
     first = consumer.poll(timeout_s)
     if first is None:
         return []
-    batch = [first]
+    batch: list[Any] = [first]
     if max_records > 1:
         batch += consumer.consume(max_records - 1, timeout=0)
     messages: list[Message] = []
@@ -352,6 +369,8 @@ def _poll_batch(consumer: ck.Consumer, max_records: int, timeout_s: float) -> li
         error = message.error()
         if error is None:
             messages.append(_message(message))
+        elif error.code() == ck.KafkaError._PARTITION_EOF:
+            on_end(message.partition(), message.offset())
         else:
             _raise_if_lasting(error)
     return messages
@@ -359,8 +378,6 @@ def _poll_batch(consumer: ck.Consumer, max_records: int, timeout_s: float) -> li
 
 def _raise_if_lasting(error: ck.KafkaError) -> None:
     """Let pass what librdkafka overcomes by itself."""
-    if error.code() == ck.KafkaError._PARTITION_EOF:
-        return
     if error.code() in _PASSING or error.retriable():
         log.warning("kafka", reason=error.str())
         return

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from schemas.errors import BrokerUnavailable
 from schemas.runtime.clock import Clock, SystemClock
-from schemas.runtime.streams import BY_KEY, Message, OnPartitions, Outgoing, TopicPartition
+from schemas.runtime.streams import BY_KEY, Message, OnAssign, OnRevoke, Outgoing, TopicPartition
 
 
 class MemoryBroker:
@@ -118,8 +118,8 @@ class MemoryConsumer(_Positions):
         group: str,
         topics: Sequence[str],
         *,
-        on_assign: OnPartitions | None = None,
-        on_revoke: OnPartitions | None = None,
+        on_assign: OnAssign | None = None,
+        on_revoke: OnRevoke | None = None,
     ) -> None:
         super().__init__(broker, {})
         self._group, self._on_revoke = group, on_revoke
@@ -161,11 +161,11 @@ class MemoryConsumer(_Positions):
             self._on_revoke(self.assignment())
         super().close()
 
-    def _assign(self, on_assign: OnPartitions | None) -> None:
+    def _assign(self, on_assign: OnAssign | None) -> None:
         committed = self.committed(self._places)
         self._positions.update({at: committed.get(at, 0) for at in self._places})
         if on_assign:
-            on_assign(self.assignment())
+            self._positions.update(on_assign(self.assignment()) or {})
 
 
 class MemoryReader(_Positions):

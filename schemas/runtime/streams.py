@@ -34,7 +34,11 @@ class Message(NamedTuple):
 
 Outgoing = tuple[int, bytes | None, bytes | None]
 """Partition or BY_KEY, key, value."""
-OnPartitions = Callable[[list[TopicPartition]], None]
+OnAssign = Callable[[list[TopicPartition]], Mapping[TopicPartition, int] | None]
+"""Told of new partitions; returns where to read on (next offsets), for those that it knows better
+than the group's committed offsets. If it raises, `poll_batch` raises, and the consumer is to be
+closed."""
+OnRevoke = Callable[[list[TopicPartition]], None]
 
 
 class Producer(Protocol):
@@ -42,6 +46,8 @@ class Producer(Protocol):
 
     def produce_many(self, topic: str, records: Iterable[Outgoing]) -> None:
         """Hand messages over without waiting for the broker, except for room in the buffer.
+
+        Messages of one partition keep their order.
 
         Raises:
             BrokerUnavailable: no room came; some may have been taken.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -37,30 +38,41 @@ def create_topics(settings: Settings, timeout_s: float = 30.0) -> None:
     }
     admin = AdminClient(connection(settings))
     futures = admin.create_topics(list(wanted.values()), operation_timeout=timeout_s)
-    there = False
     for name, future in futures.items():
         try:
             future.result(timeout_s)
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                there = True
-            elif reason.retriable() or reason.code() == KafkaError._TIMED_OUT:
+                continue
+            if reason.retriable() or reason.code() == KafkaError._TIMED_OUT:
                 raise BrokerUnavailable(f"cannot create {name}: {reason.str()}") from error
-            else:
-                raise ConfigurationError(f"cannot create {name}: {reason.str()}") from error
-    if there:
-        _compare(admin, {name: topic.num_partitions for name, topic in wanted.items()}, timeout_s)
-
-
-def _compare(admin: AdminClient, wanted: dict[str, int], timeout_s: float) -> None:
-    try:
-        topics = admin.list_topics(timeout=timeout_s).topics
-    except KafkaException as error:
-        raise BrokerUnavailable(f"cannot list topics: {error.args[0].str()}") from error
-    for name, partitions in wanted.items():
-        if name in topics and len(topics[name].partitions) != partitions:
+            raise ConfigurationError(f"cannot create {name}: {reason.str()}") from error
+    found = _await_partitions(admin, set(wanted), timeout_s)
+    for name, topic in wanted.items():
+        if found[name] != topic.num_partitions:
             raise ConfigurationError(
-                f"topic {name} has {len(topics[name].partitions)} partitions, FRAUD_PARTITIONS "
-                f"asks for {partitions}: change the setting, or use another FRAUD_TOPIC_PREFIX"
+                f"topic {name} has {found[name]} partitions, this configuration asks for "
+                f"{topic.num_partitions}: change FRAUD_PARTITIONS, or use another "
+                "FRAUD_TOPIC_PREFIX"
             )
+
+
+def _await_partitions(admin: AdminClient, names: set[str], timeout_s: float) -> dict[str, int]:
+    """Return the partitions of each topic; a broker knows a new topic only a moment later."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            topics = admin.list_topics(timeout=timeout_s).topics
+        except KafkaException as error:
+            raise BrokerUnavailable(f"cannot list topics: {error.args[0].str()}") from error
+        found = {
+            name: len(topics[name].partitions)
+            for name in names & topics.keys()
+            if topics[name].error is None and topics[name].partitions
+        }
+        if len(found) == len(names):
+            return found
+        if time.monotonic() > deadline:
+            raise BrokerUnavailable(f"topics {sorted(names - found.keys())} do not appear")
+        time.sleep(0.02)
