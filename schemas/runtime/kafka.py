@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import confluent_kafka as ck
 import structlog
@@ -24,6 +24,9 @@ from schemas.runtime.streams import (
 log = structlog.get_logger(__name__)
 BUFFER_WAIT_S: Final = 30.0
 """How long produce waits for room in the local buffer."""
+ANSWER_WAIT_S: Final = 10.0
+"""How long a question to the broker is asked again."""
+Answer = TypeVar("Answer")
 _PASSING: Final = frozenset(
     {
         ck.KafkaError._ALL_BROKERS_DOWN,
@@ -33,6 +36,14 @@ _PASSING: Final = frozenset(
         ck.KafkaError._MAX_POLL_EXCEEDED,
     }
 )
+
+_NOT_READY: Final = _PASSING | {
+    ck.KafkaError.NOT_LEADER_FOR_PARTITION,
+    ck.KafkaError.LEADER_NOT_AVAILABLE,
+    ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
+    ck.KafkaError._UNKNOWN_PARTITION,
+}
+"""Of a topic just created, or a broker just started; librdkafka calls none of these retriable."""
 
 
 def connection(settings: Settings) -> dict[str, Any]:
@@ -330,21 +341,34 @@ def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
 
 
 def _partitions(consumer: ck.Consumer, topic: str) -> list[int]:
-    try:
+    def ask() -> list[int]:
         found = consumer.list_topics(topic, timeout=10).topics[topic]
-    except ck.KafkaException as error:
-        raise BrokerUnavailable(f"no metadata of {topic}: {error.args[0].str()}") from error
-    if found.error is not None:
-        raise BrokerUnavailable(f"no metadata of {topic}: {found.error.str()}")
-    return sorted(found.partitions)
+        if found.error is not None:
+            raise ck.KafkaException(found.error)
+        return sorted(found.partitions)
+
+    return _answered(ask, f"no metadata of {topic}")
 
 
 def _ends(consumer: ck.Consumer, topic: str, number: int) -> tuple[int, int]:
-    try:
+    def ask() -> tuple[int, int]:
         low, high = consumer.get_watermark_offsets(ck.TopicPartition(topic, number), timeout=10)
-    except ck.KafkaException as error:
-        raise BrokerUnavailable(f"no offsets of {topic}: {error.args[0].str()}") from error
-    return low, high
+        return low, high
+
+    return _answered(ask, f"no offsets of {topic}")
+
+
+def _answered(ask: Callable[[], Answer], what: str) -> Answer:
+    """Ask again while the broker is only not ready yet, as for a topic just created."""
+    deadline = time.monotonic() + ANSWER_WAIT_S
+    while True:
+        try:
+            return ask()
+        except ck.KafkaException as error:
+            reason: ck.KafkaError = error.args[0]
+            if reason.code() not in _NOT_READY or time.monotonic() > deadline:
+                raise BrokerUnavailable(f"{what}: {reason.str()}") from error
+        time.sleep(0.05)
 
 
 def _poll_batch(
