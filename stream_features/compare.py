@@ -1,0 +1,144 @@
+"""Compare two tables of features bit for bit: what was served live against a replay.
+
+`python -m stream_features compare` calls it on the files that `dump` and `replay` write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet
+
+from schemas.errors import ConfigurationError
+from schemas.features import CATALOGUE, NAMES
+
+IDENTITY: Final = ("card_id", "transaction_id", "duplicate", "event_time")
+FLAGS: Final = ("duplicate", "late")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`differing` counts the rows by column; `only_left` and `only_right` have no counterpart.
+
+    `rows` are the rows compared, `equal_rows` those equal in every column. `rows_by_entity` counts
+    the rows with at least one difference in a feature of that entity.
+    """
+
+    rows: int
+    only_left: int
+    only_right: int
+    equal_rows: int
+    differing: dict[str, int]
+    rows_by_entity: dict[str, int]
+    examples: list[dict[str, Any]]
+
+    @property
+    def equal(self) -> bool:
+        """Whether both tables hold the same rows with the same bits."""
+        return self.only_left == self.only_right == 0 and self.equal_rows == self.rows
+
+
+def compare_files(left: Path, right: Path, *, examples: int = 5) -> Comparison:
+    """Compare two Parquet files.
+
+    Raises:
+        ConfigurationError: unreadable, or a column is missing.
+    """
+    return compare_tables(_read(left), _read(right), examples=examples)
+
+
+def compare_tables(left: pa.Table, right: pa.Table, *, examples: int = 5) -> Comparison:
+    """Compare by identity (card, transaction, duplicate, time, and which occurrence of these).
+
+    Floats are equal if their bits are; every NaN of the engine has the same bits.
+    """
+    ours, theirs, only_left, only_right = _matched(left, right)
+    rows = len(ours)
+    entity = {feature.name: feature.entity for feature in CATALOGUE}
+    differing: dict[str, int] = {}
+    anywhere = np.zeros(rows, np.bool_)
+    by_entity: dict[str, npt.NDArray[np.bool_]] = {}
+    for name in (*FLAGS, *NAMES):
+        wrong = _bits(left, name)[ours] != _bits(right, name)[theirs]
+        if not wrong.any():
+            continue
+        differing[name] = int(wrong.sum())
+        anywhere |= wrong
+        kind = entity.get(name, "flags")
+        by_entity[kind] = by_entity.get(kind, np.zeros(rows, np.bool_)) | wrong
+    shown = np.flatnonzero(anywhere)[:examples].tolist()
+    return Comparison(
+        rows=rows,
+        only_left=only_left,
+        only_right=only_right,
+        equal_rows=rows - int(anywhere.sum()),
+        differing=differing,
+        rows_by_entity={kind: int(wrong.sum()) for kind, wrong in by_entity.items()},
+        examples=[
+            _example(left, right, int(ours[row]), int(theirs[row]), differing) for row in shown
+        ],
+    )
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        table = pa.parquet.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from error
+    missing = [name for name in (*IDENTITY, *FLAGS, *NAMES) if name not in table.column_names]
+    if missing:
+        raise ConfigurationError(
+            f"{path} has no column {', '.join(missing[:5])}: give a file that `replay` or `dump` "
+            "wrote under this feature catalogue"
+        )
+    return table
+
+
+def _matched(
+    left: pa.Table, right: pa.Table
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int, int]:
+    """Return the rows of both that belong together, and how many of each have no counterpart."""
+    keyed = [_numbered(table, side) for side, table in (("left", left), ("right", right))]
+    joined = keyed[0].join(keyed[1], [*IDENTITY, "occurrence"], join_type="inner")
+    joined = joined.sort_by("left")
+    ours = joined.column("left").to_numpy()
+    theirs = joined.column("right").to_numpy()
+    return ours, theirs, left.num_rows - len(ours), right.num_rows - len(theirs)
+
+
+def _numbered(table: pa.Table, side: str) -> pa.Table:
+    """Return the identity columns, which occurrence of them a row is, and its row number."""
+    columns = {name: table.column(name) for name in IDENTITY}
+    for name in ("card_id", "transaction_id"):
+        columns[name] = columns[name].cast(pa.string())
+    columns[side] = pa.array(np.arange(table.num_rows))
+    keyed = pa.table(columns).sort_by([(name, "ascending") for name in (*IDENTITY, side)])
+    same = np.ones(table.num_rows, np.bool_)
+    for name in IDENTITY:
+        codes = keyed.column(name).combine_chunks().dictionary_encode().indices.to_numpy()
+        same[1:] &= codes[1:] == codes[:-1]
+    starts = np.arange(table.num_rows)
+    starts[1:][same[1:]] = 0
+    occurrence = np.arange(table.num_rows) - np.maximum.accumulate(starts)
+    return keyed.append_column("occurrence", pa.array(occurrence))
+
+
+def _bits(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    column = np.asarray(table.column(name).to_numpy())
+    return column.view(np.uint32) if column.dtype == np.float32 else column
+
+
+def _example(
+    left: pa.Table, right: pa.Table, ours: int, theirs: int, names: dict[str, int]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {name: left.column(name)[ours].as_py() for name in IDENTITY}
+    for name in names:
+        pair = left.column(name)[ours].as_py(), right.column(name)[theirs].as_py()
+        if pair[0] != pair[1]:
+            row[name] = pair
+    return row
