@@ -99,7 +99,7 @@ def _merchants(
 ) -> Ints:
     n = len(customer)
     slot = np.floor(np.log(rng.random(n)) / np.log(0.72)).astype(np.int64)
-    merchant = people.favourite_shop[customer, slot % 12]
+    merchant: Ints = people.favourite_shop[customer, slot % 12]
     remote, cash = channel == ECOM, channel == ATM
     merchant[remote] = people.favourite_online[customer[remote], slot[remote] % 6]
     merchant[cash] = people.favourite_atm[customer[cash], slot[cash] % 2]
