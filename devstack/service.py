@@ -20,6 +20,7 @@ class Service:
     def __init__(
         self, name: str, args: Sequence[str], *, env: Mapping[str, str], log_dir: Path
     ) -> None:
+        self.name = name
         self.health_port = free_port()
         full = {**os.environ, **env, "FRAUD_HEALTH_PORT": str(self.health_port)}
         self._child = Child(name, [sys.executable, *args], log_dir / f"{name}.log", full)
