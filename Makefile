@@ -25,7 +25,7 @@ test: $(STAMP) ## run every test
 check: $(STAMP) ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy schemas stream_features scorer trainer devstack tests
+	$(BIN)/mypy schemas stream_features scorer trainer loadtest devstack tests
 	$(BIN)/lint-imports
 
 clean: ## remove the environment and everything generated
