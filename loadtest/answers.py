@@ -7,7 +7,7 @@ are read for their identity only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +17,22 @@ from loadtest.encode import identities
 from schemas.codec import HEADER_SIZE, header
 from schemas.keys import hash_span
 
-COLUMNS: Final = 8
-_ACTION, _DEGRADED, _DUPLICATE, _RECEIVED, _COMPUTED, _DECIDED, _LATE, _MODEL = range(COLUMNS)
+_ACTION, _DEGRADED, _RECEIVED, _COMPUTED, _DECIDED = range(5)
+_TRANSACTION, _CARD, _MODEL = range(3)
 
 
 class Answers(NamedTuple):
-    """n answers. `identity` as in encode.py; `content` (a hash) is equal if position, decision and
-    score are; `action` 0 approve, 1 review, 2 block, -1 an echo; `received_at` in ms UTC, the other
-    two in µs UTC, 0 in an echo; `seen` is ns of the monotonic clock.
+    """n answers.
+
+    `identity` as in encode.py; `content` (a hash) is equal if position, decision and score are;
+    `model` is the hash of the model's id, 0 if none decided; `action` 0 approve, 1 review, 2 block,
+    -1 an echo; `received_at` in ms UTC, the next two in µs UTC, 0 in an echo; `seen` in ns of the
+    monotonic clock.
     """
 
     identity: npt.NDArray[np.uint64]
     content: npt.NDArray[np.uint64]
+    model: npt.NDArray[np.uint64]
     action: npt.NDArray[np.int8]
     degraded: npt.NDArray[np.bool_]
     received_at: npt.NDArray[np.int64]
@@ -47,16 +51,17 @@ def read_answers(messages: Sequence[bytes], seen: int) -> Answers:
     n = len(messages)
     ends = np.cumsum(np.fromiter((len(m) for m in messages), np.int64, n))
     data = np.frombuffer(b"".join(messages), np.uint8) if n else np.zeros(0, np.uint8)
-    fields = np.zeros((n, COLUMNS), np.int64)
-    spans = np.zeros((2, n, 2), np.int64)
+    fields = np.zeros((n, 5), np.int64)
+    spans = np.zeros((3, n, 2), np.int64)
     content = np.zeros(n, np.uint64)
     kinds = np.frombuffer(header("Decision") + header("Transaction"), np.uint8)
     _read(data, ends, kinds, fields, spans, content)
-    transaction, card = (_span_hashes(data, spans[which]) for which in (0, 1))
-    known = (spans[0, :, 1] > 0) & (spans[1, :, 1] > 0)
+    transaction, card, model = (_span_hashes(data, span) for span in spans)
+    known = (spans[_TRANSACTION, :, 1] > 0) & (spans[_CARD, :, 1] > 0)
     return Answers(
         np.where(known, identities(transaction, card), np.uint64(0)),
         content,
+        model,
         fields[:, _ACTION].astype(np.int8),
         fields[:, _DEGRADED] > 0,
         fields[:, _RECEIVED],
@@ -149,10 +154,10 @@ def _read(data, ends, kinds, fields, spans, content):  # type: ignore[no-untyped
                 _decision(data, at, end, row, fields, spans, content)
             elif _starts_with(data, begin, kinds[HEADER_SIZE:]):
                 length, at = _number(data, at, end)
-                spans[0, row, 0], spans[0, row, 1] = at, at + length
+                spans[_TRANSACTION, row, 0], spans[_TRANSACTION, row, 1] = at, at + length
                 _, at = _number(data, at + length, end)
                 length, at = _number(data, at, end)
-                spans[1, row, 0], spans[1, row, 1] = at, at + length
+                spans[_CARD, row, 0], spans[_CARD, row, 1] = at, at + length
                 fields[row, _ACTION] = -1
         begin = end
 
@@ -162,7 +167,7 @@ def _decision(data, at, end, row, fields, spans, content):  # type: ignore[no-un
     first = at
     _, at = _number(data, at, end)
     _, at = _number(data, at, end)
-    for which in range(2):
+    for which in (_TRANSACTION, _CARD):
         length, at = _number(data, at, end)
         spans[which, row, 0], spans[which, row, 1] = at, at + length
         at += length
@@ -177,14 +182,12 @@ def _decision(data, at, end, row, fields, spans, content):  # type: ignore[no-un
     at = _skip_optional_double(data, at, end)
     branch, at = _number(data, at, end)
     if branch == 1:
-        at = _skip_text(data, at, end)
-    fields[row, _MODEL] = branch
+        length, at = _number(data, at, end)
+        spans[_MODEL, row, 0], spans[_MODEL, row, 1] = at, at + length
+        at += length
     _, at = _number(data, at, end)
     at = _skip_text(data, at, end)
-    if at + 2 <= end:
-        fields[row, _DUPLICATE] = data[at]
-        fields[row, _LATE] = data[at + 1]
-    branch, at = _number(data, at + 2, end)
+    branch, at = _number(data, at + 2, end)  # after duplicate and late
     if branch == 1:
         at = _skip_text(data, at, end)
     fields[row, _DEGRADED] = branch

@@ -17,6 +17,8 @@ from loadtest.answers import Answers
 UNANSWERED: Final = -1
 STAGES: Final = ("send_to_stream", "stream", "features_to_decision", "decision_to_receiver")
 ACTIONS: Final = ("approve", "review", "block")
+ANNOUNCED: Final = 20_000
+"""No more transactions than this are announced before they are due."""
 _FIRST: Final = 1 << 16
 
 
@@ -42,7 +44,10 @@ class Ledger:
         self.size = 0
         self.unknown = 0
         self.degraded = 0
+        self.answered = 0
+        """Transactions with an answer; one sent twice counts once."""
         self.actions = np.zeros(len(ACTIONS), np.int64)
+        self._open = 0
         self._slots = np.full(4 * _FIRST, -1, np.int64)
         self._identity = np.zeros(_FIRST, np.uint64)
         self._content = np.zeros(_FIRST, np.uint64)
@@ -56,6 +61,7 @@ class Ledger:
     def sent(self, identity: npt.NDArray[np.uint64], due: npt.NDArray[np.int64]) -> None:
         """Note transactions about to be sent; `due` in ns of the monotonic clock."""
         self._reserve(self.size + len(identity))
+        self._open += len(identity)
         self.size = _insert(
             self._slots, self._identity, self._expected, self.due, self.size, identity, due
         )
@@ -67,11 +73,13 @@ class Ledger:
         self.unknown += int((~known).sum())
         rows = np.flatnonzero(known)
         index = index[rows]
-        fresh = _answer(
-            index, answers.content[rows], answers.seen[rows],
+        fresh, awaited = _answer(
+            index, answers.content[rows], answers.seen[rows], self._expected,
             self._answered, self._content, self._conflicting, self.latency, self.due,
         )  # fmt: skip
+        self._open -= awaited
         rows, index = rows[fresh], index[fresh]
+        self.answered += len(rows)
         real = answers.action[rows] >= 0
         self.actions += np.bincount(answers.action[rows][real], minlength=len(ACTIONS))
         self.degraded += int(answers.degraded[rows].sum())
@@ -93,9 +101,9 @@ class Ledger:
         for stage in range(len(STAGES)):
             self.stages[index, stage] = moments[stage + 1] - moments[stage]
 
-    def counts(self, first: int = 0) -> Counts:
-        """Return the counts of the transactions from index `first` on."""
-        rows = slice(first, self.size)
+    def counts(self, first: int = 0, last: int | None = None) -> Counts:
+        """Return the counts of the transactions with index first..last-1."""
+        rows = slice(first, self.size if last is None else last)
         expected, answered = self._expected[rows], self._answered[rows]
         return Counts(
             sent=int(expected.sum()),
@@ -108,9 +116,8 @@ class Ledger:
 
     def waiting(self, now: int) -> int:
         """Return how many transactions were due by `now` (ns, monotonic) and have no answer yet."""
-        rows = slice(0, self.size)
-        open_answers = np.maximum(self._expected[rows] - self._answered[rows], 0)
-        return int(open_answers[self.due[rows] <= now].sum())
+        newest = self.due[max(self.size - ANNOUNCED, 0) : self.size]
+        return max(self._open - int((newest > now).sum()), 0)
 
     def _reserve(self, rows: int) -> None:
         capacity = len(self.due)
@@ -167,8 +174,9 @@ def _find(slots, held, identity):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _answer(index, content, seen, answered, contents, conflicting, latency, due):  # type: ignore[no-untyped-def]
+def _answer(index, content, seen, expected, answered, contents, conflicting, latency, due):  # type: ignore[no-untyped-def]
     fresh = np.zeros(len(index), np.bool_)
+    awaited = 0
     for row in range(len(index)):
         at = index[row]
         if answered[at] == 0:
@@ -177,5 +185,7 @@ def _answer(index, content, seen, answered, contents, conflicting, latency, due)
             fresh[row] = True
         elif contents[at] != content[row]:
             conflicting[at] += 1
+        if answered[at] < expected[at]:
+            awaited += 1
         answered[at] += 1
-    return fresh
+    return fresh, awaited

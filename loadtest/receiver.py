@@ -1,4 +1,4 @@
-"""Reads the decisions, a process of its own, and notes when each was seen. Started by traffic.py."""
+"""Reads the decisions in a process of its own and notes when each was seen. Used by traffic.py."""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ from schemas.topics import LABELS, TRANSACTIONS
 STOP: Final = "stop"
 """Sent to the sender in mid-order: finish now."""
 AHEAD_ROWS: Final = 600_000
-"""Encoded before the start, and kept ahead of the sending at most."""
+"""Kept ahead of the sending at most, if the order has no end."""
+PREPARED_ROWS: Final = 2_000_000
+"""Encoded before the start at most: beyond this many, encoding goes on during the sending."""
 PIECE_S: Final = 0.1
 COARSE_RATE: Final = 2_000.0
 """Above this rate the sender wakes once a millisecond."""
@@ -151,14 +153,15 @@ class _Sender:
     def serve(self, order: Order, seed: int) -> None:
         rate = order.rate or 50_000.0
         size = int(min(max(rate * PIECE_S, 20), 5_000))
-        ready: queue.Queue[_Paced | BaseException | None] = queue.Queue(max(AHEAD_ROWS // size, 4))
+        wanted = order.rows()
+        ahead = AHEAD_ROWS if wanted is None else min(wanted, PREPARED_ROWS)
+        ready: queue.Queue[_Paced | BaseException | None] = queue.Queue(ahead // size + 4)
         halt = threading.Event()
         filler = threading.Thread(
             target=self._fill, args=(order, Pacer(order, seed), size, ready, halt), daemon=True
         )
         filler.start()
-        wanted = order.rows()
-        enough = min(wanted or 20_000, AHEAD_ROWS - size)
+        enough = 20_000 if wanted is None else ahead - size
         while filler.is_alive() and ready.qsize() * size < enough:
             time.sleep(0.005)
         begun = time.monotonic_ns() + 50_000_000

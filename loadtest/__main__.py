@@ -1,0 +1,357 @@
+"""Load tests: `python -m loadtest generate|run|max|limit|demo`. loadtest/README.md says how to read
+the reports.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from schemas.errors import ConfigurationError, FraudError
+
+FIRST_DAY: Final = "2025-03-01"
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Customers = Annotated[int, typer.Option(min=300, help="people in the generated world")]
+Seed = Annotated[int, typer.Option(help="the same seed gives the same world")]
+FirstDay = Annotated[str, typer.Option(help="first day of the world, YYYY-MM-DD")]
+NewPattern = Annotated[
+    int | None,
+    typer.Option("--new-pattern-day", min=0, help="day (0: first) on which a new fraud begins"),
+]
+Bootstrap = Annotated[str | None, typer.Option(help="Kafka that is there; default: our own")]
+Redis = Annotated[str | None, typer.Option(help="Redis that is there, redis://…")]
+Prefix = Annotated[str | None, typer.Option(help="topic prefix; with --bootstrap a new one")]
+Partitions = Annotated[int, typer.Option(min=1, help="partitions of the topics keyed by card")]
+Workers = Annotated[int, typer.Option(min=1, help="stream processors")]
+Scorers = Annotated[int, typer.Option(min=1, help="scorers")]
+Start = Annotated[bool, typer.Option("--services/--no-services", help="start them, or they run")]
+ModelDir = Annotated[Path | None, typer.Option(help="model bundle; default: trains one once")]
+NoModel = Annotated[bool, typer.Option("--no-model", help="score by the policy's rules alone")]
+WarmUp = Annotated[float, typer.Option(min=0, help="seconds of traffic before the measuring")]
+Json = Annotated[Path | None, typer.Option("--json", help="write the report here; - for stdout")]
+Check = Annotated[bool, typer.Option("--check", help="fail when a bound of bounds.json is broken")]
+
+
+@app.command()
+def generate(
+    days: Annotated[int, typer.Option(min=1, help="days of history")],
+    output: Annotated[Path, typer.Option(help="Parquet file to write")],
+    customers: Customers = 3_000,
+    seed: Seed = 7,
+    first_day: FirstDay = FIRST_DAY,
+    new_pattern_day: NewPattern = None,
+    json_path: Json = None,
+) -> None:
+    """Write history of the generated world with labels, for loadtest/mappings/generator.yaml.
+
+    Example: python -m loadtest generate --days 60 --customers 5000 --output var/history.parquet
+    """
+    from loadtest.history import write_history
+    from loadtest.report import write
+    from loadtest.world import World
+
+    first = _day(first_day)
+    pattern = None if new_pattern_day is None else first + new_pattern_day
+    world = World(customers, seed, new_pattern_day=pattern)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("days", total=days)
+        done = write_history(
+            world, first, days, output, lambda day: bar.update(task, completed=day)
+        )
+    rows = sum(done.rows)
+    err.print(f"{rows:,} transactions, {done.frauds:,} frauds ({done.reported:,} labels): {output}")
+    found = {"transactions": rows, "frauds": done.frauds, "labels": done.reported, "days": days}
+    write(found | {"customers": customers, "seed": seed}, json_path)
+
+
+@app.command()
+def run(
+    rate: Annotated[float, typer.Option(min=0, help="transactions a second, open loop")] = 0.0,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="how long to send")] = None,
+    speedup: Annotated[
+        float, typer.Option(min=0, help="send a file in its own time, so many times as fast")
+    ] = 0.0,
+    input_path: Annotated[Path | None, typer.Option("--input", help="Parquet or CSV file")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="YAML mapping of its columns")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="only the first rows of the file")] = None,
+    labels: Annotated[str, typer.Option(help="when labels are sent: due, ahead or none")] = "due",
+    queued: Annotated[
+        int, typer.Option(min=0, help="transactions queued before the services start")
+    ] = 0,
+    swap_at: Annotated[
+        float | None, typer.Option(min=0, help="second at which --swap-to becomes champion")
+    ] = None,
+    swap_to: Annotated[Path | None, typer.Option(help="model bundle to swap to")] = None,
+    customers: Customers = 20_000,
+    seed: Seed = 7,
+    first_day: FirstDay = FIRST_DAY,
+    new_pattern_day: NewPattern = None,
+    bootstrap: Bootstrap = None,
+    redis: Redis = None,
+    prefix: Prefix = None,
+    partitions: Partitions = 4,
+    workers: Workers = 1,
+    scorers: Scorers = 1,
+    services: Start = True,
+    model: ModelDir = None,
+    no_model: NoModel = False,
+    warm_up: WarmUp = 10.0,
+    check: Check = False,
+    json_path: Json = None,
+) -> None:
+    """Send transactions through the services and account for every one.
+
+    The generated world's stream at a rate, or a file with its labels in event-time order.
+
+    Example: python -m loadtest run --rate 1000 --seconds 60 --check --json report.json
+
+    Example: python -m loadtest run --input day.parquet
+    --mapping loadtest/mappings/handbook.yaml --speedup 3600
+    """
+    from loadtest.run import Plan
+    from loadtest.run import run as measured
+    from loadtest.sender import Order
+    from loadtest.swap import Swap
+
+    if bool(rate) == bool(speedup):
+        raise ConfigurationError(
+            "give either --rate (a second) or --speedup (of a file's own time)"
+        )
+    if input_path is None and (speedup or seconds is None):
+        raise ConfigurationError("the generated stream has no end: give --rate and --seconds")
+    if (swap_at is None) != (swap_to is None):
+        raise ConfigurationError("give both --swap-at and --swap-to, or neither")
+    plan = Plan(
+        target=_target(bootstrap, redis, prefix, partitions, services),
+        feed=_feed(
+            customers, seed, first_day, new_pattern_day,
+            input_path=input_path, mapping=mapping, rows=rows, labels=labels,
+        ),
+        order=Order(rate=rate, speedup=speedup, seconds=seconds),
+        workers=workers,
+        scorers=scorers,
+        start_services=services,
+        model=model,
+        no_model=no_model,
+        queued=queued,
+        warm_up_s=warm_up if input_path is None else 0.0,
+        swap=None if swap_at is None or swap_to is None else Swap(swap_at, swap_to),
+    )  # fmt: skip
+    watch, view = _view()
+    with view:
+        found = measured(plan, watch, view)
+    _finish(found, json_path, check=check)
+
+
+@app.command("max")
+def maximum(
+    p99_ms: Annotated[float, typer.Option(min=1, help="bound on p99")] = 50.0,
+    hold: Annotated[float, typer.Option(min=1, help="seconds that the rate must be held")] = 30.0,
+    first_rate: Annotated[float, typer.Option(min=1, help="rate to begin with")] = 2_000.0,
+    budget: Annotated[float, typer.Option(min=1, help="longest search in seconds")] = 300.0,
+    with_limit: Annotated[
+        bool, typer.Option("--with-limit", help="measure the bare echo in the same run, too")
+    ] = False,
+    customers: Customers = 20_000,
+    seed: Seed = 7,
+    bootstrap: Bootstrap = None,
+    redis: Redis = None,
+    prefix: Prefix = None,
+    partitions: Partitions = 4,
+    workers: Workers = 1,
+    scorers: Scorers = 1,
+    services: Start = True,
+    model: ModelDir = None,
+    no_model: NoModel = False,
+    warm_up: WarmUp = 10.0,
+    check: Check = False,
+    json_path: Json = None,
+) -> None:
+    """Find the highest rate that the services hold with p99 under a bound.
+
+    Example: python -m loadtest max --p99-ms 50 --with-limit --json max.json
+    """
+    from loadtest.maximum import Search
+    from loadtest.maximum import run as measured
+    from loadtest.run import Plan
+    from loadtest.sender import Order
+
+    plan = Plan(
+        target=_target(bootstrap, redis, prefix, partitions, services),
+        feed=_feed(customers, seed, FIRST_DAY, None),
+        order=Order(rate=first_rate),
+        workers=workers,
+        scorers=scorers,
+        start_services=services,
+        model=model,
+        no_model=no_model,
+        warm_up_s=warm_up,
+    )
+    search = Search(p99_ms=p99_ms, hold_s=hold, first_rate=first_rate, budget_s=budget)
+    watch, view = _view()
+    with view:
+        found = measured(plan, search, watch, view, with_limit=LIMIT_COUNT if with_limit else 0)
+    if "limit" in found:
+        bare = found["limit"]["throughput_per_s"]
+        err.print(f"bare echo {bare:,.0f}/s; ratio {found['ratio_to_limit']:.3f}")
+    _finish(found, json_path, check=check)
+    if not found["held"]:
+        err.print(f"no rate was held with p99 under {p99_ms:g} ms", style="red")
+        raise typer.Exit(1)
+
+
+LIMIT_COUNT: Final = 1_000_000
+
+
+@app.command()
+def limit(
+    count: Annotated[int, typer.Option(min=1_000, help="transactions sent flat out")] = LIMIT_COUNT,
+    customers: Customers = 20_000,
+    seed: Seed = 7,
+    bootstrap: Bootstrap = None,
+    redis: Redis = None,
+    prefix: Prefix = None,
+    partitions: Partitions = 4,
+    json_path: Json = None,
+) -> None:
+    """Measure the bare echo: the same hops, generator and receiver, with nothing in between.
+
+    Example: python -m loadtest limit --json limit.json
+    """
+    from loadtest.deployment import deployed
+    from loadtest.limit import measure
+
+    watch, view = _view()
+    with view:
+        view.say("starting Kafka and Redis" if bootstrap is None else "connecting")
+        feed = _feed(customers, seed, FIRST_DAY, None)
+        with deployed(_target(bootstrap, redis, prefix, partitions, True)) as place:
+            found = measure(place, feed, watch, view, count=count)
+    _finish(found, json_path, check=False)
+
+
+def _day(text: str) -> int:
+    from loadtest.world import parse_day
+
+    try:
+        return parse_day(text)
+    except ValueError:
+        raise ConfigurationError(f"--first-day {text!r} is not a date: write 2025-03-01") from None
+
+
+def _target(
+    bootstrap: str | None, redis: str | None, prefix: str | None, partitions: int, services: bool
+) -> Any:
+    from loadtest.deployment import Target
+
+    if not services:
+        if bootstrap is None:
+            raise ConfigurationError(
+                "--no-services needs --bootstrap and --redis of where they run"
+            )
+        prefix = prefix or ""
+    return Target(bootstrap=bootstrap, redis=redis, prefix=prefix, partitions=partitions)
+
+
+def _feed(
+    customers: int,
+    seed: int,
+    first_day: str,
+    new_pattern_day: int | None,
+    *,
+    input_path: Path | None = None,
+    mapping: Path | None = None,
+    rows: int | None = None,
+    labels: str = "due",
+) -> Any:
+    from loadtest.feed import FeedSettings
+
+    if labels not in ("due", "ahead", "none"):
+        raise ConfigurationError(f"--labels {labels!r}: choose due, ahead or none")
+    if input_path is not None and mapping is None:
+        raise ConfigurationError(f"--input {input_path} needs a --mapping; see loadtest/mappings")
+    first = _day(first_day)
+    return FeedSettings(
+        customers=customers,
+        seed=seed,
+        first_day=first,
+        new_pattern_day=None if new_pattern_day is None else first + new_pattern_day,
+        input=input_path,
+        mapping=mapping,
+        rows=rows,
+        labels=labels,  # type: ignore[arg-type]
+    )
+
+
+def _view() -> Any:
+    from loadtest.view import View
+    from loadtest.watch import Watch
+
+    watch = Watch()
+    return watch, View(watch, err)
+
+
+def _finish(found: Mapping[str, Any], json_path: Path | None, *, check: bool) -> None:
+    """Print the summary, write the report, and exit 1 when something is wrong."""
+    from loadtest import bounds, report
+
+    for text in report.summary(found):
+        err.print(text, markup=False)
+    wrong = report.failures(found)
+    if check:
+        kept, broken = bounds.check(found)
+        for text in kept:
+            err.print(f"kept: {text}", markup=False)
+        wrong += broken
+    report.write(found, json_path)
+    for text in wrong:
+        err.print(f"broken: {text}", style="red", markup=False)
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command("compile")
+def compile_kernels() -> None:
+    """Compile the load generator's kernels into the cache.
+
+    Example: python -m loadtest compile
+    """
+    import numpy as np
+
+    from loadtest.answers import read_answers
+    from loadtest.encode import encode_transactions
+    from loadtest.ledger import Ledger
+    from loadtest.world import World
+
+    with err.status("compiling the load generator (seconds, once)"):
+        encoded = encode_transactions(World(300, seed=1).day(20_000))
+        ledger = Ledger(0)
+        ledger.sent(encoded.identity, np.zeros(len(encoded.identity), np.int64))
+        ledger.received(read_answers(encoded.values, 0))
+
+
+def main() -> None:
+    """Run the command line; an error is one clear line; exit code 2 for a configuration error."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    except ConfigurationError as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        sys.exit(2)
+    except FraudError as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Where a run takes place: a stack of its own or one that is there, and our services on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from devstack.service import Service
+from devstack.stack import Stack
+from schemas.errors import ConfigurationError
+from schemas.runtime.settings import Settings, load_settings
+from schemas.runtime.topic_admin import create_topics
+
+READY_S: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Kafka and Redis in use: `env` points services to them, `pids` are theirs if they are ours."""
+
+    settings: Settings
+    env: Mapping[str, str]
+    log_dir: Path
+    pids: Mapping[str, int] = field(default_factory=dict)
+
+    def with_prefix(self, prefix: str) -> Deployment:
+        """Return the same place under other topic and key names."""
+        settings = self.settings.model_copy(update={"topic_prefix": prefix})
+        env = {**self.env, "FRAUD_TOPIC_PREFIX": prefix}
+        return Deployment(settings, env, self.log_dir, self.pids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the options ask for: addresses of a stack that is there, or none for one of our own."""
+
+    bootstrap: str | None = None
+    redis: str | None = None
+    prefix: str | None = None
+    partitions: int = 4
+    data: Path = Path("var/loadtest")
+
+
+@contextmanager
+def deployed(target: Target) -> Iterator[Deployment]:
+    """Yield the place with its topics created; a stack of our own is stopped and its data removed.
+
+    Raises:
+        ConfigurationError: only one of the two addresses was given, or see Stack.start.
+    """
+    if (target.bootstrap is None) != (target.redis is None):
+        raise ConfigurationError(
+            "give both --bootstrap and --redis, or neither for a stack of our own"
+        )
+    target.data.mkdir(parents=True, exist_ok=True)
+    if target.bootstrap is not None and target.redis is not None:
+        prefix = f"load-{os.getpid()}-" if target.prefix is None else target.prefix
+        place = _place(target.bootstrap, target.redis, prefix, target, target.data / "logs", {})
+        create_topics(place.settings)
+        yield place
+        return
+    directory = Path(tempfile.mkdtemp(prefix="run-", dir=target.data))
+    try:
+        with Stack(directory, target.partitions) as stack:
+            pids = {"kafka": stack.kafka.pid, "redis": stack.redis.pid}
+            place = _place(
+                stack.bootstrap, stack.redis_url, target.prefix or "", target,
+                stack.data_dir / "logs", pids,
+            )  # fmt: skip
+            create_topics(place.settings)
+            yield place
+    finally:
+        for name in ("kafka", "redis"):
+            shutil.rmtree(directory / name, ignore_errors=True)  # the logs stay
+
+
+def _place(
+    bootstrap: str,
+    redis: str,
+    prefix: str,
+    target: Target,
+    log_dir: Path,
+    pids: Mapping[str, int],
+) -> Deployment:
+    env = {
+        "FRAUD_BOOTSTRAP": bootstrap,
+        "FRAUD_REDIS_URL": redis,
+        "FRAUD_PARTITIONS": str(target.partitions),
+        "FRAUD_TOPIC_PREFIX": prefix,
+    }
+    settings = load_settings(
+        bootstrap=bootstrap, redis_url=redis, partitions=target.partitions, topic_prefix=prefix
+    )
+    return Deployment(settings, env, log_dir, pids)
+
+
+class Services:
+    """Context manager: stream processors and scorers as processes, gone when left."""
+
+    def __init__(self, place: Deployment, *, workers: int = 1, scorers: int = 1) -> None:
+        self._services: dict[str, Service] = {}
+        self._started = False
+        for package, kind, count in (
+            ("stream_features", "stream", workers),
+            ("scorer", "scorer", scorers),
+        ):
+            for number in range(1, count + 1):
+                name = f"{kind}-{number}"
+                self._services[name] = Service(
+                    name,
+                    ["-m", package, "run"],
+                    env={**place.env, "FRAUD_WORKER_ID": name},
+                    log_dir=place.log_dir,
+                )
+
+    def start(self) -> None:
+        """Start all and return at once."""
+        self._started = True
+        for service in self._services.values():
+            service.start()
+
+    def wait_ready(self) -> None:
+        """Block until all serve; raises as Service.wait_ready."""
+        for service in self._services.values():
+            service.wait_ready(READY_S)
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids by name."""
+        return {name: service.pid for name, service in self._services.items()}
+
+    def ports(self) -> dict[str, int]:
+        """Return the health ports by name."""
+        return {name: service.health_port for name, service in self._services.items()}
+
+    def dead(self) -> list[str]:
+        """Return the names of those that were started and ended."""
+        if not self._started:
+            return []
+        return [name for name, service in self._services.items() if not service.running]
+
+    def stop(self) -> None:
+        """Stop all, the scorers first; harmless when stopped."""
+        for service in reversed(self._services.values()):
+            service.stop()
+
+    def __enter__(self) -> Self:
+        """Start nothing yet: the caller chooses when."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop all."""
+        self.stop()

@@ -1,0 +1,190 @@
+"""One measured run of our services under load. Called by `python -m loadtest run`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from loadtest import report
+from loadtest.deployment import Deployment, Services, Target, deployed
+from loadtest.exposition import Series, read_metrics, stage_costs
+from loadtest.feed import FeedSettings
+from loadtest.interrupt import Interrupt
+from loadtest.model import prepared, publish
+from loadtest.processes import Meter
+from loadtest.recovery import back_to_normal
+from loadtest.sender import Order
+from loadtest.swap import Swap, Swapper, effect
+from loadtest.traffic import Phase, Traffic
+from loadtest.view import View
+from loadtest.watch import Watch
+from schemas.errors import FatalError
+from schemas.runtime.kafka import end_offsets
+from schemas.topics import DEAD_LETTER
+
+SECOND_ANSWERS_S = 1.0
+"""How long a second answer is waited for after the last first one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to run. `queued` transactions are there before the services start; `warm_up_s` seconds
+    at the order's rate come before what is measured; `model` None trains one, unless `no_model`.
+    """
+
+    target: Target
+    feed: FeedSettings
+    order: Order
+    workers: int = 1
+    scorers: int = 1
+    start_services: bool = True
+    model: Path | None = None
+    no_model: bool = False
+    queued: int = 0
+    warm_up_s: float = 0.0
+    swap: Swap | None = None
+
+
+def run(plan: Plan, watch: Watch, view: View) -> dict[str, Any]:
+    """Run and return the report; Ctrl-C ends the sending and the report is of what was sent.
+
+    Raises:
+        ConfigurationError, FatalError: it could not run; the text says why.
+    """
+    model = model_for(plan, view)
+    view.say("starting Kafka and Redis" if plan.target.bootstrap is None else "connecting")
+    with deployed(plan.target) as place:
+        model_id = None
+        if model is not None:
+            model_id = publish(place.settings, model)
+        with (
+            Services(place, workers=plan.workers, scorers=plan.scorers) as services,
+            Traffic(plan.feed, place.settings, watch.note) as traffic,
+        ):
+            found = Measurement(plan, place, services, traffic, view).measure(watch)
+            return found | {"model": model_id}
+
+
+def model_for(plan: Plan, view: View) -> Path | None:
+    """Return the bundle that the services should score with; trains one if none is named."""
+    if plan.no_model or not plan.start_services:
+        return None
+    if plan.model is not None:
+        return plan.model
+    view.say("a model of the generated world (trained once, a minute)")
+    return prepared(plan.target.data, plan.feed.seed)
+
+
+class Measurement:
+    """One run on a deployment that stands."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        place: Deployment,
+        services: Services,
+        traffic: Traffic,
+        view: View,
+    ) -> None:
+        self._plan = plan
+        self._place = place
+        self._services = services
+        self._traffic = traffic
+        self._view = view
+        self._interrupt = Interrupt()
+        self._swapper = Swapper(plan.swap, place.settings) if plan.swap else None
+
+    def measure(self, watch: Watch) -> dict[str, Any]:
+        """Start the services, send, wait for the answers, report."""
+        plan, traffic = self._plan, self._traffic
+        if plan.queued:
+            self._view.say(f"queueing {plan.queued:,} transactions before the services start")
+            traffic.run(Order(count=plan.queued), self._show)
+        services_started = time.monotonic_ns()
+        if plan.start_services:
+            self._view.say("starting the services")
+            self._services.start()
+            if not plan.queued:
+                self._services.wait_ready()
+        with Interrupt() as self._interrupt:
+            return self._measure(watch, services_started)
+
+    def _measure(self, watch: Watch, services_started: int) -> dict[str, Any]:
+        plan, traffic = self._plan, self._traffic
+        if plan.warm_up_s and not plan.queued:
+            self._view.say(f"warm-up of {plan.warm_up_s:g} s")
+            traffic.run(replace(plan.order, seconds=plan.warm_up_s, count=None), self._tick)
+            traffic.drain(tick=self._show)
+        self._view.say("measuring")
+        watch.models.clear()
+        traffic.begin(plan.order, self._show)
+        meter = Meter({**self._place.pids, **self._pids(), **traffic.pids()})
+        before = self._metrics()
+        phase = traffic.finish(self._tick)
+        traffic.drain(tick=self._show)
+        processes = meter.read()
+        costs = stage_costs(before, self._metrics())
+        last_answer = traffic.last_answer
+        traffic.listen(SECOND_ANSWERS_S, self._show)
+        return report.build(
+            "run",
+            traffic.ledger,
+            phase,
+            last_answer=last_answer,
+            costs=costs,
+            processes=processes,
+            dead_letters=dead_letters(self._place),
+            extra=self._extra(phase, watch, services_started),
+        )
+
+    def _show(self) -> bool:
+        """Show what goes on, and look whether the services live; True."""
+        raise_if_dead(self._services, self._place)
+        return self._view.tick(self._traffic)
+
+    def _tick(self) -> bool:
+        """Show, swap if it is time; False once Ctrl-C came."""
+        phase = self._traffic.phase
+        if self._swapper is not None and phase.order == self._plan.order:
+            self._swapper.tick(phase.started, time.monotonic_ns())
+        return self._show() and not self._interrupt
+
+    def _extra(self, phase: Phase, watch: Watch, services_started: int) -> dict[str, Any]:
+        plan = self._plan
+        extra: dict[str, Any] = {
+            "workers": plan.workers,
+            "scorers": plan.scorers,
+            "partitions": plan.target.partitions,
+            "queued": plan.queued,
+            "warm_up_s": plan.warm_up_s,
+            "labels_ahead": self._traffic.labels_ahead,
+            "swapped": bool(self._swapper and self._swapper.published),
+        }
+        if plan.queued:
+            extra |= back_to_normal(self._traffic.ledger, phase, services_started)
+        if self._swapper is not None and self._swapper.published:
+            published = self._swapper.published
+            applied = next((at for at, _ in watch.models if at > published), None)
+            extra |= effect(self._traffic.ledger, phase, published, applied)
+        return extra
+
+    def _pids(self) -> dict[str, int]:
+        return self._services.pids() if self._plan.start_services else {}
+
+    def _metrics(self) -> Mapping[Series, float]:
+        return read_metrics(self._services.ports()) if self._plan.start_services else {}
+
+
+def raise_if_dead(services: Services, place: Deployment) -> None:
+    """Raise FatalError when a service that was started has ended."""
+    dead = services.dead()
+    if dead:
+        raise FatalError(f"{', '.join(dead)} ended in mid-run: see the logs in {place.log_dir}")
+
+
+def dead_letters(place: Deployment) -> int:
+    """Return how many messages are on the dead-letter topic."""
+    return sum(end_offsets(place.settings, place.settings.topic(DEAD_LETTER)).values())

@@ -1,0 +1,109 @@
+"""The live view of a run on standard error: a panel on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+
+from loadtest.traffic import Traffic
+from loadtest.watch import Glance, Watch
+
+PANEL_EVERY_S: Final = 0.5
+LINE_EVERY_S: Final = 5.0
+COLOURS: Final = {"approve": "green", "review": "yellow", "block": "red"}
+
+
+class View:
+    """Context manager; call `tick` often. `details` is drawn under the figures."""
+
+    def __init__(
+        self,
+        watch: Watch,
+        console: Console,
+        *,
+        details: Callable[[], RenderableType] | None = None,
+    ) -> None:
+        self.title = ""
+        self._watch = watch
+        self._console = console
+        self._details = details
+        self._every = PANEL_EVERY_S if console.is_terminal else LINE_EVERY_S
+        self._shown = 0.0
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+
+    def say(self, text: str) -> None:
+        """Print a line above the panel, and name the step that goes on now."""
+        self.title = text
+        self._console.print(text, markup=False)
+
+    def tick(self, traffic: Traffic) -> bool:
+        """Show what goes on, if it is time to; always True."""
+        now = time.monotonic()
+        if now - self._shown >= self._every:
+            self._shown = now
+            glance = self._watch.look(traffic)
+            if self._live is None:
+                self._console.print(line(glance), markup=False)
+            else:
+                self._live.update(self._panel(glance), refresh=True)
+        return True
+
+    def _panel(self, glance: Glance) -> RenderableType:
+        parts: list[RenderableType] = [figures(glance)]
+        if self._details is not None:
+            parts.append(self._details())
+        return Panel(Group(*parts), title=self.title, title_align="left")
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the last state on the screen."""
+        if self._live is not None:
+            self._live.stop()
+
+
+def line(glance: Glance) -> str:
+    """Return one line of figures."""
+    mix = ", ".join(f"{name} {share:.1%}" for name, share in glance.mix.items())
+    return (
+        f"sent {glance.sent:,} ({glance.sent_per_s:,.0f}/s), decided {glance.decided:,} "
+        f"({glance.decided_per_s:,.0f}/s), p50 {glance.p50_ms:.1f} ms, p99 {glance.p99_ms:.1f} ms, "
+        f"waiting {glance.waiting:,}; {mix}"
+    )
+
+
+def figures(glance: Glance) -> Table:
+    """Return the figures as a table."""
+    table = Table.grid(padding=(0, 3))
+    for _ in range(5):
+        table.add_column(justify="right")
+    table.add_row("", "sent", "decided", "waiting", "p50 / p99", style="dim")
+    table.add_row(
+        "now",
+        f"{glance.sent_per_s:,.0f}/s",
+        f"{glance.decided_per_s:,.0f}/s",
+        f"{glance.waiting:,}",
+        f"{glance.p50_ms:.1f} / {glance.p99_ms:.1f} ms",
+    )
+    table.add_row("all", f"{glance.sent:,}", f"{glance.decided:,}", "", "")
+    mix = "   ".join(
+        f"[{COLOURS[name]}]{name} {share:.2%}[/]" for name, share in glance.mix.items()
+    )
+    table.add_row("mix", "", "", "", mix)
+    return table
