@@ -342,8 +342,12 @@ def compile_kernels() -> None:
 
 def main() -> None:
     """Run the command line; an error is one clear line; exit code 2 for a configuration error."""
+    from schemas.runtime.logs import configure_logging
+    from schemas.runtime.settings import load_settings
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        configure_logging(load_settings(), "loadtest")
         app()
     except ConfigurationError as error:
         err.print(f"error: {error}", style="red", markup=False)

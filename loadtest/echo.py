@@ -17,6 +17,7 @@ from typing import Final, Self
 
 from schemas.errors import BrokerUnavailable, FatalError
 from schemas.runtime.kafka import KafkaProducer, KafkaReader
+from schemas.runtime.logs import configure_logging
 from schemas.runtime.settings import Settings
 from schemas.topics import DECISIONS, FEATURES, TRANSACTIONS, TopicSpec
 
@@ -27,6 +28,7 @@ START_S: Final = 30.0
 def copy(settings: Settings, source: TopicSpec, target: TopicSpec, pipe: Connection) -> None:
     """Copy one topic to another until the other end of `pipe` closes. Entry point of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logging(settings, "echo")
     gc.disable()
     reader = KafkaReader(settings, settings.topic(source))
     producer = KafkaProducer(settings)

@@ -58,6 +58,8 @@ def measure(
         paced = traffic.run(Order(rate=LATENCY_RATE, seconds=LATENCY_S), tick)
         traffic.drain(tick=show)
         traffic.listen(0.5)
+        if stop:
+            raise KeyboardInterrupt  # a part of it is no result
         sent_per_s = (flat_out.last - flat_out.first) / max(flat_out.seconds, 1e-9)
         return report.build(
             "limit", traffic.ledger, flat_out,

@@ -15,6 +15,7 @@ from loadtest.answers import Answers, read_answers
 from loadtest.sender import Failed
 from schemas.errors import BrokerUnavailable, FraudError
 from schemas.runtime.kafka import KafkaReader, end_offsets
+from schemas.runtime.logs import configure_logging
 from schemas.runtime.settings import Settings
 from schemas.topics import DECISIONS
 
@@ -33,6 +34,7 @@ class Report(NamedTuple):
 def run_receiver(settings: Settings, pipe: Connection) -> None:
     """Send Reports until told anything. Entry point of the process; True says that it reads."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner gets it and tells us
+    configure_logging(settings, "receiver")
     gc.disable()
     try:
         topic = settings.topic(DECISIONS)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from loadtest.feed import Feed, FeedSettings, LabelMessage, Piece, open_feed
 from schemas.errors import FraudError
 from schemas.runtime.kafka import KafkaProducer
+from schemas.runtime.logs import configure_logging
 from schemas.runtime.settings import Settings
 from schemas.runtime.streams import BY_KEY
 from schemas.topics import LABELS, TRANSACTIONS
@@ -56,10 +57,13 @@ class Order:
 
 
 class Plan(NamedTuple):
-    """Announces transactions about to be sent."""
+    """Announces transactions about to be sent, with how many labels; `event_time` (ms) is the
+    last one's."""
 
     identity: npt.NDArray[np.uint64]
     due: npt.NDArray[np.int64]
+    labels: int
+    event_time: int
 
 
 class Started(NamedTuple):
@@ -120,6 +124,7 @@ def run_sender(feed_settings: FeedSettings, settings: Settings, pipe: Connection
     says that it is ready.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner gets it and tells us
+    configure_logging(settings, "sender")
     gc.disable()  # nothing here is cyclic, and a collection would delay a send
     sys.setswitchinterval(0.0005)
     try:
@@ -210,7 +215,8 @@ class _Sender:
         due = item.due + begun
         if flat_out:
             due[:] = time.monotonic_ns()
-        self._pipe.send(Plan(transactions.identity, due))
+        last_time = int(transactions.time[-1]) if count else 0
+        self._pipe.send(Plan(transactions.identity, due, len(labels), last_time))
         bounds = [*sorted({each.before for each in labels if each.before < count}), count]
         first = 0
         for last in bounds:

@@ -57,6 +57,10 @@ class Traffic:
     ) -> None:
         self.ledger = Ledger(wall_offset_ns=time.time_ns() - time.monotonic_ns())
         self.labels_ahead = 0
+        self.labels = 0
+        """Labels sent among the transactions so far."""
+        self.event_time = 0
+        """Of the transaction announced last, ms."""
         self.last_answer = 0
         """When the newest answer was seen (ns, monotonic)."""
         self._on_report = on_report
@@ -137,9 +141,12 @@ class Traffic:
 
     def pump(self, timeout_s: float = PUMP_S) -> bool:
         """Take what sender and receiver say; return whether the order is done."""
-        for pipe in wait([self._from_sender, self._from_receiver], timeout_s):
-            if isinstance(pipe, Connection):
-                self._note(self._take(pipe, 0.0))
+        wait([self._from_sender, self._from_receiver], timeout_s)
+        report = self._take(self._from_receiver, 0.0) if self._from_receiver.poll() else None
+        while self._from_sender.poll():  # an answer's transaction was announced before it was sent
+            self._note(self._take(self._from_sender, 0.0))
+        if report is not None:
+            self._note(report)
         return self._finished
 
     def drain(self, quiet_s: float = 10.0, tick: Tick = lambda: True) -> Counts:
@@ -190,6 +197,8 @@ class Traffic:
         if isinstance(message, Plan):
             self.ledger.sent(message.identity, message.due)
             self.phase.last = self.ledger.size
+            self.labels += message.labels
+            self.event_time = message.event_time
         elif isinstance(message, Report):
             self.last_answer = time.monotonic_ns()
             latency = self.ledger.received(message.answers)
