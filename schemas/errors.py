@@ -8,7 +8,8 @@ FraudError
 │   └── InvalidField
 ├── TemporaryError       wait and try again
 │   ├── StoreUnavailable
-│   └── BrokerUnavailable
+│   ├── BrokerUnavailable
+│   └── RegistryUnavailable
 └── FatalError           this process must not go on
     ├── DeliveryRejected  Kafka will never take a message
     ├── Fenced           another worker owns the partition
@@ -58,6 +59,10 @@ class StoreUnavailable(TemporaryError):
 
 class BrokerUnavailable(TemporaryError):
     """Kafka does not answer, or has not yet acknowledged everything."""
+
+
+class RegistryUnavailable(TemporaryError):
+    """The schema registry does not answer."""
 
 
 class FatalError(FraudError):

@@ -31,8 +31,13 @@ _SOURCES: Final = ("CHARGEBACK", "ANALYST", "CUSTOMER", "SIMULATION", "OTHER")
 class SchemaRegistry(Protocol):
     """Turns Confluent wire format into single-object encoding or a record."""
 
-    def translate(self, message: bytes) -> bytes | dict[str, Any]:
-        """Return our own encoding, or the record if it was written under another schema."""
+    def translate(self, message: bytes, name: str) -> bytes | dict[str, Any]:
+        """Return our own encoding, or the record `name` if it was written under another schema.
+
+        Raises:
+            BadMessage: cut short, or written under a schema that is not compatible.
+            RegistryUnavailable: the registry does not answer; call again.
+        """
 
 
 def _refuse(field: str, value: object, wrong: str, remedy: str) -> NoReturn:
@@ -231,7 +236,7 @@ def _record(message: bytes, name: str, registry: SchemaRegistry | None) -> Mappi
     if len(message) > kernel.MAX_MESSAGE:
         raise UndecodableMessage(f"{len(message)} bytes: send at most {kernel.MAX_MESSAGE}")
     if registry is not None and message[:1] == b"\x00":
-        translated = registry.translate(message)
+        translated = registry.translate(message, name)
         if isinstance(translated, dict):
             return translated
         message = translated

@@ -421,3 +421,19 @@ def _message(message: Any) -> Message:
 
 def _positions(offsets: Mapping[TopicPartition, int]) -> list[ck.TopicPartition]:
     return [ck.TopicPartition(at.topic, at.partition, offset) for at, offset in offsets.items()]
+
+
+def committed_offsets(
+    settings: Settings, group: str, at: Iterable[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Return a group's next offsets without joining it; a partition without one is left out.
+
+    Blocks; raises BrokerUnavailable.
+    """
+    wanted = [ck.TopicPartition(*place) for place in at]
+    consumer = ck.Consumer(connection(settings) | {"group.id": group})
+    try:
+        found = _answered(lambda: consumer.committed(wanted, timeout=10), f"no offsets of {group}")
+    finally:
+        consumer.close()
+    return {TopicPartition(p.topic, p.partition): p.offset for p in found if p.offset >= 0}

@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     )
     partitions: Positive = Field(4, description="partitions of the topics keyed by card")
     replication: Positive = Field(1, description="replication factor of created topics")
+    schema_registry_url: str | None = Field(
+        None, description="Confluent schema registry; with it, its wire format is accepted too"
+    )
+    schema_registry_user: str | None = Field(None, description="user of the registry, if it asks")
+    schema_registry_password: SecretStr | None = Field(None, description="its password")
     redis_url: SecretStr = Field(
         SecretStr("redis://localhost:6379/0"), description="redis://, rediss:// or unix:// address"
     )
