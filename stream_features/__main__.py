@@ -49,6 +49,29 @@ def features() -> None:
 
 
 @app.command()
+def run(
+    bootstrap: Annotated[str | None, typer.Option(help="Kafka, instead of FRAUD_BOOTSTRAP")] = None,
+    redis: Annotated[str | None, typer.Option(help="Redis, instead of FRAUD_REDIS_URL")] = None,
+    worker_id: Annotated[
+        str | None, typer.Option(help="fixed name in the group, instead of FRAUD_WORKER_ID")
+    ] = None,
+    from_start: Annotated[
+        bool, typer.Option(help="begin with an empty store although positions were committed")
+    ] = False,
+) -> None:
+    """Compute features live: `transactions` and `labels` in, `features` out, until Ctrl-C.
+
+    Example: FRAUD_BOOTSTRAP=localhost:9092 python -m stream_features run --worker-id one
+    """
+    from schemas.runtime.settings import load_settings
+    from stream_features.run import run as serve
+
+    given = {"bootstrap": bootstrap, "redis_url": redis, "worker_id": worker_id}
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    sys.exit(serve(settings, from_start=from_start))
+
+
+@app.command()
 def replay(
     input_path: Annotated[Path, typer.Option("--input", help="Parquet or CSV file")],
     mapping: Annotated[Path, typer.Option(help="YAML mapping of its columns")],

@@ -1,4 +1,4 @@
-"""Faust wiring, nothing else: life cycle, consumer group, assignment. `__main__` runs it.
+"""Faust wiring, nothing else: life cycle, consumer group, assignment. `run` starts it.
 
 Topics must exist before the start. A worker killed and started again under the same `instance` is
 the same static member: it gets its partitions back at once, without waiting for the session to end.
@@ -6,42 +6,39 @@ the same static member: it gets its partitions back at once, without waiting for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import faust
 
+from schemas.runtime.settings import Settings
+from stream_features.service import GROUP
 from stream_features.transport import batch_transport
 from stream_features.worker import Worker
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostSettings:
-    """What the shell needs. `instance` must be unique and stable for each worker."""
-
-    bootstrap: str
-    group: str
-    instance: str
-    data_dir: Path
-    session_timeout_s: float = 6.0
+SESSION_TIMEOUT_S: Final = 6.0
+"""The shortest that brokers allow by default."""
 
 
-def build_app(settings: HostSettings, worker: Worker) -> faust.App:
-    """Return a Faust application that feeds `worker`; agents may be added to it."""
+def build_app(settings: Settings, worker: Worker, data_dir: Path) -> faust.App:
+    """Return a Faust application that feeds `worker`; agents may be added to it.
+
+    `settings.worker_id` must be unique and stable for each worker; None is a member that leaves
+    when its session ends. Faust keeps nothing of worth in `data_dir`.
+    """
     app = faust.App(
-        settings.group,
+        settings.group(GROUP),
         broker="kafka://" + settings.bootstrap.replace(",", ";kafka://"),
-        consumer_group_instance_id=settings.instance,
+        consumer_group_instance_id=settings.worker_id,
         consumer_auto_offset_reset="earliest",
-        broker_session_timeout=settings.session_timeout_s,
-        broker_heartbeat_interval=settings.session_timeout_s / 4,
+        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_heartbeat_interval=SESSION_TIMEOUT_S / 4,
         broker_max_poll_records=4096,
         broker_commit_interval=1.0,
         topic_disable_leader=True,
         topic_allow_declare=False,
         web_enabled=False,
-        datadir=str(settings.data_dir),
+        datadir=str(data_dir),
         autodiscover=False,
     )
     transport = batch_transport(worker)

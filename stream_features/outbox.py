@@ -1,62 +1,86 @@
 """The outbox: what one batch publishes for one partition, as one byte string stored by the commit.
 
-`worker` writes it, and reads it back when it takes a partition over. Layout, repeated: topic u8
-(0 features, 1 dead letters), length of key u32 (0xFFFFFFFF: no key), length of value u32, key, value.
+`worker` writes it, and reads it back when it takes a partition over. Layout: features, then dead
+letters, each as a count (u32), n sizes of keys (u32, 0xFFFFFFFF for no key), n sizes of values (u32),
+all keys, all values; little-endian.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Final
+
+import numpy as np
 
 from schemas.errors import FatalError
 
-FEATURES: Final = 0
-DEAD_LETTER: Final = 1
-_HEADER: Final = struct.Struct("<BII")
 _NO_KEY: Final = 0xFFFFFFFF
+Keyed = tuple[list[bytes | None], list[bytes]]
 
 
-class Outgoing(NamedTuple):
-    """One message to publish."""
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Messages of one source partition in order: vectors for `features`, dead letters."""
 
-    topic: int
-    key: bytes | None
-    value: bytes
+    keys: list[bytes | None] = field(default_factory=list)
+    vectors: list[bytes] = field(default_factory=list)
+    dead_keys: list[bytes | None] = field(default_factory=list)
+    dead_letters: list[bytes] = field(default_factory=list)
 
 
-def pack(messages: Iterable[Outgoing]) -> bytes:
-    """Return the byte string of `messages`, in order.
+def pack(messages: Messages) -> bytes:
+    """Return the byte string of `messages`; b"" if there are none.
 
-    >>> unpack(pack([Outgoing(FEATURES, b"card", b"vector")]))
-    [Outgoing(topic=0, key=b'card', value=b'vector')]
+    >>> unpack(pack(Messages([b"card"], [b"vector"]))).vectors
+    [b'vector']
     """
-    parts: list[bytes] = []
-    for topic, key, value in messages:
-        size = _NO_KEY if key is None else len(key)
-        parts += (_HEADER.pack(topic, size, len(value)), key or b"", value)
-    return b"".join(parts)
+    if not messages.vectors and not messages.dead_letters:
+        return b""
+    features = _pack(messages.keys, messages.vectors)
+    return features + _pack(messages.dead_keys, messages.dead_letters)
 
 
-def unpack(data: bytes) -> list[Outgoing]:
+def unpack(data: bytes) -> Messages:
     """Return the messages of an outbox.
 
     Raises:
         FatalError: damaged; the partition must not go on.
     """
-    messages: list[Outgoing] = []
-    place = 0
-    while place < len(data):
-        try:
-            topic, key_size, value_size = _HEADER.unpack_from(data, place)
-        except struct.error as error:
-            raise FatalError(f"outbox is cut short at byte {place} of {len(data)}") from error
-        start = place + _HEADER.size
-        middle = start + (0 if key_size == _NO_KEY else key_size)
-        place = middle + value_size
-        if place > len(data) or topic not in (FEATURES, DEAD_LETTER):
-            raise FatalError(f"outbox is damaged before byte {place} of {len(data)}")
-        key = None if key_size == _NO_KEY else data[start:middle]
-        messages.append(Outgoing(topic, key, data[middle:place]))
-    return messages
+    if not data:
+        return Messages()
+    features, place = _unpack(data, 0)
+    dead, end = _unpack(data, place)
+    if end != len(data):
+        raise FatalError(f"outbox has {len(data)} bytes, its sizes say {end}: it is damaged")
+    return Messages(*features, *dead)
+
+
+def _pack(keys: list[bytes | None], values: list[bytes]) -> bytes:
+    count = len(values)
+    if None in keys:
+        sizes = np.array([_NO_KEY if key is None else len(key) for key in keys], "<u4")
+        whole = b"".join(filter(None, keys))
+    else:
+        sizes = np.fromiter(map(len, keys), "<u4", count)  # type: ignore[arg-type]
+        whole = b"".join(keys)  # type: ignore[arg-type]
+    value_sizes = np.fromiter(map(len, values), "<u4", count)
+    parts = [count.to_bytes(4, "little"), sizes.tobytes(), value_sizes.tobytes(), whole, *values]
+    return b"".join(parts)
+
+
+def _unpack(data: bytes, place: int) -> tuple[Keyed, int]:
+    count = int.from_bytes(data[place : place + 4], "little")
+    start = place + 4 + 8 * count
+    if start > len(data):
+        raise FatalError(f"outbox is cut short at byte {len(data)}: it is damaged")
+    sizes = np.frombuffer(data, "<u4", 2 * count, place + 4)
+    lengths = np.where(sizes == _NO_KEY, 0, sizes).tolist()
+    ends = list(accumulate(lengths, initial=start))
+    if ends[-1] > len(data):
+        raise FatalError(f"outbox is cut short at byte {len(data)}: it is damaged")
+    parts = list(map(data.__getitem__, map(slice, ends[:-1], ends[1:])))
+    keys: list[bytes | None] = list(parts[:count])
+    for missing in np.flatnonzero(sizes[:count] == _NO_KEY).tolist():
+        keys[missing] = None
+    return (keys, parts[count:]), ends[-1]

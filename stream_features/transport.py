@@ -9,12 +9,18 @@ the handler says where its partitions start. tests/integration/test_host.py watc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from faust.transport.drivers.aiokafka import Consumer, Transport
+import structlog
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
-FAUST_VERSION = "0.15.3"
+log = structlog.get_logger(__name__)
+FAUST_VERSION: Final = "0.15.3"
+FETCH_WAIT_MS: Final = 100
 
 
 class BatchHandler(Protocol):
@@ -44,10 +50,47 @@ class BatchHandler(Protocol):
         """Take over `partitions`; return where to read on, None for the beginning."""
 
 
+class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's thread around aiokafka, with the group and fetch settings that batches need."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Ranges give the same numbers of every topic to one worker; round robin does not.
+        consumer._partition_assignment_strategy = (RangePartitionAssignor,)
+        # aiokafka has one fetch under way: a partition that was full then waits for its end.
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+    async def commit_quietly(self, offsets: Mapping[Any, int]) -> None:
+        """Commit for lag displays only: what fails is committed a second later."""
+        consumer = self._ensure_consumer()
+        owned = consumer.assignment()
+        places = {TopicPartition(*at): offset for at, offset in offsets.items()}
+        mine = {at: OffsetAndMetadata(n, "") for at, n in places.items() if at in owned}
+        if mine:
+            try:
+                await consumer.commit(mine)
+            except KafkaError as error:
+                log.info("offsets not committed", reason=str(error) or type(error).__name__)
+
+
 class BatchConsumer(Consumer):  # type: ignore[misc]
     """Faust's aiokafka consumer with a short cut for the batch topics."""
 
     handler: BatchHandler
+    _thread: BatchConsumerThread
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def commit_positions(self, offsets: Mapping[Any, int]) -> None:
+        """Tell the group the positions of batch partitions ((topic, partition) to next offset)."""
+        await self._thread.call_thread(self._thread.commit_quietly, offsets)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Leave the batch topics to our own watchdog: Faust sees no stream in them."""
+        if tp.topic not in self.handler.topics:
+            super().verify_event_path(now, tp)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         handler = self.handler

@@ -1,40 +1,52 @@
 """The batch cycle of one worker: decode → order → compute → commit → publish. `transport` drives it.
 
-It knows nothing of Faust. The position of truth is the cursor in the store. Batch n is acknowledged by Kafka
-before batch n + 1 is committed, because the outbox holds one batch a partition; a new owner
-republishes it. All methods run on one event loop; blocking steps run in a thread.
+It knows nothing of Faust. The position of truth is the cursor in the store. Batch n is acknowledged by
+Kafka before batch n + 1 is committed, because the outbox holds one batch a partition; a new owner
+republishes it. All public methods run on one event loop; what blocks runs in a thread, one at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 
-from schemas.errors import Fenced, TemporaryError
-from stream_features.ordering import NO_LIMIT, HoldBack, merge_by_heads
-from stream_features.outbox import pack, unpack
-from stream_features.ports import (
-    BatchCommit,
-    Computation,
-    Computed,
-    Decoded,
-    Position,
-    Publisher,
-    Store,
-)
+from schemas.errors import BadMessage, EmptyStore, Fenced, FraudError, TemporaryError
+from schemas.runtime.clock import Clock
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.store import NO_CURSOR, Commit, FeatureStore, PartitionAdvance
+from schemas.runtime.streams import BY_KEY, Producer, TopicPartition
+from stream_features.arrivals import Arrivals, Ints
+from stream_features.computation import Computation, Computed
+from stream_features.engine.blob import NEW_SHARED
+from stream_features.ordering import NO_TIME, HoldBack, merge_by_heads
+from stream_features.outbox import Messages, pack, unpack
+from stream_features.pace import Pace
+from stream_features.stages import Stages
 
 log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
+LAGGING_MS = 1_000
+"""A worker whose next record came longer ago than this is catching up."""
 
 
-class TopicPartition(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topics:
+    """Full names of the topics that the worker reads and writes."""
+
+    transactions: str
+    labels: str
+    features: str
+    dead_letter: str
+
+
+class Assigned(Protocol):
     """Faust's TP and aiokafka's TopicPartition."""
 
     @property
@@ -45,91 +57,98 @@ class TopicPartition(Protocol):
 
 
 class _Unpublished(Exception):
-    """Kafka did not confirm the last batch: it must be republished from the outbox."""
+    """The last batch was committed, not handed to Kafka: it must be republished from the outbox."""
 
 
 class _Superseded(Exception):
-    """The assignment changed while a step was being retried; the batch is dropped."""
+    """The assignment changed during a step; what is not committed is dropped."""
 
 
 @dataclass(slots=True)
-class _Buffer:
-    """Decoded transactions that were read and not yet committed; rows of a partition in order."""
+class _Turn:
+    """What one poll brought and is not done yet, so that a step can be tried again."""
 
-    decoded: Decoded | None = None
-    partition: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    offset: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-
-    def add(self, decoded: Decoded, records: Sequence[Any]) -> None:
-        partition = np.fromiter((record.partition for record in records), np.int64, len(records))
-        offset = np.fromiter((record.offset for record in records), np.int64, len(records))
-        self.decoded = decoded if self.decoded is None else self.decoded.join(decoded)
-        self.partition = np.concatenate([self.partition, partition])
-        self.offset = np.concatenate([self.offset, offset])
-
-    def keep(self, rows: npt.NDArray[np.int64]) -> None:
-        self.decoded = self.decoded.take(rows) if self.decoded is not None and len(rows) else None
-        self.partition, self.offset = self.partition[rows], self.offset[rows]
-
-    def count(self, partition: int) -> int:
-        return int(np.count_nonzero(self.partition == partition))
+    transactions: dict[int, Sequence[Any]] = field(default_factory=dict)
+    labels: list[Any] = field(default_factory=list)
 
 
 class Worker:
     """Owns the assigned partitions of `transactions` and `labels`.
 
     Args:
-        limit: the greatest event time that may be processed now (`ordering.watermark_limit`).
-        monotonic: seconds, for the bounded wait.
-        max_buffered: records a partition may have waiting before it is no longer read.
-        on_ready: told False when the store or Kafka does not answer, True when it does again.
+        positions: Kafka's committed positions of partition numbers, asked where the store has none;
+            a position above 0 there means that the store has lost its state.
+        clock, monotonic: wall clock in ms; seconds for bounded waits.
+        max_buffered: transactions that may wait before a partition is no longer read.
+        max_batch: transactions in one commit.
     """
 
     def __init__(
         self,
         *,
-        transactions: str,
-        labels: str,
-        store: Store,
-        publisher: Publisher,
+        topics: Topics,
+        store: FeatureStore,
+        producer: Producer,
         computation: Computation,
+        pace: Pace,
+        positions: Callable[[Sequence[int]], Mapping[TopicPartition, int]],
+        clock: Clock,
         monotonic: Callable[[], float],
-        limit: Callable[[], int] = lambda: NO_LIMIT,
-        on_ready: Callable[[bool], None] = lambda _: None,
+        metrics: Metrics,
+        stages: Stages,
         max_buffered: int = 20_000,
+        max_batch: int = 2_048,
         max_wait_s: float = 2.0,
         retry_s: float = 0.05,
     ) -> None:
-        self.transactions, self.labels = transactions, labels
-        self.topics = frozenset({transactions, labels})
+        self.topics = frozenset({topics.transactions, topics.labels})
         self.generation = 0
-        self.cursors: dict[Position, int] = {}
-        """Committed next offsets; -1 where the store has none yet."""
-        self._store, self._publisher, self._computation = store, publisher, computation
-        self._monotonic, self._limit, self._on_ready = monotonic, limit, on_ready
-        self._max_buffered, self._retry_s = max_buffered, retry_s
+        self.cursors: dict[TopicPartition, int] = {}
+        """Committed next offsets; NO_CURSOR where the store has none yet."""
+        self.ends: dict[TopicPartition, int] = {}
+        """Log ends as far as known from what was fetched."""
+        self.failure: Exception | None = None
+        """Why this process must not go on."""
+        self.waiting_for = ""
+        """What does not answer, or "" """
+        self._names, self._store, self._producer = topics, store, producer
+        self._computation, self._pace, self._positions = computation, pace, positions
+        self._clock, self._monotonic = clock, monotonic
+        self._metrics, self._stages = metrics, stages
+        self._max_buffered, self._max_batch, self._retry_s = max_buffered, max_batch, retry_s
         self._hold = HoldBack(max_wait_s)
         self._epochs: dict[int, int] = {}
-        self._ends: dict[int, int] = {}
         self._read: dict[int, int] = {}
-        self._buffer = _Buffer()
+        self._buffer: Arrivals | None = None
+        self._ready: Arrivals | None = None
+        self._held_by_pace = False
         self._turn = asyncio.Lock()
+
+    def not_ready(self) -> str:
+        """Return "" while serving, else the reason why not."""
+        if self.failure is not None:
+            return str(self.failure)
+        return self.waiting_for or ("" if self._epochs else "no partitions are assigned yet")
 
     def wanted(self, partitions: set[Any]) -> set[Any]:
         """Return the partitions to read: all but those whose buffer is full."""
-        if len(self._buffer.partition) < self._max_buffered:
+        if self.failure is not None:
+            return set()
+        if self._buffer is None or len(self._buffer) < self._max_buffered:
             return set(partitions)
+        held = np.bincount(self._buffer.partition, minlength=1)
+        full = {number for number, count in enumerate(held.tolist()) if count >= self._max_buffered}
         return {
-            tp
-            for tp in partitions
-            if tp.topic == self.labels or self._buffer.count(tp.partition) < self._max_buffered
+            tp for tp in partitions if tp.topic == self._names.labels or tp.partition not in full
         }
 
     def poll_timeout(self) -> float:
         """Return seconds: short while rows are held back, so that a bounded wait ends in time."""
-        return 0.02 if len(self._buffer.partition) else 1.0
+        if self._held_by_pace:
+            return 0.001
+        return 0.02 if self._buffer is not None else 0.5
 
-    async def start_at(self, partitions: Iterable[TopicPartition]) -> dict[Any, int | None]:
+    async def start_at(self, partitions: Iterable[Assigned]) -> dict[Any, int | None]:
         """Take the partitions over, republish their outboxes, and return where to read on.
 
         Everything buffered is forgotten: it is read again from the cursors. Waits for the store.
@@ -139,129 +158,254 @@ class Worker:
         async with self._turn:
             wanted = list(partitions)
             self._forget()
-            for number in sorted({tp.partition for tp in wanted}):
-                try:
-                    owned = await self._retry(generation, self._store.acquire, number)
-                    await self._retry(generation, self._republish, number, owned.outbox)
-                except _Superseded:
-                    return {}
-                self._epochs[number] = owned.epoch
-                for topic in self.topics:
-                    self.cursors[Position(topic, number)] = owned.cursors.get(topic, -1)
-                if self.cursors[Position(self.transactions, number)] >= 0:
-                    self._read[number] = self.cursors[Position(self.transactions, number)]
-        starts = {tp: self.cursors[Position(tp.topic, tp.partition)] for tp in wanted}
-        return {tp: None if cursor < 0 else cursor for tp, cursor in starts.items()}
+            try:
+                await self._retry(generation, self._take_over, {tp.partition for tp in wanted})
+            except _Superseded:
+                return {}
+            except FraudError as error:
+                self._fail(error)
+                return {}
+            starts = {tp: self.cursors[TopicPartition(tp.topic, tp.partition)] for tp in wanted}
+        log.info("partitions taken over", cursors=[[*at, n] for at, n in self.cursors.items()])
+        return {tp: None if cursor == NO_CURSOR else cursor for tp, cursor in starts.items()}
 
     async def revoked(self) -> None:
         """Let the commit under way end, then forget everything; `start_at` comes next."""
         self.generation += 1
         async with self._turn:
             self._forget()
+            try:
+                await asyncio.to_thread(self._pace.withdraw)
+            except TemporaryError as error:
+                log.warning("watermark not withdrawn; it expires by itself", reason=str(error))
 
     async def handle(self, records: Mapping[Any, Sequence[Any]], ends: Mapping[Any, int]) -> bool:
         """Process one poll; False if positions must be taken anew (fenced)."""
         generation = self.generation
         async with self._turn:
-            if generation != self.generation:
+            if generation != self.generation or self.failure is not None:
                 return True
+            turn = self._accept(records, ends)
             try:
-                await self._labels_cycle(generation, records)
-                self._accept(records, ends)
-                await self._transactions_cycle(generation)
+                await self._retry(generation, self._advance, generation, turn)
             except (Fenced, _Unpublished) as error:
+                self._metrics.count("fenced")
                 log.warning("batch dropped: taking the partitions over anew", reason=str(error))
                 self._forget()
                 return False
             except _Superseded:
                 log.info("batch dropped: assignment changed")
                 self._forget()
+            except FraudError as error:
+                self._fail(error)
         return True
 
+    def _fail(self, error: Exception) -> None:
+        log.error("cannot go on", reason=str(error), kind=type(error).__name__)
+        self._forget()
+        self.failure = error
+
     def _forget(self) -> None:
-        self._buffer = _Buffer()
-        for known in (self._epochs, self._ends, self._read, self.cursors):
+        self._buffer = self._ready = None
+        self._held_by_pace = False
+        for known in (self._epochs, self.ends, self._read, self.cursors):
             known.clear()
 
-    def _accept(self, records: Mapping[Any, Sequence[Any]], ends: Mapping[Any, int]) -> None:
-        fresh: list[Any] = []
-        for tp, arrived in records.items():
-            if tp.topic == self.transactions and tp.partition in self._epochs and arrived:
-                fresh += arrived
-                self._read[tp.partition] = arrived[-1].offset + 1
-        for tp, end in ends.items():
-            if tp.topic == self.transactions:
-                self._ends[tp.partition] = end
-        if fresh:
-            self._buffer.add(self._computation.decode(fresh), fresh)
+    def _take_over(self, numbers: set[int]) -> None:
+        for number in sorted(numbers):
+            owned = self._store.acquire(number)
+            if len(owned.cursors) < len(self.topics):
+                self._refuse_empty(number, owned.cursors)
+            self._publish({number: unpack(owned.outbox)})
+            for topic in self.topics:
+                self.cursors[TopicPartition(topic, number)] = owned.cursors.get(topic, NO_CURSOR)
+            self._epochs[number] = owned.epoch
+            self._read[number] = max(owned.cursors.get(self._names.transactions, 0), 0)
+        self._producer.flush()
+        self._pace.assign(numbers)
 
-    async def _transactions_cycle(self, generation: int) -> None:
+    def _refuse_empty(self, number: int, cursors: Mapping[str, int]) -> None:
+        for at, committed in self._positions([number]).items():
+            if committed > 0 and at.topic not in cursors:
+                raise EmptyStore(
+                    f"{at.topic}[{at.partition}] is committed up to {committed}, but the feature "
+                    "store has no state of it: run `python -m stream_features rebuild`, or start "
+                    "with --from-start to compute and publish everything again"
+                )
+
+    def _accept(self, records: Mapping[Any, Sequence[Any]], ends: Mapping[Any, int]) -> _Turn:
+        turn = _Turn()
+        for tp, some in records.items():
+            if not some or tp.partition not in self._epochs:
+                continue
+            self._metrics.count("records", len(some), topic=tp.topic)
+            if tp.topic == self._names.labels:
+                turn.labels += some
+            else:
+                turn.transactions[tp.partition] = some
+                self._read[tp.partition] = some[-1].offset + 1
+        self.ends.update({TopicPartition(tp.topic, tp.partition): end for tp, end in ends.items()})
+        return turn
+
+    def _advance(self, generation: int, turn: _Turn) -> None:
+        """Do what can be done now. Blocks; may be called again after a TemporaryError."""
+        if turn.transactions:
+            with self._stages.time("decode"):
+                arrived = self._computation.decode(turn.transactions)
+            self._buffer = arrived if self._buffer is None else self._buffer.join(arrived)
+            turn.transactions = {}
+        while turn.labels:
+            self._check(generation)
+            self._serve_labels(turn, turn.labels[: self._max_batch])
+        if self._ready is None:
+            with self._stages.time("order"):
+                self._merge()
+        while self._ready is not None:
+            self._check(generation)
+            self._serve(self._ready.cut(0, self._max_batch))
+
+    def _check(self, generation: int) -> None:
+        if generation != self.generation:
+            raise _Superseded
+
+    def _merge(self) -> None:
+        """Move the rows whose turn it is, in event order, from the buffer to `_ready`."""
         buffer = self._buffer
-        if buffer.decoded is None:
+        ends = {
+            at.partition: end
+            for at, end in self.ends.items()
+            if at.topic == self._names.transactions
+        }
+        if buffer is None:
+            self._held_by_pace = False
+            if all(ends.get(number, read + 1) <= read for number, read in self._read.items()):
+                self._pace.limit(NO_TIME, lagging=False)
             return
         numbers = np.array(sorted(self._epochs), np.int64)
-        buffered = np.unique(buffer.partition).tolist()
-        positions = {number: self._read.get(number, 0) for number in self._epochs}
-        waiting = self._hold.unread(positions, self._ends, buffered, self._monotonic())
+        here, heads = np.unique(buffer.partition, return_index=True)
+        head = int(buffer.time[heads].min())
+        waited = self._clock.now_ms() - int(buffer.received_at[heads].min())
+        limit = self._pace.limit(head, lagging=waited > LAGGING_MS)
+        waiting = self._hold.unread(self._read, ends, here.tolist(), self._monotonic())
         rows = merge_by_heads(
-            buffer.decoded.time,
-            buffer.decoded.ids,
+            buffer.time,
+            buffer.ids,
             np.searchsorted(numbers, buffer.partition),
-            np.array([number in waiting for number in numbers.tolist()], np.bool_),
-            self._limit(),
+            np.isin(numbers, list(waiting)),
+            limit,
         )
+        self._held_by_pace = len(rows) == 0 and limit < head
         if len(rows) == 0:
             return
-        batch = buffer.decoded.take(rows)
-        nexts = {
-            Position(self.transactions, number): int(
-                buffer.offset[rows[buffer.partition[rows] == number]].max() + 1
-            )
-            for number in np.unique(buffer.partition[rows]).tolist()
-        }
-        await self._retry(
-            generation, self._run, lambda: self._computation.transactions(batch), nexts
-        )
-        left = np.ones(len(buffer.partition), np.bool_)
+        self._ready = buffer.take(rows)
+        left = np.ones(len(buffer), np.bool_)
         left[rows] = False
-        buffer.keep(np.flatnonzero(left))
+        rest: Ints = np.flatnonzero(left)
+        self._buffer = buffer.take(rest) if len(rest) else None
 
-    async def _labels_cycle(self, generation: int, records: Mapping[Any, Sequence[Any]]) -> None:
-        arrived: list[Any] = []
-        nexts: dict[Position, int] = {}
-        for tp, some in records.items():
-            if tp.topic == self.labels and tp.partition in self._epochs and some:
-                arrived += some
-                nexts[Position(self.labels, tp.partition)] = some[-1].offset + 1
-        if arrived:
-            await self._retry(
-                generation, self._run, lambda: self._computation.labels(arrived), nexts
-            )
-
-    def _republish(self, number: int, outbox: bytes) -> None:
-        self._publisher.produce(number, unpack(outbox))
-        self._publisher.flush()
-
-    def _run(self, compute: Callable[[], Computed], nexts: Mapping[Position, int]) -> None:
-        """Compute, wait for the last publish, commit, publish. Blocks; runs in a thread."""
-        computed = compute()
+    def _serve(self, batch: Arrivals) -> None:
+        """Compute and commit a batch; a record that the computation fails on is refused alone."""
         try:
-            self._publisher.flush()
+            computed = self._computation.transactions(batch)
+        except Exception as error:
+            if not _is_poison(error):
+                raise
+            if len(batch) > 1:
+                half = len(batch) // 2
+                self._serve(batch.cut(0, half))
+                self._serve(batch.cut(half, len(batch)))
+                return
+            log.exception(
+                "a transaction was refused",
+                position=[int(batch.partition[0]), int(batch.offset[0])],
+            )
+            computed = self._computation.refuse_transaction(batch, error)
+        numbers, last = np.unique(batch.partition[::-1], return_index=True)
+        nexts = batch.offset[::-1][last] + 1
+        topic = repeat(self._names.transactions)
+        places = map(TopicPartition, topic, numbers.tolist())
+        self._commit(
+            computed, dict(zip(places, nexts.tolist(), strict=True)), self._drop_ready, len(batch)
+        )
+        self._metrics.observe("batch_rows", len(batch))
+        now = self._clock.now_ms()
+        self._metrics.observe("latency_seconds", max(now - int(batch.received_at.min()), 0) / 1000)
+        self._metrics.set("freshness_seconds", (now - int(batch.time.max())) / 1000)
+
+    def _drop_ready(self, rows: int) -> None:
+        ready = self._ready
+        self._ready = (
+            ready.cut(rows, len(ready)) if ready is not None and rows < len(ready) else None
+        )
+
+    def _serve_labels(self, turn: _Turn, records: Sequence[Any]) -> None:
+        try:
+            computed = self._computation.labels(records)
+        except Exception as error:
+            if not _is_poison(error):
+                raise
+            if len(records) > 1:
+                half = len(records) // 2
+                self._serve_labels(turn, records[:half])
+                self._serve_labels(turn, records[half:])
+                return
+            log.exception("a label was refused", position=[records[0].partition, records[0].offset])
+            computed = self._computation.refuse_label(records[0], error)
+        nexts = {
+            TopicPartition(self._names.labels, record.partition): record.offset + 1
+            for record in records
+        }
+        self._commit(
+            computed, nexts, lambda rows: turn.labels.__delitem__(slice(rows)), len(records)
+        )
+
+    def _commit(
+        self,
+        computed: Computed,
+        nexts: Mapping[TopicPartition, int],
+        done: Callable[[int], None],
+        rows: int,
+    ) -> None:
+        """Wait for the last publish, commit, publish; `done(rows)` as soon as it is committed."""
+        with self._stages.time("acknowledge"):
+            self._producer.flush()
+        with self._stages.time("commit"):
+            result = self._store.commit(
+                Commit(
+                    epochs={at.partition: self._epochs[at.partition] for at in nexts},
+                    advances=[
+                        PartitionAdvance(*at, self.cursors[at], offset)
+                        for at, offset in nexts.items()
+                    ],
+                    cards=computed.cards,
+                    appends=computed.appends,
+                    folds=computed.folds,
+                    outbox={number: pack(some) for number, some in computed.messages.items()},
+                    header=NEW_SHARED,
+                )
+            )
+        if not result.accepted:
+            raise Fenced(result.reason)
+        self.cursors.update(nexts)
+        done(rows)
+        try:
+            with self._stages.time("publish"):
+                self._publish(computed.messages)
         except TemporaryError as error:
             raise _Unpublished(str(error)) from error
-        outbox = {number: pack(messages) for number, messages in computed.messages.items()}
-        touched = {position.partition for position in nexts}
-        self._store.commit(
-            BatchCommit(
-                epochs={number: self._epochs[number] for number in touched},
-                advances={at: (self.cursors[at], offset) for at, offset in nexts.items()},
-                changes=computed.changes,
-                outbox=outbox,
-            )
-        )
-        self.cursors.update(nexts)
-        for number, messages in computed.messages.items():
-            self._publisher.produce(number, messages)
+
+    def _publish(self, messages: Mapping[int, Messages]) -> None:
+        for number, some in messages.items():
+            if some.vectors:
+                outgoing = zip(repeat(number), some.keys, some.vectors, strict=False)
+                self._producer.produce_many(self._names.features, outgoing)
+                self._metrics.count("published", len(some.vectors), topic=self._names.features)
+            if some.dead_letters:
+                dead = zip(repeat(BY_KEY), some.dead_keys, some.dead_letters, strict=False)
+                self._producer.produce_many(self._names.dead_letter, dead)
+                self._metrics.count(
+                    "published", len(some.dead_letters), topic=self._names.dead_letter
+                )
 
     async def _retry(
         self, generation: int, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs
@@ -270,14 +414,30 @@ class Worker:
         delay = self._retry_s
         while True:
             try:
-                result = await asyncio.to_thread(step, *args, **kwargs)
+                result = await _to_its_end(asyncio.to_thread(step, *args, **kwargs))
             except TemporaryError as error:
-                self._on_ready(False)
+                self.waiting_for = str(error)
+                self._metrics.count("retries", step=step.__name__.strip("_"))
                 log.warning("waiting to try again", reason=str(error), seconds=delay)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
                 if generation != self.generation:
                     raise _Superseded from error
             else:
-                self._on_ready(True)
+                self.waiting_for = ""
                 return result
+
+
+async def _to_its_end(step: Coroutine[Any, Any, R]) -> R:
+    """Await a step; if cancelled, only after it has ended, for its thread cannot be interrupted."""
+    task = asyncio.ensure_future(step)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
+def _is_poison(error: Exception) -> bool:
+    """Whether an error of the computation is the fault of a record rather than of the world."""
+    return isinstance(error, BadMessage) or not isinstance(error, FraudError)

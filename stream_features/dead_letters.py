@@ -1,0 +1,50 @@
+"""Dead letters: a record that cannot be served, with its position and the reason. `computation` calls.
+
+Card numbers in key, value and reason are masked; what is too big is cut, so that the dead letter fits
+into one message together with its reason.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schemas import codec
+from schemas.card_numbers import mask_numbers, masked
+from schemas.errors import BadMessage
+from schemas.records import DeadLetter
+from schemas.runtime.streams import MAX_MESSAGE_BYTES
+
+SERVICE: Final = "stream_features"
+MOST_VALUE: Final = MAX_MESSAGE_BYTES // 2
+MOST_KEY: Final = 100_000
+MOST_REASON: Final = 2_000
+
+
+def dead_letter(
+    topic: str,
+    partition: int,
+    offset: int,
+    key: bytes | None,
+    value: bytes | None,
+    error: Exception,
+    failed_at: int,
+) -> tuple[bytes | None, bytes]:
+    """Return key and message for the dead-letter topic; `failed_at` in ms.
+
+    `error` is a BadMessage, or whatever the computation raised for this record alone.
+    """
+    field = error.field if isinstance(error, BadMessage) else None
+    safe_key = None if key is None else mask_numbers(key[:MOST_KEY])
+    letter: DeadLetter = {
+        "topic": topic,
+        "partition": partition,
+        "offset": offset,
+        "key": safe_key,
+        "value": None if value is None else mask_numbers(value[:MOST_VALUE]),
+        "error_class": type(error).__name__,
+        "field": field,
+        "reason": masked(str(error))[:MOST_REASON],
+        "service": SERVICE,
+        "failed_at": failed_at,
+    }
+    return safe_key, codec.encode("DeadLetter", letter)

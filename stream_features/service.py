@@ -1,0 +1,94 @@
+"""The parts of the stream processor, put together from the settings. `run` and `rebuild` call it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from schemas.currency import CurrencyTable
+from schemas.runtime.clock import Clock, SystemClock
+from schemas.runtime.kafka import committed_offsets
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.settings import Settings
+from schemas.runtime.store import FeatureStore
+from schemas.runtime.streams import Producer, TopicPartition
+from schemas.topics import DEAD_LETTER, FEATURES, LABELS, TRANSACTIONS
+from stream_features.computation import EngineComputation
+from stream_features.engine.live import LiveEngine
+from stream_features.pace import Pace
+from stream_features.stages import Stages
+from stream_features.worker import Topics, Worker
+
+GROUP: Final = "stream-features"
+Positions = Callable[[Sequence[int]], Mapping[TopicPartition, int]]
+
+
+def topics_of(settings: Settings) -> Topics:
+    """Return the full names of the worker's topics."""
+    return Topics(
+        transactions=settings.topic(TRANSACTIONS),
+        labels=settings.topic(LABELS),
+        features=settings.topic(FEATURES),
+        dead_letter=settings.topic(DEAD_LETTER),
+    )
+
+
+def group_positions(settings: Settings) -> Positions:
+    """Return a function from partition numbers to the positions that Kafka has for the group."""
+    topics = topics_of(settings)
+
+    def positions(numbers: Sequence[int]) -> dict[TopicPartition, int]:
+        places = [
+            TopicPartition(topic, number)
+            for topic in (topics.transactions, topics.labels)
+            for number in numbers
+        ]
+        return committed_offsets(settings, settings.group(GROUP), places)
+
+    return positions
+
+
+def build_computation(
+    settings: Settings, store: FeatureStore, metrics: Metrics, stages: Stages, clock: Clock
+) -> EngineComputation:
+    """Return decoder, engine and encoder as the settings want them."""
+    topics = topics_of(settings)
+    pan_key = settings.pan_hmac_key
+    return EngineComputation(
+        transactions=topics.transactions,
+        labels=topics.labels,
+        store=store,
+        engine=LiveEngine(prefix=settings.key_prefix, label_delay_ms=settings.label_delay_ms),
+        currencies=CurrencyTable(settings.base_currency, settings.currency_rates),
+        clock=clock,
+        now_us=lambda: time.time_ns() // 1_000,
+        metrics=metrics,
+        stages=stages,
+        pan_key=pan_key.get_secret_value().encode() if pan_key else None,
+    )
+
+
+def build_worker(
+    settings: Settings,
+    store: FeatureStore,
+    producer: Producer,
+    metrics: Metrics,
+    *,
+    name: str,
+    positions: Positions,
+) -> Worker:
+    """Return a worker; `name` is unique among those that run."""
+    clock, stages = SystemClock(), Stages(metrics)
+    return Worker(
+        topics=topics_of(settings),
+        store=store,
+        producer=producer,
+        computation=build_computation(settings, store, metrics, stages, clock),
+        pace=Pace(store, name, settings.partitions, time.monotonic),
+        positions=positions,
+        clock=clock,
+        monotonic=time.monotonic,
+        metrics=metrics,
+        stages=stages,
+    )
