@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help test check clean
+.PHONY: help test demo check clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -17,10 +17,14 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/uv pip install -q --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	$(BIN)/python -m stream_features compile
+	$(BIN)/python -m loadtest compile
 	@touch $(STAMP)
 
 test: $(STAMP) ## run every test
 	@$(BIN)/python -m pytest
+
+demo: $(STAMP) ## show it all at work until Ctrl-C, or for DEMO_SECONDS=30
+	@$(BIN)/python -m loadtest demo
 
 check: $(STAMP) ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -70,8 +70,8 @@ def generate(
         )
     rows = sum(done.rows)
     err.print(f"{rows:,} transactions, {done.frauds:,} frauds ({done.reported:,} labels): {output}")
-    found = {"transactions": rows, "frauds": done.frauds, "labels": done.reported, "days": days}
-    write(found | {"customers": customers, "seed": seed}, json_path)
+    found = {"transactions": rows, "frauds": done.frauds, "labels": done.reported}
+    write(found | {"customers": customers, "seed": seed, "rows_by_day": done.rows}, json_path)
 
 
 @app.command()
@@ -240,6 +240,52 @@ def limit(
     _finish(found, json_path, check=False)
 
 
+@app.command()
+def demo(
+    rate: Annotated[float, typer.Option(min=1, help="transactions a second")] = 200.0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=1, envvar="DEMO_SECONDS", help="end after this long; default: Ctrl-C"),
+    ] = None,
+    data: Annotated[Path, typer.Option(help="directory, emptied first")] = Path("var/demo"),
+    customers: Customers = 3_000,
+    seed: Seed = 7,
+    new_pattern_day: NewPattern = None,
+    json_path: Json = None,
+) -> None:
+    """Show everything at work: history, a model, live traffic, decisions with their reasons.
+
+    With --seconds the report is the last line on standard output.
+
+    Example: python -m loadtest demo --rate 200 --seconds 60
+    """
+    import time
+
+    from loadtest.demo import Demo
+    from loadtest.demo import run as shown
+    from loadtest.demo_view import DemoDetails
+    from loadtest.view import View
+    from loadtest.watch import Watch
+
+    watch = Watch()
+    details = DemoDetails(watch)
+    plan = Demo(
+        directory=data,
+        rate=rate,
+        seconds=seconds,
+        customers=customers,
+        seed=seed,
+        today=int(time.time() // 86_400),
+        new_pattern_day=new_pattern_day,
+    )
+    view = View(watch, err, details=details)
+    with view:
+        found = shown(plan, watch, view, details)
+    if json_path is None and not found["interrupted"]:
+        json_path = Path("-")
+    _finish(found, json_path, check=False)
+
+
 def _day(text: str) -> int:
     from loadtest.world import parse_day
 
@@ -313,9 +359,9 @@ def _finish(found: Mapping[str, Any], json_path: Path | None, *, check: bool) ->
         for text in kept:
             err.print(f"kept: {text}", markup=False)
         wrong += broken
-    report.write(found, json_path)
     for text in wrong:
         err.print(f"broken: {text}", style="red", markup=False)
+    report.write(found, json_path)
     if wrong:
         raise typer.Exit(1)
 

@@ -62,42 +62,43 @@ def deployed(target: Target) -> Iterator[Deployment]:
     target.data.mkdir(parents=True, exist_ok=True)
     if target.bootstrap is not None and target.redis is not None:
         prefix = f"load-{os.getpid()}-" if target.prefix is None else target.prefix
-        place = _place(target.bootstrap, target.redis, prefix, target, target.data / "logs", {})
-        create_topics(place.settings)
-        yield place
+        logs = target.data / "logs"
+        yield _place(target.bootstrap, target.redis, prefix, target.partitions, logs, {})
         return
     directory = Path(tempfile.mkdtemp(prefix="run-", dir=target.data))
     try:
         with Stack(directory, target.partitions) as stack:
-            pids = {"kafka": stack.kafka.pid, "redis": stack.redis.pid}
-            place = _place(
-                stack.bootstrap, stack.redis_url, target.prefix or "", target,
-                stack.data_dir / "logs", pids,
-            )  # fmt: skip
-            create_topics(place.settings)
-            yield place
+            yield place_on(stack, target.prefix or "")
     finally:
         for name in ("kafka", "redis"):
             shutil.rmtree(directory / name, ignore_errors=True)  # the logs stay
+
+
+def place_on(stack: Stack, prefix: str = "") -> Deployment:
+    """Return the place that a running stack of our own is, its topics created."""
+    logs = stack.data_dir / "logs"
+    pids = {"kafka": stack.kafka.pid, "redis": stack.redis.pid}
+    return _place(stack.bootstrap, stack.redis_url, prefix, stack.partitions, logs, pids)
 
 
 def _place(
     bootstrap: str,
     redis: str,
     prefix: str,
-    target: Target,
+    partitions: int,
     log_dir: Path,
     pids: Mapping[str, int],
 ) -> Deployment:
     env = {
         "FRAUD_BOOTSTRAP": bootstrap,
         "FRAUD_REDIS_URL": redis,
-        "FRAUD_PARTITIONS": str(target.partitions),
+        "FRAUD_PARTITIONS": str(partitions),
         "FRAUD_TOPIC_PREFIX": prefix,
     }
     settings = load_settings(
-        bootstrap=bootstrap, redis_url=redis, partitions=target.partitions, topic_prefix=prefix
+        bootstrap=bootstrap, redis_url=redis, partitions=partitions, topic_prefix=prefix
     )
+    create_topics(settings)
     return Deployment(settings, env, log_dir, pids)
 
 

@@ -114,6 +114,11 @@ class Ledger:
             unknown=self.unknown,
         )
 
+    def forget_mix(self) -> None:
+        """Count decisions by kind anew, after a warm-up."""
+        self.actions[:] = 0
+        self.degraded = 0
+
     def waiting(self, now: int) -> int:
         """Return how many transactions were due by `now` (ns, monotonic) and have no answer yet."""
         newest = self.due[max(self.size - ANNOUNCED, 0) : self.size]

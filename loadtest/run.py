@@ -120,6 +120,7 @@ class Measurement:
             traffic.drain(tick=self._show)
         self._view.say("measuring")
         watch.models.clear()
+        traffic.ledger.forget_mix()
         traffic.begin(plan.order, self._show)
         meter = Meter({**self._place.pids, **self._pids(), **traffic.pids()})
         before = self._metrics()

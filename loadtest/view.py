@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -20,15 +19,25 @@ LINE_EVERY_S: Final = 5.0
 COLOURS: Final = {"approve": "green", "review": "yellow", "block": "red"}
 
 
+class Details(Protocol):
+    """What a view shows besides the figures."""
+
+    def panel(self, traffic: Traffic) -> RenderableType:
+        """Return what is drawn under the figures on a terminal."""
+
+    def lines(self) -> list[str]:
+        """Return what is new since the last call, for a log."""
+
+
 class View:
-    """Context manager; call `tick` often. `details` is drawn under the figures."""
+    """Context manager; call `tick` often."""
 
     def __init__(
         self,
         watch: Watch,
         console: Console,
         *,
-        details: Callable[[], RenderableType] | None = None,
+        details: Details | None = None,
     ) -> None:
         self.title = ""
         self._watch = watch
@@ -50,15 +59,17 @@ class View:
             self._shown = now
             glance = self._watch.look(traffic)
             if self._live is None:
-                self._console.print(line(glance), markup=False)
+                more = self._details.lines() if self._details is not None else []
+                for text in (line(glance), *more):
+                    self._console.print(text, markup=False)
             else:
-                self._live.update(self._panel(glance), refresh=True)
+                self._live.update(self._panel(glance, traffic), refresh=True)
         return True
 
-    def _panel(self, glance: Glance) -> RenderableType:
+    def _panel(self, glance: Glance, traffic: Traffic) -> RenderableType:
         parts: list[RenderableType] = [figures(glance)]
         if self._details is not None:
-            parts.append(self._details())
+            parts.append(self._details.panel(traffic))
         return Panel(Group(*parts), title=self.title, title_align="left")
 
     def __enter__(self) -> Self:

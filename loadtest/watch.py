@@ -41,8 +41,8 @@ class Watch:
     newest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=NEWEST))
     models: list[tuple[int, int]] = field(default_factory=list)
     """When (ns, monotonic) decisions of another model were first seen, and the model's hash."""
-    event_time: int = 0
-    """Of the newest transaction shown, ms."""
+    blocks: int = 0
+    """Blocks that went into `newest` so far."""
     _recent: list[npt.NDArray[np.int64]] = field(default_factory=list)
     _sent: int = 0
     _decided: int = 0
@@ -60,9 +60,9 @@ class Watch:
                 _, record = codec.decode(message)
             except BadMessage:
                 continue  # the ledger counts it
-            self.event_time = max(self.event_time, record["event_time"])
             if record["decision"] == "BLOCK":
                 self.newest.appendleft(record)
+                self.blocks += 1
 
     def look(self, traffic: Traffic, now: int | None = None) -> Glance:
         """Return what happened since the last look."""

@@ -7,7 +7,7 @@ the same rows, whatever was asked for before.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 
@@ -152,4 +152,9 @@ def parse_day(text: str) -> int:
     return day_number(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date())
 
 
-__all__ = ["CURRENCY", "World", "day_number", "numbered", "parse_day"]
+def date_of(day: int) -> str:
+    """Return the day of a number as "2025-01-31"."""
+    return (EPOCH + timedelta(days=day)).isoformat()
+
+
+__all__ = ["CURRENCY", "World", "date_of", "day_number", "numbered", "parse_day"]

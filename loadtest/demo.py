@@ -1,0 +1,202 @@
+"""`make demo`: everything, from an empty directory to live decisions. Called by `loadtest demo`.
+
+The world's history ends a year ago, and the live stream continues it in the world's own time, many
+times faster than the clock: so days pass while one looks on, and labels come back. Meanwhile
+nothing is ever in the future.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from devstack.child import Child
+from devstack.stack import Stack, running
+from loadtest import report
+from loadtest.demo_view import DemoDetails
+from loadtest.deployment import Deployment, Services, place_on
+from loadtest.exposition import label_values, read_metrics, stage_costs
+from loadtest.feed import FeedSettings
+from loadtest.interrupt import Interrupt
+from loadtest.model import bootstrap_command, publish
+from loadtest.processes import Meter
+from loadtest.run import SECOND_ANSWERS_S, dead_letters, raise_if_dead
+from loadtest.sender import Order
+from loadtest.traffic import Traffic
+from loadtest.view import View
+from loadtest.watch import Watch
+from loadtest.world import date_of
+from schemas.errors import ConfigurationError, FatalError
+
+HISTORY_DAYS: Final = 45
+WARM_DAYS: Final = 37
+"""The longest window and the label delay: what the features look back on."""
+YEAR_DAYS: Final = 365
+MODEL: Final = "demo"
+STEP_S: Final = 300.0
+"""Longest wait for history or model."""
+LOADED_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """`rate` transactions a second for `seconds` (None: until Ctrl-C); `today` is a day number."""
+
+    directory: Path
+    rate: float
+    seconds: float | None
+    customers: int
+    seed: int
+    today: int
+    new_pattern_day: int | None = None
+    """Days after the live stream's first one."""
+
+    @property
+    def live_day(self) -> int:
+        """The first day of the live stream."""
+        return self.today - YEAR_DAYS
+
+
+def run(demo: Demo, watch: Watch, view: View, details: DemoDetails) -> dict[str, Any]:
+    """Run until it is over or Ctrl-C, and return the report.
+
+    Raises:
+        ConfigurationError: another demo is running, or something is missing.
+        FatalError: a part of it ended; the text says where its log is.
+    """
+    began = time.monotonic()
+    _empty(demo.directory)
+    stack = Stack(demo.directory / "stack")
+    generator = _generator(demo, stack.data_dir / "logs")
+    trainer = _trainer(demo, stack.data_dir / "logs")
+    view.say("generating history; starting Kafka and Redis")
+    try:
+        generator.start()
+        with stack:
+            place = place_on(stack)
+            live = demo.live_day
+            feed = FeedSettings(
+                customers=demo.customers,
+                seed=demo.seed,
+                first_day=live - WARM_DAYS,
+                new_pattern_day=_pattern(demo),
+            )
+            with Services(place) as services, Traffic(feed, place.settings, watch.note) as traffic:
+                services.start()
+                details.follow(services.ports())
+
+                def show() -> bool:
+                    raise_if_dead(services, place)
+                    return view.tick(traffic)
+
+                _await(generator, demo.directory / "history.json", show, traffic)
+                trainer.start()
+                view.say(f"training a model; features see the last {WARM_DAYS} days as a backlog")
+                traffic.run(Order(count=_warm_rows(demo)), show)
+                _await(trainer, demo.directory / "models" / MODEL / "manifest.json", show, traffic)
+                publish(place.settings, demo.directory / "models" / MODEL)
+                traffic.drain(60.0, show)
+                _await_model(services, show, traffic)
+                view.say(f"live: {demo.rate:,.0f} transactions a second; Ctrl-C ends it")
+                found = _live(demo, place, services, traffic, view)
+                return found | {"ready_s": round(found.pop("live_at") - began, 1)}
+    finally:
+        generator.stop()
+        trainer.stop()
+
+
+def _live(
+    demo: Demo, place: Deployment, services: Services, traffic: Traffic, view: View
+) -> dict[str, Any]:
+    with Interrupt() as stop:
+
+        def show() -> bool:
+            raise_if_dead(services, place)
+            return view.tick(traffic)
+
+        traffic.ledger.forget_mix()
+        traffic.begin(Order(rate=demo.rate, seconds=demo.seconds), show)
+        live_at = time.monotonic()
+        meter = Meter({**place.pids, **services.pids(), **traffic.pids()})
+        before = read_metrics(services.ports())
+        phase = traffic.finish(lambda: show() and not stop)
+        traffic.drain(tick=show)
+        processes = meter.read()
+        costs = stage_costs(before, read_metrics(services.ports()))
+        last_answer = traffic.last_answer
+        traffic.listen(SECOND_ANSWERS_S, show)
+        return report.build(
+            "demo",
+            traffic.ledger,
+            phase,
+            last_answer=last_answer,
+            costs=costs,
+            processes=processes,
+            dead_letters=dead_letters(place),
+            extra={"live_at": live_at, "interrupted": bool(stop), "model": MODEL},
+        )
+
+
+def _empty(directory: Path) -> None:
+    """Begin anew: what an earlier demo left is removed."""
+    if running(directory / "stack") is not None:
+        raise ConfigurationError(f"another demo is running in {directory}: end it, or give --data")
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+
+
+def _pattern(demo: Demo) -> int | None:
+    return None if demo.new_pattern_day is None else demo.live_day + demo.new_pattern_day
+
+
+def _generator(demo: Demo, logs: Path) -> Child:
+    first = demo.live_day - HISTORY_DAYS
+    command = [
+        sys.executable, "-m", "loadtest", "generate", "--days", str(HISTORY_DAYS),
+        "--customers", str(demo.customers), "--seed", str(demo.seed),
+        "--first-day", date_of(first), "--output", str(demo.directory / "history.parquet"),
+        "--json", str(demo.directory / "history.json"),
+    ]  # fmt: skip
+    return Child("generator", command, logs / "generator.log")
+
+
+def _trainer(demo: Demo, logs: Path) -> Child:
+    command = bootstrap_command(
+        demo.directory / "history.parquet", demo.directory / "models", MODEL
+    )
+    return Child("trainer", command, logs / "trainer.log")
+
+
+def _warm_rows(demo: Demo) -> int:
+    """Return how many transactions the last WARM_DAYS days of the history have."""
+    rows: list[int] = json.loads((demo.directory / "history.json").read_text())["rows_by_day"]
+    return sum(rows[-WARM_DAYS:])
+
+
+def _await(child: Child, result: Path, show: Callable[[], bool], traffic: Traffic) -> None:
+    """Wait for the end of a process that leaves `result`, while the view goes on."""
+    deadline = time.monotonic() + STEP_S
+    while child.running:
+        if time.monotonic() > deadline:
+            raise FatalError(f"the {child.name} took longer than {STEP_S:.0f} s")
+        traffic.pump()
+        show()
+    if not result.exists():
+        raise FatalError(f"the {child.name} failed; {child.log_tail()}")
+
+
+def _await_model(services: Services, show: Callable[[], bool], traffic: Traffic) -> None:
+    """Wait until a scorer has loaded the model."""
+    deadline = time.monotonic() + LOADED_S
+    while not label_values(
+        read_metrics(services.ports()), "scorer", "fraud_model_info", "model_id"
+    ):
+        if time.monotonic() > deadline:
+            raise FatalError(f"no scorer took the model within {LOADED_S:.0f} s: see its log")
+        traffic.listen(0.2, show)

@@ -1,0 +1,54 @@
+"""The search finds the highest rate that is held, within its time."""
+
+from __future__ import annotations
+
+import pytest
+
+from loadtest.maximum import Search, Try, find
+
+
+class Machine:
+    """Holds up to `capacity` in short tries and `lasting` in long ones; its clock is its own."""
+
+    def __init__(self, capacity: float, lasting: float | None = None) -> None:
+        self.capacity = capacity
+        self.lasting = capacity if lasting is None else lasting
+        self.now = 0.0
+        self.tries: list[Try] = []
+
+    def attempt(self, rate: float, seconds: float) -> Try:
+        self.now += seconds
+        held = rate <= (self.lasting if seconds >= 30 else self.capacity)
+        self.tries.append(Try(rate, seconds, held, 10.0))
+        return self.tries[-1]
+
+    def clock(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("capacity", [700.0, 2_500.0, 17_000.0, 90_000.0])
+def test_it_comes_close_to_what_is_held(capacity: float) -> None:
+    machine = Machine(capacity)
+    found = find(Search(), machine.attempt, machine.clock)
+    assert found.held
+    assert found.seconds == 30.0
+    assert capacity / 1.1 <= found.rate <= capacity
+
+
+def test_a_rate_that_only_short_tries_held_is_lowered() -> None:
+    machine = Machine(20_000.0, lasting=17_000.0)
+    found = find(Search(), machine.attempt, machine.clock)
+    assert found.held
+    assert 15_000 < found.rate <= 17_000
+
+
+def test_it_ends_when_its_time_is_over() -> None:
+    machine = Machine(20_000.0, lasting=0.0)
+    found = find(Search(budget_s=60.0), machine.attempt, machine.clock)
+    assert not found.held
+    assert machine.now <= 60.0 + 2 * 30.0 + 6.0
+
+
+def test_nothing_is_held() -> None:
+    machine = Machine(0.0)
+    assert not find(Search(budget_s=60.0), machine.attempt, machine.clock).held

@@ -1,0 +1,103 @@
+"""The world is seeded, believable, and its new pattern changes later days only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from loadtest.world import World, parse_day
+
+DAY = parse_day("2025-03-03")  # a Monday
+DAYS = 14
+CUSTOMERS = 2_000
+
+
+@pytest.fixture(scope="module")
+def fortnight() -> pa.Table:
+    days = World(CUSTOMERS, seed=5).days(DAY, DAYS)
+    return pa.concat_tables([table.unify_dictionaries() for table in days], promote_options="none")
+
+
+def column(table: pa.Table, name: str) -> Any:
+    return table.column(name).to_numpy()
+
+
+def test_the_same_seed_gives_the_same_rows_whatever_was_asked_before() -> None:
+    again = World(400, seed=5)
+    for _ in again.days(DAY, 3):
+        pass
+    assert World(400, seed=5).day(DAY + 3).equals(again.day(DAY + 3))
+    assert not World(400, seed=6).day(DAY).equals(World(400, seed=5).day(DAY))
+
+
+def test_a_new_pattern_changes_later_days_only() -> None:
+    plain = World(20_000, seed=5)
+    changed = World(20_000, seed=5, new_pattern_day=DAY + 1)
+    assert changed.day(DAY).equals(plain.day(DAY))
+    scenarios = set(changed.day(DAY + 1).column("scenario").cast(pa.string()).to_pylist())
+    assert "remote_access" in scenarios
+    assert "remote_access" not in plain.day(DAY + 1).column("scenario").to_pylist()
+
+
+def test_ids_are_unique_and_times_lie_within_their_day(fortnight: pa.Table) -> None:
+    assert pc.count_distinct(fortnight.column("transaction_id").cast(pa.string())).as_py() == (
+        fortnight.num_rows
+    )
+    times = column(fortnight, "event_time")
+    assert bool((np.diff(times) >= 0).all())
+    assert times.min() >= DAY * 86_400_000
+    assert times.max() < (DAY + DAYS) * 86_400_000
+
+
+def test_people_sleep(fortnight: pa.Table) -> None:
+    genuine = fortnight.filter(pc.invert(fortnight.column("fraud")))
+    home = genuine.filter(pc.equal(genuine.column("merchant_country").cast(pa.string()), "DE"))
+    hours = column(home, "event_time") // 3_600_000 % 24
+    counts = np.bincount(hours, minlength=24)
+    assert counts[1:5].mean() < counts[9:19].mean() / 4
+
+
+def test_people_travel_and_return(fortnight: pa.Table) -> None:
+    pos = fortnight.filter(pc.equal(fortnight.column("channel").cast(pa.string()), "POS"))
+    abroad = pc.not_equal(
+        pos.column("card_country").cast(pa.string()),
+        pos.column("merchant_country").cast(pa.string()),
+    )
+    share = pc.mean(abroad.cast(pa.float64())).as_py()
+    assert 0.01 < share < 0.3
+
+
+def test_households_share_devices_and_offices_addresses(fortnight: pa.Table) -> None:
+    genuine = fortnight.filter(pc.invert(fortnight.column("fraud")))
+    for name, shared in (("device_id", 0.02), ("ip", 0.02)):
+        table = pa.table(
+            {
+                "entity": genuine.column(name).cast(pa.string()),
+                "customer": genuine.column("customer_id").cast(pa.string()),
+            }
+        ).drop_null()
+        users = table.group_by("entity").aggregate([("customer", "count_distinct")])
+        counts = column(users, "customer_count_distinct")
+        assert (counts > 1).mean() > shared
+        assert (counts == 1).mean() > 0.2
+
+
+def test_fraud_is_rare_and_of_every_kind(fortnight: pa.Table) -> None:
+    share = column(fortnight, "fraud").mean()
+    assert 0.001 < share < 0.02
+    kinds = set(fortnight.column("scenario").cast(pa.string()).to_pylist())
+    assert {"stolen_card_spree", "account_takeover", "slow_abuse"} <= kinds
+
+
+def test_labels_come_days_after_their_transaction(fortnight: pa.Table) -> None:
+    reported = fortnight.filter(pc.and_(fortnight.column("label"), fortnight.column("fraud")))
+    days = (column(reported, "label_time") - column(reported, "event_time")) / 86_400_000
+    assert days.min() > 0
+    assert 0.5 < np.median(days) < 10
+    assert days.max() <= 45
+    frauds = pc.sum(fortnight.column("fraud")).as_py()
+    assert 0.85 < reported.num_rows / frauds < 0.99
