@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,6 +26,24 @@ def _window(milliseconds: int) -> str:
         if milliseconds >= size and milliseconds % size == 0:
             return f"{milliseconds // size} {unit}"
     return ""
+
+
+def _progress() -> Progress:
+    columns = (
+        "[progress.description]{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=errors, transient=True)
+
+
+def _report(path: Path | None, report: Mapping[str, Any]) -> None:
+    text = json.dumps(report)
+    if path is not None and str(path) == "-":
+        print(text)
+    elif path is not None:
+        path.write_text(text + "\n")
 
 
 @app.command()
@@ -91,13 +110,7 @@ def replay(
     from stream_features.replay import replay_file
 
     began = time.perf_counter()
-    columns = (
-        "[progress.description]{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors, transient=True) as bar:
+    with _progress() as bar:
         task = bar.add_task("replay", total=None)
         rows = replay_file(
             input_path,
@@ -110,12 +123,36 @@ def replay(
     seconds = time.perf_counter() - began
     rate = rows / seconds
     errors.print(f"{rows:,} transactions in {seconds:.2f} s, {rate:,.0f}/s, to {output}")
-    if json_path is not None:
-        text = json.dumps({"transactions": rows, "seconds": seconds, "throughput_per_s": rate})
-        if str(json_path) == "-":
-            print(text)
-        else:
-            json_path.write_text(text + "\n")
+    _report(json_path, {"transactions": rows, "seconds": seconds, "throughput_per_s": rate})
+
+
+@app.command("dump")
+def dump_features(
+    output: Annotated[Path, typer.Option(help="Parquet file to write")],
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the counts here; - for stdout")
+    ] = None,
+) -> None:
+    """Write what is on `features` in the format of `replay`, with source positions.
+
+    Exit code 1 if a source position has two different vectors.
+
+    Example: python -m stream_features dump --output served.parquet --json -
+    """
+    from schemas.runtime.settings import load_settings
+    from stream_features.dump import dump
+
+    settings = load_settings()
+    with _progress() as bar:
+        task = bar.add_task("dump", total=None)
+        counts = dump(
+            settings, output, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    errors.print(f"{counts.rows:,} vectors ({counts.repeated:,} repeated) to {output}")
+    _report(json_path, counts.report())
+    if counts.conflicts:
+        errors.print(f"[red]{counts.conflicts} positions have two vectors:[/red] {counts.examples}")
+        sys.exit(1)
 
 
 @app.command("compile")

@@ -10,6 +10,7 @@ from schemas.currency import CurrencyTable
 from schemas.runtime.clock import Clock, SystemClock
 from schemas.runtime.kafka import committed_offsets
 from schemas.runtime.metrics import Metrics
+from schemas.runtime.schema_registry import ConfluentRegistry
 from schemas.runtime.settings import Settings
 from schemas.runtime.store import FeatureStore
 from schemas.runtime.streams import Producer, TopicPartition
@@ -66,6 +67,7 @@ def build_computation(
         metrics=metrics,
         stages=stages,
         pan_key=pan_key.get_secret_value().encode() if pan_key else None,
+        registry=ConfluentRegistry.from_settings(settings),
     )
 
 

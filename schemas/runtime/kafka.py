@@ -302,6 +302,10 @@ class KafkaReader:
             self._reached(message.partition, message.offset + 1)
         return messages
 
+    def positions(self) -> dict[int, int]:
+        """Return the next offset of each partition that is read."""
+        return dict(self._next)
+
     def close(self) -> None:
         """Let go."""
         self._consumer.close()
