@@ -155,6 +155,34 @@ def dump_features(
         sys.exit(1)
 
 
+@app.command("compare")
+def compare_features(
+    left: Annotated[Path, typer.Argument(help="Parquet file of `dump` or `replay`")],
+    right: Annotated[Path, typer.Argument(help="the other one")],
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the counts here; - for stdout")
+    ] = None,
+) -> None:
+    """Compare two files of features bit for bit; exit code 1 if they differ.
+
+    Example: python -m stream_features compare served.parquet replayed.parquet
+    """
+    from dataclasses import asdict
+
+    from stream_features.compare import compare_files
+
+    found = compare_files(left, right)
+    errors.print(
+        f"{found.equal_rows:,} of {found.rows:,} rows equal in every bit; "
+        f"{found.only_left:,} only in {left}, {found.only_right:,} only in {right}"
+    )
+    for name, rows in found.differing.items():
+        errors.print(f"  {name}: {rows:,} rows differ")
+    _report(json_path, asdict(found))
+    if not found.equal:
+        sys.exit(1)
+
+
 @app.command("compile")
 def compile_kernels() -> None:
     """Compile the kernels into the cache, so that services start at once.
