@@ -216,6 +216,7 @@ LIMIT_COUNT: Final = 1_000_000
 @app.command()
 def limit(
     count: Annotated[int, typer.Option(min=1_000, help="transactions sent flat out")] = LIMIT_COUNT,
+    seconds: Annotated[float, typer.Option(min=0.5, help="then at 1,000/s for latency")] = 5.0,
     customers: Customers = 20_000,
     seed: Seed = 7,
     bootstrap: Bootstrap = None,
@@ -236,7 +237,7 @@ def limit(
         view.say("starting Kafka and Redis" if bootstrap is None else "connecting")
         feed = _feed(customers, seed, FIRST_DAY, None)
         with deployed(_target(bootstrap, redis, prefix, partitions, True)) as place:
-            found = measure(place, feed, watch, view, count=count)
+            found = measure(place, feed, watch, view, count=count, seconds=seconds)
     _finish(found, json_path, check=False)
 
 
@@ -248,7 +249,7 @@ def demo(
         typer.Option(min=1, envvar="DEMO_SECONDS", help="end after this long; default: Ctrl-C"),
     ] = None,
     data: Annotated[Path, typer.Option(help="directory, emptied first")] = Path("var/demo"),
-    customers: Customers = 3_000,
+    customers: Customers = 2_000,
     seed: Seed = 7,
     new_pattern_day: NewPattern = None,
     json_path: Json = None,

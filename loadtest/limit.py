@@ -19,15 +19,20 @@ from schemas.runtime.topic_admin import create_topics
 
 PREFIX: Final = "echo-"
 WARM_UP_S: Final = 2.0
-LATENCY_S: Final = 5.0
 LATENCY_RATE: Final = 1_000.0
 
 
 def measure(
-    place: Deployment, feed: FeedSettings, watch: Watch, view: View, *, count: int
+    place: Deployment,
+    feed: FeedSettings,
+    watch: Watch,
+    view: View,
+    *,
+    count: int,
+    seconds: float = 5.0,
 ) -> dict[str, Any]:
-    """Send through the bare echo: `count` flat out for the throughput, then at 1,000/s for the
-    latencies; all that after a warm-up, since Kafka's own code is compiled while it runs.
+    """Send through the bare echo: `count` flat out for the throughput, then `seconds` at 1,000/s
+    for the latencies; all that after a warm-up, since Kafka's own code is compiled while it runs.
     """
     place = place.with_prefix(PREFIX + place.settings.topic_prefix)
     create_topics(place.settings)
@@ -54,8 +59,8 @@ def measure(
         traffic.drain(tick=show)
         processes = meter.read()
         last_answer = traffic.last_answer
-        view.say(f"bare echo: {LATENCY_RATE:,.0f}/s for {LATENCY_S:.0f} s")
-        paced = traffic.run(Order(rate=LATENCY_RATE, seconds=LATENCY_S), tick)
+        view.say(f"bare echo: {LATENCY_RATE:,.0f}/s for {seconds:g} s")
+        paced = traffic.run(Order(rate=LATENCY_RATE, seconds=seconds), tick)
         traffic.drain(tick=show)
         traffic.listen(0.5)
         if stop:

@@ -1,0 +1,62 @@
+"""`make demo`'s command: ends by itself with its report, or in order on Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loadtest.report import KEYS
+
+ROOT = Path(__file__).parents[2]
+FIRST_DECISION_S = 60.0
+
+
+def demo(directory: Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "loadtest", "demo", "--data", str(directory / "demo")],
+        cwd=ROOT, env={**os.environ, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_it_ends_by_itself_and_its_last_line_is_the_report(tmp_path: Path) -> None:
+    process = demo(tmp_path, DEMO_SECONDS="5")
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    report = json.loads(out.splitlines()[-1])
+    assert set(KEYS) <= report.keys()
+    assert (report["lost"], report["duplicated"], report["conflicting"]) == (0, 0, 0)
+    assert report["measured"]["decided"] == 1_000
+    assert report["degraded"] == 0
+    assert report["ready_s"] < FIRST_DECISION_S
+
+
+def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
+    process = demo(tmp_path)
+    me = psutil.Process(process.pid)
+    deadline = time.monotonic() + 60.0
+    # Kafka, Redis, the generator and our own two: in the middle of the start
+    while len(children := me.children(recursive=True)) < 5:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert alive == []
+
+
+@pytest.mark.parametrize("seconds", ["0", "soon"])
+def test_a_wrong_length_is_refused(tmp_path: Path, seconds: str) -> None:
+    process = demo(tmp_path, DEMO_SECONDS=seconds)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "--seconds" in err

@@ -1,0 +1,68 @@
+"""The load test's commands on the real stack: nothing is lost, and the report says so."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from devstack.stack import Stack
+from loadtest.history import MAPPING
+from loadtest.report import KEYS
+from loadtest.world import World, parse_day
+
+ROOT = Path(__file__).parents[2]
+
+
+def loadtest(stack: Stack, prefix: str, tmp_path: Path, *args: str) -> dict[str, Any]:
+    """Run a command against the shared stack and return its report."""
+    path = tmp_path / "report.json"
+    place = ["--bootstrap", stack.bootstrap, "--redis", stack.redis_url, "--prefix", prefix]
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtest", *args, *place, "--json", str(path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(path.read_text())
+    assert set(KEYS) <= report.keys()
+    assert (report["lost"], report["duplicated"], report["conflicting"]) == (0, 0, 0)
+    assert report["sent"] == report["decided"]
+    assert report["unknown"] == 0
+    return report
+
+
+def test_the_bare_echo_answers_everything(stack: Stack, tmp_path: Path) -> None:
+    report = loadtest(stack, "lt-echo-", tmp_path, "limit", "--count", "20000", "--seconds", "1")
+    assert report["measured"]["decided"] == 20_000
+    assert report["throughput_per_s"] > 1_000
+    assert {"echo-1", "echo-2", "sender", "receiver"} <= report["processes"].keys()
+
+
+def test_the_services_answer_everything(stack: Stack, tmp_path: Path) -> None:
+    report = loadtest(
+        stack, "lt-run-", tmp_path,
+        "run", "--rate", "500", "--seconds", "5", "--warm-up", "1", "--no-model",
+    )  # fmt: skip
+    assert report["measured"]["sent"] == 2_500
+    assert sum(report["decisions"].values()) == 2_500
+    assert report["dead_letters"] == 0
+    assert report["p50_ms"] > 0
+    assert report["stages"]["stream"]["p50_ms"] > 0
+    assert {"stream-1", "scorer-1", "sender", "receiver"} <= report["processes"].keys()
+
+
+def test_a_file_is_replayed_with_its_labels(stack: Stack, tmp_path: Path) -> None:
+    day = World(400, seed=3).day(parse_day("2025-03-03"))
+    pq.write_table(day, tmp_path / "day.parquet")
+    report = loadtest(
+        stack, "lt-file-", tmp_path,
+        "run", "--input", str(tmp_path / "day.parquet"), "--mapping", str(MAPPING),
+        "--labels", "ahead", "--rate", "400", "--no-model", "--queued", "200",
+    )  # fmt: skip
+    assert report["sent"] == day.num_rows
+    assert report["queued"] == 200
+    assert report["labels_ahead"] == day.column("label").to_numpy().sum()
