@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +21,8 @@ from schemas.features import CATALOGUE, DAY, FINGERPRINT, HOUR, MINUTE
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 errors = Console(stderr=True)
+RESTARTS = "STREAM_FEATURES_RESTARTS"
+"""Carries the number of restarts by the watchdog to the process that takes over."""
 
 
 def _window(milliseconds: int) -> str:
@@ -77,17 +81,27 @@ def run(
     from_start: Annotated[
         bool, typer.Option(help="begin with an empty store although positions were committed")
     ] = False,
+    stall_seconds: Annotated[
+        float, typer.Option(min=1.0, help="without progress so long, the process starts anew")
+    ] = 30.0,
 ) -> None:
     """Compute features live: `transactions` and `labels` in, `features` out, until Ctrl-C.
 
     Example: FRAUD_BOOTSTRAP=localhost:9092 python -m stream_features run --worker-id one
     """
     from schemas.runtime.settings import load_settings
+    from stream_features.run import STALLED
     from stream_features.run import run as serve
 
     given = {"bootstrap": bootstrap, "redis_url": redis, "worker_id": worker_id}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-    sys.exit(serve(settings, from_start=from_start))
+    restarts = int(os.environ.get(RESTARTS, "0"))
+    code = serve(settings, from_start=from_start, stall_s=stall_seconds, restarts=restarts)
+    if code == STALLED:
+        os.environ[RESTARTS] = str(restarts + 1)
+        again = [each for each in sys.argv[1:] if each != "--from-start"]
+        os.execv(sys.executable, [sys.executable, "-m", "stream_features", *again])
+    sys.exit(code)
 
 
 @app.command()
@@ -167,7 +181,6 @@ def compare_features(
 
     Example: python -m stream_features compare served.parquet replayed.parquet
     """
-    from dataclasses import asdict
 
     from stream_features.compare import compare_files
 
@@ -190,7 +203,9 @@ def compile_kernels() -> None:
     Example: python -m stream_features compile
     """
     from schemas.columns import empty_columns
+    from schemas.runtime.settings import load_settings
     from stream_features.engine.offline import OfflineEngine
+    from stream_features.warm_up import warm_up
 
     with errors.status("compiling the feature kernels (about a minute, once)"):
         columns = empty_columns(1)
@@ -201,6 +216,7 @@ def compile_kernels() -> None:
         engine.apply_labels(
             columns.card, columns.transaction, columns.time, columns.time == columns.time
         )
+        warm_up(load_settings())
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import tempfile
+import time
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,26 +16,53 @@ import structlog
 
 from schemas.runtime.feature_store import RedisFeatureStore
 from schemas.runtime.health import HealthServer
-from schemas.runtime.kafka import KafkaProducer
+from schemas.runtime.kafka import KafkaProducer, end_offsets
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.settings import Settings
+from schemas.runtime.streams import TopicPartition
 from schemas.runtime.topic_admin import create_topics
 from stream_features.dead_letters import SERVICE
 from stream_features.service import build_worker, group_positions
+from stream_features.warm_up import warm_up
+from stream_features.watchdog import STALL_S, Watchdog
 from stream_features.worker import Worker
 
 log = structlog.get_logger(__name__)
 FAILED: Final = 1
-STOP_S: Final = 4.0
+STALLED: Final = 75
+"""Exit code of a process that must be started again (EX_TEMPFAIL of sysexits.h)."""
+STOP_S: Final = 3.0
 """A stop that takes longer is cut off: what is not committed is done again by the next owner."""
 COMMIT_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 5.0
 
 
-def run(settings: Settings, *, from_start: bool = False) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code. Call it in the main thread."""
+class Readiness:
+    """Why the process does not serve, or ""; the health server asks."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.warming = "the kernels are being loaded"
+        self.watchdog: Watchdog | None = None
+
+    def __call__(self) -> str:
+        """Return the reason."""
+        unreachable = self.watchdog.unreachable if self.watchdog is not None else ""
+        return self._worker.not_ready() or unreachable or self.warming
+
+
+def run(
+    settings: Settings, *, from_start: bool = False, stall_s: float = STALL_S, restarts: int = 0
+) -> int:
+    """Serve until SIGTERM or SIGINT; return 0, FAILED or STALLED. Call it in the main thread.
+
+    Raises:
+        ConfigurationError: Kafka or Redis refuse the settings.
+    """
     configure_logging(settings, SERVICE)
     metrics = Metrics(SERVICE)
+    metrics.count("restarts", restarts)
     with ExitStack() as parts:
         store = RedisFeatureStore.from_settings(settings)
         parts.callback(store.close)
@@ -49,58 +77,129 @@ def run(settings: Settings, *, from_start: bool = False) -> int:
             name=settings.worker_id or uuid.uuid4().hex,
             positions=(lambda _: {}) if from_start else group_positions(settings),
         )
+        ready = Readiness(worker)
         if settings.health_port:
             parts.enter_context(
-                HealthServer(
-                    settings.health_port, metrics, worker.not_ready, host=settings.health_host
-                )
+                HealthServer(settings.health_port, metrics, ready, host=settings.health_host)
             )
         data_dir = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="faust-")))
-        return asyncio.run(_serve(settings, worker, metrics, data_dir))
+        host = _Host(settings, worker, ready, metrics, data_dir)
+        ready.watchdog = Watchdog(
+            worker,
+            ping=store.ping,
+            ends=host.ends,
+            fetched=host.fetched,
+            metrics=metrics,
+            monotonic=time.monotonic,
+            stall_s=stall_s,
+        )
+        return asyncio.run(host.serve(ready.watchdog))
 
 
-async def _serve(settings: Settings, worker: Worker, metrics: Metrics, data_dir: Path) -> int:
-    from stream_features.app import build_app
+class _Host:
+    """The Faust application of one worker, and what goes on beside it."""
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    app = build_app(settings, worker, data_dir)
-    await app.start()
-    log.info("started", pid=os.getpid(), worker=settings.worker_id)
-    follow = asyncio.create_task(_follow(app, worker, metrics))
-    ended = asyncio.create_task(_ended(stop, app, worker))
-    await asyncio.wait({follow, ended}, return_when=asyncio.FIRST_COMPLETED)
-    follow.cancel()
-    try:
-        async with asyncio.timeout(STOP_S):
-            await worker.revoked()
-            await app.stop()
-    except TimeoutError:
-        log.warning("stop cut off", seconds=STOP_S)
-    if ended.done() and stop.is_set() and worker.failure is None:
-        log.info("stopped")
-        return 0
-    return FAILED
+    def __init__(
+        self,
+        settings: Settings,
+        worker: Worker,
+        ready: Readiness,
+        metrics: Metrics,
+        data_dir: Path,
+    ) -> None:
+        self._settings, self._worker, self._ready = settings, worker, ready
+        self._metrics, self._data_dir = metrics, data_dir
+        self._app: Any = None
+        self._stop = asyncio.Event()
+        self._stalled = False
 
+    def ends(self) -> dict[TopicPartition, int]:
+        """Return the broker's log ends of both topics; blocks."""
+        return {
+            TopicPartition(topic, number): end
+            for topic in self._worker.topics
+            for number, end in end_offsets(self._settings, topic).items()
+        }
 
-async def _ended(stop: asyncio.Event, app: Any, worker: Worker) -> None:
-    while not (stop.is_set() or worker.failure is not None or app.should_stop):
+    def fetched(self) -> dict[TopicPartition, int]:
+        """Return how far each partition was read."""
+        return {TopicPartition(*at): n for at, n in self._app.consumer.fetched().items()}
+
+    async def serve(self, watchdog: Watchdog) -> int:
+        """Run until a signal, a failure or a stall; return the exit code."""
+        from stream_features.app import build_app
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        warming = asyncio.create_task(asyncio.to_thread(warm_up, self._settings))
+        self._app = build_app(self._settings, self._worker, self._data_dir)
+        beside: list[asyncio.Task[None]] = []
         try:
-            async with asyncio.timeout(0.2):
-                await stop.wait()
+            await self._app.start()
+            await warming
+            self._ready.warming = ""
+            log.info("started", pid=os.getpid(), worker=self._settings.worker_id)
+            beside = [
+                asyncio.create_task(self._follow()),
+                asyncio.create_task(self._watch(watchdog)),
+            ]
+            await self._ended(beside)
+        finally:
+            for task in beside:
+                task.cancel()
+            await self._leave()
+        if self._stalled:
+            return STALLED
+        if self._worker.failure is None and self._stop.is_set():
+            log.info("stopped")
+            return 0
+        return FAILED
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self._worker.revoked()
+                await self._app.stop()
         except TimeoutError:
-            continue
+            log.warning("stop cut off", seconds=STOP_S)
 
+    async def _ended(self, beside: list[asyncio.Task[None]]) -> None:
+        """Return when asked to stop, or when something cannot go on."""
+        while not (self._stop.is_set() or self._stalled or self._worker.failure is not None):
+            if self._app.should_stop:
+                log.error("Faust has stopped", reason=repr(self._app.crash_reason))
+                return
+            for task in beside:
+                if task.done():
+                    task.result()
+            try:
+                async with asyncio.timeout(0.2):
+                    await self._stop.wait()
+            except TimeoutError:
+                continue
 
-async def _follow(app: Any, worker: Worker, metrics: Metrics) -> None:
-    """Once a second: Kafka's committed positions and the gauges follow the worker."""
-    committed: dict[Any, int] = {}
-    while True:
-        await asyncio.sleep(COMMIT_EVERY_S)
-        cursors = {at: n for at, n in worker.cursors.items() if n >= 0 and committed.get(at) != n}
-        metrics.set("ready", 0 if worker.not_ready() else 1)
-        if cursors:
-            await app.consumer.commit_positions(cursors)
-            committed.update(cursors)
+    async def _follow(self) -> None:
+        """Once a second: Kafka's committed positions and the gauges follow the worker."""
+        committed: dict[TopicPartition, int] = {}
+        while True:
+            await asyncio.sleep(COMMIT_EVERY_S)
+            self._metrics.set("ready", 0 if self._ready() else 1)
+            self._metrics.set("partitions", len(self._worker.partitions))
+            self._metrics.set("buffered", self._worker.buffered)
+            cursors = {
+                at: n for at, n in self._worker.cursors.items() if n >= 0 and committed.get(at) != n
+            }
+            if cursors:
+                await self._app.consumer.commit_positions(cursors)
+                committed.update(cursors)
+
+    async def _watch(self, watchdog: Watchdog) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            stalled = await asyncio.to_thread(watchdog.look)
+            if stalled:
+                log.error("no progress: this process starts anew", partitions=stalled)
+                self._metrics.count("restarts")
+                self._stalled = True
+                return

@@ -61,6 +61,19 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
+    def fetched(self) -> dict[tuple[str, int], int]:
+        """Return the next offset to be handed over of each partition, as far as it is known."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None:
+            return {}
+        states = {at: assignment.state_value(at) for at in assignment.tps}
+        return {
+            (at.topic, at.partition): state.position
+            for at, state in states.items()
+            if state is not None and state.has_valid_position
+        }
+
     async def commit_quietly(self, offsets: Mapping[Any, int]) -> None:
         """Commit for lag displays only: what fails is committed a second later."""
         consumer = self._ensure_consumer()
@@ -86,6 +99,10 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
     async def commit_positions(self, offsets: Mapping[Any, int]) -> None:
         """Tell the group the positions of batch partitions ((topic, partition) to next offset)."""
         await self._thread.call_thread(self._thread.commit_quietly, offsets)
+
+    def fetched(self) -> dict[tuple[str, int], int]:
+        """Return how far each partition was read ((topic, partition) to next offset)."""
+        return self._thread.fetched()
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Leave the batch topics to our own watchdog: Faust sees no stream in them."""

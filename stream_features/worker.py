@@ -110,7 +110,7 @@ class Worker:
         self.failure: Exception | None = None
         """Why this process must not go on."""
         self.waiting_for = ""
-        """What does not answer, or "" """
+        """What this worker waits for, or "" """
         self._names, self._store, self._producer = topics, store, producer
         self._computation, self._pace, self._positions = computation, pace, positions
         self._clock, self._monotonic = clock, monotonic
@@ -129,6 +129,25 @@ class Worker:
         if self.failure is not None:
             return str(self.failure)
         return self.waiting_for or ("" if self._epochs else "no partitions are assigned yet")
+
+    @property
+    def partitions(self) -> list[int]:
+        """Partition numbers owned now."""
+        return sorted(self._epochs)
+
+    @property
+    def buffered(self) -> int:
+        """Transactions read and not yet committed."""
+        return sum(map(len, filter(None, (self._buffer, self._ready))))
+
+    def holds(self, partition: int) -> bool:
+        """Whether transactions of this partition number were read and not yet committed."""
+        waiting = [part for part in (self._buffer, self._ready) if part is not None]
+        return any(bool((part.partition == partition).any()) for part in waiting)
+
+    def held_by_others(self) -> bool:
+        """Whether it waits on purpose, for workers that are further back in event time."""
+        return self._held_by_pace
 
     def wanted(self, partitions: set[Any]) -> set[Any]:
         """Return the partitions to read: all but those whose buffer is full."""
