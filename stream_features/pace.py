@@ -66,14 +66,14 @@ class Pace:
         now = self._monotonic()
         limit = watermark_limit(lagging, self._peers.values())
         moved = lagging and head - self._published > SLACK_MS // 4
-        if moved or head > limit or now - self._asked_at >= INTERVAL_S:
+        unheard = lagging and now - self._assigned_at < PATIENCE_S and not self._complete()
+        if moved or unheard or head > limit or now - self._asked_at >= INTERVAL_S:
             self._published = head if lagging else NO_LIMIT
             self._peers = self._store.exchange_watermark(self._name, self._published)
             self._asked_at = now
             limit = watermark_limit(lagging, self._peers.values())
-        if lagging and now - self._assigned_at < PATIENCE_S and not self._complete():
-            return NO_TIME
-        return limit
+            unheard = unheard and not self._complete()
+        return NO_TIME if unheard else limit
 
     def _complete(self) -> bool:
         """Whether every partition number has an owner that was heard of."""

@@ -1,146 +1,46 @@
-"""The batch cycle against an in-memory store and publisher: once each, in order, whatever fails."""
+"""The batch cycle against store and broker in memory: once each, in order, whatever fails."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Coroutine
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
-from schemas.errors import Fenced, StoreUnavailable
-from stream_features.outbox import FEATURES, Outgoing, pack, unpack
-from stream_features.ports import BatchCommit, Computed, Ownership, StateChanges
+from schemas.errors import EmptyStore
+from schemas.runtime.memory_streams import MemoryBroker, MemoryProducer
+from schemas.runtime.store import Commit, PartitionAdvance
+from schemas.runtime.streams import TopicPartition
+from stream_features.outbox import Messages, pack, unpack
 from stream_features.worker import Worker
+from tests.unit.stream_features.stand_ins import Echo, LoggedStore, Record, stand_in_worker
+
+T0, T1, L0 = TopicPartition("t", 0), TopicPartition("t", 1), TopicPartition("l", 0)
+LOGS = {T0: [b"1", b"4", b"5", b"8"], T1: [b"2", b"3", b"9"], L0: [b"70"]}
+WHOLE = [b"1", b"2", b"3", b"4", b"5", b"8", b"9"]
 
 
-class At(NamedTuple):
-    topic: str
-    partition: int
-
-
-class Record(NamedTuple):
-    topic: str
-    partition: int
-    offset: int
-    value: bytes
-
-
-@dataclass
-class MemoryStore:
-    epochs: dict[int, int] = field(default_factory=dict)
-    cursors: dict[At, int] = field(default_factory=dict)
-    outbox: dict[int, bytes] = field(default_factory=dict)
-    applied: list[Any] = field(default_factory=list)
-    fail_before: int = 0
-    fail_after: int = 0
-
-    def acquire(self, partition: int) -> Ownership:
-        self.epochs[partition] = self.epochs.get(partition, 0) + 1
-        cursors = {at.topic: next_ for at, next_ in self.cursors.items() if at[1] == partition}
-        return Ownership(self.epochs[partition], cursors, self.outbox.get(partition, b""))
-
-    def commit(self, batch: BatchCommit) -> None:
-        if self.fail_before:
-            self.fail_before -= 1
-            raise StoreUnavailable("away")
-        for number, epoch in batch.epochs.items():
-            if self.epochs[number] != epoch:
-                raise Fenced("epoch")
-        for at, (expected, _) in batch.advances.items():
-            if self.cursors.get(At(*at), -1) != expected:
-                raise Fenced("cursor")
-        self.cursors.update({At(*at): after for at, (_, after) in batch.advances.items()})
-        self.outbox.update(batch.outbox)
-        self.applied += batch.changes.cards
-        if self.fail_after:
-            self.fail_after -= 1
-            raise StoreUnavailable("answer lost")
-
-
-@dataclass
-class MemoryPublisher:
-    sent: list[tuple[int, bytes]] = field(default_factory=list)
-    pending: list[tuple[int, bytes]] = field(default_factory=list)
-    lose: int = 0
-
-    def produce(self, partition: int, messages: Sequence[Outgoing]) -> None:
-        self.pending += [(partition, message.value) for message in messages]
-
-    def flush(self) -> None:
-        pending, self.pending = self.pending, []
-        if pending and self.lose:
-            self.lose -= 1
-            raise StoreUnavailable("broker away: messages timed out")
-        self.sent += pending
-
-
-class Rows:
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.records = list(records)
-        self.time = np.array([int(r.value) for r in records], np.int64)
-        self.ids = [r.value for r in records]
-
-    def take(self, rows: npt.NDArray[np.int64]) -> Rows:
-        return Rows([self.records[row] for row in rows])
-
-    def join(self, other: Rows) -> Rows:
-        return Rows(self.records + other.records)
-
-
-class Echo:
-    """The stand-in computation: a vector is the value, the state a list of values."""
-
-    def decode(self, records: Sequence[Any]) -> Rows:
-        return Rows(records)
-
-    def transactions(self, batch: Any) -> Computed:
-        messages: dict[int, list[Outgoing]] = {}
-        for record in batch.records:
-            messages.setdefault(record.partition, []).append(Outgoing(FEATURES, None, record.value))
-        return Computed(StateChanges(cards=[r.value for r in batch.records]), messages)
-
-    def labels(self, records: Sequence[Any]) -> Computed:
-        return Computed(StateChanges(cards=[r.value for r in records]), {})
-
-
-T0, T1, L0 = At("t", 0), At("t", 1), At("l", 0)
-
-
-@dataclass
 class Host:
     """Kafka's part: a log for each partition, read from where the worker says."""
 
-    logs: dict[At, list[bytes]]
-    store: MemoryStore = field(default_factory=MemoryStore)
-    publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
-    at: dict[At, int] = field(default_factory=dict)
-    ready: list[bool] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.worker = self.new_worker()
+    def __init__(self, logs: dict[TopicPartition, list[bytes]] = LOGS, **options: Any) -> None:
+        self.logs = logs
+        self.store = LoggedStore()
+        self.broker = MemoryBroker(partitions=2)
+        self.producer = MemoryProducer(self.broker)
+        self.echo = Echo()
+        self.at: dict[Any, int] = {}
+        self.worker = self.new_worker(**options)
 
     def new_worker(self, **options: Any) -> Worker:
-        return Worker(
-            transactions="t",
-            labels="l",
-            store=self.store,
-            publisher=self.publisher,
-            computation=Echo(),
-            monotonic=lambda: 0.0,
-            on_ready=self.ready.append,
-            retry_s=0.0,
-            **options,
-        )
+        return stand_in_worker(self.store, self.producer, computation=self.echo, **options)
 
     async def seek(self) -> None:
         starts = await self.worker.start_at(self.logs)
         self.at = {tp: start or 0 for tp, start in starts.items()}
 
-    async def poll(self, most: int = 1000, only: set[At] | None = None) -> None:
+    async def poll(self, most: int = 1000, only: set[TopicPartition] | None = None) -> None:
         records = {}
         for tp, log in self.logs.items():
             first = self.at[tp]
@@ -153,79 +53,118 @@ class Host:
     async def drain(self) -> None:
         for _ in range(30):
             await self.poll(2)
-        await asyncio.to_thread(self.publisher.flush)
+        self.producer.flush()
+
+    def sent(self, topic: str = "f") -> list[tuple[int, bytes | None]]:
+        logs = (self.broker.log(TopicPartition(topic, number)) for number in range(2))
+        return [(message.partition, message.value) for log in logs for message in log]
+
+    def applied(self) -> list[bytes]:
+        return [value for value in self.store.applied if value != b"70"]
+
+    def check(self) -> None:
+        assert self.applied() == WHOLE
+        assert self.store.applied.count(b"70") == 1
+        assert set(self.sent()) == {
+            (tp.partition, value) for tp in (T0, T1) for value in self.logs[tp]
+        }
+        assert self.store.positions([0, 1]) == {0: {"t": 4, "l": 1}, 1: {"t": 3}}
 
 
-def host() -> Host:
-    return Host({T0: [b"1", b"4", b"5", b"8"], T1: [b"2", b"3", b"9"], L0: [b"70"]})
-
-
-WHOLE = [b"1", b"2", b"3", b"4", b"5", b"8", b"9"]
-
-
-def check(h: Host) -> None:
-    assert [value for value in h.store.applied if value != b"70"] == WHOLE
-    assert h.store.applied.count(b"70") == 1
-    assert sorted(set(h.publisher.sent), key=lambda s: s[1]) == [
-        (0 if value in h.logs[T0] else 1, value) for value in WHOLE
-    ]
-    assert h.store.cursors == {T0: 4, T1: 3, L0: 1}
+def run(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(story)
 
 
 def test_each_record_once_and_in_order_across_partitions() -> None:
     async def story() -> None:
-        h = host()
+        h = Host()
         await h.seek()
         await h.drain()
-        check(h)
-        assert len(h.publisher.sent) == len(WHOLE)
+        h.check()
+        assert len(h.sent()) == len(WHOLE)
 
-    asyncio.run(story())
+    run(story())
+
+
+def test_small_batches_are_the_same() -> None:
+    async def story() -> None:
+        h = Host(max_batch=1)
+        await h.seek()
+        await h.poll()
+        h.check()
+        assert h.echo.calls == len(WHOLE)
+
+    run(story())
 
 
 @pytest.mark.parametrize("fault", ["fail_before", "fail_after"])
 def test_store_away_before_or_after_the_commit(fault: str) -> None:
     async def story() -> None:
-        h = host()
+        h = Host()
         await h.seek()
         await h.poll(1)
         setattr(h.store, fault, 1)
         await h.drain()
-        check(h)
-        assert False in h.ready
-        assert h.ready[-1] is True
+        h.check()
 
-    asyncio.run(story())
+    run(story())
 
 
-def test_messages_that_kafka_lost_are_republished_from_the_outbox() -> None:
+def test_the_reason_of_waiting_is_told_and_withdrawn() -> None:
     async def story() -> None:
-        h = host()
+        h = Host()
+        assert "no partitions" in h.worker.not_ready()
         await h.seek()
-        h.publisher.lose = 1
+        assert h.worker.not_ready() == ""
+        h.store.fail_before = 10**9
+        polling = asyncio.create_task(h.poll())
+        while "away" not in h.worker.not_ready():
+            await asyncio.sleep(0)
+        h.store.fail_before = 0
+        await polling
+        assert h.worker.not_ready() == ""
         await h.drain()
-        check(h)
+        h.check()
 
-    asyncio.run(story())
+    run(story())
 
 
-def test_crash_between_commit_and_publish() -> None:
+def test_what_a_dead_process_did_not_publish_comes_from_the_outbox() -> None:
     async def story() -> None:
-        h = host()
+        h = Host()
         await h.seek()
-        await h.poll(2)
-        h.publisher.pending.clear()
+        h.broker.available = False
+        await h.poll()
+        assert h.applied() == WHOLE
+        assert h.sent() == []
+        h.broker.available = True
+        h.producer = MemoryProducer(h.broker)
         h.worker = h.new_worker()
         await h.seek()
-        await h.drain()
-        check(h)
+        h.check()
 
-    asyncio.run(story())
+    run(story())
+
+
+def test_a_batch_is_not_committed_before_the_last_one_is_acknowledged() -> None:
+    async def story() -> None:
+        h = Host(max_batch=2)
+        await h.seek()
+        h.broker.available = False
+        polling = asyncio.create_task(h.poll())
+        while not h.worker.not_ready():
+            await asyncio.sleep(0)
+        assert h.applied() == WHOLE[:2]
+        h.broker.available = True
+        await polling
+        h.check()
+
+    run(story())
 
 
 def test_a_fenced_worker_writes_nothing_and_takes_over_anew() -> None:
     async def story() -> None:
-        h = host()
+        h = Host()
         await h.seek()
         await h.poll(1)
         applied = list(h.store.applied)
@@ -235,18 +174,18 @@ def test_a_fenced_worker_writes_nothing_and_takes_over_anew() -> None:
         assert h.store.applied == applied
         await h.seek()
         await h.drain()
-        check(h)
+        h.check()
 
-    asyncio.run(story())
+    run(story())
 
 
 def test_revocation_while_the_store_is_away_drops_the_batch() -> None:
     async def story() -> None:
-        h = host()
+        h = Host()
         await h.seek()
         h.store.fail_before = 10**9
         polling = asyncio.create_task(h.poll())
-        while False not in h.ready:
+        while "away" not in h.worker.not_ready():
             await asyncio.sleep(0)
         await h.worker.revoked()
         await polling
@@ -254,34 +193,113 @@ def test_revocation_while_the_store_is_away_drops_the_batch() -> None:
         h.store.fail_before = 0
         await h.seek()
         await h.drain()
-        check(h)
+        h.check()
 
-    asyncio.run(story())
+    run(story())
 
 
 def test_rows_ahead_wait_for_a_partition_with_unread_records() -> None:
     async def story() -> None:
-        h = host()
+        h = Host()
         await h.seek()
         await h.poll(only={T0})
-        assert h.store.applied == []
-        assert h.worker.poll_timeout() < 1.0
+        assert h.applied() == []
+        assert h.worker.buffered == 4
+        assert h.worker.holds(0)
+        assert not h.worker.holds(1)
+        assert h.worker.poll_timeout() < 0.1
         await h.drain()
 
-    asyncio.run(story())
+    run(story())
 
 
 def test_a_full_partition_is_not_read_but_the_others_are() -> None:
     async def story() -> None:
-        h = host()
-        h.worker = h.new_worker(max_buffered=4)
+        h = Host(max_buffered=4)
         await h.seek()
         await h.poll(only={T0})
         assert h.worker.wanted({T0, T1, L0}) == {T1, L0}
 
-    asyncio.run(story())
+    run(story())
+
+
+@pytest.mark.parametrize("bad", [b"1", b"4", b"9"])
+def test_one_poisoned_record_is_refused_and_the_rest_served(bad: bytes) -> None:
+    async def story() -> None:
+        h = Host()
+        h.echo.poison = {bad}
+        await h.seek()
+        await h.poll()
+        h.producer.flush()
+        assert h.applied() == [value for value in WHOLE if value != bad]
+        assert h.sent("d") == [(0, b"poisoned")]
+        assert h.store.positions([0, 1]) == {0: {"t": 4, "l": 1}, 1: {"t": 3}}
+
+    run(story())
+
+
+def test_a_poisoned_label_is_refused_and_the_rest_served() -> None:
+    async def story() -> None:
+        h = Host({L0: [b"70", b"71", b"72"]})
+        h.echo.poison = {b"71"}
+        await h.seek()
+        await h.poll()
+        assert h.store.applied == [b"70", b"72"]
+        assert h.sent("d") == [(0, b"poisoned label")]
+
+    run(story())
+
+
+def test_a_temporary_error_is_no_poison() -> None:
+    async def story() -> None:
+        h = Host()
+        h.echo.away = 3
+        await h.seek()
+        await h.drain()
+        h.check()
+        assert h.sent("d") == []
+
+    run(story())
+
+
+def test_an_undecodable_record_does_not_hold_anything_up() -> None:
+    async def story() -> None:
+        h = Host({T0: [b"1", b"x", b"4"], T1: [b"2", b"x"]})
+        await h.seek()
+        await h.poll()
+        assert h.sent("d") == [(0, b"dead"), (0, b"dead")]
+        assert {value for _, value in h.sent()} == {b"1", b"2", b"4"}
+
+    run(story())
+
+
+def test_an_empty_store_is_refused_when_kafka_has_positions() -> None:
+    async def story() -> None:
+        h = Host(positions={T1: 3})
+        assert await h.worker.start_at([T0, T1, L0]) == {}
+        assert isinstance(h.worker.failure, EmptyStore)
+        assert "rebuild" in h.worker.not_ready()
+        assert h.worker.wanted({T0}) == set()
+
+    run(story())
+
+
+def test_a_store_that_is_emptied_while_running_is_refused_too() -> None:
+    async def story() -> None:
+        h = Host(positions={T0: 1})
+        first = h.store.acquire(0)
+        h.store.commit(Commit(epochs={0: first.epoch}, advances=[PartitionAdvance("t", 0, -1, 1)]))
+        await h.seek()
+        assert h.at[T0] == 1
+        LoggedStore.__init__(h.store)
+        await h.poll()
+        assert isinstance(h.worker.failure, EmptyStore)
+        assert h.store.applied == []
+
+    run(story())
 
 
 def test_outbox_round_trip() -> None:
-    messages = [Outgoing(0, b"k", b"v"), Outgoing(1, None, b""), Outgoing(0, b"", b"x" * 300)]
+    messages = Messages([b"k", None, b""], [b"v", b"", b"x" * 300], [None], [b"dead"])
     assert unpack(pack(messages)) == messages
+    assert unpack(pack(Messages())) == Messages()

@@ -1,0 +1,103 @@
+"""When the watchdog calls for a restart, and when it must not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from schemas.errors import StoreUnavailable
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.streams import TopicPartition
+from stream_features.watchdog import Watchdog
+
+AT = TopicPartition("t", 0)
+
+
+@dataclass
+class Scene:
+    """A worker at offset 5 of 9 whose consumer has stopped there."""
+
+    cursors: dict[TopicPartition, int] = field(default_factory=lambda: {AT: 5})
+    end: int = 9
+    position: int = 5
+    held: bool = False
+    waiting: bool = False
+    away: bool = False
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics("test")
+        self.dog = Watchdog(
+            self,
+            ping=self.ping,
+            ends=lambda: {AT: self.end},
+            fetched=lambda: {AT: self.position},
+            metrics=self.metrics,
+            monotonic=lambda: self.now,
+            stall_s=10.0,
+        )
+
+    def ping(self) -> None:
+        if self.away:
+            raise StoreUnavailable("store away")
+
+    def holds(self, partition: int) -> bool:
+        return self.waiting
+
+    def held_by_others(self) -> bool:
+        return self.held
+
+    def after(self, seconds: float) -> str:
+        self.now += seconds
+        return self.dog.look()
+
+
+def test_no_progress_with_records_waiting() -> None:
+    scene = Scene()
+    assert scene.after(0) == ""
+    assert scene.after(9) == ""
+    assert scene.after(1) == "t[0] at 5 of 9"
+    assert b'fraud_lag{partition="0",service="test",topic="t"} 4.0' in scene.metrics.exposition()
+
+
+def test_progress_starts_the_clock_anew() -> None:
+    scene = Scene()
+    scene.after(0)
+    scene.after(9)
+    scene.cursors[AT] = 6
+    assert scene.after(1) == ""
+    assert scene.after(9) == ""
+    assert scene.after(1) != ""
+
+
+def test_an_outage_is_no_stall() -> None:
+    scene = Scene()
+    scene.after(0)
+    scene.away = True
+    assert scene.after(60) == ""
+    assert scene.dog.unreachable == "store away"
+    scene.away = False
+    assert scene.after(1) == ""
+    assert scene.dog.unreachable == ""
+    assert scene.after(9) == ""
+    assert scene.after(1) != ""
+
+
+def test_gaps_at_the_end_and_waiting_for_others_are_no_stall() -> None:
+    for quiet in (Scene(position=9), Scene(held=True), Scene(end=5)):
+        quiet.after(0)
+        assert quiet.after(60) == ""
+
+
+def test_records_that_were_read_and_stay_in_the_buffer_are_a_stall() -> None:
+    scene = Scene(position=9, waiting=True)
+    scene.after(0)
+    assert scene.after(10) != ""
+
+
+def test_a_partition_given_away_is_forgotten() -> None:
+    scene = Scene()
+    scene.after(0)
+    scene.cursors.clear()
+    scene.after(5)
+    scene.cursors[AT] = 5
+    assert scene.after(5) == ""
