@@ -61,7 +61,7 @@ def bootstrap(
     with errors.status(f"training on {len(data.time):,} transactions"):
         trained = batch.train(data, gap_ms=delay, rounds=rounds, threads=threads)
     directory = output / name
-    sha256 = bundle.write(directory, name, trained, created_at=now)
+    sha256 = bundle.write(directory, name, trained)
     event = registry.model_event(
         name, "CHAMPION", directory, sha256, trained.metrics, occurred_at=now
     )

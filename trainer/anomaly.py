@@ -1,59 +1,17 @@
-"""Isolation forest over the card features, as plain arrays. Trained by `trainer.batch`.
+"""Training of the isolation forest over the card features. Called by `trainer.batch`.
 
-Liu, Ting, Zhou, "Isolation Forest", ICDM 2008: score = 2 ** (-mean path length / c(psi)).
+The model itself and its score are in `scorer.anomaly`. Source: Liu, Ting, Zhou, "Isolation Forest",
+ICDM 2008.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import IsolationForest
 
 from schemas.features import ANOMALY_INPUTS
-
-
-@dataclass(frozen=True, slots=True)
-class AnomalyModel:
-    """All trees one after the other; a leaf has left == -1 and its path length in `length`.
-
-    `fill` float32[38] replaces NaN; a row goes left when value <= threshold.
-    """
-
-    fill: npt.NDArray[np.float32]
-    root: npt.NDArray[np.int32]
-    feature: npt.NDArray[np.int32]
-    threshold: npt.NDArray[np.float64]
-    left: npt.NDArray[np.int32]
-    right: npt.NDArray[np.int32]
-    length: npt.NDArray[np.float64]
-    normaliser: npt.NDArray[np.float64]
-
-    def arrays(self) -> dict[str, Any]:
-        """Return what is stored in the bundle, by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    def score(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the anomaly score in [0, 1], float32[n], of vectors float32[n, 70]."""
-        raw = vectors[:, ANOMALY_INPUTS]
-        inputs = np.where(np.isfinite(raw), raw, self.fill)
-        rows = np.arange(len(inputs))
-        total = np.zeros(len(inputs))
-        for root in self.root:
-            node = np.full(len(inputs), root, np.int32)
-            while True:
-                inner = self.left[node] >= 0
-                if not inner.any():
-                    break
-                low = inputs[rows, self.feature[node]] <= self.threshold[node]
-                step = np.where(low, self.left[node], self.right[node])
-                node = np.where(inner, step, node)
-            total += self.length[node]
-        mean = total / len(self.root)
-        score: npt.NDArray[np.float32] = np.exp2(-mean / self.normaliser[0]).astype(np.float32)
-        return score
+from scorer.anomaly import AnomalyModel
 
 
 def _average_path(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xgboost
 
 from schemas.features import ANOMALY_FEATURE, DAY, NAMES
+from scorer.anomaly import AnomalyModel, anomaly_scores
 from trainer import anomaly, evaluate
 from trainer.dataset import Dataset, known_fraud, split
 
@@ -22,7 +23,7 @@ class Trained:
     """A model over the 71 `COLUMNS`; calibrated score = interp(probability, knots_x, knots_y)."""
 
     booster: xgboost.Booster
-    anomaly: anomaly.AnomalyModel
+    anomaly: AnomalyModel
     knots_x: npt.NDArray[np.float64]
     knots_y: npt.NDArray[np.float64]
     thresholds: dict[str, float]
@@ -51,7 +52,7 @@ def train(
     for part, fraud in named:
         evaluate.require_both_classes(fraud, part)
     isolation = anomaly.train(data.vectors[parts.train], seed=seed)
-    matrix = np.column_stack([data.vectors, isolation.score(data.vectors)])
+    matrix = np.column_stack([data.vectors, anomaly_scores(isolation, data.vectors)])
     booster = xgboost.train(
         {
             "objective": "binary:logistic",

@@ -1,12 +1,11 @@
-"""Bundle: a directory with model, calibration, anomaly arrays, histograms and a manifest.
+"""Bundle: a directory with model, forest arrays, calibration, anomaly arrays and a manifest.
 
-No pickle anywhere. `manifest.json` holds the SHA-256 of each file; its own SHA-256 goes into the
-registry event. Written by `python -m trainer bootstrap`.
+No pickle anywhere. The forest's arrays stand beside XGBoost's own file, so that the scorer need not
+parse JSON while it serves. Written by `python -m trainer bootstrap`, read by `scorer.model`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,19 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
+from schemas import manifest
 from schemas.errors import ConfigurationError
 from schemas.features import FINGERPRINT
-from trainer.batch import COLUMNS, Trained
-
-FORMAT = 1
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+from scorer import model as served
+from scorer.forest import forest_from_json
+from trainer.batch import Trained
 
 
-def write(directory: Path, model_id: str, trained: Trained, *, created_at: int) -> str:
-    """Write the bundle and return the hex SHA-256 of its manifest; `created_at` in ms.
+def write(directory: Path, model_id: str, trained: Trained) -> str:
+    """Write the bundle and return the hex SHA-256 of its manifest.
 
     The directory appears whole or not at all.
 
@@ -36,27 +32,25 @@ def write(directory: Path, model_id: str, trained: Trained, *, created_at: int) 
     if directory.exists():
         raise ConfigurationError(f"{directory} exists: give another --output or --model-id")
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
+    forest = forest_from_json(bytes(trained.booster.save_raw("json")), served.COLUMNS)
+    knots = {"x": trained.knots_x.tolist(), "y": trained.knots_y.tolist()}
+    texts = {
+        served.CALIBRATION: knots,
+        served.THRESHOLDS: trained.thresholds,
+        served.HISTOGRAMS: trained.histograms,
+        "metrics.json": trained.metrics,
+    }
     try:
         partial.mkdir(parents=True)
-        trained.booster.save_model(partial / "model.ubj")
-        np.savez(partial / "anomaly.npz", **trained.anomaly.arrays())
-        knots = {"x": trained.knots_x.tolist(), "y": trained.knots_y.tolist()}
-        (partial / "calibration.json").write_text(json.dumps(knots))
-        (partial / "histograms.json").write_text(json.dumps(trained.histograms))
-        manifest = {
-            "format": FORMAT,
-            "model_id": model_id,
-            "fingerprint": FINGERPRINT.hex(),
-            "columns": list(COLUMNS),
-            "thresholds": trained.thresholds,
-            "metrics": trained.metrics,
-            "created_at": created_at,
-            "files": {path.name: _digest(path) for path in sorted(partial.iterdir())},
-        }
-        (partial / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True))
+        trained.booster.save_model(partial / served.BOOSTER)
+        np.savez(partial / served.FOREST, **forest._asdict())
+        np.savez(partial / served.ANOMALY, **trained.anomaly._asdict())
+        for name, content in texts.items():
+            (partial / name).write_text(json.dumps(content))
+        sha256 = manifest.write_manifest(partial, model_id, FINGERPRINT)
         partial.rename(directory)
     except OSError as error:
         raise ConfigurationError(f"cannot write bundle {directory}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return _digest(directory / "manifest.json")
+    return sha256

@@ -11,13 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-import xgboost
 from sklearn.ensemble import IsolationForest
 from typer.testing import CliRunner
 
 from schemas.codec import decode, encode
 from schemas.errors import ConfigurationError
 from schemas.features import ANOMALY_INPUTS, DAY, FINGERPRINT
+from scorer.anomaly import anomaly_scores
+from scorer.model import load_model
 from trainer import anomaly, batch, bundle, registry
 from trainer.__main__ import app
 from trainer.dataset import Dataset, from_table, known_fraud, split
@@ -101,29 +102,29 @@ def test_exported_trees_score_as_scikit_learn_does() -> None:
     inputs = vectors[:, ANOMALY_INPUTS]
     inputs = np.where(np.isnan(inputs), model.fill, inputs)
     forest = IsolationForest(n_estimators=100, random_state=5).fit(inputs)
-    np.testing.assert_allclose(model.score(vectors), -forest.score_samples(inputs), atol=1e-6)
-    assert ((model.score(vectors) > 0) & (model.score(vectors) <= 1)).all()
+    scores = anomaly_scores(model, vectors)
+    np.testing.assert_allclose(scores, -forest.score_samples(inputs), atol=1e-6)
+    assert ((scores > 0) & (scores <= 1)).all()
 
 
 def test_bundle_is_complete_verifiable_and_without_pickle(tmp_path: Path) -> None:
     data = dataset(np.arange(1000) % 10 == 0)
     trained = batch.train(data, rounds=5)
-    sha256 = bundle.write(tmp_path / "m1", "m1", trained, created_at=1)
+    sha256 = bundle.write(tmp_path / "m1", "m1", trained)
     raw = (tmp_path / "m1" / "manifest.json").read_bytes()
     assert hashlib.sha256(raw).hexdigest() == sha256
     manifest = json.loads(raw)
     assert manifest["fingerprint"] == FINGERPRINT.hex()
-    assert len(manifest["columns"]) == 71
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((tmp_path / "m1" / name).read_bytes()).hexdigest() == digest
-    with np.load(tmp_path / "m1" / "anomaly.npz", allow_pickle=False) as stored:
-        loaded = anomaly.AnomalyModel(**stored)
-    np.testing.assert_array_equal(loaded.score(data.vectors), trained.anomaly.score(data.vectors))
-    booster = xgboost.Booster(model_file=tmp_path / "m1" / "model.ubj")
-    assert booster.num_features() == 71
+    model = load_model(tmp_path / "m1", sha256)
+    inputs = model.inputs(data.vectors)
+    np.testing.assert_array_equal(inputs[:, 70], anomaly_scores(trained.anomaly, data.vectors))
+    expected = trained.booster.inplace_predict(inputs)
+    np.testing.assert_allclose(model.probability(inputs, "forest"), expected, rtol=0, atol=1e-6)
     assert (np.diff(trained.knots_y) >= 0).all()
     with pytest.raises(ConfigurationError, match="exists"):
-        bundle.write(tmp_path / "m1", "m1", trained, created_at=1)
+        bundle.write(tmp_path / "m1", "m1", trained)
     assert [path.name for path in tmp_path.iterdir()] == ["m1"]
     event = registry.model_event("m1", "CHAMPION", tmp_path / "m1", sha256, {}, occurred_at=1)
     assert decode(encode("ModelEvent", event)) == ("ModelEvent", event)

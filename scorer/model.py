@@ -1,0 +1,183 @@
+"""A verified model bundle in memory: vectors in, calibrated scores out. Pure but for reading files.
+
+`scorer.follow` loads it on a background thread, `scorer.decide` scores by it. Every file is in a
+form that is read without holding Python's lock for long, so that loading does not delay answers.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import xgboost
+
+from schemas.errors import ConfigurationError
+from schemas.features import FINGERPRINT, VECTOR_SIZE
+from schemas.manifest import MANIFEST_NAME, read_verified
+from scorer.anomaly import AnomalyModel, anomaly_scores
+from scorer.forest import Forest, check_forest, contributions, probabilities
+
+COLUMNS: Final = VECTOR_SIZE + 1
+"""The catalogue's features and the anomaly score."""
+SMALL_BATCH: Final = 64
+"""Up to so many rows the compiled walk is faster than XGBoost; see loadtest/bench_scorer.py."""
+BOOSTER, FOREST, ANOMALY, CALIBRATION, THRESHOLDS, HISTOGRAMS = (
+    "model.ubj", "forest.npz", "anomaly.npz", "calibration.json", "thresholds.json",
+    "histograms.json",
+)  # fmt: skip
+SIGNATURE: Final = "manifest.sig"
+Floats = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """BLOCK above `block`, REVIEW above `review`, both on the calibrated score."""
+
+    block: float = 0.95
+    review: float = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One bundle. Thread-safe: nothing changes after loading."""
+
+    model_id: str
+    booster: xgboost.Booster
+    forest: Forest
+    anomaly: AnomalyModel
+    knots_x: Floats
+    knots_y: Floats
+    thresholds: Thresholds
+
+    def inputs(self, vectors: Matrix) -> Matrix:
+        """Return float32[n, 71]: vectors float32[n, 70] and the anomaly score."""
+        rows = np.empty((len(vectors), COLUMNS), np.float32)
+        rows[:, :VECTOR_SIZE] = vectors
+        rows[:, VECTOR_SIZE] = anomaly_scores(self.anomaly, vectors)
+        return rows
+
+    def probability(
+        self, inputs: Matrix, by: Literal["forest", "xgboost"] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the uncalibrated probability, float32[n]; both ways agree to 1e-6."""
+        if (by or ("forest" if len(inputs) <= SMALL_BATCH else "xgboost")) == "forest":
+            return probabilities(self.forest, inputs)
+        predicted: npt.NDArray[np.float32] = self.booster.inplace_predict(
+            inputs, validate_features=False
+        )
+        return predicted
+
+    def score(self, inputs: Matrix) -> Floats:
+        """Return the calibrated probability of fraud, float64[n]."""
+        scores: Floats = np.interp(self.probability(inputs), self.knots_x, self.knots_y)
+        return scores
+
+    def contributions(self, inputs: Matrix) -> Floats:
+        """Return what each of the 71 columns adds to the log-odds, float64[n, 71]."""
+        return contributions(self.forest, inputs)
+
+
+def load_model(directory: Path, sha256: str, public_key: bytes | None = None) -> Model:
+    """Load, verify and warm up a bundle; `sha256` is its manifest's, from the registry.
+
+    `public_key` (32 bytes, Ed25519) demands a signature of the manifest.
+
+    Raises:
+        ConfigurationError: a hash, the signature, the catalogue or the contents are not right.
+    """
+    manifest, files = read_verified(directory, sha256)
+    if public_key is not None:
+        _check_signature(directory, public_key)
+    if manifest.fingerprint != FINGERPRINT:
+        raise ConfigurationError(
+            f"{manifest.model_id} was trained on the catalogue {manifest.fingerprint.hex()}, this "
+            f"scorer computes {FINGERPRINT.hex()}: train it again"
+        )
+    missing = {BOOSTER, FOREST, ANOMALY, CALIBRATION, THRESHOLDS} - files.keys()
+    if missing:
+        raise ConfigurationError(f"{directory} lacks {', '.join(sorted(missing))}")
+    try:
+        model = _assemble(manifest.model_id, files)
+    except (KeyError, ValueError, TypeError, OSError, xgboost.core.XGBoostError) as error:
+        raise ConfigurationError(f"bundle {directory} cannot be served: {error}") from error
+    _warm_up(model)
+    return model
+
+
+def _assemble(model_id: str, files: dict[str, bytes]) -> Model:
+    booster = xgboost.Booster(params={"nthread": 1}, model_file=bytearray(files[BOOSTER]))
+    if booster.num_features() != COLUMNS:
+        raise ValueError(f"the model has {booster.num_features()} features, not {COLUMNS}")
+    forest = Forest(**_arrays(files[FOREST]))
+    check_forest(forest, COLUMNS)
+    anomaly = AnomalyModel(**_arrays(files[ANOMALY]))
+    _check_anomaly(anomaly)
+    knots: dict[str, list[float]] = json.loads(files[CALIBRATION])
+    knots_x, knots_y = np.array(knots["x"], np.float64), np.array(knots["y"], np.float64)
+    if not (
+        len(knots_x) == len(knots_y) > 0
+        and (np.diff(knots_x) >= 0).all()
+        and (np.diff(knots_y) >= 0).all()
+        and 0 <= knots_y[0] <= knots_y[-1] <= 1
+    ):
+        raise ValueError("the calibration does not ascend within [0, 1]")
+    limits: dict[str, float] = json.loads(files[THRESHOLDS])
+    thresholds = Thresholds(float(limits["block"]), float(limits["review"]))
+    return Model(model_id, booster, forest, anomaly, knots_x, knots_y, thresholds)
+
+
+def _arrays(data: bytes) -> dict[str, Any]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _check_anomaly(model: AnomalyModel) -> None:
+    nodes = len(model.left)
+    own = np.arange(nodes)
+    inner = model.left >= 0
+    sound = (
+        all(len(c) == nodes for c in (model.feature, model.threshold, model.right, model.length))
+        and len(model.root) > 0
+        and bool(((model.root >= 0) & (model.root < nodes)).all())
+        and not np.any(inner & ((model.left <= own) | (model.left >= nodes)))
+        and not np.any(inner & ((model.right <= own) | (model.right >= nodes)))
+        and not np.any((model.feature < 0) | (model.feature >= len(model.fill)))
+        and float(model.normaliser[0]) > 0
+    )
+    if not sound:
+        raise ValueError("the anomaly model's arrays do not fit together")
+
+
+def _check_signature(directory: Path, public_key: bytes) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        signature = (directory / SIGNATURE).read_bytes()
+        signed = (directory / MANIFEST_NAME).read_bytes()
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, signed)
+    except (OSError, ValueError, InvalidSignature) as error:
+        raise ConfigurationError(
+            f"{directory}: its manifest is not signed by the key of FRAUD_BUNDLE_PUBLIC_KEY "
+            f"({type(error).__name__}): sign it, or unset the key"
+        ) from error
+
+
+def _warm_up(model: Model) -> None:
+    """Compile and touch everything that the first answer would wait for, and compare both ways."""
+    rows = np.zeros((2 * SMALL_BATCH, VECTOR_SIZE), np.float32)
+    rows[::3] = np.nan
+    inputs = model.inputs(rows)
+    walked, predicted = model.probability(inputs, "forest"), model.probability(inputs, "xgboost")
+    if not np.allclose(walked, predicted, rtol=0, atol=1e-6):
+        raise ConfigurationError(
+            f"{model.model_id}: {FOREST} and {BOOSTER} give different scores: publish it again"
+        )
+    model.score(inputs)
+    model.contributions(inputs[:1])
