@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from devstack.java import java_command, kafka_class_path
+from devstack.redis_server import server_command
 from devstack.stack import Stack, running
 from schemas.errors import FraudError
 
@@ -42,6 +44,21 @@ def up(data: Data = _DEFAULT, partitions: int = 4) -> None:
             ended.wait()
     except KeyboardInterrupt:
         _err.print("stopped")
+    except FraudError as error:
+        _err.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def fetch() -> None:
+    """Download what a start needs (Kafka's jars, once), so that starts are quick ever after.
+
+    Example: python -m devstack fetch
+    """
+    try:
+        java_command()
+        kafka_class_path()
+        server_command()
     except FraudError as error:
         _err.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from prometheus_client.parser import text_string_to_metric_families
+from schemas.runtime.metrics import read_exposition
 
 Series = tuple[str, str, tuple[tuple[str, str], ...]]
 """Kind of service, name of the sample, its labels but `service`."""
@@ -35,11 +35,9 @@ def read_metrics(ports: Mapping[str, int], timeout_s: float = 2.0) -> dict[Serie
         except (URLError, HTTPException, OSError):
             continue  # it is starting or was stopped: it has nothing to add
         kind = name.rsplit("-", 1)[0]
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                labels = tuple(sorted((k, v) for k, v in sample.labels.items() if k != "service"))
-                key = (kind, sample.name, labels)
-                found[key] = found.get(key, 0.0) + sample.value
+        for sample, labels, value in read_exposition(text):
+            key = (kind, sample, tuple(sorted((k, v) for k, v in labels.items() if k != "service")))
+            found[key] = found.get(key, 0.0) + value
     return found
 
 

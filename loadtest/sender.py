@@ -36,7 +36,9 @@ PREPARED_ROWS: Final = 2_000_000
 """Encoded before the start at most: beyond this many, encoding goes on during the sending."""
 PIECE_S: Final = 0.1
 COARSE_RATE: Final = 2_000.0
-"""Above this rate the sender wakes once a millisecond."""
+COARSE_S: Final = 0.002
+"""Above that rate the sender wakes this often: each wake costs it, and the broker, a request for
+every partition. What is sent late by it counts as latency."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,9 +254,9 @@ class _Sender:
 
 
 def _pause(gap_ns: int, span_ns: int, rows: int) -> float:
-    """Return how long to sleep (s): to the next message, at high rates at least a millisecond."""
+    """Return how long to sleep (s): to the next message, at high rates at least COARSE_S."""
     dense = rows > 1 and rows / max(span_ns, 1) * 1e9 > COARSE_RATE
-    return max(gap_ns / 1e9, 0.001 if dense else 0.0)
+    return max(gap_ns / 1e9, COARSE_S if dense else 0.0)
 
 
 def _drop(ready: queue.Queue[Any]) -> None:
