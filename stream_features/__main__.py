@@ -18,6 +18,8 @@ from rich.table import Table
 
 from schemas.errors import ConfigurationError
 from schemas.features import CATALOGUE, DAY, FINGERPRINT, HOUR, MINUTE
+from schemas.runtime.settings import Settings, load_settings
+from stream_features.watchdog import STALL_S
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 errors = Console(stderr=True)
@@ -83,24 +85,29 @@ def run(
     ] = False,
     stall_seconds: Annotated[
         float, typer.Option(min=1.0, help="without progress so long, the process starts anew")
-    ] = 30.0,
+    ] = STALL_S,
 ) -> None:
     """Compute features live: `transactions` and `labels` in, `features` out, until Ctrl-C.
 
     Example: FRAUD_BOOTSTRAP=localhost:9092 python -m stream_features run --worker-id one
     """
-    from schemas.runtime.settings import load_settings
-    from stream_features.run import STALLED
-    from stream_features.run import run as serve
 
     given = {"bootstrap": bootstrap, "redis_url": redis, "worker_id": worker_id}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    _serve(settings, from_start=from_start, stall_seconds=stall_seconds)
+
+
+def _serve(settings: Settings, *, from_start: bool, stall_seconds: float) -> None:
+    """Run until the end; a process that stands still is replaced by a new one with the same id."""
+    from stream_features.run import STALLED
+    from stream_features.run import run as serve
+
     restarts = int(os.environ.get(RESTARTS, "0"))
     code = serve(settings, from_start=from_start, stall_s=stall_seconds, restarts=restarts)
     if code == STALLED:
         os.environ[RESTARTS] = str(restarts + 1)
-        again = [each for each in sys.argv[1:] if each != "--from-start"]
-        os.execv(sys.executable, [sys.executable, "-m", "stream_features", *again])
+        arguments = [each for each in sys.argv[1:] if each != "--from-start"]
+        os.execv(sys.executable, [sys.executable, "-m", "stream_features", *arguments])
     sys.exit(code)
 
 
@@ -140,6 +147,33 @@ def replay(
     _report(json_path, {"transactions": rows, "seconds": seconds, "throughput_per_s": rate})
 
 
+@app.command("rebuild")
+def rebuild_state(
+    then_run: Annotated[bool, typer.Option(help="go live afterwards, as `run` does")] = False,
+) -> None:
+    """Replay Kafka into an empty store, publishing nothing, up to where it was lost.
+
+    Example: python -m stream_features rebuild --then-run
+    """
+    from schemas.runtime.feature_store import RedisFeatureStore
+    from stream_features.rebuild import rebuild
+
+    settings = load_settings()
+    store = RedisFeatureStore.from_settings(settings)
+    began = time.perf_counter()
+    try:
+        with _progress() as bar:
+            task = bar.add_task("rebuild", total=None)
+            records = rebuild(
+                settings, store, lambda done, total: bar.update(task, completed=done, total=total)
+            )
+    finally:
+        store.close()
+    errors.print(f"{records:,} records replayed in {time.perf_counter() - began:.1f} s")
+    if then_run:
+        _serve(settings, from_start=False, stall_seconds=STALL_S)
+
+
 @app.command("dump")
 def dump_features(
     output: Annotated[Path, typer.Option(help="Parquet file to write")],
@@ -153,7 +187,6 @@ def dump_features(
 
     Example: python -m stream_features dump --output served.parquet --json -
     """
-    from schemas.runtime.settings import load_settings
     from stream_features.dump import dump
 
     settings = load_settings()
@@ -203,7 +236,6 @@ def compile_kernels() -> None:
     Example: python -m stream_features compile
     """
     from schemas.columns import empty_columns
-    from schemas.runtime.settings import load_settings
     from stream_features.engine.offline import OfflineEngine
     from stream_features.warm_up import warm_up
 

@@ -185,7 +185,7 @@ class _Host:
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
             self._metrics.set("ready", 0 if self._ready() else 1)
-            self._metrics.set("partitions", len(self._worker.partitions))
+            self._metrics.set("partitions", len(self._worker.epochs))
             self._metrics.set("buffered", self._worker.buffered)
             cursors = {
                 at: n for at, n in self._worker.cursors.items() if n >= 0 and committed.get(at) != n

@@ -15,7 +15,7 @@ from schemas.runtime.settings import Settings
 from schemas.runtime.store import FeatureStore
 from schemas.runtime.streams import Producer, TopicPartition
 from schemas.topics import DEAD_LETTER, FEATURES, LABELS, TRANSACTIONS
-from stream_features.computation import EngineComputation
+from stream_features.computation import Computation, EngineComputation
 from stream_features.engine.live import LiveEngine
 from stream_features.pace import Pace
 from stream_features.stages import Stages
@@ -79,14 +79,15 @@ def build_worker(
     *,
     name: str,
     positions: Positions,
+    around: Callable[[Computation], Computation] = lambda inner: inner,
 ) -> Worker:
-    """Return a worker; `name` is unique among those that run."""
+    """Return a worker; `name` is unique among those that run, `around` wraps its computation."""
     clock, stages = SystemClock(), Stages(metrics)
     return Worker(
         topics=topics_of(settings),
         store=store,
         producer=producer,
-        computation=build_computation(settings, store, metrics, stages, clock),
+        computation=around(build_computation(settings, store, metrics, stages, clock)),
         pace=Pace(store, name, settings.partitions, time.monotonic),
         positions=positions,
         clock=clock,

@@ -105,6 +105,8 @@ class Worker:
         self.generation = 0
         self.cursors: dict[TopicPartition, int] = {}
         """Committed next offsets; NO_CURSOR where the store has none yet."""
+        self.epochs: dict[int, int] = {}
+        """Of the partition numbers owned now."""
         self.ends: dict[TopicPartition, int] = {}
         """Log ends as far as known from what was fetched."""
         self.failure: Exception | None = None
@@ -117,7 +119,6 @@ class Worker:
         self._metrics, self._stages = metrics, stages
         self._max_buffered, self._max_batch, self._retry_s = max_buffered, max_batch, retry_s
         self._hold = HoldBack(max_wait_s)
-        self._epochs: dict[int, int] = {}
         self._read: dict[int, int] = {}
         self._buffer: Arrivals | None = None
         self._ready: Arrivals | None = None
@@ -128,12 +129,7 @@ class Worker:
         """Return "" while serving, else the reason why not."""
         if self.failure is not None:
             return str(self.failure)
-        return self.waiting_for or ("" if self._epochs else "no partitions are assigned yet")
-
-    @property
-    def partitions(self) -> list[int]:
-        """Partition numbers owned now."""
-        return sorted(self._epochs)
+        return self.waiting_for or ("" if self.epochs else "no partitions are assigned yet")
 
     @property
     def buffered(self) -> int:
@@ -227,7 +223,7 @@ class Worker:
     def _forget(self) -> None:
         self._buffer = self._ready = None
         self._held_by_pace = False
-        for known in (self._epochs, self.ends, self._read, self.cursors):
+        for known in (self.epochs, self.ends, self._read, self.cursors):
             known.clear()
 
     def _take_over(self, numbers: set[int]) -> None:
@@ -238,7 +234,7 @@ class Worker:
             self._publish({number: unpack(owned.outbox)})
             for topic in self.topics:
                 self.cursors[TopicPartition(topic, number)] = owned.cursors.get(topic, NO_CURSOR)
-            self._epochs[number] = owned.epoch
+            self.epochs[number] = owned.epoch
             self._read[number] = max(owned.cursors.get(self._names.transactions, 0), 0)
         self._producer.flush()
         self._pace.assign(numbers)
@@ -255,7 +251,7 @@ class Worker:
     def _accept(self, records: Mapping[Any, Sequence[Any]], ends: Mapping[Any, int]) -> _Turn:
         turn = _Turn()
         for tp, some in records.items():
-            if not some or tp.partition not in self._epochs:
+            if not some or tp.partition not in self.epochs:
                 continue
             self._metrics.count("records", len(some), topic=tp.topic)
             if tp.topic == self._names.labels:
@@ -300,7 +296,7 @@ class Worker:
             if all(ends.get(number, read + 1) <= read for number, read in self._read.items()):
                 self._pace.limit(NO_TIME, lagging=False)
             return
-        numbers = np.array(sorted(self._epochs), np.int64)
+        numbers = np.array(sorted(self.epochs), np.int64)
         here, heads = np.unique(buffer.partition, return_index=True)
         head = int(buffer.time[heads].min())
         waited = self._clock.now_ms() - int(buffer.received_at[heads].min())
@@ -391,7 +387,7 @@ class Worker:
         with self._stages.time("commit"):
             result = self._store.commit(
                 Commit(
-                    epochs={at.partition: self._epochs[at.partition] for at in nexts},
+                    epochs={at.partition: self.epochs[at.partition] for at in nexts},
                     advances=[
                         PartitionAdvance(*at, self.cursors[at], offset)
                         for at, offset in nexts.items()
