@@ -21,7 +21,7 @@ from devstack.stack import Stack, running
 from loadtest import report
 from loadtest.demo_view import DemoDetails
 from loadtest.deployment import Deployment, Services, place_on
-from loadtest.exposition import label_values, read_metrics, stage_costs
+from loadtest.exposition import read_metrics, stage_costs
 from loadtest.feed import FeedSettings
 from loadtest.interrupt import Interrupt
 from loadtest.model import bootstrap_command, publish
@@ -41,7 +41,6 @@ YEAR_DAYS: Final = 365
 MODEL: Final = "demo"
 STEP_S: Final = 300.0
 """Longest wait for history or model."""
-LOADED_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +101,7 @@ def run(demo: Demo, watch: Watch, view: View, details: DemoDetails) -> dict[str,
                 _await(trainer, demo.directory / "models" / MODEL / "manifest.json", show, traffic)
                 publish(place.settings, demo.directory / "models" / MODEL)
                 traffic.drain(60.0, show)
-                _await_model(services, show, traffic)
+                services.await_model(MODEL)
                 view.say(f"live: {demo.rate:,.0f} transactions a second; Ctrl-C ends it")
                 found = _live(demo, place, services, traffic, view)
                 return found | {"ready_s": round(found.pop("live_at") - began, 1)}
@@ -189,14 +188,3 @@ def _await(child: Child, result: Path, show: Callable[[], bool], traffic: Traffi
         show()
     if not result.exists():
         raise FatalError(f"the {child.name} failed; {child.log_tail()}")
-
-
-def _await_model(services: Services, show: Callable[[], bool], traffic: Traffic) -> None:
-    """Wait until a scorer has loaded the model."""
-    deadline = time.monotonic() + LOADED_S
-    while not label_values(
-        read_metrics(services.ports()), "scorer", "fraud_model_info", "model_id"
-    ):
-        if time.monotonic() > deadline:
-            raise FatalError(f"no scorer took the model within {LOADED_S:.0f} s: see its log")
-        traffic.listen(0.2, show)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +15,13 @@ from typing import Final, Self
 
 from devstack.service import Service
 from devstack.stack import Stack
-from schemas.errors import ConfigurationError
+from loadtest.exposition import label_values, read_metrics
+from schemas.errors import ConfigurationError, FatalError
 from schemas.runtime.settings import Settings, load_settings
 from schemas.runtime.topic_admin import create_topics
 
 READY_S: Final = 90.0
+LOADED_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class Services:
     def __init__(self, place: Deployment, *, workers: int = 1, scorers: int = 1) -> None:
         self._services: dict[str, Service] = {}
         self._started = False
+        self._log_dir = place.log_dir
         for package, kind, count in (
             ("stream_features", "stream", workers),
             ("scorer", "scorer", scorers),
@@ -131,6 +135,19 @@ class Services:
         """Block until all serve; raises as Service.wait_ready."""
         for service in self._services.values():
             service.wait_ready(READY_S)
+
+    def await_model(self, model_id: str) -> None:
+        """Block until a scorer decides by a model; raises FatalError if none takes it in time."""
+        deadline = time.monotonic() + LOADED_S
+        while model_id not in label_values(
+            read_metrics(self.ports()), "scorer", "fraud_model_info", "model_id"
+        ):
+            if time.monotonic() > deadline:
+                raise FatalError(
+                    f"no scorer took the model {model_id} within {LOADED_S:.0f} s: the scorer's log "
+                    f"in {self._log_dir} says why; remove a bundle that is out of date"
+                )
+            time.sleep(0.1)
 
     def pids(self) -> dict[str, int]:
         """Return the process ids by name."""

@@ -72,7 +72,8 @@ class Feed:
     tables: Iterator[pa.Table]
     clock: Callable[[], int]
     labels: LabelOrder = "due"
-    total: int | None = None
+    remaining: int | None = None
+    """Rows not yet taken; None: without end."""
     _table: pa.Table | None = None
     _at: int = 0
     _pending: list[tuple[int, int, bytes, bytes]] = field(default_factory=list)
@@ -87,6 +88,8 @@ class Feed:
                 return Piece(encode_transactions(pa.table({})), self._rest())
         table = self._table.slice(self._at, count)
         self._at += table.num_rows
+        if self.remaining is not None:
+            self.remaining -= table.num_rows
         now = self.clock()
         if table.column("event_time")[-1].as_py() > now:
             place = table.column_names.index("event_time")

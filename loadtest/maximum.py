@@ -81,10 +81,9 @@ def run(plan: Plan, search: Search, watch: Watch, view: View, *, with_limit: int
     model = model_for(plan, view)
     view.say("starting Kafka and Redis" if plan.target.bootstrap is None else "connecting")
     with deployed(plan.target) as place:
-        if model is not None:
-            publish(place.settings, model)
+        model_id = None if model is None else publish(place.settings, model)
         with Services(place, workers=plan.workers, scorers=plan.scorers) as services:
-            found = _search(plan, search, watch, view, place, services)
+            found = _search(plan, search, watch, view, place, services, model_id)
         if with_limit:
             bare = limit.measure(place, plan.feed, watch, view, count=with_limit)
             ratio = round(found["throughput_per_s"] / bare["throughput_per_s"], 4)
@@ -93,12 +92,20 @@ def run(plan: Plan, search: Search, watch: Watch, view: View, *, with_limit: int
 
 
 def _search(
-    plan: Plan, search: Search, watch: Watch, view: View, place: Deployment, services: Services
+    plan: Plan,
+    search: Search,
+    watch: Watch,
+    view: View,
+    place: Deployment,
+    services: Services,
+    model_id: str | None,
 ) -> dict[str, Any]:
     if plan.start_services:
         view.say("starting the services")
         services.start()
         services.wait_ready()
+        if model_id is not None:
+            services.await_model(model_id)
     with Traffic(plan.feed, place.settings, watch.note) as traffic, Interrupt() as stop:
         ladder = _Ladder(plan, search, view, place, services, traffic, stop)
         warm = Order(rate=search.first_rate, seconds=plan.warm_up_s)
@@ -117,6 +124,7 @@ def _search(
             dead_letters=dead_letters(place),
             extra={
                 "held": held.held,
+                "model": model_id,
                 "p99_bound_ms": search.p99_ms,
                 "hold_s": search.hold_s,
                 "tries": [each._asdict() for each in ladder.tries],

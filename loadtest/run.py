@@ -64,8 +64,7 @@ def run(plan: Plan, watch: Watch, view: View) -> dict[str, Any]:
             Services(place, workers=plan.workers, scorers=plan.scorers) as services,
             Traffic(plan.feed, place.settings, watch.note) as traffic,
         ):
-            found = Measurement(plan, place, services, traffic, view).measure(watch)
-            return found | {"model": model_id}
+            return Measurement(plan, place, services, traffic, view, model_id).measure(watch)
 
 
 def model_for(plan: Plan, view: View) -> Path | None:
@@ -88,12 +87,14 @@ class Measurement:
         services: Services,
         traffic: Traffic,
         view: View,
+        model_id: str | None,
     ) -> None:
         self._plan = plan
         self._place = place
         self._services = services
         self._traffic = traffic
         self._view = view
+        self._model_id = model_id
         self._interrupt = Interrupt()
         self._swapper = Swapper(plan.swap, place.settings) if plan.swap else None
 
@@ -109,6 +110,8 @@ class Measurement:
             self._services.start()
             if not plan.queued:
                 self._services.wait_ready()
+                if self._model_id is not None:
+                    self._services.await_model(self._model_id)
         with Interrupt() as self._interrupt:
             return self._measure(watch, services_started)
 
@@ -156,12 +159,14 @@ class Measurement:
     def _extra(self, phase: Phase, watch: Watch, services_started: int) -> dict[str, Any]:
         plan = self._plan
         extra: dict[str, Any] = {
+            "model": self._model_id,
             "workers": plan.workers,
             "scorers": plan.scorers,
             "partitions": plan.target.partitions,
             "queued": plan.queued,
             "warm_up_s": plan.warm_up_s,
             "labels_ahead": self._traffic.labels_ahead,
+            "interrupted": bool(self._interrupt),
             "swapped": bool(self._swapper and self._swapper.published),
         }
         if plan.queued:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,9 +102,10 @@ class Traffic:
         self.close()
 
     def pids(self) -> dict[str, int]:
-        """Return the process ids by name."""
+        """Return the process ids by name, our own as "runner"."""
         both = (self._sender, self._receiver)
-        return {process.name: process.pid for process in both if process.pid is not None}
+        found = {process.name: process.pid for process in both if process.pid is not None}
+        return {**found, "runner": os.getpid()}
 
     def run(self, order: Order, tick: Tick = lambda: True) -> Phase:
         """Send what is ordered, until it is all acknowledged by Kafka or `tick` says to stop."""
