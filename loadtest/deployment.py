@@ -144,7 +144,7 @@ class Services:
         ):
             if time.monotonic() > deadline:
                 raise FatalError(
-                    f"no scorer took the model {model_id} within {LOADED_S:.0f} s: the scorer's log "
+                    f"no scorer took the model {model_id} within {LOADED_S:.0f} s: its log "
                     f"in {self._log_dir} says why; remove a bundle that is out of date"
                 )
             time.sleep(0.1)
