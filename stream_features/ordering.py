@@ -2,7 +2,7 @@
 
 Within a partition the order is that of its offsets. Across partitions the lowest head goes first, by
 (event_time, length of transaction_id, transaction_id). A merge stops where it would have to guess:
-at a partition whose next record is not here yet, or at the limit set by slower workers.
+at a partition whose next record is not here yet.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _earlier(time, ids, spans, left, right):  # type: ignore[no-untyped-def]  # 
 
 
 @njit(cache=True)
-def _merge(time, ids, spans, rows, heads, stops, unread, limit):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _merge(time, ids, spans, rows, heads, stops, unread):  # type: ignore[no-untyped-def]  # pragma: no cover
     out = np.empty(len(rows), np.int64)
     count = 0
     partitions = len(heads)
@@ -53,7 +53,7 @@ def _merge(time, ids, spans, rows, heads, stops, unread, limit):  # type: ignore
                     return out[:count]
             elif best < 0 or _earlier(time, ids, spans, rows[heads[partition]], rows[heads[best]]):
                 best = partition
-        if best < 0 or time[rows[heads[best]]] > limit:
+        if best < 0:
             return out[:count]
         out[count] = rows[heads[best]]
         count += 1
@@ -65,7 +65,6 @@ def merge_by_heads(
     ids: Sequence[bytes],
     partition: npt.NDArray[np.int64],
     unread: npt.NDArray[np.bool_],
-    limit: int = NO_LIMIT,
 ) -> Rows:
     """Return the rows that may be processed now, in order; the others stay buffered.
 
@@ -75,7 +74,6 @@ def merge_by_heads(
         partition: dense partition numbers 0..k-1, shape (n,); rows of one partition stand in offset
             order.
         unread: shape (k,): the partition has records beyond those given, so nothing may pass it.
-        limit: rows with a greater event time stay.
 
     >>> merge_by_heads(np.array([5, 9, 7]), [b"a", b"b", b"c"], np.array([0, 0, 1]),
     ...                np.array([False, True])).tolist()
@@ -87,7 +85,7 @@ def merge_by_heads(
     spans = np.zeros(len(ids) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, ids), np.int64, len(ids)), out=spans[1:])
     buffer = np.frombuffer(b"".join(ids) or b"\0", np.uint8)
-    merged: Rows = _merge(time, buffer, spans, rows, stops - counts, stops, unread, limit)
+    merged: Rows = _merge(time, buffer, spans, rows, stops - counts, stops, unread)
     return merged
 
 

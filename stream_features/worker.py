@@ -8,10 +8,11 @@ republishes it. All public methods run on one event loop; what blocks runs in a 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import structlog
@@ -21,10 +22,11 @@ from schemas.runtime.clock import Clock
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.store import NO_CURSOR, Commit, FeatureStore, PartitionAdvance
 from schemas.runtime.streams import BY_KEY, Producer, TopicPartition
-from stream_features.arrivals import Arrivals, Ints
+from stream_features.arrival_queue import ArrivalQueue
+from stream_features.arrivals import Arrivals
 from stream_features.computation import Computation, Computed
 from stream_features.engine.blob import NEW_SHARED
-from stream_features.ordering import NO_TIME, HoldBack, merge_by_heads
+from stream_features.ordering import NO_LIMIT, NO_TIME
 from stream_features.outbox import Messages, pack, unpack
 from stream_features.pace import Pace
 from stream_features.stages import Stages
@@ -32,8 +34,11 @@ from stream_features.stages import Stages
 log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
-LAGGING_MS = 1_000
+LAGGING_MS: Final = 1_000
 """A worker whose next record came longer ago than this is catching up."""
+PACE_WAIT_S: Final = 0.0005
+PACE_WAITS: Final = 40
+"""How often in one turn a worker looks whether those it waits for have moved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +123,7 @@ class Worker:
         self._clock, self._monotonic = clock, monotonic
         self._metrics, self._stages = metrics, stages
         self._max_buffered, self._max_batch, self._retry_s = max_buffered, max_batch, retry_s
-        self._hold = HoldBack(max_wait_s)
-        self._read: dict[int, int] = {}
-        self._buffer: Arrivals | None = None
-        self._ready: Arrivals | None = None
+        self._queue = ArrivalQueue(max_wait_s)
         self._held_by_pace = False
         self._turn = asyncio.Lock()
 
@@ -134,12 +136,11 @@ class Worker:
     @property
     def buffered(self) -> int:
         """Transactions read and not yet committed."""
-        return sum(map(len, filter(None, (self._buffer, self._ready))))
+        return len(self._queue)
 
     def holds(self, partition: int) -> bool:
         """Whether transactions of this partition number were read and not yet committed."""
-        waiting = [part for part in (self._buffer, self._ready) if part is not None]
-        return any(bool((part.partition == partition).any()) for part in waiting)
+        return self._queue.counts().get(partition, 0) > 0
 
     def held_by_others(self) -> bool:
         """Whether it waits on purpose, for workers that are further back in event time."""
@@ -149,10 +150,10 @@ class Worker:
         """Return the partitions to read: all but those whose buffer is full."""
         if self.failure is not None:
             return set()
-        if self._buffer is None or len(self._buffer) < self._max_buffered:
+        if len(self._queue) < self._max_buffered:
             return set(partitions)
-        held = np.bincount(self._buffer.partition, minlength=1)
-        full = {number for number, count in enumerate(held.tolist()) if count >= self._max_buffered}
+        counts = self._queue.counts().items()
+        full = {number for number, count in counts if count >= self._max_buffered}
         return {
             tp for tp in partitions if tp.topic == self._names.labels or tp.partition not in full
         }
@@ -161,7 +162,7 @@ class Worker:
         """Return seconds: short while rows are held back, so that a bounded wait ends in time."""
         if self._held_by_pace:
             return 0.001
-        return 0.02 if self._buffer is not None else 0.5
+        return 0.02 if len(self._queue) else 0.5
 
     async def start_at(self, partitions: Iterable[Assigned]) -> dict[Any, int | None]:
         """Take the partitions over, republish their outboxes, and return where to read on.
@@ -221,9 +222,9 @@ class Worker:
         self.failure = error
 
     def _forget(self) -> None:
-        self._buffer = self._ready = None
+        self._queue.forget()
         self._held_by_pace = False
-        for known in (self.epochs, self.ends, self._read, self.cursors):
+        for known in (self.epochs, self.ends, self.cursors):
             known.clear()
 
     def _take_over(self, numbers: set[int]) -> None:
@@ -235,7 +236,7 @@ class Worker:
             for topic in self.topics:
                 self.cursors[TopicPartition(topic, number)] = owned.cursors.get(topic, NO_CURSOR)
             self.epochs[number] = owned.epoch
-            self._read[number] = max(owned.cursors.get(self._names.transactions, 0), 0)
+            self._queue.read[number] = max(owned.cursors.get(self._names.transactions, 0), 0)
         self._producer.flush()
         self._pace.assign(numbers)
 
@@ -258,7 +259,7 @@ class Worker:
                 turn.labels += some
             else:
                 turn.transactions[tp.partition] = some
-                self._read[tp.partition] = some[-1].offset + 1
+                self._queue.read[tp.partition] = some[-1].offset + 1
         self.ends.update({TopicPartition(tp.topic, tp.partition): end for tp, end in ends.items()})
         return turn
 
@@ -266,57 +267,49 @@ class Worker:
         """Do what can be done now. Blocks; may be called again after a TemporaryError."""
         if turn.transactions:
             with self._stages.time("decode"):
-                arrived = self._computation.decode(turn.transactions)
-            self._buffer = arrived if self._buffer is None else self._buffer.join(arrived)
+                self._queue.add(self._computation.decode(turn.transactions))
             turn.transactions = {}
         while turn.labels:
             self._check(generation)
             self._serve_labels(turn, turn.labels[: self._max_batch])
-        if self._ready is None:
-            with self._stages.time("order"):
-                self._merge()
-        while self._ready is not None:
+        waits = 0
+        while self._in_order() and waits < PACE_WAITS:
             self._check(generation)
-            self._serve(self._ready.cut(0, self._max_batch))
+            batch = self._queue.next(self._limit(), self._max_batch)
+            if batch is not None:
+                self._serve(batch)
+            else:
+                waits += 1
+                time.sleep(PACE_WAIT_S)
+        self._held_by_pace = waits >= PACE_WAITS
+        if self._caught_up():
+            self._pace.limit(NO_TIME, lagging=False)
 
     def _check(self, generation: int) -> None:
         if generation != self.generation:
             raise _Superseded
 
-    def _merge(self) -> None:
-        """Move the rows whose turn it is, in event order, from the buffer to `_ready`."""
-        buffer = self._buffer
-        ends = {
-            at.partition: end
-            for at, end in self.ends.items()
-            if at.topic == self._names.transactions
-        }
-        if buffer is None:
-            self._held_by_pace = False
-            if all(ends.get(number, read + 1) <= read for number, read in self._read.items()):
-                self._pace.limit(NO_TIME, lagging=False)
-            return
-        numbers = np.array(sorted(self.epochs), np.int64)
-        here, heads = np.unique(buffer.partition, return_index=True)
-        head = int(buffer.time[heads].min())
-        waited = self._clock.now_ms() - int(buffer.received_at[heads].min())
-        limit = self._pace.limit(head, lagging=waited > LAGGING_MS)
-        waiting = self._hold.unread(self._read, ends, here.tolist(), self._monotonic())
-        rows = merge_by_heads(
-            buffer.time,
-            buffer.ids,
-            np.searchsorted(numbers, buffer.partition),
-            np.isin(numbers, list(waiting)),
-            limit,
-        )
-        self._held_by_pace = len(rows) == 0 and limit < head
-        if len(rows) == 0:
-            return
-        self._ready = buffer.take(rows)
-        left = np.ones(len(buffer), np.bool_)
-        left[rows] = False
-        rest: Ints = np.flatnonzero(left)
-        self._buffer = buffer.take(rest) if len(rest) else None
+    def _in_order(self) -> bool:
+        with self._stages.time("order"):
+            return self._queue.order(self._transaction_ends(), self._monotonic())
+
+    def _limit(self) -> int:
+        """Return the greatest event time that may be processed now."""
+        head = self._queue.head()
+        if head is None:
+            return NO_LIMIT
+        event_time, received_at = head
+        waited = self._clock.now_ms() - received_at
+        return self._pace.limit(event_time, lagging=waited > LAGGING_MS)
+
+    def _transaction_ends(self) -> dict[int, int]:
+        topic = self._names.transactions
+        return {at.partition: end for at, end in self.ends.items() if at.topic == topic}
+
+    def _caught_up(self) -> bool:
+        ends = self._transaction_ends()
+        read = self._queue.read.items()
+        return not len(self._queue) and all(ends.get(n, at + 1) <= at for n, at in read)
 
     def _serve(self, batch: Arrivals) -> None:
         """Compute and commit a batch; a record that the computation fails on is refused alone."""
@@ -340,18 +333,12 @@ class Worker:
         topic = repeat(self._names.transactions)
         places = map(TopicPartition, topic, numbers.tolist())
         self._commit(
-            computed, dict(zip(places, nexts.tolist(), strict=True)), self._drop_ready, len(batch)
+            computed, dict(zip(places, nexts.tolist(), strict=True)), self._queue.done, len(batch)
         )
         self._metrics.observe("batch_rows", len(batch))
         now = self._clock.now_ms()
         self._metrics.observe("latency_seconds", max(now - int(batch.received_at.min()), 0) / 1000)
         self._metrics.set("freshness_seconds", (now - int(batch.time.max())) / 1000)
-
-    def _drop_ready(self, rows: int) -> None:
-        ready = self._ready
-        self._ready = (
-            ready.cut(rows, len(ready)) if ready is not None and rows < len(ready) else None
-        )
 
     def _serve_labels(self, turn: _Turn, records: Sequence[Any]) -> None:
         try:

@@ -23,7 +23,7 @@ PARTITIONS = st.lists(st.lists(EVENTS, max_size=8), min_size=1, max_size=4)
 
 
 def merge(
-    partitions: list[list[Event]], unread: list[bool] | None = None, limit: int = NO_LIMIT
+    partitions: list[list[Event]], unread: list[bool] | None = None
 ) -> list[tuple[int, Event]]:
     """Merge, with the partitions' rows interleaved in the input; return (partition, event)."""
     rows = [
@@ -37,7 +37,6 @@ def merge(
         [event[1] for _, event in rows],
         np.array([number for number, _ in rows], np.int64),
         np.array(unread or [False] * len(partitions)),
-        limit,
     )
     return [rows[row] for row in order]
 
@@ -78,14 +77,6 @@ def test_a_cut_anywhere_gives_the_same_order(
     done = [sum(home == number for home, _ in first) for number in range(len(partitions))]
     rest = merge([events[count:] for events, count in zip(partitions, done, strict=True)])
     assert first + rest == whole
-
-
-@settings(deadline=None)
-@given(PARTITIONS, st.integers(0, 6))
-def test_the_limit_is_a_prefix_and_is_kept(partitions: list[list[Event]], limit: int) -> None:
-    merged = merge(partitions, limit=limit)
-    assert merged == merge(partitions)[: len(merged)]
-    assert all(event[0] <= limit for _, event in merged)
 
 
 def test_decimal_ids_of_one_moment_keep_their_numeric_order() -> None:
