@@ -14,31 +14,33 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from loadtest.options import (
+    FIRST_DAY,
+    Bootstrap,
+    Check,
+    Customers,
+    FirstDay,
+    Json,
+    LabelOrder,
+    ModelDir,
+    NewPattern,
+    NoModel,
+    Partitions,
+    Prefix,
+    Redis,
+    Scorers,
+    Seed,
+    Start,
+    WarmUp,
+    Workers,
+    day_of,
+    feed_of,
+    target_of,
+)
 from schemas.errors import ConfigurationError, FraudError
 
-FIRST_DAY: Final = "2025-03-01"
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-Customers = Annotated[int, typer.Option(min=300, help="people in the generated world")]
-Seed = Annotated[int, typer.Option(help="the same seed gives the same world")]
-FirstDay = Annotated[str, typer.Option(help="first day of the world, YYYY-MM-DD")]
-NewPattern = Annotated[
-    int | None,
-    typer.Option("--new-pattern-day", min=0, help="day (0: first) on which a new fraud begins"),
-]
-Bootstrap = Annotated[str | None, typer.Option(help="Kafka that is there; default: our own")]
-Redis = Annotated[str | None, typer.Option(help="Redis that is there, redis://…")]
-Prefix = Annotated[str | None, typer.Option(help="topic prefix; with --bootstrap a new one")]
-Partitions = Annotated[int, typer.Option(min=1, help="partitions of the topics keyed by card")]
-Workers = Annotated[int, typer.Option(min=1, help="stream processors")]
-Scorers = Annotated[int, typer.Option(min=1, help="scorers")]
-Start = Annotated[bool, typer.Option("--services/--no-services", help="start them, or they run")]
-ModelDir = Annotated[Path | None, typer.Option(help="model bundle; default: trains one once")]
-NoModel = Annotated[bool, typer.Option("--no-model", help="score by the policy's rules alone")]
-WarmUp = Annotated[float, typer.Option(min=0, help="seconds of traffic before the measuring")]
-Json = Annotated[Path | None, typer.Option("--json", help="write the report here; - for stdout")]
-Check = Annotated[bool, typer.Option("--check", help="fail when a bound of bounds.json is broken")]
 
 
 @app.command()
@@ -59,7 +61,7 @@ def generate(
     from loadtest.report import write
     from loadtest.world import World
 
-    first = _day(first_day)
+    first = day_of(first_day)
     pattern = None if new_pattern_day is None else first + new_pattern_day
     world = World(customers, seed, new_pattern_day=pattern)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -84,7 +86,7 @@ def run(
     input_path: Annotated[Path | None, typer.Option("--input", help="Parquet or CSV file")] = None,
     mapping: Annotated[Path | None, typer.Option(help="YAML mapping of its columns")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="only the first rows of the file")] = None,
-    labels: Annotated[str, typer.Option(help="when labels are sent: due, ahead or none")] = "due",
+    labels: Annotated[LabelOrder, typer.Option(help="when labels are sent")] = "due",
     queued: Annotated[
         int, typer.Option(min=0, help="transactions queued before the services start")
     ] = 0,
@@ -132,8 +134,8 @@ def run(
     if (swap_at is None) != (swap_to is None):
         raise ConfigurationError("give both --swap-at and --swap-to, or neither")
     plan = Plan(
-        target=_target(bootstrap, redis, prefix, partitions, services),
-        feed=_feed(
+        target=target_of(bootstrap, redis, prefix, partitions, services),
+        feed=feed_of(
             customers, seed, first_day, new_pattern_day,
             input_path=input_path, mapping=mapping, rows=rows, labels=labels,
         ),
@@ -187,8 +189,8 @@ def maximum(
     from loadtest.sender import Order
 
     plan = Plan(
-        target=_target(bootstrap, redis, prefix, partitions, services),
-        feed=_feed(customers, seed, FIRST_DAY, None),
+        target=target_of(bootstrap, redis, prefix, partitions, services),
+        feed=feed_of(customers, seed, FIRST_DAY, None),
         order=Order(rate=first_rate),
         workers=workers,
         scorers=scorers,
@@ -235,8 +237,8 @@ def limit(
     watch, view = _view()
     with view:
         view.say("starting Kafka and Redis" if bootstrap is None else "connecting")
-        feed = _feed(customers, seed, FIRST_DAY, None)
-        with deployed(_target(bootstrap, redis, prefix, partitions, True)) as place:
+        feed = feed_of(customers, seed, FIRST_DAY, None)
+        with deployed(target_of(bootstrap, redis, prefix, partitions, True)) as place:
             found = measure(place, feed, watch, view, count=count, seconds=seconds)
     _finish(found, json_path, check=False)
 
@@ -285,59 +287,6 @@ def demo(
     if json_path is None and not found["interrupted"]:
         json_path = Path("-")
     _finish(found, json_path, check=False)
-
-
-def _day(text: str) -> int:
-    from loadtest.world import parse_day
-
-    try:
-        return parse_day(text)
-    except ValueError:
-        raise ConfigurationError(f"--first-day {text!r} is not a date: write 2025-03-01") from None
-
-
-def _target(
-    bootstrap: str | None, redis: str | None, prefix: str | None, partitions: int, services: bool
-) -> Any:
-    from loadtest.deployment import Target
-
-    if not services:
-        if bootstrap is None:
-            raise ConfigurationError(
-                "--no-services needs --bootstrap and --redis of where they run"
-            )
-        prefix = prefix or ""
-    return Target(bootstrap=bootstrap, redis=redis, prefix=prefix, partitions=partitions)
-
-
-def _feed(
-    customers: int,
-    seed: int,
-    first_day: str,
-    new_pattern_day: int | None,
-    *,
-    input_path: Path | None = None,
-    mapping: Path | None = None,
-    rows: int | None = None,
-    labels: str = "due",
-) -> Any:
-    from loadtest.feed import FeedSettings
-
-    if labels not in ("due", "ahead", "none"):
-        raise ConfigurationError(f"--labels {labels!r}: choose due, ahead or none")
-    if input_path is not None and mapping is None:
-        raise ConfigurationError(f"--input {input_path} needs a --mapping; see loadtest/mappings")
-    first = _day(first_day)
-    return FeedSettings(
-        customers=customers,
-        seed=seed,
-        first_day=first,
-        new_pattern_day=None if new_pattern_day is None else first + new_pattern_day,
-        input=input_path,
-        mapping=mapping,
-        rows=rows,
-        labels=labels,  # type: ignore[arg-type]
-    )
 
 
 def _view() -> Any:

@@ -1,0 +1,92 @@
+"""Options that the commands share, and what they make of them. Used by __main__.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:  # the help of a command needs none of these
+    from loadtest.deployment import Target
+    from loadtest.feed import FeedSettings
+
+FIRST_DAY: Final = "2025-03-01"
+LabelOrder = Literal["due", "ahead", "none"]
+"""As in feed.py: when they become known, all before the start, or not at all."""
+
+Customers = Annotated[int, typer.Option(min=300, help="people in the generated world")]
+Seed = Annotated[int, typer.Option(help="the same seed gives the same world")]
+FirstDay = Annotated[str, typer.Option(help="first day of the world, YYYY-MM-DD")]
+NewPattern = Annotated[
+    int | None,
+    typer.Option("--new-pattern-day", min=0, help="day (0: first) on which a new fraud begins"),
+]
+Bootstrap = Annotated[str | None, typer.Option(help="Kafka that is there; default: our own")]
+Redis = Annotated[str | None, typer.Option(help="Redis that is there, redis://…")]
+Prefix = Annotated[str | None, typer.Option(help="topic prefix; with --bootstrap a new one")]
+Partitions = Annotated[int, typer.Option(min=1, help="partitions of the topics keyed by card")]
+Workers = Annotated[int, typer.Option(min=1, help="stream processors")]
+Scorers = Annotated[int, typer.Option(min=1, help="scorers")]
+Start = Annotated[bool, typer.Option("--services/--no-services", help="start them, or they run")]
+ModelDir = Annotated[Path | None, typer.Option(help="model bundle; default: trains one once")]
+NoModel = Annotated[bool, typer.Option("--no-model", help="score by the policy's rules alone")]
+WarmUp = Annotated[float, typer.Option(min=0, help="seconds of traffic before the measuring")]
+Json = Annotated[Path | None, typer.Option("--json", help="write the report here; - for stdout")]
+Check = Annotated[bool, typer.Option("--check", help="fail when a bound of bounds.json is broken")]
+
+
+def day_of(text: str) -> int:
+    """Return the day number of --first-day; raises ConfigurationError."""
+    from loadtest.world import parse_day
+
+    try:
+        return parse_day(text)
+    except ValueError:
+        raise ConfigurationError(f"--first-day {text!r} is not a date: write 2025-03-01") from None
+
+
+def target_of(
+    bootstrap: str | None, redis: str | None, prefix: str | None, partitions: int, services: bool
+) -> Target:
+    """Return where to run; without `services` (of ours), where they already do."""
+    from loadtest.deployment import Target
+
+    if not services:
+        if bootstrap is None:
+            raise ConfigurationError(
+                "--no-services needs --bootstrap and --redis of where they run"
+            )
+        prefix = prefix or ""
+    return Target(bootstrap=bootstrap, redis=redis, prefix=prefix, partitions=partitions)
+
+
+def feed_of(
+    customers: int,
+    seed: int,
+    first_day: str,
+    new_pattern_day: int | None,
+    *,
+    input_path: Path | None = None,
+    mapping: Path | None = None,
+    rows: int | None = None,
+    labels: LabelOrder = "due",
+) -> FeedSettings:
+    """Return what to send; raises ConfigurationError for options that do not go together."""
+    from loadtest.feed import FeedSettings
+
+    if input_path is not None and mapping is None:
+        raise ConfigurationError(f"--input {input_path} needs a --mapping; see loadtest/mappings")
+    first = day_of(first_day)
+    return FeedSettings(
+        customers=customers,
+        seed=seed,
+        first_day=first,
+        new_pattern_day=None if new_pattern_day is None else first + new_pattern_day,
+        input=input_path,
+        mapping=mapping,
+        rows=rows,
+        labels=labels,
+    )
