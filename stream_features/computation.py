@@ -151,7 +151,7 @@ class EngineComputation:
         with self._stages.time("load"):
             values = self._store.load(keys)
         with self._stages.time("compute"):
-            result = self._engine.process(good.columns, dict(zip(keys, values, strict=True)))
+            result = self._engine.process(good.columns, values)
         with self._stages.time("encode"):
             messages = self._messages(good, result.vectors, result.flags)
             for (partition, _), (key, letter) in sorted(batch.dead.items()):
@@ -190,7 +190,7 @@ class EngineComputation:
             np.array([hash_id(label["transaction_id"]) for label in good], np.uint64),
             np.array([label["transaction_time"] for label in good], np.int64),
             np.array([label["label"] == "FRAUD" for label in good], np.bool_),
-            dict(zip(keys, values, strict=True)),
+            values,
         )
         for outcome, count in enumerate(np.bincount(outcomes, minlength=len(OUTCOMES)).tolist()):
             if count:

@@ -1,8 +1,9 @@
-"""State as bytes: a card's whole blob, a shared entity's header, tiles and append-only records.
+"""State as bytes: a card's whole blob, a shared entity's folded part and append-only records.
 
-Columns are packed to the width of their largest value (a width byte of 0 means all zero); ids, which
-repeat, are packed as a dictionary and one-byte codes. All integers are little-endian.
-The layout is described in schemas/README.md.
+A card: events (2 bytes), marks (1), first seen and newest time (8 each), the columns of its events, its
+marks, tiles and seen values. A shared entity: generation (4), first seen (8), events (2), marks (1),
+tiles and seen values, the columns of its events and marks, then records that anyone may append.
+`packing` says what a column is.
 """
 
 from __future__ import annotations
@@ -12,35 +13,43 @@ from typing import Final
 import numpy as np
 
 from stream_features.engine.compiled import compiled, leaf
+from stream_features.engine.packing import (
+    bits_of,
+    float_of,
+    get,
+    get_column,
+    get_times,
+    put,
+    put_column,
+    put_times,
+)
 from stream_features.engine.table import (
     CAPACITY,
     CARD_COLUMNS,
-    COUNTRY,
-    DEVICE,
     EVENTS,
     FIRST,
-    FRAUD,
     HOT_ROW,
     HOT_USED,
-    IP,
     MARK_CAPACITY,
     MARK_START,
     MARK_TIME,
     MARK_TRANSACTION,
     MARKED,
-    MARKS,
     MARKS_USED,
-    MCC,
-    MERCHANT,
     NEWEST,
     POOL_USED,
-    POSITION,
+    SEEN_COLUMN,
     SEEN_COUNT,
+    SEEN_TIME,
+    SEEN_VALUE,
     START,
     TILE_COUNT,
+    TILE_EVENTS,
+    TILE_FRAUDS,
+    TILE_MAX,
+    TILE_SUM,
     TILE_TIME,
     TIME,
-    TRANSACTION,
     VALUE,
     add_mark,
     make_place,
@@ -51,151 +60,53 @@ RECORD_SIZE: Final = 14
 EVENT, FRAUD_ADDED, FRAUD_REMOVED = range(3)
 KIND_SHIFT: Final = 46
 """A record is 6 bytes of time with its kind in the two top bits, then 8 bytes of value."""
-NEW_SHARED: Final = bytes(4) + (2**62).to_bytes(8, "little") + bytes(4)
-"""Header of a shared entity that was never folded: generation, first seen, no tiles, none seen."""
-SHARED_HEADER: Final = len(NEW_SHARED)
-
-
-@leaf
-def _put(out, at, number, width):  # type: ignore[no-untyped-def]
-    for byte in range(width):
-        out[at + byte] = (number >> (8 * byte)) & 0xFF
-    return at + width
-
-
-@leaf
-def _get(data, at, width):  # type: ignore[no-untyped-def]
-    number = np.int64(0)
-    for byte in range(width):
-        number |= np.int64(data[at + byte]) << (8 * byte)
-    return number
-
-
-@leaf
-def _width(largest):  # type: ignore[no-untyped-def]
-    """Bytes of a non-negative number; 8 for a negative one."""
-    if largest < 0:
-        return 8
-    width = 0
-    while largest > 0:
-        largest >>= 8
-        width += 1
-    return width
+NEVER: Final = -(2**62)
+NEW_SHARED: Final = bytes(4) + (2**62).to_bytes(8, "little") + bytes(6)
+"""What stands before the records of a shared entity that was never folded."""
 
 
 @compiled
-def _put_column(out, at, values, n):  # type: ignore[no-untyped-def]
-    bits = np.int64(0)
-    for index in range(n):
-        bits |= values[index]
-    width = _width(bits)
-    out[at] = width
-    at += 1
-    for index in range(n):
-        at = _put(out, at, values[index], width)
-    return at
-
-
-@compiled
-def _get_column(data, at, values, n):  # type: ignore[no-untyped-def]
-    width = np.int64(data[at])
-    at += 1
-    for index in range(n):
-        values[index] = _get(data, at, width)
-        at += width
-    return at
-
-
-@compiled
-def _put_times(out, at, values, n):  # type: ignore[no-untyped-def]
-    """Pack ascending times as the first and the steps from there."""
-    at = _put(out, at, values[0] if n > 0 else np.int64(0), 8)
-    width = _width(values[n - 1] - values[0]) if n > 0 else 0
-    out[at] = width
-    at += 1
-    for index in range(n):
-        at = _put(out, at, values[index] - values[0], width)
-    return at
-
-
-@compiled
-def _get_times(data, at, values, n):  # type: ignore[no-untyped-def]
-    first = _get(data, at, 8)
-    width = np.int64(data[at + 8])
-    at += 9
-    for index in range(n):
-        values[index] = first + _get(data, at, width)
-        at += width
-    return at
-
-
-@compiled
-def _put_ids(out, at, values, n):  # type: ignore[no-untyped-def]
-    """Pack ids as a dictionary in order of appearance and codes; code 0 is missing."""
-    size_at = at
-    at += 1
-    size = 0
-    for index in range(n):
-        if values[index] == 0:
-            continue
-        known = False
-        for earlier in range(size):
-            if _get(out, size_at + 1 + 8 * earlier, 8) == values[index]:
-                known = True
-                break
-        if not known:
-            at = _put(out, at, values[index], 8)
-            size += 1
-    out[size_at] = size
-    if size == 0:
-        return at
-    for index in range(n):
-        code = 0
-        if values[index] != 0:
-            while _get(out, size_at + 1 + 8 * code, 8) != values[index]:
-                code += 1
-            code += 1
-        out[at + index] = code
-    return at + n
-
-
-@compiled
-def _get_ids(data, at, values, n):  # type: ignore[no-untyped-def]
-    size = np.int64(data[at])
-    start = at + 1
-    at = start + 8 * size
-    if size == 0:
-        for index in range(n):
-            values[index] = 0
-        return at
-    for index in range(n):
-        code = np.int64(data[at + index])
-        values[index] = _get(data, start + 8 * (code - 1), 8) if code > 0 else np.int64(0)
-    return at + n
-
-
-@compiled
-def _put_folded(table, row, m2_bits, out, at):  # type: ignore[no-untyped-def]
+def _put_folded(table, slot, out, at):  # type: ignore[no-untyped-def]
+    row = table.slots[slot, HOT_ROW]
     tiles = table.hot[row, TILE_COUNT] if row >= 0 else np.int64(0)
     seen = table.hot[row, SEEN_COUNT] if row >= 0 else np.int64(0)
-    at = _put(out, at, tiles, 2)
-    at = _put(out, at, seen, 2)
+    at = put(out, at, tiles, 2)
+    at = put(out, at, seen, 1)
     if tiles > 0:
-        at = _put_times(out, at, table.tiles[row, TILE_TIME], tiles)
-        for column in range(1, table.tiles.shape[1]):
-            at = _put_column(out, at, table.tiles[row, column], tiles)
-        at = _put_column(out, at, m2_bits[row], tiles)
+        at = put_times(out, at, table.tiles[row, TILE_TIME], tiles)
+        at = put_column(out, at, table.tiles[row, TILE_EVENTS], tiles)
+        at = put_column(out, at, table.tiles[row, TILE_SUM], tiles)
+        if table.pool.shape[0] == CARD_COLUMNS:
+            at = put_column(out, at, table.tiles[row, TILE_MAX], tiles)
+        at = put_column(out, at, table.tiles[row, TILE_FRAUDS], tiles)
+        bits = np.int64(0)
+        for tile in range(tiles):
+            bits |= bits_of(table.m2[row, tile])
+        width = 8 if bits != 0 else 0
+        at = put(out, at, width, 1)
+        for tile in range(tiles):
+            if table.tiles[row, TILE_EVENTS, tile] > 1:
+                at = put(out, at, bits_of(table.m2[row, tile]), width)
     if seen > 0:
-        for column in range(table.seen.shape[1]):
-            at = _put_column(out, at, table.seen[row, column], seen)
+        earliest = table.seen[row, SEEN_TIME, 0]
+        for index in range(1, seen):
+            earliest = min(earliest, table.seen[row, SEEN_TIME, index])
+        for index in range(seen):
+            table.seen[row, SEEN_TIME, index] -= earliest
+        at = put(out, at, earliest, 8)
+        at = put_column(out, at, table.seen[row, SEEN_COLUMN], seen)
+        at = put_column(out, at, table.seen[row, SEEN_VALUE], seen)
+        at = put_column(out, at, table.seen[row, SEEN_TIME], seen)
+        for index in range(seen):
+            table.seen[row, SEEN_TIME, index] += earliest
     return at
 
 
 @compiled
-def _get_folded(table, slot, m2_bits, data, at):  # type: ignore[no-untyped-def]
-    tiles = _get(data, at, 2)
-    seen = _get(data, at + 2, 2)
-    at += 4
+def _get_folded(table, slot, data, at):  # type: ignore[no-untyped-def]
+    tiles = get(data, at, 2)
+    seen = get(data, at + 2, 1)
+    at += 3
     table.slots[slot, HOT_ROW] = -1
     if tiles + seen == 0:
         return at
@@ -205,121 +116,135 @@ def _get_folded(table, slot, m2_bits, data, at):  # type: ignore[no-untyped-def]
     table.hot[row, TILE_COUNT] = tiles
     table.hot[row, SEEN_COUNT] = seen
     if tiles > 0:
-        at = _get_times(data, at, table.tiles[row, TILE_TIME], tiles)
-        for column in range(1, table.tiles.shape[1]):
-            at = _get_column(data, at, table.tiles[row, column], tiles)
-        at = _get_column(data, at, m2_bits[row], tiles)
+        at = get_times(data, at, table.tiles[row, TILE_TIME], tiles)
+        at = get_column(data, at, table.tiles[row, TILE_EVENTS], tiles)
+        at = get_column(data, at, table.tiles[row, TILE_SUM], tiles)
+        if table.pool.shape[0] == CARD_COLUMNS:
+            at = get_column(data, at, table.tiles[row, TILE_MAX], tiles)
+        else:
+            table.tiles[row, TILE_MAX, :tiles] = 0
+        at = get_column(data, at, table.tiles[row, TILE_FRAUDS], tiles)
+        width = np.int64(data[at])
+        at += 1
+        for tile in range(tiles):
+            table.m2[row, tile] = 0.0
+            if table.tiles[row, TILE_EVENTS, tile] > 1:
+                table.m2[row, tile] = float_of(get(data, at, width))
+                at += width
     if seen > 0:
-        for column in range(table.seen.shape[1]):
-            at = _get_column(data, at, table.seen[row, column], seen)
+        earliest = get(data, at, 8)
+        at = get_column(data, at + 8, table.seen[row, SEEN_COLUMN], seen)
+        at = get_column(data, at, table.seen[row, SEEN_VALUE], seen)
+        at = get_column(data, at, table.seen[row, SEEN_TIME], seen)
+        for index in range(seen):
+            table.seen[row, SEEN_TIME, index] += earliest
     return at
 
 
 @compiled
-def reserve(table, slot, events):  # type: ignore[no-untyped-def]
-    """Give an empty slot a block for `events` events and two more."""
-    table.slots[slot, START] = table.used[POOL_USED]
-    table.slots[slot, CAPACITY] = events + 2
-    table.slots[slot, EVENTS] = 0
-    table.used[POOL_USED] += events + 2
-
-
-@compiled
-def pack_card(table, slot, m2_bits, out, at):  # type: ignore[no-untyped-def]
-    """Write the card's blob at `at`; return where it ends."""
-    n = table.slots[slot, EVENTS]
+def _put_listed(table, slot, out, at):  # type: ignore[no-untyped-def]
+    """Pack events and marks."""
+    count = table.slots[slot, EVENTS]
+    start = table.slots[slot, START]
+    end = start + count
+    if count > 0:
+        at = put_times(out, at, table.pool[TIME, start:end], count)
+        for column in range(VALUE, table.pool.shape[0]):
+            at = put_column(out, at, table.pool[column, start:end], count)
     marks = table.slots[slot, MARKED]
-    start = table.slots[slot, START]
-    at = _put(out, at, n, 2)
-    at = _put(out, at, marks, 1)
-    at = _put(out, at, table.slots[slot, FIRST], 8)
-    at = _put(out, at, table.slots[slot, NEWEST], 8)
-    end = start + n
-    at = _put_times(out, at, table.pool[TIME, start:end], n)
-    at = _put_column(out, at, table.pool[VALUE, start:end], n)
-    at = _put_column(out, at, table.pool[TRANSACTION, start:end], n)
-    for column in (MERCHANT, DEVICE, IP, POSITION):
-        at = _put_ids(out, at, table.pool[column, start:end], n)
-    for column in (MCC, COUNTRY, FRAUD):
-        at = _put_column(out, at, table.pool[column, start:end], n)
-    first = table.slots[slot, MARK_START]
-    at = _put_column(out, at, table.marks[MARK_TIME, first : first + marks], marks)
-    at = _put_column(out, at, table.marks[MARK_TRANSACTION, first : first + marks], marks)
-    return _put_folded(table, table.slots[slot, HOT_ROW], m2_bits, out, at)
+    if marks > 0:
+        start = table.slots[slot, MARK_START]
+        at = put_column(out, at, table.marks[MARK_TIME, start : start + marks], marks)
+        at = put_column(out, at, table.marks[MARK_TRANSACTION, start : start + marks], marks)
+    return at
 
 
 @compiled
-def unpack_card(table, slot, m2_bits, data, at):  # type: ignore[no-untyped-def]
-    """Fill an empty slot from a blob."""
-    n = _get(data, at, 2)
-    marks = _get(data, at + 2, 1)
-    table.slots[slot, FIRST] = _get(data, at + 3, 8)
-    table.slots[slot, NEWEST] = _get(data, at + 11, 8)
-    at += 19
-    reserve(table, slot, n)
-    table.slots[slot, EVENTS] = n
-    start = table.slots[slot, START]
-    end = start + n
-    at = _get_times(data, at, table.pool[TIME, start:end], n)
-    at = _get_column(data, at, table.pool[VALUE, start:end], n)
-    at = _get_column(data, at, table.pool[TRANSACTION, start:end], n)
-    for column in (MERCHANT, DEVICE, IP, POSITION):
-        at = _get_ids(data, at, table.pool[column, start:end], n)
-    for column in (MCC, COUNTRY, FRAUD):
-        at = _get_column(data, at, table.pool[column, start:end], n)
-    first = table.used[MARKS_USED]
-    if marks > 0:
-        table.used[MARKS_USED] += marks
-    table.slots[slot, MARK_START] = first
+def _get_listed(table, slot, events, marks, more, data, at):  # type: ignore[no-untyped-def]
+    """Unpack events and marks of an empty slot, with room for `more` events."""
+    start = table.used[POOL_USED]
+    end = start + events
+    table.slots[slot, START] = start
+    table.slots[slot, EVENTS] = events
+    table.slots[slot, CAPACITY] = events + more
+    table.used[POOL_USED] = end + more
+    if events > 0:
+        at = get_times(data, at, table.pool[TIME, start:end], events)
+        for column in range(VALUE, table.pool.shape[0]):
+            at = get_column(data, at, table.pool[column, start:end], events)
+    start = table.used[MARKS_USED]
+    table.used[MARKS_USED] = start + marks
+    table.slots[slot, MARK_START] = start
     table.slots[slot, MARK_CAPACITY] = marks
     table.slots[slot, MARKED] = marks
-    at = _get_column(data, at, table.marks[MARK_TIME, first : first + marks], marks)
-    at = _get_column(data, at, table.marks[MARK_TRANSACTION, first : first + marks], marks)
-    return _get_folded(table, slot, m2_bits, data, at)
+    if marks > 0:
+        at = get_column(data, at, table.marks[MARK_TIME, start : start + marks], marks)
+        at = get_column(data, at, table.marks[MARK_TRANSACTION, start : start + marks], marks)
+    return at
+
+
+@compiled
+def pack_card(table, slot, out, at):  # type: ignore[no-untyped-def]
+    """Write the card's blob at `at`; return where it ends."""
+    at = put(out, at, table.slots[slot, EVENTS], 2)
+    at = put(out, at, table.slots[slot, MARKED], 1)
+    at = put(out, at, table.slots[slot, FIRST], 8)
+    at = put(out, at, table.slots[slot, NEWEST], 8)
+    at = _put_listed(table, slot, out, at)
+    return _put_folded(table, slot, out, at)
+
+
+@compiled
+def unpack_card(table, slot, data, at):  # type: ignore[no-untyped-def]
+    """Fill an empty slot from the blob at `at`; it has room for two more events."""
+    table.slots[slot, FIRST] = get(data, at + 3, 8)
+    table.slots[slot, NEWEST] = get(data, at + 11, 8)
+    at = _get_listed(table, slot, get(data, at, 2), get(data, at + 2, 1), 2, data, at + 19)
+    _get_folded(table, slot, data, at)
 
 
 @leaf
 def put_record(out, at, kind, time, value):  # type: ignore[no-untyped-def]
-    """Write one 14-byte record."""
-    at = _put(out, at, time | (np.int64(kind) << KIND_SHIFT), 6)
-    return _put(out, at, value, 8)
+    """Write one record."""
+    at = put(out, at, time | (np.int64(kind) << KIND_SHIFT), 6)
+    return put(out, at, value, 8)
 
 
 @compiled
-def pack_shared(table, slot, m2_bits, generation, out, at):  # type: ignore[no-untyped-def]
-    """Write the whole value of a shared entity; return where it ends."""
-    at = _put(out, at, generation, 4)
-    at = _put(out, at, table.slots[slot, FIRST], 8)
-    at = _put_folded(table, table.slots[slot, HOT_ROW], m2_bits, out, at)
-    start = table.slots[slot, START]
-    for index in range(start, start + table.slots[slot, EVENTS]):
-        at = put_record(out, at, EVENT, table.pool[TIME, index], table.pool[VALUE, index])
-    first = table.slots[slot, MARK_START]
-    for index in range(first, first + table.slots[slot, MARKED]):
-        time = table.marks[MARK_TIME, index]
-        at = put_record(out, at, FRAUD_ADDED, time, table.marks[MARK_TRANSACTION, index])
-    return at
+def pack_shared(table, slot, generation, out, at):  # type: ignore[no-untyped-def]
+    """Write a shared entity as folded, without records; return where it ends."""
+    at = put(out, at, generation, 4)
+    at = put(out, at, table.slots[slot, FIRST], 8)
+    at = put(out, at, table.slots[slot, EVENTS], 2)
+    at = put(out, at, table.slots[slot, MARKED], 1)
+    at = _put_folded(table, slot, out, at)
+    return _put_listed(table, slot, out, at)
 
 
 @compiled
-def unpack_shared(table, slot, m2_bits, data, at, end):  # type: ignore[no-untyped-def]
-    """Fill an empty slot from a value; return its generation."""
-    generation = _get(data, at, 4)
-    first = _get(data, at + 4, 8)
-    at = _get_folded(table, slot, m2_bits, data, at + 12)
+def unpack_shared(table, slot, data, at, end):  # type: ignore[no-untyped-def]
+    """Fill an empty slot from data[at:end], with room for two more events; return its generation."""
+    generation = get(data, at, 4)
+    first = get(data, at + 4, 8)
+    events = get(data, at + 12, 2)
+    marks = get(data, at + 14, 1)
+    at = _get_folded(table, slot, data, at + 15)
+    newest = np.int64(NEVER)
     row = table.slots[slot, HOT_ROW]
-    newest = np.int64(-(2**62))
     if row >= 0:
         for tile in range(table.hot[row, TILE_COUNT]):
-            if table.tiles[row, 1, tile] > 0:
+            if table.tiles[row, TILE_EVENTS, tile] > 0:
                 newest = max(newest, table.tiles[row, TILE_TIME, tile])
-    reserve(table, slot, (end - at) // RECORD_SIZE)
-    lowest = np.int64(-(2**62))
+    more = (end - at) // RECORD_SIZE + 2
+    at = _get_listed(table, slot, events, marks, more, data, at)
+    if events > 0:
+        newest = max(newest, table.pool[TIME, table.slots[slot, START] + events - 1])
+    lowest = np.int64(NEVER)
     while at < end:
-        word = _get(data, at, 6)
+        word = get(data, at, 6)
         kind = word >> KIND_SHIFT
         time = word & ((np.int64(1) << KIND_SHIFT) - 1)
-        value = _get(data, at + 6, 8)
+        value = get(data, at + 6, 8)
         at += RECORD_SIZE
         if kind == EVENT:
             place = make_place(table, slot, time, lowest)
@@ -333,11 +258,3 @@ def unpack_shared(table, slot, m2_bits, data, at, end):  # type: ignore[no-untyp
     table.slots[slot, FIRST] = first
     table.slots[slot, NEWEST] = newest
     return generation
-
-
-@compiled
-def packed_bound(table, slot):  # type: ignore[no-untyped-def]
-    """Return an upper bound of the packed size of an entity, in bytes."""
-    hot = 320 * 60 + 128 * 30 if table.slots[slot, HOT_ROW] >= 0 else 0
-    width = 90 if table.pool.shape[0] == CARD_COLUMNS else RECORD_SIZE
-    return 128 + width * table.slots[slot, EVENTS] + 16 * MARKS + hot

@@ -1,26 +1,32 @@
 """The engine over state that lies elsewhere: load what a batch needs, compute, say what to write.
 
-The worker reads the values of `keys`, hands them over, and commits what comes back. Nothing is kept
-between batches, so any worker can take any partition.
+The worker reads the values of `keys`, hands them over, and commits what comes back. No state is kept
+between batches, so any worker can take any partition; the memory of the tables is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.columns import TransactionColumns
 from schemas.features import DAY, VECTOR_SIZE
-from schemas.keys import EntityKind, entity_key
-from stream_features.engine import blob
+from schemas.keys import KEY_LETTER, EntityKind, entity_key
+from stream_features.engine.batch import (
+    open_slots,
+    pack_entities,
+    unpack_entities,
+    write_keys,
+    write_records,
+)
+from stream_features.engine.blob import FRAUD_ADDED, FRAUD_REMOVED, KIND_SHIFT, RECORD_SIZE
 from stream_features.engine.kernel import (
     CHANGED,
     FOLDED,
-    FRAUD_FOUND,
     TO_DEVICE,
     TO_IP,
     TO_MERCHANT,
@@ -31,15 +37,15 @@ from stream_features.engine.kernel import (
     run,
 )
 from stream_features.engine.labels import ADDED, REMOVED, resolve_labels
+from stream_features.engine.packing import SLACK
 from stream_features.engine.plan import compile_plan
-from stream_features.engine.slots import SlotMap
 from stream_features.engine.table import (
     CARD_EVENTS,
     SHARED_EVENTS,
     TOUCHED,
     Table,
+    doubled_pool,
     grown,
-    has_room,
     new_table,
 )
 
@@ -50,6 +56,8 @@ SHARED: Final[tuple[tuple[EntityKind, int], ...]] = (
     ("ip", TO_IP),
 )
 Ids = npt.NDArray[np.uint64]
+Ints = npt.NDArray[np.int64]
+Values = Sequence[bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,95 +82,21 @@ class LiveResult:
     folds: list[Fold] = field(default_factory=list)
 
 
-class _Batch:
-    """The tables of one batch, filled from the loaded values."""
+class _Group(NamedTuple):
+    """The entities of one kind: slot of each row, id of each slot, place of the first in `keys`."""
 
-    def __init__(self, prefix: bytes, loaded: Mapping[bytes, bytes | None]) -> None:
-        self._prefix = prefix
-        self._loaded = loaded
-        self.tables = Tables(
-            new_table(CARD_EVENTS, wide=True),
-            *(new_table(SHARED_EVENTS, wide=False) for _ in SHARED),
-        )
-        self.unique: dict[EntityKind, Ids] = {}
-        self.generations: dict[EntityKind, list[int]] = {}
-
-    def table(self, kind: EntityKind) -> Table:
-        found: Table = getattr(self.tables, kind)
-        return found
-
-    def key(self, kind: EntityKind, slot: int) -> bytes:
-        return entity_key(self._prefix, kind, int(self.unique[kind][slot]))
-
-    def length(self, key: bytes) -> int:
-        """Return the length of a value as it was read."""
-        return len(self._loaded.get(key) or b"")
-
-    def load(self, kind: EntityKind, ids: Ids) -> npt.NDArray[np.int64]:
-        """Unpack the entities of `ids` (uint64[n]); return the slot of each row."""
-        unique = np.unique(ids[ids != 0])
-        slot_map = SlotMap()
-        order, table = slot_map.assign(unique, self.table(kind))
-        slots, table = slot_map.assign(ids, table)
-        self.unique[kind] = unique
-        self.generations[kind] = [0] * len(unique)
-        for slot in order.tolist():
-            data = self._loaded.get(self.key(kind, slot))
-            while not has_room(table) or _spare(table) < len(data or b""):
-                table = grown(_forced(table, len(data or b"")))
-            if data is None:
-                continue
-            view = np.frombuffer(data, np.uint8)
-            if kind == "card":
-                blob.unpack_card(table, slot, table.m2.view(np.int64), view, 0)
-            else:
-                self.generations[kind][slot] = int(
-                    blob.unpack_shared(table, slot, table.m2.view(np.int64), view, 0, len(view))
-                )
-        self.tables = self.tables._replace(**{kind: table})
-        return slots
-
-    def grow(self) -> None:
-        self.tables = Tables(*(grown(table) for table in self.tables))
-
-    def changed(self, kind: EntityKind, bit: int) -> list[int]:
-        """Return the slots that carry `bit`."""
-        touched = self.table(kind).slots[: len(self.unique[kind]), TOUCHED]
-        return np.flatnonzero(touched & bit).tolist()  # type: ignore[no-any-return]
-
-    def packed(self, kind: EntityKind, slot: int) -> bytes:
-        """Return the whole value of an entity."""
-        table = self.table(kind)
-        out = np.empty(int(blob.packed_bound(table, slot)), np.uint8)
-        bits = table.m2.view(np.int64)
-        if kind == "card":
-            end = blob.pack_card(table, slot, bits, out, 0)
-        else:
-            generation = self.generations[kind][slot] + 1
-            end = blob.pack_shared(table, slot, bits, generation, out, 0)
-        return out[:end].tobytes()
+    slots: Ints
+    distinct: Ids
+    first: int
 
 
-def _spare(table: Table) -> int:
-    """Return how many bytes of records the pool surely takes on top of one entity's room."""
-    free = table.pool.shape[1] - int(table.used[0]) - 2 * (table.limit + 2)
-    return int(free * blob.RECORD_SIZE)
+class Opened(NamedTuple):
+    """A batch whose entities are in the tables; `bounds` are those of the values, joined."""
 
-
-def _forced(table: Table, size: int) -> Table:
-    """Enlarge the pool where a value holds far more records than the limit."""
-    if _spare(table) >= size:
-        return table
-    more = size // blob.RECORD_SIZE + 4 * (table.limit + 2)
-    pool = np.zeros((table.pool.shape[0], 2 * table.pool.shape[1] + more), np.int64)
-    pool[:, : table.pool.shape[1]] = table.pool
-    return table._replace(pool=pool)
-
-
-def record(kind: int, time: int, value: int) -> bytes:
-    """Return one 14-byte record of a shared entity; `value` is taken modulo 2^64."""
-    word = time | kind << blob.KIND_SHIFT
-    return word.to_bytes(6, "little") + (value & (2**64 - 1)).to_bytes(8, "little")
+    groups: dict[EntityKind, _Group]
+    keys: list[bytes]
+    bounds: Ints
+    generations: Ints
 
 
 class LiveEngine:
@@ -182,95 +116,140 @@ class LiveEngine:
             merchant_weight=merchant_weight,
         )
         self._prefix = prefix
+        self._prefix_bytes = np.frombuffer(prefix, np.uint8)
         self._work = new_workspace(self.plan)
+        self._tables = Tables(
+            new_table(CARD_EVENTS, wide=True),
+            *(new_table(SHARED_EVENTS, wide=False) for _ in SHARED),
+        )
+        self._map_ids = np.zeros(64, np.uint64)
+        self._map_slots = np.zeros(64, np.int64)
+        self._out = np.empty(2**16, np.uint8)
 
     def keys(self, columns: TransactionColumns) -> list[bytes]:
         """Return every key that `process` needs, each once."""
-        found: list[bytes] = []
-        for kind in KINDS:
-            ids: Ids = getattr(columns, kind)
-            unique = np.unique(ids[ids != 0])
-            found += [entity_key(self._prefix, kind, identity) for identity in unique.tolist()]
-        return found
+        return self._keys(self._open({kind: getattr(columns, kind) for kind in KINDS}))
 
     def label_keys(self, cards: Ids) -> list[bytes]:
         """Return the keys that `apply_labels` needs, each once."""
-        return [entity_key(self._prefix, "card", card) for card in np.unique(cards).tolist()]
+        return self._keys(self._open({"card": cards}))
 
-    def process(
-        self, columns: TransactionColumns, loaded: Mapping[bytes, bytes | None]
-    ) -> LiveResult:
-        """Process a batch in its order.
+    def process(self, columns: TransactionColumns, values: Values) -> LiveResult:
+        """Process n transactions in their order.
 
         Args:
             columns: n transactions.
-            loaded: the stored value of each of `keys(columns)`, None where there is none.
+            values: the stored value of each of `keys(columns)`, None where there is none.
         """
+        opened = self.unpack({kind: getattr(columns, kind) for kind in KINDS}, values)
+        result, effects = self.run(columns, opened)
+        self.pack(columns, opened, effects, result)
+        return result
+
+    def unpack(self, ids: dict[EntityKind, Ids], values: Values) -> Opened:
+        """Put the entities of `ids` (uint64[n] by kind) into the tables; the first step."""
+        groups = self._open(ids)
+        parts = [value or b"" for value in values]
+        bounds = np.zeros(len(parts) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), out=bounds[1:])
+        parts.append(bytes(SLACK))
+        data = np.frombuffer(b"".join(parts), np.uint8)
+        generations = np.zeros(len(values), np.int64)
+        for kind, (_, distinct, first) in groups.items():
+            last = first + len(distinct)
+            own_bounds, own_generations = bounds[first : last + 1], generations[first:last]
+            done = 0
+            while True:
+                table = self._table(kind)
+                done = unpack_entities(table, data, own_bounds, own_generations, done)
+                if done == len(distinct):
+                    break
+                self._replace(kind, doubled_pool(grown(table)))
+        return Opened(groups, self._keys(groups), bounds, generations)
+
+    def run(
+        self, columns: TransactionColumns, opened: Opened
+    ) -> tuple[LiveResult, npt.NDArray[np.uint8]]:
+        """Compute vectors and flags; also return the effects of each row, see the kernel."""
         rows = columns.rows
-        batch = _Batch(self._prefix, loaded)
-        slots = Slots(*(batch.load(kind, getattr(columns, kind)) for kind in KINDS))
+        slots = Slots(*(opened.groups[kind].slots for kind in KINDS))
         result = LiveResult(np.empty((rows, VECTOR_SIZE), np.float32), np.zeros(rows, np.uint8))
         effects = np.zeros(rows, np.uint8)
         done = 0
         while done < rows:
             done = run(
-                batch.tables, slots, self.plan, columns, self._work, done, result.vectors,
+                self._tables, slots, self.plan, columns, self._work, done, result.vectors,
                 result.flags, effects,
             )  # fmt: skip
             if done < rows:
-                batch.grow()
-        records = _new_records(columns, slots, effects)
-        for slot in batch.changed("card", CHANGED):
-            result.cards.append((batch.key("card", slot), batch.packed("card", slot)))
-        for kind, _ in SHARED:
-            for slot, parts in records[kind].items():
-                self._write_shared(batch, kind, slot, b"".join(parts), result)
-        return result
+                self._tables = Tables(*map(grown, self._tables))
+        return result, effects
 
-    def _write_shared(
-        self, batch: _Batch, kind: EntityKind, slot: int, records: bytes, result: LiveResult
+    def pack(
+        self,
+        columns: TransactionColumns,
+        opened: Opened,
+        effects: npt.NDArray[np.uint8],
+        result: LiveResult,
     ) -> None:
-        key = batch.key(kind, slot)
-        if batch.table(kind).slots[slot, TOUCHED] & FOLDED:
-            value = batch.packed(kind, slot)
-            generation = batch.generations[kind][slot]
-            result.folds.append(Fold(key, generation, batch.length(key), value, records))
-        else:
-            result.appends.append((key, records))
+        """Say in `result` what to write; the last step."""
+        result.cards = [(key, value) for key, value, _ in self._packed("card", CHANGED, opened)]
+        for kind, bit in SHARED:
+            group = opened.groups[kind]
+            ends = np.empty(len(group.distinct), np.int64)
+            self._reserve((2 * columns.rows + 1) * RECORD_SIZE)
+            values = columns.amount if kind == "merchant" else columns.card.view(np.int64)
+            total = write_records(group.slots, effects, bit, columns, values, self._out, ends)
+            records = self._out[:total].tobytes()
+            folded = {}
+            touched = self._table(kind).slots[: len(ends), TOUCHED]
+            if (touched & FOLDED).any():
+                folded = {key: (v, at) for key, v, at in self._packed(kind, FOLDED, opened)}
+            start = 0
+            keys = opened.keys[group.first : group.first + len(ends)]
+            for key, end in zip(keys, ends.tolist(), strict=True):
+                if end > start and key in folded:
+                    value, at = folded[key]
+                    length = int(opened.bounds[at + 1] - opened.bounds[at])
+                    generation = int(opened.generations[at])
+                    result.folds.append(Fold(key, generation, length, value, records[start:end]))
+                elif end > start:
+                    result.appends.append((key, records[start:end]))
+                start = end
 
     def apply_labels(
         self,
         card: Ids,
         transaction: Ids,
-        time: npt.NDArray[np.int64],
+        time: Ints,
         fraud: npt.NDArray[np.bool_],
-        loaded: Mapping[bytes, bytes | None],
+        values: Values,
     ) -> tuple[LiveResult, npt.NDArray[np.uint8]]:
         """Apply n labels in order; return what to write and what became of each label.
 
         Args:
             card, transaction: uint64[n] hashes. time: int64[n], ms, of the transactions.
-            fraud: bool[n]. loaded: the stored values of `label_keys(card)`.
+            fraud: bool[n]. values: the stored value of each of `label_keys(card)`.
         """
         rows = len(card)
-        batch = _Batch(self._prefix, loaded)
-        slots = batch.load("card", card)
+        opened = self.unpack({"card": card}, values)
+        slots = opened.groups["card"].slots
         outcome = np.zeros(rows, np.uint8)
         found = np.zeros((rows, 4), np.int64)
         delay = self.plan.label_delay
         done = 0
         while done < rows:
+            table = self._tables.card
             done = resolve_labels(
-                batch.tables.card, slots, transaction, time, fraud, delay, outcome, found, done
+                table, slots, transaction, time, fraud, delay, outcome, found, done
             )
             if done < rows:
-                batch.grow()
+                self._replace("card", grown(table))
         result = LiveResult(np.empty((0, VECTOR_SIZE), np.float32), np.zeros(0, np.uint8))
-        for slot in batch.changed("card", CHANGED):
-            result.cards.append((batch.key("card", slot), batch.packed("card", slot)))
+        result.cards = [(key, value) for key, value, _ in self._packed("card", CHANGED, opened)]
         appends: dict[bytes, list[bytes]] = {}
         for row in np.flatnonzero((outcome == ADDED) | (outcome == REMOVED)).tolist():
-            sign = blob.FRAUD_ADDED if fraud[row] else blob.FRAUD_REMOVED
+            sign = FRAUD_ADDED if fraud[row] else FRAUD_REMOVED
             tag = int(fraud_tag(transaction[row], card[row]))
             entry = record(sign, int(found[row, 3]), tag)
             for position, (kind, _) in enumerate(SHARED):
@@ -281,25 +260,67 @@ class LiveEngine:
         result.appends += [(key, b"".join(parts)) for key, parts in appends.items()]
         return result, outcome
 
+    def _table(self, kind: EntityKind) -> Table:
+        found: Table = getattr(self._tables, kind)
+        return found
 
-def _new_records(
-    columns: TransactionColumns, slots: Slots, effects: npt.NDArray[np.uint8]
-) -> dict[EntityKind, dict[int, list[bytes]]]:
-    """Return, for each shared entity, the records that the batch adds, in order."""
-    out: dict[EntityKind, dict[int, list[bytes]]] = {kind: {} for kind, _ in SHARED}
-    for kind, bit in SHARED:
-        into = out[kind]
-        of: npt.NDArray[np.int64] = getattr(slots, kind)
-        values: npt.NDArray[Any] = columns.amount if kind == "merchant" else columns.card
-        for row in np.flatnonzero(effects & (bit | FRAUD_FOUND)).tolist():
-            slot = int(of[row])
-            if slot < 0:
-                continue
-            time = int(columns.time[row])
-            parts = into.setdefault(slot, [])
-            if effects[row] & bit:
-                parts.append(record(blob.EVENT, time, int(values[row])))
-            if effects[row] & FRAUD_FOUND:
-                tag = int(fraud_tag(columns.transaction[row], columns.card[row]))
-                parts.append(record(blob.FRAUD_ADDED, time, tag))
-    return out
+    def _replace(self, kind: EntityKind, table: Table) -> None:
+        self._tables = self._tables._replace(**{kind: table})
+
+    def _reserve(self, size: int) -> None:
+        if size > len(self._out):
+            self._out = np.empty(max(size, 2 * len(self._out)), np.uint8)
+
+    def _open(self, ids: dict[EntityKind, Ids]) -> dict[EntityKind, _Group]:
+        """Empty the tables and give the entities their slots."""
+        groups: dict[EntityKind, _Group] = {}
+        first = 0
+        for kind, mine in ids.items():
+            size = 1 << (2 * len(mine)).bit_length()
+            if size > len(self._map_ids):
+                self._map_ids, self._map_slots = np.zeros(size, np.uint64), np.zeros(size, np.int64)
+            if len(mine) > len(self._table(kind).slots):
+                self._replace(kind, grown(self._table(kind), slots=len(mine)))
+            slots, distinct = np.empty(len(mine), np.int64), np.empty(len(mine), np.uint64)
+            count = open_slots(
+                self._table(kind), self._map_ids[:size], self._map_slots, mine, slots, distinct
+            )
+            groups[kind] = _Group(slots, distinct[:count], first)
+            first += count
+        return groups
+
+    def _keys(self, groups: dict[EntityKind, _Group]) -> list[bytes]:
+        width = len(self._prefix) + 9
+        size = width * sum(len(group.distinct) for group in groups.values())
+        self._reserve(size + SLACK)
+        at = 0
+        for kind, group in groups.items():
+            letter = KEY_LETTER[kind][0]
+            at = write_keys(self._prefix_bytes, letter, group.distinct, self._out, at)
+        keys: list[bytes] = self._out[:size].view(f"V{width}").tolist()
+        return keys
+
+    def _packed(self, kind: EntityKind, bit: int, opened: Opened) -> list[tuple[bytes, bytes, int]]:
+        """Return key, whole value and place among all keys of the entities that carry `bit`."""
+        group = opened.groups[kind]
+        count = len(group.distinct)
+        generations = opened.generations[group.first : group.first + count]
+        which, ends = np.empty(count, np.int64), np.empty(count, np.int64)
+        arguments: Any = (self._table(kind), bit, generations)
+        packed = pack_entities(*arguments, self._out, which, ends)
+        if packed < 0:
+            self._reserve(-packed)
+            packed = pack_entities(*arguments, self._out, which, ends)
+        stops = ends[:packed].tolist()
+        data = self._out[: stops[-1] if stops else 0].tobytes()
+        out, start = [], 0
+        for place, stop in zip((which[:packed] + group.first).tolist(), stops, strict=True):
+            out.append((opened.keys[place], data[start:stop], place))
+            start = stop
+        return out
+
+
+def record(kind: int, time: int, value: int) -> bytes:
+    """Return one record of a shared entity; `value` is taken modulo 2^64."""
+    word = time | kind << KIND_SHIFT
+    return word.to_bytes(6, "little") + (value & (2**64 - 1)).to_bytes(8, "little")

@@ -99,6 +99,11 @@ def grown(table: Table, *, slots: int = 0) -> Table:
     return table
 
 
+def doubled_pool(table: Table) -> Table:
+    """Return the table with twice the room for events, for an entity that holds very many."""
+    return table._replace(pool=_longer(table.pool, 2 * table.pool.shape[1], 1))
+
+
 @leaf
 def has_room(table):  # type: ignore[no-untyped-def]
     """Say whether one more event cannot run out of pool, tiles or marks."""

@@ -21,6 +21,10 @@ class DictStore:
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
 
+    def load(self, keys: list[bytes]) -> list[bytes | None]:
+        assert len(set(keys)) == len(keys)
+        return [self.values.get(key) for key in keys]
+
     def commit(self, result: LiveResult) -> None:
         self.values.update(result.cards)
         for key, records in result.appends:
@@ -80,7 +84,7 @@ def test_any_batching_over_stored_bytes_gives_the_same_bits(
         last = min(rows, first + int(random.integers(1, 90)))
         batch = columns.cut(first, last)
         expected, expected_flags = offline.process(batch)
-        loaded = {key: store.values.get(key) for key in live.keys(batch)}
+        loaded = store.load(live.keys(batch))
         result = live.process(batch, loaded)
         assert result.vectors.tobytes() == expected.tobytes()
         assert result.flags.tobytes() == expected_flags.tobytes()
@@ -92,7 +96,7 @@ def test_any_batching_over_stored_bytes_gives_the_same_bits(
             columns.card[picked], columns.transaction[picked], columns.time[picked], known,
         )  # fmt: skip
         expected_outcome = offline.apply_labels(*arguments)
-        held = {key: store.values.get(key) for key in live.label_keys(columns.card[picked])}
+        held = store.load(live.label_keys(columns.card[picked]))
         labelled, outcome = live.apply_labels(*arguments, held)
         assert outcome.tobytes() == expected_outcome.tobytes()
         store.commit(labelled)
@@ -108,18 +112,17 @@ def test_a_fold_that_lost_the_race_keeps_every_event() -> None:
     live, store = LiveEngine(), DictStore()
     results = []
     for batch in (mine, yours):
-        loaded = {key: store.values.get(key) for key in live.keys(batch)}
+        loaded = store.load(live.keys(batch))
         results.append(live.process(batch, loaded))
     assert all(result.folds for result in results)
     for result in results:
         store.commit(result)
     key = next(key for key in store.values if key.startswith(b"m"))
-    again = {key: store.values[key]}
     probe = empty_columns(1)._replace(
         time=np.array([START + 2 * HOUR]), transaction=np.array([10**6], np.uint64),
         card=np.array([10**6], np.uint64), merchant=np.array([7], np.uint64),
     )  # fmt: skip
-    vector = live.process(probe, again).vectors[0]
+    vector = live.process(probe, [None, store.values[key]]).vectors[0]
     flags = np.concatenate([result.flags for result in results])
     counted = int(((flags == 0) & (columns.time > START + 2 * HOUR - 30 * DAY)).sum())
     assert vector[51] == counted + 1
@@ -127,6 +130,7 @@ def test_a_fold_that_lost_the_race_keeps_every_event() -> None:
 
 def test_an_entity_seen_once_is_small() -> None:
     columns = stream(1, cards=1, span=HOUR, seed=1)
-    result = LiveEngine().process(columns, {})
+    live = LiveEngine()
+    result = live.process(columns, [None] * len(live.keys(columns)))
     assert all(len(value) <= 160 for _, value in result.cards)
     assert all(len(blob.NEW_SHARED + records) <= 40 for _, records in result.appends)
