@@ -1,6 +1,6 @@
 """Anomaly score of a card's behaviour by an isolation forest, as plain arrays and compiled code.
 
-The trainer fits it (`trainer.anomaly`), the bundle carries it, `scorer.model` computes feature 71 by it.
+The trainer fits it (`trainer.anomaly`), the bundle carries it, `scorer.model` computes feature 71.
 Source: Liu, Ting, Zhou, "Isolation Forest", ICDM 2008: score = 2 ** (-mean path length / c(psi)).
 """
 
@@ -53,10 +53,7 @@ def _scores(fill, root, feature, threshold, left, right, length, normaliser, vec
         for tree in range(len(root)):
             node = root[tree]
             while left[node] >= 0:
-                if inputs[feature[node]] <= threshold[node]:
-                    node = left[node]
-                else:
-                    node = right[node]
+                node = left[node] if inputs[feature[node]] <= threshold[node] else right[node]
             total += length[node]
         out[row] = 2.0 ** (-total / len(root) / normaliser[0])
     return out

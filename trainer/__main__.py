@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, FraudError
 from schemas.features import DAY
+from schemas.runtime.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 errors = Console(stderr=True)
@@ -33,14 +34,15 @@ def bootstrap(
     label_delay_days: Annotated[float, typer.Option(min=0.001, help="label delay")] = 7.0,
     rounds: Annotated[int, typer.Option(min=1, help="trees")] = 300,
     threads: Annotated[int, typer.Option(min=1, help="threads of XGBoost")] = 2,
+    publish: Annotated[bool, typer.Option(help="make it the champion on `models`")] = False,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="write the report here; - for stdout")
     ] = None,
 ) -> None:
-    """Train a first model by replay of history and write its bundle.
+    """Train a first model by replay of history, write its bundle and, if asked, publish it.
 
     Example: python -m trainer bootstrap --input day.parquet
-    --mapping loadtest/mappings/handbook.yaml --output var/models
+    --mapping loadtest/mappings/handbook.yaml --output var/models --publish
     """
     from trainer import batch, bundle, dataset, registry
 
@@ -62,14 +64,17 @@ def bootstrap(
         trained = batch.train(data, gap_ms=delay, rounds=rounds, threads=threads)
     directory = output / name
     sha256 = bundle.write(directory, name, trained)
-    event = registry.model_event(
-        name, "CHAMPION", directory, sha256, trained.metrics, occurred_at=now
-    )
+    events = [
+        registry.model_event(name, stage, directory, sha256, trained.metrics, occurred_at=now)
+        for stage in registry.FIRST_STEPS
+    ]
+    if publish:
+        registry.publish(load_settings(), events)
     report = {
         "model_id": name,
-        "artefact_uri": event["artefact_uri"],
+        "artefact_uri": events[-1]["artefact_uri"],
         "sha256": sha256,
-        "fingerprint": event["fingerprint"].hex(),
+        "fingerprint": events[-1]["fingerprint"].hex(),
         "metrics": trained.metrics,
         "thresholds": trained.thresholds,
         "seconds": time.perf_counter() - began,
@@ -84,13 +89,52 @@ def bootstrap(
             json_path.write_text(text + "\n")
 
 
+@app.command("publish")
+def publish_bundle(
+    bundle: Annotated[Path, typer.Argument(help="directory of the bundle")],
+    stage: Annotated[str, typer.Option(help="CHAMPION, CANARY, SHADOW, RETIRED, ROLLED_BACK")],
+    share: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="share of the cards, for a CANARY")
+    ] = None,
+    actor: Annotated[str, typer.Option(help="who does it")] = "operator",
+) -> None:
+    """Put a bundle at a stage; running scorers follow between two batches.
+
+    Example: python -m trainer publish var/models/bootstrap-1 --stage CANARY --share 0.05
+    """
+    from schemas.manifest import MANIFEST_NAME, read_verified, sha256
+    from trainer import registry
+
+    if stage not in registry.STAGES:
+        raise ConfigurationError(f"--stage {stage!r}: give one of {', '.join(registry.STAGES)}")
+    if (stage == "CANARY") != (share is not None):
+        raise ConfigurationError("--share goes with --stage CANARY, and a canary needs it")
+    path = bundle / MANIFEST_NAME
+    if not path.is_file():
+        raise ConfigurationError(f"{bundle} is no bundle: it has no {MANIFEST_NAME}")
+    digest = sha256(path.read_bytes())
+    manifest, files = read_verified(bundle, digest)
+    event = registry.model_event(
+        manifest.model_id,
+        stage,
+        bundle,
+        digest,
+        json.loads(files.get("metrics.json", b"{}")),
+        occurred_at=time.time_ns() // 1_000_000,
+        actor=actor,
+        canary_share=share,
+    )
+    registry.publish(load_settings(), [event])
+    errors.print(f"{manifest.model_id} is {stage}")
+
+
 def main() -> None:
-    """Run the command line; a configuration error is one clear line and exit code 2."""
+    """Run the command line: exit code 2 for a wrong setting or file, 1 for other failures."""
     try:
         app()
-    except ConfigurationError as error:
-        errors.print(f"[red]error:[/red] {error}")
-        sys.exit(2)
+    except FraudError as error:
+        errors.print(f"error: {error}", style="red", markup=False)
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ class Clock(Protocol):
     def now_ms(self) -> int:
         """Return ms since the epoch, UTC."""
 
+    def now_us(self) -> int:
+        """Return microseconds since the epoch, UTC."""
+
 
 class SystemClock:
     """The machine's clock."""
@@ -19,6 +22,10 @@ class SystemClock:
     def now_ms(self) -> int:
         """Return ms since the epoch, UTC."""
         return time.time_ns() // 1_000_000
+
+    def now_us(self) -> int:
+        """Return microseconds since the epoch, UTC."""
+        return time.time_ns() // 1_000
 
 
 class ManualClock:
@@ -30,6 +37,10 @@ class ManualClock:
     def now_ms(self) -> int:
         """Return the time it was set to."""
         return self._now_ms
+
+    def now_us(self) -> int:
+        """Return the time it was set to, in microseconds."""
+        return self._now_ms * 1_000
 
     def advance(self, ms: int) -> None:
         """Move on by `ms`."""

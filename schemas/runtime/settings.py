@@ -60,6 +60,11 @@ class Settings(BaseSettings):
         description="JSON: base units for one unit of a currency; others are dead-lettered",
     )
     pan_hmac_key: SecretStr | None = Field(None, description="key to tokenise card numbers (PANs)")
+    bundle_public_key: str | None = Field(
+        None,
+        pattern=r"^[0-9a-fA-F]{64}$",
+        description="Ed25519 key (hex); model bundles must then be signed by it",
+    )
     health_port: Port = Field(0, description="port of /healthz, /readyz, /metrics; 0: none")
     health_host: str = Field("127.0.0.1", description="address the health server listens on")
     worker_id: str | None = Field(None, description="fixed name of this process in its group")

@@ -1,0 +1,126 @@
+"""Command line of the scorer: `python -m scorer`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from schemas.errors import ConfigurationError, FraudError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+policy_app = typer.Typer(no_args_is_help=True, help="Check, publish and show the policy.")
+app.add_typer(policy_app, name="policy")
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+PolicyFile = Annotated[Path, typer.Argument(help="JSON document, see docs/policy.md")]
+
+
+@app.command("run")
+def run_service() -> None:
+    """Answer every vector of `features` on `decisions` until stopped; settings by FRAUD_*.
+
+    Example: FRAUD_BOOTSTRAP=localhost:9092 FRAUD_HEALTH_PORT=8082 python -m scorer run
+    """
+    from schemas.runtime.settings import load_settings
+    from scorer.run import run
+
+    sys.exit(run(load_settings()))
+
+
+@policy_app.command("check")
+def check_policy(path: PolicyFile) -> None:
+    """Say whether a policy would be taken; exit code 2 if not.
+
+    Example: python -m scorer policy check docs/policy.example.json
+    """
+    from scorer.policy_document import compile_policy
+
+    policy = compile_policy(_read(path))
+    errors.print(
+        f"{path}: version {policy.version}, {len(policy.rules)} rules, "
+        f"{len(policy.lists)} lists, {len(policy.segments)} segments"
+    )
+
+
+@policy_app.command("publish")
+def publish_policy(
+    path: PolicyFile,
+    actor: Annotated[str, typer.Option(help="who publishes it")] = "operator",
+) -> None:
+    """Check a policy and put it in force; running scorers take it between two batches.
+
+    Example: python -m scorer policy publish docs/policy.example.json --actor jane
+    """
+    from schemas import codec
+    from schemas.runtime.kafka import KafkaProducer
+    from schemas.runtime.settings import load_settings
+    from schemas.runtime.topic_admin import create_topics
+    from schemas.topics import POLICY
+    from scorer.policy_document import compile_policy
+
+    text = _read(path)
+    policy = compile_policy(text)
+    settings = load_settings()
+    create_topics(settings)
+    event = {
+        "policy_id": "default",
+        "version": policy.version,
+        "document": text,
+        "occurred_at": time.time_ns() // 1_000_000,
+        "actor": actor,
+    }
+    producer = KafkaProducer(settings)
+    producer.produce(settings.topic(POLICY), b"default", codec.encode("PolicyEvent", event))
+    producer.flush(30.0)
+    producer.close()
+    errors.print(f"policy {policy.version} is published")
+
+
+@policy_app.command("show")
+def show_policy() -> None:
+    """Print the policy document in force.
+
+    Example: python -m scorer policy show
+    """
+    from schemas import codec
+    from schemas.runtime.kafka import read_all
+    from schemas.runtime.settings import load_settings
+    from schemas.topics import POLICY
+    from scorer.policy_document import DEFAULT_POLICY
+
+    settings = load_settings()
+    events = [m for m in read_all(settings, settings.topic(POLICY)) if m.value is not None]
+    if not events:
+        print(DEFAULT_POLICY.document.model_dump_json(indent=1))
+        return
+    _, event = codec.decode(events[-1].value or b"")
+    print(json.dumps(json.loads(event["document"]), indent=1))
+    errors.print(f"version {event['version']}, published by {event['actor']}")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from error
+
+
+def main() -> None:
+    """Run the command line: exit code 2 for a wrong setting or file, 1 for a service that fails."""
+    try:
+        app()
+    except ConfigurationError as error:
+        errors.print(f"error: {error}", style="red", markup=False)
+        sys.exit(2)
+    except FraudError as error:
+        errors.print(f"error: {error}", style="red", markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

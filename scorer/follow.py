@@ -1,0 +1,209 @@
+"""The `models` and `policy` topics, followed on a thread: what serves now, replaced as a whole.
+
+A new bundle is fetched, verified and warmed up here; the service takes `serving` once a batch, so a
+swap falls between two batches. What does not load is refused with an alert; what served goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import structlog
+
+from schemas import codec
+from schemas.errors import BadMessage, BrokerUnavailable, ConfigurationError
+from schemas.records import Alert, ModelEvent
+from schemas.runtime.clock import Clock
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.streams import Message, Reader
+from scorer.decide import Canary, Serving
+from scorer.model import Model, load_model
+from scorer.policy_document import DEFAULT_POLICY, Policy, compile_policy
+from scorer.registry import Line, Registry
+
+log = structlog.get_logger(__name__)
+SERVICE = "scorer"
+POLL_S = 0.1
+
+
+def bundle_directory(uri: str) -> Path:
+    """Return the directory of a file: URI or plain path.
+
+    Raises:
+        ConfigurationError: another scheme.
+    """
+    parts = urlparse(uri)
+    if parts.scheme not in ("", "file"):
+        raise ConfigurationError(f"artefact {uri}: only file: URIs and paths can be read")
+    return Path(unquote(parts.path))
+
+
+class Follower:
+    """Keeps `serving` up to date. `start` blocks until both topics were read to their end."""
+
+    def __init__(
+        self,
+        models: Reader,
+        policy: Reader,
+        *,
+        alert: Callable[[Alert], None],
+        metrics: Metrics,
+        clock: Clock,
+        public_key: bytes | None = None,
+    ) -> None:
+        self.serving = Serving()
+        self._models, self._policy = models, policy
+        self._alert, self._metrics, self._clock = alert, metrics, clock
+        self._public_key = public_key
+        self._registry = Registry()
+        self._loaded: dict[str, tuple[str, Model]] = {}
+        self._refused: dict[str, str] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
+
+    def start(self) -> None:
+        """Read both topics to their end, load what serves, then follow on a thread.
+
+        Raises:
+            BrokerUnavailable: Kafka does not answer.
+        """
+        self._apply_policies(self._policy.read_to_end())
+        self._apply_models(self._models.read_to_end())
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following; returns when the thread has ended."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._models.close()
+        self._policy.close()
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            try:
+                policies = self._policy.poll_batch(timeout_s=POLL_S)
+                events = self._models.poll_batch(timeout_s=POLL_S)
+            except BrokerUnavailable as error:
+                log.warning("cannot follow models and policy", reason=str(error))
+                self._stop.wait(1.0)
+                continue
+            self._apply_policies(policies)
+            self._apply_models(events)
+
+    def _apply_policies(self, messages: Sequence[Message]) -> None:
+        newest: Policy | None = None
+        for message in messages:
+            try:
+                newest = self._read_policy(message)
+            except (BadMessage, ConfigurationError) as error:
+                self._refuse("policy", (message.key or b"").decode(errors="replace"), error)
+        if newest is not None:
+            self._serve(policy=newest)
+            log.info("policy", version=newest.version)
+
+    def _read_policy(self, message: Message) -> Policy:
+        if message.value is None:
+            return DEFAULT_POLICY
+        name, record = codec.decode(message.value)
+        if name != "PolicyEvent":
+            raise BadMessage(f"a {name} on the policy topic")
+        policy = compile_policy(record["document"])
+        if policy.version != record["version"]:
+            raise ConfigurationError(
+                f"the event says version {record['version']}, its document {policy.version}"
+            )
+        return policy
+
+    def _apply_models(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            try:
+                self._apply_event(message)
+            except BadMessage as error:
+                self._refuse("event", (message.key or b"").decode(errors="replace"), error)
+        if messages:
+            self._change_line()
+
+    def _apply_event(self, message: Message) -> None:
+        if message.value is None:
+            self._registry.forget((message.key or b"").decode(errors="replace"))
+            return
+        name, record = codec.decode(message.value)
+        if name != "ModelEvent":
+            raise BadMessage(f"a {name} on the models topic")
+        event: ModelEvent = record  # type: ignore[assignment]
+        self._registry.apply(event)
+
+    def _change_line(self) -> None:
+        """Load what is missing; a bundle that does not load leaves its place to the one before."""
+        while True:
+            line = self._registry.line(self._refused)
+            if all(self._load(event) for event in line.events):
+                break
+        self._serve(line=line)
+
+    def _load(self, event: ModelEvent) -> bool:
+        model_id, sha256 = event["model_id"], event["sha256"]
+        if self._loaded.get(model_id, ("", None))[0] == sha256:
+            return True
+        try:
+            model = load_model(bundle_directory(event["artefact_uri"]), sha256, self._public_key)
+            if model.model_id != model_id:
+                raise ConfigurationError(f"the bundle of {model_id} is {model.model_id}'s")
+        except ConfigurationError as error:
+            self._refused[model_id] = sha256
+            self._refuse("bundle", model_id, error)
+            return False
+        self._loaded[model_id] = (sha256, model)
+        return True
+
+    def _serve(self, *, policy: Policy | None = None, line: Line | None = None) -> None:
+        before = self.serving
+        if line is None:
+            champion, canaries, shadows = before.champion, before.canaries, before.shadows
+        else:
+            held = {model_id: model for model_id, (_, model) in self._loaded.items()}
+            champion = None if line.champion is None else held[line.champion["model_id"]]
+            canaries = tuple(
+                Canary(held[each["model_id"]], each["canary_share"] or 0.0)
+                for each in line.canaries
+            )
+            shadows = tuple(held[each["model_id"]] for each in line.shadows)
+            used = {each["model_id"] for each in line.events}
+            self._loaded = {name: kept for name, kept in self._loaded.items() if name in used}
+            log.info(
+                "models",
+                champion=champion.model_id if champion else None,
+                canaries=[each.model.model_id for each in canaries],
+                shadows=[each.model_id for each in shadows],
+            )
+        self.serving = Serving(policy or before.policy, champion, canaries, shadows)
+        self._show(self.serving)
+
+    def _show(self, serving: Serving) -> None:
+        self._metrics.forget("model_info")
+        self._metrics.forget("policy_info")
+        self._metrics.set("policy_info", 1, version=serving.policy.version)
+        if serving.champion is not None:
+            self._metrics.set("model_info", 1, model_id=serving.champion.model_id, role="CHAMPION")
+        for canary in serving.canaries:
+            self._metrics.set("model_info", 1, model_id=canary.model.model_id, role="CANARY")
+        for shadow in serving.shadows:
+            self._metrics.set("model_info", 1, model_id=shadow.model_id, role="SHADOW")
+
+    def _refuse(self, kind: str, name: str, error: Exception) -> None:
+        log.error("refused", kind=kind, name=name, reason=str(error))
+        self._metrics.count("refused", kind=kind)
+        self._alert(
+            {
+                "rule": f"{kind}_refused",
+                "severity": "CRITICAL",
+                "summary": f"{kind} {name} was refused; what served before goes on",
+                "detail": {"name": name, "reason": str(error)[:2000]},
+                "service": SERVICE,
+                "occurred_at": self._clock.now_ms(),
+            }
+        )

@@ -1,0 +1,98 @@
+"""The process `python -m scorer run`: puts the parts together and stops them in order."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import structlog
+
+from schemas import codec
+from schemas.errors import BrokerUnavailable, FatalError
+from schemas.records import Alert
+from schemas.runtime.clock import SystemClock
+from schemas.runtime.health import HealthServer
+from schemas.runtime.kafka import KafkaConsumer, KafkaProducer, KafkaReader, read_tail
+from schemas.runtime.lifecycle import StopSignal
+from schemas.runtime.logs import configure_logging
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.settings import Settings
+from schemas.runtime.topic_admin import create_topics
+from schemas.topics import ALERTS, DEAD_LETTER, DECISIONS, FEATURES, MODELS, POLICY
+from scorer.follow import Follower
+from scorer.service import GROUP, SERVICE, TAIL, Scorer
+
+log = structlog.get_logger(__name__)
+FAILED = 1
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code. Call it in the main thread."""
+    configure_logging(settings, SERVICE)
+    stop = StopSignal()
+    metrics, clock = Metrics(SERVICE), SystemClock()
+    with ExitStack() as parts:
+        _create_topics(settings, stop)
+        producer = KafkaProducer(settings)
+        parts.callback(producer.close)
+        alerts = settings.topic(ALERTS)
+
+        def alert(record: Alert) -> None:
+            producer.produce(alerts, record["rule"].encode(), codec.encode("Alert", record))
+
+        key = settings.bundle_public_key
+        follower = Follower(
+            KafkaReader(settings, settings.topic(MODELS)),
+            KafkaReader(settings, settings.topic(POLICY)),
+            alert=alert,
+            metrics=metrics,
+            clock=clock,
+            public_key=bytes.fromhex(key) if key else None,
+        )
+        parts.callback(follower.stop)
+        follower.start()
+        decisions = settings.topic(DECISIONS)
+        scorer = Scorer(
+            producer=producer,
+            decisions=decisions,
+            dead_letter=settings.topic(DEAD_LETTER),
+            serving=lambda: follower.serving,
+            tail=lambda partition: read_tail(settings, decisions, partition, TAIL),
+            clock=clock,
+            metrics=metrics,
+        )
+        consumer = KafkaConsumer(
+            settings,
+            settings.group(GROUP),
+            [settings.topic(FEATURES)],
+            on_assign=scorer.assigned,
+            on_revoke=scorer.revoked,
+            instance_id=settings.worker_id,
+        )
+        parts.callback(consumer.close)
+
+        def not_ready() -> str:
+            return scorer.waiting_for or ("" if scorer.partitions else "no partitions yet")
+
+        if settings.health_port:
+            parts.enter_context(
+                HealthServer(settings.health_port, metrics, not_ready, host=settings.health_host)
+            )
+        log.info("started", worker=settings.worker_id)
+        try:
+            scorer.run(consumer, stop)
+        except FatalError as error:
+            log.error("cannot go on", reason=str(error))
+            return FAILED
+    log.info("stopped")
+    return 0
+
+
+def _create_topics(settings: Settings, stop: StopSignal) -> None:
+    """Create the topics, waiting for a Kafka that is not there yet."""
+    while True:
+        try:
+            return create_topics(settings)
+        except BrokerUnavailable as error:
+            log.warning("waiting for Kafka", reason=str(error))
+            if stop.wait(1.0):
+                raise SystemExit(0) from error

@@ -1,0 +1,203 @@
+"""The scoring loop: vectors in, decisions out, each position once. `python -m scorer run` runs it.
+
+poll → decode → drop what has an answer → decide → publish → commit. Offsets are committed only
+after the decisions are acknowledged; a new owner reads the tail of its `decisions` partition and so
+knows what was answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import numpy as np
+import structlog
+
+from schemas import codec
+from schemas.batch_codec import Rejected
+from schemas.batch_scoring import DecodedVectors, decode_feature_vectors
+from schemas.card_numbers import mask_numbers, masked
+from schemas.errors import BrokerUnavailable
+from schemas.records import DeadLetter
+from schemas.runtime.clock import Clock
+from schemas.runtime.lifecycle import StopSignal
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.streams import BY_KEY, Consumer, Message, Producer, TopicPartition
+from scorer.answered import NOTHING, Answered
+from scorer.decide import ACTIONS, ROLES, Serving, decide
+
+log = structlog.get_logger(__name__)
+SERVICE: Final = "scorer"
+GROUP: Final = "scorer"
+MOST_ROWS: Final = 2_000
+POLL_S: Final = 0.2
+COMMIT_EVERY_S: Final = 0.1
+"""How often decisions are awaited and offsets committed: a flush a batch costs throughput."""
+TAIL: Final = 200
+"""Messages of a decisions partition that are read to find the last answered position."""
+MOST_VALUE: Final = 2_000_000
+
+
+class Scorer:
+    """Owns the assigned partitions of `features`. Single-threaded; `serving` is asked once a batch.
+
+    Args:
+        decisions, dead_letter: full topic names.
+        tail: returns the last messages of a partition of `decisions`.
+    """
+
+    def __init__(
+        self,
+        *,
+        producer: Producer,
+        decisions: str,
+        dead_letter: str,
+        serving: Callable[[], Serving],
+        tail: Callable[[int], Sequence[Message]],
+        clock: Clock,
+        metrics: Metrics,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._producer, self._decisions, self._dead_letter = producer, decisions, dead_letter
+        self._serving, self._tail, self._clock, self._metrics = serving, tail, clock, metrics
+        self._monotonic = monotonic
+        self._answered = Answered()
+        self._next: dict[TopicPartition, int] = {}
+        self._committed_at = monotonic()
+        self.partitions: set[TopicPartition] = set()
+        self.waiting_for = ""
+        """What it waits for, "" if nothing: Kafka's error."""
+
+    def assigned(self, places: list[TopicPartition]) -> None:
+        """Take partitions over: find out what was answered there."""
+        for place in places:
+            self._answered.know(place.partition, self._last_answered(place.partition))
+        self.partitions |= set(places)
+        self._metrics.set("partitions", len(self.partitions))
+
+    def revoked(self, places: list[TopicPartition]) -> None:
+        """Let partitions go: what was published must have arrived before somebody else goes on."""
+        self.partitions -= set(places)
+        self._metrics.set("partitions", len(self.partitions))
+        self._metrics.forget("lag")
+        for place in places:
+            self._next.pop(place, None)
+        try:
+            self._producer.flush()
+        except BrokerUnavailable as error:
+            log.warning("let partitions go without an acknowledgement", reason=str(error))
+
+    def run(self, consumer: Consumer, stop: StopSignal) -> None:
+        """Serve until told to stop.
+
+        Raises:
+            FatalError: Kafka will never take a decision.
+        """
+        while not stop:
+            try:
+                self.step(consumer)
+                self.waiting_for = ""
+            except BrokerUnavailable as error:
+                self.waiting_for = str(error)
+                self._metrics.count("retries", step="kafka")
+                log.warning("waiting for Kafka", reason=str(error))
+                stop.wait(0.2)
+        self._acknowledge(consumer)
+
+    def step(self, consumer: Consumer) -> None:
+        """Poll once, answer what came, and commit now and then."""
+        messages = consumer.poll_batch(MOST_ROWS, POLL_S if not self._next else COMMIT_EVERY_S)
+        if messages:
+            began = self._monotonic()
+            self._answer(messages)
+            self._metrics.observe("batch_rows", len(messages))
+            self._metrics.observe("stage_seconds", self._monotonic() - began, stage="batch")
+            for message in messages:
+                self._next[TopicPartition(message.topic, message.partition)] = message.offset + 1
+        if self._next and self._monotonic() - self._committed_at >= COMMIT_EVERY_S:
+            self._acknowledge(consumer)
+            for place, lag in consumer.lag().items():
+                self._metrics.set("lag", lag, topic=place.topic, partition=str(place.partition))
+
+    def _answer(self, messages: Sequence[Message]) -> None:
+        self._metrics.count("records", len(messages), topic=messages[0].topic)
+        began = self._monotonic()
+        vectors = decode_feature_vectors([message.value for message in messages])
+        self._refuse(messages, vectors.rejected)
+        fresh = self._answered.fresh(vectors.source_partition, vectors.source_offset)
+        if not fresh.all():
+            self._metrics.count("answered_before", int((~fresh).sum()))
+            vectors = vectors.take(np.flatnonzero(fresh))
+        decoded = self._monotonic()
+        self._metrics.observe("stage_seconds", decoded - began, stage="decode")
+        if len(vectors) == 0:
+            return
+        now_us = self._clock.now_us()
+        found = decide(vectors, self._serving(), now_us)
+        decided = self._monotonic()
+        self._metrics.observe("stage_seconds", decided - decoded, stage="decide")
+        numbers = vectors.source_partition.tolist()
+        self._producer.produce_many(
+            self._decisions, zip(numbers, vectors.keys(), found.messages, strict=True)
+        )
+        self._answered.note(vectors.source_partition, vectors.source_offset)
+        self._metrics.observe("stage_seconds", self._monotonic() - decided, stage="publish")
+        self._count(vectors, found.action, found.role, now_us)
+        for reason, count in found.degraded.items():
+            self._metrics.count("degraded", count, reason=reason)
+        for rule, count in found.rule_hits.items():
+            self._metrics.count("rule_hits", count, rule=rule)
+
+    def _count(
+        self,
+        vectors: DecodedVectors,
+        action: np.typing.NDArray[np.uint8],
+        role: np.typing.NDArray[np.uint8],
+        now_us: int,
+    ) -> None:
+        self._metrics.count("published", len(vectors), topic=self._decisions)
+        pairs, counts = np.unique(action * len(ROLES) + role, return_counts=True)
+        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+            decision, own = ACTIONS[pair // len(ROLES)], ROLES[pair % len(ROLES)]
+            self._metrics.count("decisions", count, decision=decision, model_role=own)
+        newest = int(vectors.received_at.max())
+        self._metrics.observe("latency_seconds", max(now_us / 1e6 - newest / 1e3, 0.0))
+        self._metrics.set("freshness_seconds", max(now_us / 1e6 - newest / 1e3, 0.0))
+
+    def _refuse(self, messages: Sequence[Message], rejected: Iterable[Rejected]) -> None:
+        for row, error in rejected:
+            message = messages[row]
+            letter: DeadLetter = {
+                "topic": message.topic,
+                "partition": message.partition,
+                "offset": message.offset,
+                "key": None if message.key is None else mask_numbers(message.key),
+                "value": None
+                if message.value is None
+                else mask_numbers(message.value[:MOST_VALUE]),
+                "error_class": type(error).__name__,
+                "field": error.field,
+                "reason": masked(error.reason)[:2_000],
+                "service": SERVICE,
+                "failed_at": self._clock.now_ms(),
+            }
+            self._producer.produce(
+                self._dead_letter, message.key, codec.encode("DeadLetter", letter), BY_KEY
+            )
+            self._metrics.count("dead_letters", error_class=type(error).__name__)
+
+    def _acknowledge(self, consumer: Consumer) -> None:
+        """Commit what was read, once Kafka has every decision of it."""
+        self._producer.flush()
+        consumer.commit(self._next)
+        self._next.clear()
+        self._committed_at = self._monotonic()
+
+    def _last_answered(self, partition: int) -> int:
+        last = NOTHING
+        for message in self._tail(partition):
+            name, decision = codec.decode(message.value or b"")
+            if name == "Decision" and decision["source_partition"] == partition:
+                last = max(last, int(decision["source_offset"]))
+        return last
