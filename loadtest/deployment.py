@@ -72,9 +72,11 @@ def deployed(target: Target) -> Iterator[Deployment]:
     try:
         with Stack(directory, target.partitions) as stack:
             yield place_on(stack, target.prefix or "")
-    finally:
+    except BaseException:
         for name in ("kafka", "redis"):
             shutil.rmtree(directory / name, ignore_errors=True)  # the logs stay
+        raise
+    shutil.rmtree(directory)
 
 
 def place_on(stack: Stack, prefix: str = "") -> Deployment:
