@@ -1,15 +1,15 @@
-"""The outbox: what one batch publishes for one partition, as one byte string stored by the commit.
+"""The outbox: what Kafka may not have yet of one partition, as one byte string stored by the commit.
 
-`worker` writes it, and reads it back when it takes a partition over. Layout: features, then dead
-letters, each as a count (u32), n sizes of keys (u32, 0xFFFFFFFF for no key), n sizes of values (u32),
-all keys, all values; little-endian.
+`worker` writes it, and reads it back when it takes a partition over. Layout: a block for each batch;
+in it features, then dead letters, each as a count (u32), n sizes of keys (u32, 0xFFFFFFFF for no
+key), n sizes of values (u32), all keys, all values; little-endian.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,9 +28,13 @@ class Messages:
     dead_keys: list[bytes | None] = field(default_factory=list)
     dead_letters: list[bytes] = field(default_factory=list)
 
+    def columns(self) -> tuple[list[Any], ...]:
+        """Return the four lists."""
+        return self.keys, self.vectors, self.dead_keys, self.dead_letters
+
 
 def pack(messages: Messages) -> bytes:
-    """Return the byte string of `messages`; b"" if there are none.
+    """Return one block with `messages`; b"" if there are none.
 
     >>> unpack(pack(Messages([b"card"], [b"vector"]))).vectors
     [b'vector']
@@ -42,18 +46,19 @@ def pack(messages: Messages) -> bytes:
 
 
 def unpack(data: bytes) -> Messages:
-    """Return the messages of an outbox.
+    """Return the messages of an outbox, all blocks together.
 
     Raises:
         FatalError: damaged; the partition must not go on.
     """
-    if not data:
-        return Messages()
-    features, place = _unpack(data, 0)
-    dead, end = _unpack(data, place)
-    if end != len(data):
-        raise FatalError(f"outbox has {len(data)} bytes, its sizes say {end}: it is damaged")
-    return Messages(*features, *dead)
+    messages, place = Messages(), 0
+    while place < len(data):
+        features, place = _unpack(data, place)
+        dead, place = _unpack(data, place)
+        parts: list[list[Any]] = [*features, *dead]
+        for into, part in zip(messages.columns(), parts, strict=True):
+            into.extend(part)
+    return messages
 
 
 def _pack(keys: list[bytes | None], values: list[bytes]) -> bytes:

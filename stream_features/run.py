@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import tempfile
 import time
 import uuid
@@ -34,6 +35,8 @@ STALLED: Final = 75
 """Exit code of a process that must be started again (EX_TEMPFAIL of sysexits.h)."""
 STOP_S: Final = 3.0
 """A stop that takes longer is cut off: what is not committed is done again by the next owner."""
+SWITCH_S: Final = 0.0005
+"""How long a thread may keep the interpreter: with Python's 5 ms, a batch waits for it at each step."""
 COMMIT_EVERY_S: Final = 1.0
 LOOK_EVERY_S: Final = 5.0
 
@@ -61,6 +64,7 @@ def run(
         ConfigurationError: Kafka or Redis refuse the settings.
     """
     configure_logging(settings, SERVICE)
+    sys.setswitchinterval(SWITCH_S)
     metrics = Metrics(SERVICE)
     metrics.count("restarts", restarts)
     with ExitStack() as parts:
@@ -163,6 +167,7 @@ class _Host:
                 await self._app.stop()
         except TimeoutError:
             log.warning("stop cut off", seconds=STOP_S)
+            os._exit(0 if self._stop.is_set() else FAILED)  # a thread waits for Kafka or Redis
 
     async def _ended(self, beside: list[asyncio.Task[None]]) -> None:
         """Return when asked to stop, or when something cannot go on."""

@@ -1,18 +1,19 @@
 """The batch cycle of one worker: decode → order → compute → commit → publish. `transport` drives it.
 
-It knows nothing of Faust. The position of truth is the cursor in the store. Batch n is acknowledged by
-Kafka before batch n + 1 is committed, because the outbox holds one batch a partition; a new owner
-republishes it. All public methods run on one event loop; what blocks runs in a thread, one at a time.
+It knows nothing of Faust. The position of truth is the cursor in the store. What Kafka has not
+acknowledged yet stays in the outbox of its partition, from commit to commit; a new owner republishes it. All public methods run on one event loop; what blocks runs in a thread, one at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import structlog
@@ -32,7 +33,6 @@ from stream_features.pace import Pace
 from stream_features.stages import Stages
 
 log = structlog.get_logger(__name__)
-P = ParamSpec("P")
 R = TypeVar("R")
 LAGGING_MS: Final = 1_000
 """A worker whose next record came longer ago than this is catching up."""
@@ -86,6 +86,7 @@ class Worker:
         clock, monotonic: wall clock in ms; seconds for bounded waits.
         max_buffered: transactions that may wait before a partition is no longer read.
         max_batch: transactions in one commit.
+        max_unconfirmed: bytes of messages beyond which a commit waits for Kafka's acknowledgement.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Worker:
         stages: Stages,
         max_buffered: int = 20_000,
         max_batch: int = 2_048,
+        max_unconfirmed: int = 500_000,
         max_wait_s: float = 2.0,
         retry_s: float = 0.05,
     ) -> None:
@@ -123,6 +125,9 @@ class Worker:
         self._clock, self._monotonic = clock, monotonic
         self._metrics, self._stages = metrics, stages
         self._max_buffered, self._max_batch, self._retry_s = max_buffered, max_batch, retry_s
+        self._max_unconfirmed = max_unconfirmed
+        self._unconfirmed: dict[int, list[bytes]] = {}
+        self._thread = ThreadPoolExecutor(1, "worker")
         self._queue = ArrivalQueue(max_wait_s)
         self._held_by_pace = False
         self._turn = asyncio.Lock()
@@ -191,7 +196,7 @@ class Worker:
         async with self._turn:
             self._forget()
             try:
-                await asyncio.to_thread(self._pace.withdraw)
+                await self._in_thread(self._pace.withdraw)
             except TemporaryError as error:
                 log.warning("watermark not withdrawn; it expires by itself", reason=str(error))
 
@@ -224,7 +229,7 @@ class Worker:
     def _forget(self) -> None:
         self._queue.forget()
         self._held_by_pace = False
-        for known in (self.epochs, self.ends, self.cursors):
+        for known in (self.epochs, self.ends, self.cursors, self._unconfirmed):
             known.clear()
 
     def _take_over(self, numbers: set[int]) -> None:
@@ -368,9 +373,10 @@ class Worker:
         done: Callable[[int], None],
         rows: int,
     ) -> None:
-        """Wait for the last publish, commit, publish; `done(rows)` as soon as it is committed."""
+        """Commit, call `done(rows)`, publish."""
         with self._stages.time("acknowledge"):
-            self._producer.flush()
+            self._confirm()
+        blocks = {number: pack(some) for number, some in computed.messages.items()}
         with self._stages.time("commit"):
             result = self._store.commit(
                 Commit(
@@ -382,19 +388,38 @@ class Worker:
                     cards=computed.cards,
                     appends=computed.appends,
                     folds=computed.folds,
-                    outbox={number: pack(some) for number, some in computed.messages.items()},
+                    outbox={
+                        number: b"".join([*self._unconfirmed.get(number, ()), block])
+                        for number, block in blocks.items()
+                    },
                     header=NEW_SHARED,
                 )
             )
         if not result.accepted:
             raise Fenced(result.reason)
         self.cursors.update(nexts)
+        for number, block in blocks.items():
+            self._unconfirmed.setdefault(number, []).append(block)
         done(rows)
         try:
             with self._stages.time("publish"):
                 self._publish(computed.messages)
         except TemporaryError as error:
             raise _Unpublished(str(error)) from error
+
+    def _confirm(self) -> None:
+        """Forget what Kafka has acknowledged; wait for it where too much would be kept."""
+        if not self._unconfirmed:
+            return
+        kept = sum(len(block) for blocks in self._unconfirmed.values() for block in blocks)
+        if kept > self._max_unconfirmed:
+            self._producer.flush()
+        else:
+            try:
+                self._producer.flush(0.0)
+            except TemporaryError:
+                return
+        self._unconfirmed.clear()
 
     def _publish(self, messages: Mapping[int, Messages]) -> None:
         for number, some in messages.items():
@@ -409,14 +434,12 @@ class Worker:
                     "published", len(some.dead_letters), topic=self._names.dead_letter
                 )
 
-    async def _retry(
-        self, generation: int, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
+    async def _retry(self, generation: int, step: Callable[..., R], *args: object) -> R:
         """Run a blocking step in a thread until the world answers or the assignment changes."""
         delay = self._retry_s
         while True:
             try:
-                result = await _to_its_end(asyncio.to_thread(step, *args, **kwargs))
+                result = await self._in_thread(step, *args)
             except TemporaryError as error:
                 self.waiting_for = str(error)
                 self._metrics.count("retries", step=step.__name__.strip("_"))
@@ -429,15 +452,14 @@ class Worker:
                 self.waiting_for = ""
                 return result
 
-
-async def _to_its_end(step: Coroutine[Any, Any, R]) -> R:
-    """Await a step; if cancelled, only after it has ended, for its thread cannot be interrupted."""
-    task = asyncio.ensure_future(step)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
+    async def _in_thread(self, step: Callable[..., R], *args: object) -> R:
+        """Run a blocking step; if cancelled, only when it has ended, as a thread cannot be stopped."""
+        future = asyncio.get_running_loop().run_in_executor(self._thread, partial(step, *args))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait({future})
+            raise
 
 
 def _is_poison(error: Exception) -> bool:

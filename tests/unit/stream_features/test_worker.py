@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import EmptyStore
+from schemas.errors import EmptyStore, FatalError
 from schemas.runtime.memory_streams import MemoryBroker, MemoryProducer
 from schemas.runtime.store import Commit, PartitionAdvance
 from schemas.runtime.streams import TopicPartition
@@ -129,9 +129,10 @@ def test_the_reason_of_waiting_is_told_and_withdrawn() -> None:
     run(story())
 
 
-def test_what_a_dead_process_did_not_publish_comes_from_the_outbox() -> None:
+@pytest.mark.parametrize("most", [1, 1000])
+def test_what_a_dead_process_did_not_publish_comes_from_the_outbox(most: int) -> None:
     async def story() -> None:
-        h = Host()
+        h = Host(max_batch=most)
         await h.seek()
         h.broker.available = False
         await h.poll()
@@ -142,13 +143,24 @@ def test_what_a_dead_process_did_not_publish_comes_from_the_outbox() -> None:
         h.worker = h.new_worker()
         await h.seek()
         h.check()
+        assert len(h.sent()) == len(WHOLE)
 
     run(story())
 
 
-def test_a_batch_is_not_committed_before_the_last_one_is_acknowledged() -> None:
+def test_what_kafka_has_acknowledged_leaves_the_outbox() -> None:
     async def story() -> None:
-        h = Host(max_batch=2)
+        h = Host(max_batch=1)
+        await h.seek()
+        await h.poll()
+        assert unpack(h.store.acquire(0).outbox).vectors == [b"8"]
+
+    run(story())
+
+
+def test_a_commit_waits_when_too_much_is_not_acknowledged() -> None:
+    async def story() -> None:
+        h = Host(max_batch=2, max_unconfirmed=0)
         await h.seek()
         h.broker.available = False
         polling = asyncio.create_task(h.poll())
@@ -303,3 +315,12 @@ def test_outbox_round_trip() -> None:
     messages = Messages([b"k", None, b""], [b"v", b"", b"x" * 300], [None], [b"dead"])
     assert unpack(pack(messages)) == messages
     assert unpack(pack(Messages())) == Messages()
+    twice = unpack(pack(messages) + pack(messages))
+    assert twice.vectors == messages.vectors * 2
+
+
+def test_a_damaged_outbox_is_refused() -> None:
+    whole = pack(Messages([b"k"], [b"v" * 30], [None], [b"dead"]))
+    for size in range(1, len(whole)):
+        with pytest.raises(FatalError, match="damaged"):
+            unpack(whole[:size])
