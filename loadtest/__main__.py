@@ -1,5 +1,5 @@
-"""Load tests: `python -m loadtest generate|run|max|limit|demo`. loadtest/README.md says how to read
-the reports.
+"""Load tests: `python -m loadtest generate|run|max|limit|verify|demo`. loadtest/README.md says how
+to read the reports.
 """
 
 from __future__ import annotations
@@ -241,6 +241,70 @@ def limit(
         with deployed(target_of(bootstrap, redis, prefix, partitions, True)) as place:
             found = measure(place, feed, watch, view, count=count, seconds=seconds)
     _finish(found, json_path, check=False)
+
+
+@app.command()
+def verify(
+    input_path: Annotated[Path, typer.Option("--input", help="Parquet or CSV file")],
+    mapping: Annotated[Path, typer.Option(help="YAML mapping of its columns")],
+    rows: Annotated[int | None, typer.Option(min=1, help="only the first rows")] = None,
+    live: Annotated[
+        float, typer.Option(min=0, help="send at this rate to running services; 0: a backlog")
+    ] = 0.0,
+    kills: Annotated[
+        int, typer.Option(min=0, help="kill -9 each service so often; restart Kafka and Redis once")
+    ] = 0,
+    workers: Workers = 1,
+    scorers: Scorers = 1,
+    partitions: Partitions = 4,
+    seed: Seed = 7,
+    model: Annotated[Path | None, typer.Option(help="bundle to score by; default: none")] = None,
+    data: Annotated[Path, typer.Option(help="folder for the stack and the files")] = Path(
+        "var/verify"
+    ),
+    json_path: Json = None,
+) -> None:
+    """Prove that what is served live equals a replay of the same file, bit for bit.
+
+    Exit code 1 if anything is lost, answered differently twice, or a card's features differ.
+
+    Example: python -m loadtest verify --input day.parquet
+    --mapping loadtest/mappings/handbook.yaml --rows 200000 --kills 5
+    """
+    import shutil
+
+    from loadtest.report import write
+    from loadtest.verify import VerifyOptions, passed, verify
+
+    options = VerifyOptions(
+        input=input_path,
+        mapping=mapping,
+        rows=rows,
+        mode="live" if live else "backlog",
+        rate=live,
+        workers=workers,
+        scorers=scorers,
+        partitions=partitions,
+        kills=kills,
+        seed=seed,
+        model=model,
+    )
+    shutil.rmtree(data, ignore_errors=True)
+    with Progress(
+        "[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), console=err
+    ) as bar:
+        task = bar.add_task("starting Kafka and Redis", total=None)
+        report = verify(
+            options,
+            data,
+            lambda text, done, total: bar.update(
+                task, description=text, completed=done, total=total
+            ),
+        )
+    err.print_json(data=report)
+    write(report, json_path)
+    if not passed(report):
+        sys.exit(1)
 
 
 @app.command()
