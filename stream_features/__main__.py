@@ -16,8 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
+from schemas.currency import decimals
 from schemas.errors import ConfigurationError
 from schemas.features import CATALOGUE, DAY, FINGERPRINT, HOUR, MINUTE
+from schemas.keys import EntityKind
 from schemas.runtime.settings import Settings, load_settings
 from stream_features.watchdog import STALL_S
 
@@ -172,6 +174,46 @@ def rebuild_state(
     errors.print(f"{records:,} records replayed in {time.perf_counter() - began:.1f} s")
     if then_run:
         _serve(settings, from_start=False, stall_seconds=STALL_S)
+
+
+@app.command("show")
+def show_entity(
+    card: Annotated[str | None, typer.Option(help="card id")] = None,
+    merchant: Annotated[str | None, typer.Option(help="merchant id")] = None,
+    device: Annotated[str | None, typer.Option(help="device id")] = None,
+    ip: Annotated[str | None, typer.Option(help="address; IPv6 stands for its /64")] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the state here; - for stdout")
+    ] = None,
+) -> None:
+    """Print the stored state of one card, merchant, device or address; exit code 1 if none.
+
+    Example: python -m stream_features show --card 4711
+    """
+    from schemas.runtime.feature_store import RedisFeatureStore
+    from stream_features.show import read_state, readable
+
+    wanted: dict[EntityKind, str | None] = {
+        "card": card, "merchant": merchant, "device": device, "ip": ip,
+    }  # fmt: skip
+    given = [(kind, name) for kind, name in wanted.items() if name is not None]
+    if len(given) != 1:
+        raise ConfigurationError("give exactly one of --card, --merchant, --device and --ip")
+    [(kind, name)] = given
+    settings = load_settings()
+    store = RedisFeatureStore.from_settings(settings)
+    try:
+        state = read_state(store, settings.key_prefix, kind, name)
+    except ValueError as error:
+        raise ConfigurationError(f"--ip {name}: {error}") from error
+    finally:
+        store.close()
+    if state is None:
+        errors.print(f"no state of {kind} {name}")
+        sys.exit(1)
+    if json_path is None:
+        Console().print(readable(state, decimals(settings.base_currency)))
+    _report(json_path, state.report())
 
 
 @app.command("dump")

@@ -5,7 +5,7 @@ the entities (`schemas.keys`), under the same prefix: `p:<n>:epoch`, `p:<n>:curs
 topic to next offset), `p:<n>:outbox` for partition number n, and `watermarks`.
 
 An ACL user needs: ~prefix* +@connection +mget +hgetall +get +set +append +pexpire +strlen +getrange
-+del +incr +hget +hset +hdel +time +fcall +function|load.
++del +incr +pttl +hget +hset +hdel +time +fcall +function|load.
 """
 
 from __future__ import annotations
@@ -168,6 +168,11 @@ class RedisFeatureStore:
             number: {topic.decode(): int(offset) for topic, offset in cursors.items()}
             for number, cursors in zip(partitions, found, strict=True)
         }
+
+    def time_to_live(self, key: bytes) -> int:
+        """Return how long an entity lives on if nothing comes (ms), negative if it does not expire."""
+        with _typed_errors(self._url):
+            return int(self._redis.pttl(key))
 
     def exchange_watermark(
         self, worker: str, event_time: int | None, ttl_ms: int = 5_000
