@@ -13,14 +13,13 @@ import faust
 
 from schemas.runtime.settings import Settings
 from stream_features.service import GROUP
-from stream_features.transport import batch_transport
-from stream_features.worker import Worker
+from stream_features.transport import BatchHandler, batch_transport
 
 SESSION_TIMEOUT_S: Final = 6.0
 """The shortest that brokers allow by default."""
 
 
-def build_app(settings: Settings, worker: Worker, data_dir: Path) -> faust.App:
+def build_app(settings: Settings, worker: BatchHandler, data_dir: Path) -> faust.App:
     """Return a Faust application that feeds `worker`; agents may be added to it.
 
     `settings.worker_id` must be unique and stable for each worker; None is a member that leaves

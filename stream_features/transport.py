@@ -49,6 +49,9 @@ class BatchHandler(Protocol):
     async def start_at(self, partitions: set[TP]) -> Mapping[TP, int | None]:
         """Take over `partitions`; return where to read on, None for the beginning."""
 
+    async def revoked(self) -> None:
+        """Let go of everything; `start_at` comes next."""
+
 
 class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's thread around aiokafka, with the group and fetch settings that batches need."""
