@@ -21,7 +21,7 @@ from schemas.runtime.settings import Settings, load_settings
 from schemas.runtime.topic_admin import create_topics
 
 READY_S: Final = 90.0
-LOADED_S: Final = 20.0
+LOADED_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,8 @@ class Measurement:
         meter = Meter({**self._place.pids, **self._pids(), **traffic.pids()})
         before = self._metrics()
         phase = traffic.finish(self._tick)
+        if plan.start_services:
+            self._services.wait_ready()  # a short order may be over before they serve
         traffic.drain(tick=self._show)
         processes = meter.read()
         costs = stage_costs(before, self._metrics())

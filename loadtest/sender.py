@@ -111,11 +111,11 @@ class Pacer:
         """Return the due times of the next transactions, whose event times are `time_ms`."""
         if self._order.speedup:
             if self._first_time is None:
-                self._first_time = int(time_ms[0])
+                self._first_time = int(time_ms[0]) if len(time_ms) else 0
             passed = (time_ms - self._first_time) * 1e6 / self._order.speedup
             paced: npt.NDArray[np.int64] = passed.astype(np.int64)
             return paced
-        if not self._order.rate:
+        if not self._order.rate or len(time_ms) == 0:
             return np.zeros(len(time_ms), np.int64)
         gaps = self._rng.exponential(1.0 / self._order.rate, len(time_ms))
         moments = self._last + np.cumsum(gaps)

@@ -27,6 +27,8 @@ from schemas.errors import FatalError
 from schemas.runtime.settings import Settings
 
 START_S: Final = 120.0
+QUIET_S: Final = 20.0
+"""No answer for so long: what is still open is lost."""
 PUMP_S: Final = 0.05
 
 
@@ -151,7 +153,7 @@ class Traffic:
             self._note(report)
         return self._finished
 
-    def drain(self, quiet_s: float = 10.0, tick: Tick = lambda: True) -> Counts:
+    def drain(self, quiet_s: float = QUIET_S, tick: Tick = lambda: True) -> Counts:
         """Wait for the answers; gives up `quiet_s` after the last one, or when `tick` says so."""
         since = time.monotonic_ns()
         while self.ledger.waiting(time.monotonic_ns()):

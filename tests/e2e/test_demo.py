@@ -16,7 +16,8 @@ import pytest
 from loadtest.report import KEYS
 
 ROOT = Path(__file__).parents[2]
-FIRST_DECISION_S = 60.0
+READY_S = 180.0
+"""On a machine that does nothing else it is half a minute."""
 
 
 def demo(directory: Path, **environment: str) -> subprocess.Popen[str]:
@@ -36,7 +37,7 @@ def test_it_ends_by_itself_and_its_last_line_is_the_report(tmp_path: Path) -> No
     assert (report["lost"], report["duplicated"], report["conflicting"]) == (0, 0, 0)
     assert report["measured"]["decided"] == 1_000
     assert report["degraded"] == 0
-    assert report["ready_s"] < FIRST_DECISION_S
+    assert report["ready_s"] < READY_S
 
 
 def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:

@@ -43,6 +43,11 @@ def test_flat_out_all_is_due_at_once() -> None:
     assert Pacer(Order(count=4), seed=3).due(TIMES).tolist() == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("order", [Order(rate=5.0), Order(speedup=2.0), Order(count=5)])
+def test_nothing_is_due_at_the_end_of_a_file(order: Order) -> None:
+    assert len(Pacer(order, seed=3).due(np.zeros(0, np.int64))) == 0
+
+
 @pytest.mark.parametrize(
     ("order", "rows"),
     [
