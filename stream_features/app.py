@@ -6,17 +6,43 @@ the same static member: it gets its partitions back at once, without waiting for
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Any, Final
 
 import faust
 
+from schemas.errors import ConfigurationError
 from schemas.runtime.settings import Settings
 from stream_features.service import GROUP
 from stream_features.transport import BatchHandler, batch_transport
 
 SESSION_TIMEOUT_S: Final = 6.0
 """The shortest that brokers allow by default."""
+
+
+def credentials(settings: Settings) -> Any:
+    """Return how Faust logs in to Kafka, None for plain text.
+
+    Raises:
+        ConfigurationError: the certificates cannot be read.
+    """
+    encrypted = settings.kafka_security.endswith("SSL")
+    context = None
+    if encrypted:
+        try:
+            context = ssl.create_default_context(cafile=settings.kafka_ca)
+        except OSError as error:
+            raise ConfigurationError(f"FRAUD_KAFKA_CA {settings.kafka_ca}: {error}") from error
+    if settings.kafka_security.startswith("SASL"):
+        password = settings.kafka_password
+        return faust.SASLCredentials(
+            username=settings.kafka_username or "",
+            password=password.get_secret_value() if password else "",
+            ssl_context=context,
+            mechanism=settings.kafka_sasl_mechanism,
+        )
+    return faust.SSLCredentials(context=context) if encrypted else None
 
 
 def build_app(settings: Settings, worker: BatchHandler, data_dir: Path) -> faust.App:
@@ -28,6 +54,7 @@ def build_app(settings: Settings, worker: BatchHandler, data_dir: Path) -> faust
     app = faust.App(
         settings.group(GROUP),
         broker="kafka://" + settings.bootstrap.replace(",", ";kafka://"),
+        broker_credentials=credentials(settings),
         consumer_group_instance_id=settings.worker_id,
         consumer_auto_offset_reset="earliest",
         broker_session_timeout=SESSION_TIMEOUT_S,
