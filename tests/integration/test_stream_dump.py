@@ -58,8 +58,9 @@ def test_repeated_conflicting_and_unreadable_messages(stack: Stack, tmp_path: Pa
         producer.flush()
 
     def dump() -> tuple[int, dict[str, Any]]:
+        command = [sys.executable, "-m", "stream_features", "dump", "--json", "-"]
         answer = subprocess.run(
-            [sys.executable, *"-m stream_features dump --json - --output".split(), str(output)],
+            [*command, "--output", str(output)],
             capture_output=True, text=True,
             env={**os.environ, **stack.environment(), "FRAUD_TOPIC_PREFIX": prefix},
         )  # fmt: skip

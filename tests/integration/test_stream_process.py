@@ -279,6 +279,21 @@ def test_a_worker_whose_redis_is_away_says_so_and_goes_on(bench: Bench) -> None:
     assert_cards_equal(bench, records)
 
 
+def test_kafka_restarted_under_a_running_worker(bench: Bench) -> None:
+    service = bench.service()
+    service.start()
+    service.wait_ready()
+    records = world(600, seed=7)
+    bench.pipeline.send_transactions(records[:300])
+    until(lambda: bench.committed() == 300, "the first half")
+    bench.stack.kafka.restart()
+    bench.pipeline.send_transactions(records[300:])
+    until(lambda: bench.committed() == 600, "the second half")
+    service.wait_ready()
+    service.stop()
+    assert_cards_equal(bench, records)
+
+
 def is_ready(service: Service) -> bool:
     try:
         with urlopen(f"http://127.0.0.1:{service.health_port}/readyz", timeout=5) as answer:
