@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from schemas.columns import TransactionColumns, empty_columns, pack_country, pack_position
+from schemas.columns import CHANNELS, TransactionColumns, empty_columns, pack_country, pack_position
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, NAMES, VECTOR_SIZE
 from schemas.keys import hash_spans, normalise_ip
@@ -75,21 +75,21 @@ def _hashes(column: Any, *, address: bool = False) -> npt.NDArray[np.uint64]:
     return hashes
 
 
-def _gather(encoded: Any, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the value of each row of a dictionary-encoded column, 0 where it is missing."""
+def _gather(encoded: Any, values: npt.NDArray[Any], absent: int = 0) -> npt.NDArray[Any]:
+    """Return the value of each row of a dictionary-encoded column, `absent` where it is missing."""
     codes = encoded.indices
     missing = codes.is_null().to_numpy(zero_copy_only=False)
     out: npt.NDArray[Any] = values[codes.fill_null(0).to_numpy(zero_copy_only=False)]
-    out[missing] = 0
+    out[missing] = absent
     return out
 
 
-def _coded(column: Any, code: Callable[[str], int], kind: Any) -> npt.NDArray[Any]:
+def _coded(column: Any, code: Callable[[str], int], kind: Any, absent: int = 0) -> npt.NDArray[Any]:
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     numbers = [code(text) for text in encoded.dictionary.cast(pa.string()).to_pylist()]
-    return _gather(encoded, np.array(numbers or [0], kind))
+    return _gather(encoded, np.array(numbers or [absent], kind), absent)
 
 
 def _numbers(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
@@ -117,7 +117,10 @@ def table_columns(table: pa.Table) -> TransactionColumns:
             changes[name] = _coded(table.column(name), pack_country, np.uint16)
     if "channel" in names:
         changes["channel"] = _coded(
-            table.column("channel"), lambda text: channel_codes([text])[0], np.int8
+            table.column("channel"),
+            lambda text: channel_codes([text])[0],
+            np.int8,
+            CHANNELS.index("OTHER"),
         )
     if "mcc" in names:
         changes["mcc"] = table.column("mcc").cast(pa.int32()).fill_null(-1).to_numpy()

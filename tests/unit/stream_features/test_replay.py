@@ -145,3 +145,8 @@ def test_the_command_writes_one_column_for_each_feature(tmp_path: Path) -> None:
 def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"notes\.txt"):
         read_table(tmp_path / "notes.txt", [])
+
+
+def test_a_missing_channel_is_other_as_in_the_decoder() -> None:
+    table = generated(3).append_column("channel", pa.array(["ATM", None, "POS"]))
+    assert table_columns(table).channel.tolist() == [2, 4, 0]
