@@ -16,7 +16,7 @@ from typing import Final
 from schemas.errors import ConfigurationError
 
 MANIFEST_NAME: Final = "manifest.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def read_verified(directory: Path, expected_sha256: str) -> tuple[Manifest, dict
     try:
         document = json.loads(data)
         if document["format"] != FORMAT:
-            raise ValueError(f"format {document['format']} is not {FORMAT}")
+            raise ValueError(f"format {document['format']} is not {FORMAT}: train it again")
         files = {str(name): str(value) for name, value in document["files"].items()}
         manifest = Manifest(
             model_id=str(document["model_id"]),

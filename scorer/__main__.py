@@ -32,6 +32,43 @@ def run_service() -> None:
     sys.exit(run(load_settings()))
 
 
+@app.command("bench")
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="directory of a model bundle")],
+    policy: Annotated[Path | None, typer.Option(help="policy document")] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the report here; - for stdout")
+    ] = None,
+) -> None:
+    """Measure the scorer's own work on one thread, without Kafka: decode to encoded decision.
+
+    Example: python -m scorer bench var/models/bootstrap-1 --json var/bench.json
+    """
+    from schemas.manifest import MANIFEST_NAME, sha256
+    from scorer.benchmark import measure
+    from scorer.decide import Serving
+    from scorer.model import load_model
+    from scorer.policy_document import DEFAULT_POLICY, compile_policy
+
+    path = bundle / MANIFEST_NAME
+    if not path.is_file():
+        raise ConfigurationError(f"{bundle} is no bundle: it has no {MANIFEST_NAME}")
+    model = load_model(bundle, sha256(path.read_bytes()))
+    rules = DEFAULT_POLICY if policy is None else compile_policy(_read(policy))
+    with errors.status("measuring for about 15 s"):
+        report = measure(Serving(rules, champion=model))
+    for row in report["batches"]:
+        errors.print(
+            f"{row['rows']:5d} rows: p50 {row['p50_ms']:.3f} ms, p99 {row['p99_ms']:.3f} ms, "
+            f"{row['per_s']:,} decisions/s"
+        )
+    text = json.dumps(report)
+    if str(json_path) == "-":
+        print(text)
+    elif json_path is not None:
+        json_path.write_text(text + "\n")
+
+
 @policy_app.command("check")
 def check_policy(path: PolicyFile) -> None:
     """Say whether a policy would be taken; exit code 2 if not.

@@ -82,6 +82,12 @@ class Follower:
         self._models.close()
         self._policy.close()
 
+    def dead(self) -> str:
+        """Return "" while the thread follows, else why the process should be restarted."""
+        if self._thread.is_alive() or self._stop.is_set():
+            return ""
+        return "models and policy are no longer followed: restart this process"
+
     def _follow(self) -> None:
         while not self._stop.is_set():
             try:
@@ -135,6 +141,7 @@ class Follower:
         if name != "ModelEvent":
             raise BadMessage(f"a {name} on the models topic")
         event: ModelEvent = record  # type: ignore[assignment]
+        self._refused.pop(event["model_id"], None)  # published again: perhaps it was repaired
         self._registry.apply(event)
 
     def _change_line(self) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from schemas.errors import ConfigurationError
+from stream_features.engine.compiled import compiled, leaf
 
 
 class Forest(NamedTuple):
@@ -120,6 +120,9 @@ def check_forest(forest: Forest, features: int) -> None:
         ValueError: says what is wrong.
     """
     nodes = len(forest.left)
+    for name, column in forest._asdict().items():
+        if column.dtype != _DTYPES[name] or column.ndim != 1:
+            raise ValueError(f"{name} is {column.dtype}, not {_DTYPES[name]}")
     if any(len(column) != nodes for column in forest[1:7]) or len(forest.base) != 1:
         raise ValueError("columns of a tree differ in length")
     roots = forest.roots
@@ -138,9 +141,16 @@ def check_forest(forest: Forest, features: int) -> None:
         raise ValueError("a split on an unknown feature")
 
 
+_DTYPES: Final = {
+    "roots": np.int32, "left": np.int32, "right": np.int32, "missing_left": np.bool_,
+    "feature": np.int32, "value": np.float32, "expected": np.float32, "base": np.float32,
+}  # fmt: skip
+
+
 def margins(forest: Forest, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the log-odds of each row of `matrix` (float32, n × features; NaN is missing)."""
-    result: npt.NDArray[np.float32] = _margins(*forest, matrix)
+    result = np.empty(len(matrix), np.float32)
+    _margins(*forest, matrix, result)
     return result
 
 
@@ -158,46 +168,38 @@ def contributions(forest: Forest, matrix: npt.NDArray[np.float32]) -> npt.NDArra
     The steps of the expected value along the path of each tree (Saabas, "Interpreting random
     forests", 2014); what XGBoost calls approximate contributions.
     """
-    result: npt.NDArray[np.float64] = _contributions(*forest, matrix)
+    result = np.zeros(matrix.shape, np.float64)
+    _contributions(*forest, matrix, result)
     return result
 
 
-@njit(cache=True, nogil=True)
-def _margins(roots, left, right, missing_left, feature, value, expected, base, matrix):  # type: ignore[no-untyped-def]
+@compiled
+def _margins(roots, left, right, missing_left, feature, value, expected, base, matrix, out):  # type: ignore[no-untyped-def]
     rows = matrix.shape[0]
-    out = np.empty(rows, np.float32)
-    for row in range(rows):
-        total = base[0]
+    out[:] = base[0]
+    for tree in range(len(roots)):  # outside, so that a tree is in the cache for all rows
+        for row in range(rows):
+            node = roots[tree]
+            while left[node] >= 0:
+                node = _step(left, right, missing_left, value, node, matrix[row, feature[node]])
+            out[row] += value[node]
+
+
+@compiled
+def _contributions(roots, left, right, missing_left, feature, value, expected, base, matrix, out):  # type: ignore[no-untyped-def]
+    for row in range(matrix.shape[0]):
         for tree in range(len(roots)):
             node = roots[tree]
             while left[node] >= 0:
-                x = matrix[row, feature[node]]
-                if np.isnan(x):
-                    node = left[node] if missing_left[node] else right[node]
-                elif x < value[node]:
-                    node = left[node]
-                else:
-                    node = right[node]
-            total = np.float32(total + value[node])
-        out[row] = total
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _contributions(roots, left, right, missing_left, feature, value, expected, base, matrix):  # type: ignore[no-untyped-def]
-    rows = matrix.shape[0]
-    out = np.zeros(matrix.shape, np.float64)
-    for row in range(rows):
-        for tree in range(len(roots)):
-            node = roots[tree]
-            while left[node] >= 0:
-                x = matrix[row, feature[node]]
-                if np.isnan(x):
-                    child = left[node] if missing_left[node] else right[node]
-                elif x < value[node]:
-                    child = left[node]
-                else:
-                    child = right[node]
-                out[row, feature[node]] += expected[child] - expected[node]
+                column = feature[node]
+                child = _step(left, right, missing_left, value, node, matrix[row, column])
+                out[row, column] += expected[child] - expected[node]
                 node = child
-    return out
+
+
+@leaf
+def _step(left, right, missing_left, value, node, x):  # type: ignore[no-untyped-def]
+    """Return the child that XGBoost goes to: left if x < condition, as told if x is missing."""
+    if np.isnan(x):
+        return left[node] if missing_left[node] else right[node]
+    return left[node] if x < value[node] else right[node]

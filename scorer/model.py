@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import json
+import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -19,18 +21,21 @@ import xgboost
 from schemas.errors import ConfigurationError
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.manifest import MANIFEST_NAME, read_verified
-from scorer.anomaly import AnomalyModel, anomaly_scores
+from scorer.anomaly import AnomalyModel, anomaly_scores, check_anomaly
 from scorer.forest import Forest, check_forest, contributions, probabilities
 
 COLUMNS: Final = VECTOR_SIZE + 1
 """The catalogue's features and the anomaly score."""
 SMALL_BATCH: Final = 64
-"""Up to so many rows the compiled walk is faster than XGBoost; see loadtest/bench_scorer.py."""
+"""Up to so many rows the compiled walk is faster than XGBoost; see `python -m scorer bench`."""
 BOOSTER, FOREST, ANOMALY, CALIBRATION, THRESHOLDS, HISTOGRAMS = (
     "model.ubj", "forest.npz", "anomaly.npz", "calibration.json", "thresholds.json",
     "histograms.json",
 )  # fmt: skip
 SIGNATURE: Final = "manifest.sig"
+MOST_ROW_S: Final = 0.003
+"""A model that takes longer for one transaction is refused."""
+WARM_UP_RUNS: Final = 20
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 
@@ -104,7 +109,16 @@ def load_model(directory: Path, sha256: str, public_key: bytes | None = None) ->
         raise ConfigurationError(f"{directory} lacks {', '.join(sorted(missing))}")
     try:
         model = _assemble(manifest.model_id, files)
-    except (KeyError, ValueError, TypeError, OSError, xgboost.core.XGBoostError) as error:
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        OSError,
+        EOFError,
+        OverflowError,
+        zipfile.BadZipFile,
+        xgboost.core.XGBoostError,
+    ) as error:
         raise ConfigurationError(f"bundle {directory} cannot be served: {error}") from error
     _warm_up(model)
     return model
@@ -117,7 +131,7 @@ def _assemble(model_id: str, files: dict[str, bytes]) -> Model:
     forest = Forest(**_arrays(files[FOREST]))
     check_forest(forest, COLUMNS)
     anomaly = AnomalyModel(**_arrays(files[ANOMALY]))
-    _check_anomaly(anomaly)
+    check_anomaly(anomaly)
     knots: dict[str, list[float]] = json.loads(files[CALIBRATION])
     knots_x, knots_y = np.array(knots["x"], np.float64), np.array(knots["y"], np.float64)
     if not (
@@ -129,29 +143,14 @@ def _assemble(model_id: str, files: dict[str, bytes]) -> Model:
         raise ValueError("the calibration does not ascend within [0, 1]")
     limits: dict[str, float] = json.loads(files[THRESHOLDS])
     thresholds = Thresholds(float(limits["block"]), float(limits["review"]))
+    if not 0.0 <= thresholds.review <= thresholds.block <= 1.0:
+        raise ValueError(f"review {thresholds.review} and block {thresholds.block} do not ascend")
     return Model(model_id, booster, forest, anomaly, knots_x, knots_y, thresholds)
 
 
 def _arrays(data: bytes) -> dict[str, Any]:
     with np.load(io.BytesIO(data), allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
-
-
-def _check_anomaly(model: AnomalyModel) -> None:
-    nodes = len(model.left)
-    own = np.arange(nodes)
-    inner = model.left >= 0
-    sound = (
-        all(len(c) == nodes for c in (model.feature, model.threshold, model.right, model.length))
-        and len(model.root) > 0
-        and bool(((model.root >= 0) & (model.root < nodes)).all())
-        and not np.any(inner & ((model.left <= own) | (model.left >= nodes)))
-        and not np.any(inner & ((model.right <= own) | (model.right >= nodes)))
-        and not np.any((model.feature < 0) | (model.feature >= len(model.fill)))
-        and float(model.normaliser[0]) > 0
-    )
-    if not sound:
-        raise ValueError("the anomaly model's arrays do not fit together")
 
 
 def _check_signature(directory: Path, public_key: bytes) -> None:
@@ -170,7 +169,11 @@ def _check_signature(directory: Path, public_key: bytes) -> None:
 
 
 def _warm_up(model: Model) -> None:
-    """Compile and touch everything that the first answer would wait for, and compare both ways."""
+    """Touch everything that the first answer would wait for; compare both ways; time one row.
+
+    Raises:
+        ConfigurationError: the two ways differ, or a row takes too long.
+    """
     rows = np.zeros((2 * SMALL_BATCH, VECTOR_SIZE), np.float32)
     rows[::3] = np.nan
     inputs = model.inputs(rows)
@@ -179,5 +182,16 @@ def _warm_up(model: Model) -> None:
         raise ConfigurationError(
             f"{model.model_id}: {FOREST} and {BOOSTER} give different scores: publish it again"
         )
-    model.score(inputs)
     model.contributions(inputs[:1])
+    fastest = min(_seconds(model, rows[:1]) for _ in range(WARM_UP_RUNS))
+    if fastest > MOST_ROW_S:
+        raise ConfigurationError(
+            f"{model.model_id} takes {fastest * 1e3:.1f} ms a transaction, {MOST_ROW_S * 1e3:g} ms "
+            "are allowed: train fewer trees"
+        )
+
+
+def _seconds(model: Model, row: Matrix) -> float:
+    began = time.perf_counter()
+    model.score(model.inputs(row))
+    return time.perf_counter() - began

@@ -75,7 +75,13 @@ def run(settings: Settings) -> int:
 
         if settings.health_port:
             parts.enter_context(
-                HealthServer(settings.health_port, metrics, not_ready, host=settings.health_host)
+                HealthServer(
+                    settings.health_port,
+                    metrics,
+                    not_ready,
+                    follower.dead,
+                    settings.health_host,
+                )
             )
         log.info("started", worker=settings.worker_id)
         try:

@@ -18,7 +18,7 @@ from schemas import codec
 from schemas.batch_codec import Rejected
 from schemas.batch_scoring import DecodedVectors, decode_feature_vectors
 from schemas.card_numbers import mask_numbers, masked
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BadMessage, BrokerUnavailable, FatalError, InvalidField
 from schemas.records import DeadLetter
 from schemas.runtime.clock import Clock
 from schemas.runtime.lifecycle import StopSignal
@@ -65,12 +65,13 @@ class Scorer:
         self._answered = Answered()
         self._next: dict[TopicPartition, int] = {}
         self._committed_at = monotonic()
+        self._stop = StopSignal(install=False)
         self.partitions: set[TopicPartition] = set()
         self.waiting_for = ""
         """What it waits for, "" if nothing: Kafka's error."""
 
     def assigned(self, places: list[TopicPartition]) -> None:
-        """Take partitions over: find out what was answered there."""
+        """Take partitions over: find out what was answered there. Waits for Kafka if it must."""
         for place in places:
             self._answered.know(place.partition, self._last_answered(place.partition))
         self.partitions |= set(places)
@@ -94,19 +95,35 @@ class Scorer:
         Raises:
             FatalError: Kafka will never take a decision.
         """
+        self._stop = stop
         while not stop:
             try:
                 self.step(consumer)
-                self.waiting_for = ""
+                self._waits_for("")
             except BrokerUnavailable as error:
-                self.waiting_for = str(error)
-                self._metrics.count("retries", step="kafka")
-                log.warning("waiting for Kafka", reason=str(error))
-                stop.wait(0.2)
-        self._acknowledge(consumer)
+                self._waits_for(str(error))
+        try:
+            self._acknowledge(consumer)
+        except BrokerUnavailable as error:  # the next owner finds out what arrived
+            log.warning("left without an acknowledgement", reason=str(error))
+
+    def _waits_for(self, reason: str) -> None:
+        self.waiting_for = reason
+        self._metrics.set("ready", 0 if reason else 1)
+        if reason:
+            self._metrics.count("retries", step="kafka")
+            log.warning("waiting for Kafka", reason=reason)
+            self._stop.wait(0.2)
 
     def step(self, consumer: Consumer) -> None:
-        """Poll once, answer what came, and commit now and then."""
+        """Poll once, answer what came, and commit now and then.
+
+        Raises:
+            BrokerUnavailable: Kafka did not answer; nothing is lost, call again.
+            FatalError: Kafka will never take a decision, or took only some of a batch.
+        """
+        if self.waiting_for:
+            self._acknowledge(consumer)
         messages = consumer.poll_batch(MOST_ROWS, POLL_S if not self._next else COMMIT_EVERY_S)
         if messages:
             began = self._monotonic()
@@ -125,6 +142,7 @@ class Scorer:
         began = self._monotonic()
         vectors = decode_feature_vectors([message.value for message in messages])
         self._refuse(messages, vectors.rejected)
+        vectors = self._in_place(messages, vectors)
         fresh = self._answered.fresh(vectors.source_partition, vectors.source_offset)
         if not fresh.all():
             self._metrics.count("answered_before", int((~fresh).sum()))
@@ -138,9 +156,12 @@ class Scorer:
         decided = self._monotonic()
         self._metrics.observe("stage_seconds", decided - decoded, stage="decide")
         numbers = vectors.source_partition.tolist()
-        self._producer.produce_many(
-            self._decisions, zip(numbers, vectors.keys(), found.messages, strict=True)
-        )
+        try:
+            self._producer.produce_many(
+                self._decisions, zip(numbers, vectors.keys(), found.messages, strict=True)
+            )
+        except BrokerUnavailable as error:  # who starts anew reads from `decisions` which it took
+            raise FatalError(f"Kafka took only some decisions of a batch: {error}") from error
         self._answered.note(vectors.source_partition, vectors.source_offset)
         self._metrics.observe("stage_seconds", self._monotonic() - decided, stage="publish")
         self._count(vectors, found.action, found.role, now_us)
@@ -164,6 +185,30 @@ class Scorer:
         newest = int(vectors.received_at.max())
         self._metrics.observe("latency_seconds", max(now_us / 1e6 - newest / 1e3, 0.0))
         self._metrics.set("freshness_seconds", max(now_us / 1e6 - newest / 1e3, 0.0))
+
+    def _in_place(self, messages: Sequence[Message], vectors: DecodedVectors) -> DecodedVectors:
+        """Refuse vectors that are not in the partition that they name: positions would mix."""
+        actual = np.fromiter((message.partition for message in messages), np.int64, len(messages))
+        right = vectors.source_partition == actual[vectors.rows]
+        if right.all():
+            return vectors
+        wrong = np.flatnonzero(~right)
+        self._refuse(
+            messages,
+            (
+                (
+                    int(vectors.rows[row]),
+                    InvalidField(
+                        f"source_partition {vectors.source_partition[row]} is not the partition "
+                        f"{actual[vectors.rows[row]]} that it came in",
+                        field="source_partition",
+                        value=int(vectors.source_partition[row]),
+                    ),
+                )
+                for row in wrong.tolist()
+            ),
+        )
+        return vectors.take(np.flatnonzero(right))
 
     def _refuse(self, messages: Sequence[Message], rejected: Iterable[Rejected]) -> None:
         for row, error in rejected:
@@ -196,8 +241,20 @@ class Scorer:
 
     def _last_answered(self, partition: int) -> int:
         last = NOTHING
-        for message in self._tail(partition):
-            name, decision = codec.decode(message.value or b"")
+        for message in self._read_tail(partition):
+            try:
+                name, decision = codec.decode(message.value or b"")
+            except BadMessage as error:  # somebody else's: it answers nothing
+                log.warning("unreadable decision", offset=message.offset, reason=str(error))
+                continue
             if name == "Decision" and decision["source_partition"] == partition:
                 last = max(last, int(decision["source_offset"]))
         return last
+
+    def _read_tail(self, partition: int) -> Sequence[Message]:
+        while not self._stop:
+            try:
+                return self._tail(partition)
+            except BrokerUnavailable as error:
+                self._waits_for(str(error))
+        raise BrokerUnavailable("asked to stop before it was known what was answered")

@@ -33,7 +33,9 @@ def bootstrap(
     model_id: Annotated[str | None, typer.Option(help="name; default from the clock")] = None,
     label_delay_days: Annotated[float, typer.Option(min=0.001, help="label delay")] = 7.0,
     rounds: Annotated[int, typer.Option(min=1, help="trees")] = 300,
-    threads: Annotated[int, typer.Option(min=1, help="threads of XGBoost")] = 2,
+    threads: Annotated[
+        int, typer.Option(min=1, help="threads of XGBoost; more than free cores make it slower")
+    ] = 1,
     publish: Annotated[bool, typer.Option(help="make it the champion on `models`")] = False,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="write the report here; - for stdout")

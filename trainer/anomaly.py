@@ -6,6 +6,8 @@ ICDM 2008.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import IsolationForest
@@ -31,28 +33,57 @@ def train(vectors: npt.NDArray[np.float32], *, seed: int, trees: int = 100) -> A
         fill[column] = np.median(finite) if len(finite) else 0.0
     inputs = np.where(np.isfinite(raw), raw, fill)
     forest = IsolationForest(n_estimators=trees, random_state=seed, n_jobs=1).fit(inputs)
-    parts: list[tuple[npt.NDArray[np.generic], ...]] = []
-    roots, base = [], 0
+    roots: list[int] = []
+    parts: list[_Tree] = []
     for tree in (estimator.tree_ for estimator in forest.estimators_):
-        roots.append(base)
-        left = np.where(tree.children_left < 0, -1, tree.children_left + base)
-        right = np.where(tree.children_right < 0, -1, tree.children_right + base)
-        depth = np.zeros(tree.node_count)
-        for node in np.flatnonzero(tree.children_left >= 0):  # parents come before children
-            depth[[tree.children_left[node], tree.children_right[node]]] = depth[node] + 1.0
-        length = depth + _average_path(tree.n_node_samples)
-        parts.append((np.maximum(tree.feature, 0), tree.threshold, left, right, length))
-        base += tree.node_count
-    feature, threshold, lefts, rights, lengths = (
-        np.concatenate(p) for p in zip(*parts, strict=True)
-    )
+        roots.append(sum(len(part.child) for part in parts))
+        parts.append(_siblings_together(tree, roots[-1]))
+    feature, threshold, child, length = (np.concatenate(p) for p in zip(*parts, strict=True))
     return AnomalyModel(
         fill,
         np.array(roots, np.int32),
-        feature.astype(np.int32),
-        threshold.astype(np.float64),
-        lefts.astype(np.int32),
-        rights.astype(np.int32),
-        lengths.astype(np.float64),
+        np.array([max(estimator.tree_.max_depth for estimator in forest.estimators_)], np.int32),
+        feature,
+        threshold,
+        child,
+        length,
         _average_path(np.array([forest.max_samples_], np.int64)),
     )
+
+
+class _Tree(NamedTuple):
+    feature: npt.NDArray[np.int32]
+    threshold: npt.NDArray[np.float32]
+    child: npt.NDArray[np.int32]
+    length: npt.NDArray[np.float32]
+
+
+def _siblings_together(tree: Any, base: int) -> _Tree:
+    """Renumber a tree of scikit-learn breadth first, from `base` on."""
+    left, right = tree.children_left.tolist(), tree.children_right.tolist()
+    order, depths = [0], [0]
+    child = []
+    for place, node in enumerate(order):  # grows while it is read
+        if left[node] < 0:
+            child.append(base + place)
+            continue
+        child.append(base + len(order))
+        order += [left[node], right[node]]
+        depths += [depths[place] + 1] * 2
+    leaf = tree.children_left[order] < 0
+    length = np.array(depths) + _average_path(tree.n_node_samples[order])
+    return _Tree(
+        np.where(leaf, 0, tree.feature[order]).astype(np.int32),
+        np.where(leaf, np.inf, _below(tree.threshold[order])).astype(np.float32),
+        np.array(child, np.int32),
+        length.astype(np.float32),
+    )
+
+
+def _below(threshold: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return the greatest float32 up to each threshold: float32 values split the same by it."""
+    nearest = threshold.astype(np.float32)
+    lower: npt.NDArray[np.float32] = np.where(
+        nearest > threshold, np.nextafter(nearest, np.float32(-np.inf)), nearest
+    )
+    return lower

@@ -15,6 +15,8 @@ from trainer import anomaly, evaluate
 from trainer.dataset import Dataset, known_fraud, split
 
 COLUMNS = (*NAMES, ANOMALY_FEATURE)
+GENUINE_PER_FRAUD = 50
+"""More of them make training slower but, on the generated world, the ranking no better."""
 THRESHOLDS = {"block": 0.95, "review": 0.75}
 
 
@@ -36,7 +38,7 @@ def train(
     *,
     gap_ms: int = 7 * DAY,
     rounds: int = 300,
-    threads: int = 2,
+    threads: int = 1,
     seed: int = 7,
 ) -> Trained:
     """Train on the past, calibrate on what follows it, measure on the holdout after the gap.
@@ -53,6 +55,7 @@ def train(
         evaluate.require_both_classes(fraud, part)
     isolation = anomaly.train(data.vectors[parts.train], seed=seed)
     matrix = np.column_stack([data.vectors, anomaly_scores(isolation, data.vectors)])
+    kept, weight = _thinned(fitted, seed)
     booster = xgboost.train(
         {
             "objective": "binary:logistic",
@@ -63,7 +66,13 @@ def train(
             "seed": seed,
             "eval_metric": "aucpr",
         },
-        xgboost.DMatrix(matrix[parts.train], fitted, feature_names=list(COLUMNS), nthread=threads),
+        xgboost.QuantileDMatrix(
+            matrix[parts.train][kept],
+            fitted[kept],
+            weight=weight,
+            feature_names=list(COLUMNS),
+            nthread=threads,
+        ),
         num_boost_round=rounds,
     )
 
@@ -83,3 +92,15 @@ def train(
     metrics["brier"] = float(np.mean((score - holdout) ** 2))
     metrics["train_rows"] = float(len(fitted))
     return Trained(booster, isolation, x, y, dict(THRESHOLDS), histograms, metrics)
+
+
+def _thinned(
+    fraud: npt.NDArray[np.bool_], seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return rows to train on, all frauds and some of the rest, and the weights that make up."""
+    genuine = np.flatnonzero(~fraud)
+    wanted = min(GENUINE_PER_FRAUD * int(fraud.sum()), len(genuine))
+    chosen = np.random.default_rng(seed).choice(genuine, wanted, replace=False)
+    rows = np.sort(np.concatenate([np.flatnonzero(fraud), chosen]))
+    weight = np.where(fraud[rows], 1.0, len(genuine) / wanted).astype(np.float32)
+    return rows, weight

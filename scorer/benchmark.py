@@ -1,0 +1,142 @@
+"""How long the scorer's own work takes, without Kafka. Called by `python -m scorer bench`.
+
+Real vectors are decoded, scored, judged and encoded as the service does it, on one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from schemas.batch_scoring import decode_feature_vectors
+from schemas.codec import encode
+from schemas.features import FINGERPRINT, VECTOR_SIZE
+from scorer.decide import Serving, decide
+from scorer.model import Model
+
+SIZES: Final = (1, 8, 32, 64, 128, 500, 2000)
+SECONDS: Final = 1.0
+"""How long each measurement repeats."""
+
+
+def messages(count: int, seed: int = 1) -> list[bytes]:
+    """Return `count` encoded FeatureVectors of random features, a tenth of them missing."""
+    draw = np.random.default_rng(seed)
+    vectors = np.abs(draw.normal(10.0, 30.0, (count, VECTOR_SIZE))).astype("<f4")
+    vectors[draw.random(vectors.shape) < 0.1] = np.nan
+    return [
+        encode(
+            "FeatureVector",
+            {
+                "source_partition": 0,
+                "source_offset": row,
+                "received_at": 1_700_000_000_000,
+                "computed_at": 1_700_000_000_000_000,
+                "duplicate": False,
+                "late": False,
+                "fingerprint": FINGERPRINT,
+                "vector": vectors[row].tobytes(),
+                "transaction": {
+                    "transaction_id": f"transaction-{row:09d}",
+                    "event_time": 1_700_000_000_000 + row,
+                    "card_id": f"card-{row % 5000:06d}",
+                    "merchant_id": f"merchant-{row % 300:05d}",
+                    "amount": 1234,
+                    "currency": "EUR",
+                    "device_id": f"device-{row % 4000:06d}",
+                    "ip": "203.0.113.7",
+                    "attributes": {},
+                },
+            },
+        )
+        for row in range(count)
+    ]
+
+
+def measure(serving: Serving, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
+    """Return for each batch size the batches' p50 and p99 in ms and the decisions a second."""
+    encoded = messages(2 * max(sizes))
+    found: dict[str, Any] = {"batches": [_batches(serving, encoded, size) for size in sizes]}
+    if serving.champion is not None:
+        found["parts_us_per_row"] = {
+            str(size): _parts(serving, serving.champion, encoded, size) for size in (1, 500)
+        }
+        found["cut_over"] = [_ways(serving.champion, encoded, size) for size in sizes]
+    return found
+
+
+def _windows(encoded: list[bytes], size: int) -> Callable[[], int]:
+    """Return where the next batch begins: other rows each time, as a branch predictor learns."""
+    starts = cycle(range(0, len(encoded) - size + 1, size))
+    return lambda: next(starts)
+
+
+def _batches(serving: Serving, encoded: list[bytes], size: int) -> dict[str, Any]:
+    begin = _windows(encoded, size)
+    flagged = 0
+
+    def once() -> None:
+        nonlocal flagged
+        at = begin()
+        decided = decide(decode_feature_vectors(encoded[at : at + size]), serving, 0)
+        flagged += int((decided.action > 0).sum())
+
+    took = _repeat(once)
+    p50, p99 = np.percentile(took, [50, 99]) * 1e3
+    return {
+        "rows": size,
+        "p50_ms": round(float(p50), 4),
+        "p99_ms": round(float(p99), 4),
+        "per_s": round(size * 1e3 / float(p50)),
+        "not_approved": round(flagged / size / len(took), 4),
+    }
+
+
+def _parts(serving: Serving, model: Model, encoded: list[bytes], size: int) -> dict[str, float]:
+    vectors = decode_feature_vectors(encoded)
+    inputs = model.inputs(vectors.matrix)
+    places = np.arange(size)
+    begin = _windows(encoded, size)
+
+    def us(part: Callable[[int], object]) -> float:
+        return _us_per_row(lambda: part(begin()), size)
+
+    return {
+        "decode": us(lambda at: decode_feature_vectors(encoded[at : at + size])),
+        "anomaly": us(lambda at: model.inputs(vectors.matrix[at : at + size])),
+        "model": us(lambda at: model.score(inputs[at : at + size])),
+        "decide, all of it": us(lambda at: decide(vectors.take(places + at), serving, 0)),
+        "contributions": us(lambda at: model.contributions(inputs[at : at + size])),
+    }
+
+
+def _ways(model: Model, encoded: list[bytes], size: int) -> dict[str, float]:
+    inputs = model.inputs(decode_feature_vectors(encoded).matrix)
+    begin = _windows(encoded, size)
+
+    def us(by: Literal["forest", "xgboost"]) -> float:
+        def part() -> object:
+            at = begin()
+            return model.probability(inputs[at : at + size], by)
+
+        return _us_per_row(part, size)
+
+    return {"rows": size, "forest": us("forest"), "xgboost": us("xgboost")}
+
+
+def _us_per_row(part: Callable[[], object], rows: int) -> float:
+    return round(float(np.median(_repeat(part, SECONDS / 4))) * 1e6 / rows, 3)
+
+
+def _repeat(part: Callable[[], object], seconds: float = SECONDS) -> list[float]:
+    part()
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < end or len(took) < 10:
+        part()
+        took.append(time.perf_counter() - began)
+    return took
