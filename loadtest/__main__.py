@@ -20,6 +20,7 @@ from loadtest.options import (
     Check,
     Customers,
     FirstDay,
+    FraudFactor,
     Json,
     LabelOrder,
     ModelDir,
@@ -51,6 +52,7 @@ def generate(
     seed: Seed = 7,
     first_day: FirstDay = FIRST_DAY,
     new_pattern_day: NewPattern = None,
+    fraud_factor: FraudFactor = 1.0,
     json_path: Json = None,
 ) -> None:
     """Write history of the generated world with labels, for loadtest/mappings/generator.yaml.
@@ -63,7 +65,7 @@ def generate(
 
     first = day_of(first_day)
     pattern = None if new_pattern_day is None else first + new_pattern_day
-    world = World(customers, seed, new_pattern_day=pattern)
+    world = World(customers, seed, new_pattern_day=pattern, fraud_factor=fraud_factor)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("days", total=days)

@@ -38,6 +38,8 @@ HISTORY_DAYS: Final = 45
 WARM_DAYS: Final = 37
 """The longest window and the label delay: what the features look back on."""
 YEAR_DAYS: Final = 365
+FRAUD_FACTOR: Final = 4.0
+"""More fraud than in life, so that there is something to see."""
 MODEL: Final = "demo"
 STEP_S: Final = 300.0
 """Longest wait for history or model."""
@@ -85,6 +87,7 @@ def run(demo: Demo, watch: Watch, view: View, details: DemoDetails) -> dict[str,
                 seed=demo.seed,
                 first_day=live - WARM_DAYS,
                 new_pattern_day=_pattern(demo),
+                fraud_factor=FRAUD_FACTOR,
             )
             with Services(place) as services, Traffic(feed, place.settings, watch.note) as traffic:
                 services.start()
@@ -160,7 +163,7 @@ def _generator(demo: Demo, logs: Path) -> Child:
         sys.executable, "-m", "loadtest", "generate", "--days", str(HISTORY_DAYS),
         "--customers", str(demo.customers), "--seed", str(demo.seed),
         "--first-day", date_of(first), "--output", str(demo.directory / "history.parquet"),
-        "--json", str(demo.directory / "history.json"),
+        "--fraud-factor", str(FRAUD_FACTOR), "--json", str(demo.directory / "history.json"),
     ]  # fmt: skip
     return Child("generator", command, logs / "generator.log")
 

@@ -55,6 +55,7 @@ class FeedSettings:
     seed: int = 7
     first_day: int = 20_148
     new_pattern_day: int | None = None
+    fraud_factor: float = 1.0
     input: Path | None = None
     mapping: Path | None = None
     rows: int | None = None
@@ -179,7 +180,12 @@ def open_feed(settings: FeedSettings, clock: Callable[[], int]) -> tuple[Feed, l
         ConfigurationError: the file cannot be read or mapped.
     """
     if settings.input is None:
-        world = World(settings.customers, settings.seed, new_pattern_day=settings.new_pattern_day)
+        world = World(
+            settings.customers,
+            settings.seed,
+            new_pattern_day=settings.new_pattern_day,
+            fraud_factor=settings.fraud_factor,
+        )
         if settings.labels == "ahead":
             raise ConfigurationError("labels ahead need a file: the world's stream has no end")
         return Feed(world.days(settings.first_day), clock, settings.labels), []

@@ -220,15 +220,20 @@ NEW_PATTERN: Final = len(SCENARIOS) - 1
 LONGEST_DAYS: Final = 22
 
 
-def incidents(people: Population, seed: int, day: int, new_pattern_day: int | None) -> Rows:
-    """Return all transactions of the incidents that start on a day; some are on later days."""
+def incidents(
+    people: Population, seed: int, day: int, new_pattern_day: int | None, factor: float = 1.0
+) -> Rows:
+    """Return all transactions of the incidents that start on a day; some are on later days.
+
+    `factor` multiplies the rates.
+    """
     parts: list[Rows] = []
     for number, scenario in enumerate(SCENARIOS):
         new = number == NEW_PATTERN
         if scenario.play is None or (new and (new_pattern_day is None or day < new_pattern_day)):
             continue
         rng = np.random.default_rng([seed, 5, number, day])
-        for _ in range(rng.poisson(scenario.rate * people.customers / 10_000)):
+        for _ in range(rng.poisson(factor * scenario.rate * people.customers / 10_000)):
             rows = scenario.play(people, rng, day)
             parts.append(rows._replace(scenario=np.full(len(rows.time), number, np.int8)))
     nothing = make_rows(np.zeros(0), 0, 0, 0)

@@ -24,6 +24,7 @@ NewPattern = Annotated[
     int | None,
     typer.Option("--new-pattern-day", min=0, help="day (0: first) on which a new fraud begins"),
 ]
+FraudFactor = Annotated[float, typer.Option(min=0, help="times as much fraud as ordinarily")]
 Bootstrap = Annotated[str | None, typer.Option(help="Kafka that is there; default: our own")]
 Redis = Annotated[str | None, typer.Option(help="Redis that is there, redis://…")]
 Prefix = Annotated[str | None, typer.Option(help="topic prefix; with --bootstrap a new one")]
