@@ -15,9 +15,11 @@ from typing import Any, Final
 
 import structlog
 
+from schemas.errors import TemporaryError
 from schemas.runtime.feature_store import RedisFeatureStore
 from schemas.runtime.health import HealthServer
 from schemas.runtime.kafka import KafkaProducer, end_offsets
+from schemas.runtime.lifecycle import StopSignal
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.settings import Settings
@@ -31,7 +33,7 @@ from stream_features.worker import Worker
 
 log = structlog.get_logger(__name__)
 FAILED: Final = 1
-STALLED: Final = 75
+ANEW: Final = 75
 """Exit code of a process that must be started again (EX_TEMPFAIL of sysexits.h)."""
 STOP_S: Final = 3.0
 """A stop that takes longer is cut off: what is not committed is done again by the next owner."""
@@ -46,31 +48,32 @@ class Readiness:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self.warming = "the kernels are being loaded"
-        self.watchdog: Watchdog | None = None
+        self.starting = "starting"
+        self.unreachable = ""
 
     def __call__(self) -> str:
         """Return the reason."""
-        unreachable = self.watchdog.unreachable if self.watchdog is not None else ""
-        return self._worker.not_ready() or unreachable or self.warming
+        return self.starting or self._worker.not_ready() or self.unreachable
 
 
 def run(
     settings: Settings, *, from_start: bool = False, stall_s: float = STALL_S, restarts: int = 0
 ) -> int:
-    """Serve until SIGTERM or SIGINT; return 0, FAILED or STALLED. Call it in the main thread.
+    """Serve until SIGTERM or SIGINT; return 0, FAILED or ANEW. Call it in the main thread.
+
+    Waits for a Kafka or Redis that does not answer yet.
 
     Raises:
         ConfigurationError: Kafka or Redis refuse the settings.
     """
     configure_logging(settings, SERVICE)
     sys.setswitchinterval(SWITCH_S)
+    stop = StopSignal()
     metrics = Metrics(SERVICE)
     metrics.count("restarts", restarts)
     with ExitStack() as parts:
         store = RedisFeatureStore.from_settings(settings)
         parts.callback(store.close)
-        create_topics(settings)
         producer = KafkaProducer(settings)
         parts.callback(producer.close)
         worker = build_worker(
@@ -86,9 +89,11 @@ def run(
             parts.enter_context(
                 HealthServer(settings.health_port, metrics, ready, host=settings.health_host)
             )
+        if not _topics_created(settings, ready, stop):
+            return 0
         data_dir = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="faust-")))
         host = _Host(settings, worker, ready, metrics, data_dir)
-        ready.watchdog = Watchdog(
+        watchdog = Watchdog(
             worker,
             ping=store.ping,
             ends=host.ends,
@@ -97,7 +102,22 @@ def run(
             monotonic=time.monotonic,
             stall_s=stall_s,
         )
-        return asyncio.run(host.serve(ready.watchdog))
+        return asyncio.run(host.serve(watchdog, stop))
+
+
+def _topics_created(settings: Settings, ready: Readiness, stop: StopSignal) -> bool:
+    """Wait for Kafka and create the topics; False if asked to stop meanwhile."""
+    while not stop:
+        try:
+            create_topics(settings, timeout_s=3.0)
+        except TemporaryError as error:
+            ready.starting = str(error)
+            log.warning("waiting for Kafka", reason=str(error))
+            stop.wait(0.5)
+        else:
+            ready.starting = "the kernels are being loaded"
+            return True
+    return False
 
 
 class _Host:
@@ -115,7 +135,7 @@ class _Host:
         self._metrics, self._data_dir = metrics, data_dir
         self._app: Any = None
         self._stop = asyncio.Event()
-        self._stalled = False
+        self._anew = False
 
     def ends(self) -> dict[TopicPartition, int]:
         """Return the broker's log ends of both topics; blocks."""
@@ -129,20 +149,25 @@ class _Host:
         """Return how far each partition was read."""
         return {TopicPartition(*at): n for at, n in self._app.consumer.fetched().items()}
 
-    async def serve(self, watchdog: Watchdog) -> int:
-        """Run until a signal, a failure or a stall; return the exit code."""
+    async def serve(self, watchdog: Watchdog, stop: StopSignal) -> int:
+        """Run until a signal, a failure or a stall; return the exit code.
+
+        `stop` tells of a signal that came before.
+        """
         from stream_features.app import build_app
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        if stop:
+            return 0
         warming = asyncio.create_task(asyncio.to_thread(warm_up, self._settings))
         self._app = build_app(self._settings, self._worker, self._data_dir)
         beside: list[asyncio.Task[None]] = []
         try:
             await self._app.start()
             await warming
-            self._ready.warming = ""
+            self._ready.starting = ""
             log.info("started", pid=os.getpid(), worker=self._settings.worker_id)
             beside = [
                 asyncio.create_task(self._follow()),
@@ -153,8 +178,8 @@ class _Host:
             for task in beside:
                 task.cancel()
             await self._leave()
-        if self._stalled:
-            return STALLED
+        if self._anew:
+            return ANEW
         if self._worker.failure is None and self._stop.is_set():
             log.info("stopped")
             return 0
@@ -171,9 +196,10 @@ class _Host:
 
     async def _ended(self, beside: list[asyncio.Task[None]]) -> None:
         """Return when asked to stop, or when something cannot go on."""
-        while not (self._stop.is_set() or self._stalled or self._worker.failure is not None):
+        while not (self._stop.is_set() or self._anew or self._worker.failure is not None):
             if self._app.should_stop:
                 log.error("Faust has stopped", reason=repr(self._app.crash_reason))
+                self._anew = True
                 return
             for task in beside:
                 if task.done():
@@ -203,8 +229,8 @@ class _Host:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             stalled = await asyncio.to_thread(watchdog.look)
+            self._ready.unreachable = watchdog.unreachable
             if stalled:
                 log.error("no progress: this process starts anew", partitions=stalled)
-                self._metrics.count("restarts")
-                self._stalled = True
+                self._anew = True
                 return
