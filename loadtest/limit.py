@@ -35,6 +35,7 @@ def measure(
     for the latencies; all that after a warm-up, since Kafka's own code is compiled while it runs.
     """
     place = place.with_prefix(PREFIX + place.settings.topic_prefix)
+    watch.restart()
     create_topics(place.settings)
     with (
         Echo(place.settings) as echo,

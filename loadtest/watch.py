@@ -64,6 +64,11 @@ class Watch:
                 self.newest.appendleft(record)
                 self.blocks += 1
 
+    def restart(self) -> None:
+        """Follow another Traffic from now on."""
+        self._recent.clear()
+        self._sent = self._decided = self._looked = 0
+
     def look(self, traffic: Traffic, now: int | None = None) -> Glance:
         """Return what happened since the last look."""
         now = time.monotonic_ns() if now is None else now
