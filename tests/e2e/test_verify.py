@@ -35,8 +35,8 @@ CASES = {
     ),
 }
 FEW_MERCHANTS_SHARE = 0.9
-"""This world squeezes weeks of 250 merchants into seconds, so that order of arrival shows more often
-than the command itself allows where order across partitions is not given."""
+"""This world squeezes weeks of 250 merchants into seconds, so that order of arrival shows more
+often than the command itself allows."""
 
 
 @pytest.mark.parametrize("case", CASES)
