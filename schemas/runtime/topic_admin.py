@@ -41,6 +41,8 @@ def create_topics(settings: Settings, timeout_s: float = 30.0) -> None:
     for name, future in futures.items():
         try:
             future.result(timeout_s)
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"cannot create {name}: no answer in {timeout_s} s") from error
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:

@@ -217,7 +217,7 @@ def test_an_empty_store_is_refused_until_rebuilt_and_the_rebuilt_state_is_the_sa
 
     service.start()
     until(lambda: not service.running, "a refusal")
-    assert "rebuild" in (bench.tmp_path / "logs" / f"{service.name}.log").read_text()
+    assert "rebuild" in log_of(bench, service)
 
     answer = bench.command("rebuild")
     assert answer.returncode == 0, answer.stderr
@@ -291,7 +291,20 @@ def test_kafka_restarted_under_a_running_worker(bench: Bench) -> None:
     until(lambda: bench.committed() == 600, "the second half")
     service.wait_ready()
     service.stop()
+    bench.stack.kafka.stop()
+    try:
+        service.start()
+        until(lambda: "waiting for Kafka" in log_of(bench, service), "a warning")
+        assert not is_ready(service)
+    finally:
+        bench.stack.kafka.start()
+    service.wait_ready()
+    service.stop()
     assert_cards_equal(bench, records)
+
+
+def log_of(bench: Bench, service: Service) -> str:
+    return (bench.tmp_path / "logs" / f"{service.name}.log").read_text()
 
 
 def is_ready(service: Service) -> bool:
