@@ -41,7 +41,7 @@ from loadtest.options import (
 from schemas.errors import ConfigurationError, FraudError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
 
 
 @app.command()
@@ -368,15 +368,15 @@ def _finish(found: Mapping[str, Any], json_path: Path | None, *, check: bool) ->
     from loadtest import bounds, report
 
     for text in report.summary(found):
-        err.print(text, markup=False)
+        err.print(text, markup=False, soft_wrap=True)
     wrong = report.failures(found)
     if check:
         kept, broken = bounds.check(found)
         for text in kept:
-            err.print(f"kept: {text}", markup=False)
+            err.print(f"kept: {text}", markup=False, soft_wrap=True)
         wrong += broken
     for text in wrong:
-        err.print(f"broken: {text}", style="red", markup=False)
+        err.print(f"broken: {text}", style="red", markup=False, soft_wrap=True)
     report.write(found, json_path)
     if wrong:
         raise typer.Exit(1)
@@ -412,10 +412,10 @@ def main() -> None:
         configure_logging(load_settings(), "loadtest")
         app()
     except ConfigurationError as error:
-        err.print(f"error: {error}", style="red", markup=False)
+        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
     except FraudError as error:
-        err.print(f"error: {error}", style="red", markup=False)
+        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -30,8 +30,9 @@ from schemas.topics import LABELS, TRANSACTIONS
 
 STOP: Final = "stop"
 """Sent to the sender in mid-order: finish now."""
-AHEAD_ROWS: Final = 600_000
-"""Kept ahead of the sending at most, if the order has no end."""
+AHEAD_ROWS: Final = 20_000
+AHEAD_S: Final = 20.0
+"""What is kept ahead of the sending, if the order has no end: so many rows, or seconds if more."""
 PREPARED_ROWS: Final = 2_000_000
 """Encoded before the start at most: beyond this many, encoding goes on during the sending."""
 PIECE_S: Final = 0.1
@@ -166,14 +167,14 @@ class _Sender:
             size = int(min(max(order.rate * PIECE_S, 20), 5_000))
         wanted = order.rows()
         known = [rows for rows in (wanted, self._feed.remaining) if rows is not None]
-        ahead = min(*known, PREPARED_ROWS) if known else AHEAD_ROWS
+        ahead = min(*known, PREPARED_ROWS) if known else max(AHEAD_ROWS, int(order.rate * AHEAD_S))
         ready: queue.Queue[_Paced | BaseException | None] = queue.Queue(ahead // size + 4)
         halt = threading.Event()
         filler = threading.Thread(
             target=self._fill, args=(order, Pacer(order, seed), size, ready, halt), daemon=True
         )
         filler.start()
-        enough = ahead - size if known else 20_000
+        enough = ahead - size
         while filler.is_alive() and ready.qsize() * size < enough:
             time.sleep(0.005)
         begun = time.monotonic_ns() + 50_000_000

@@ -50,7 +50,7 @@ class View:
     def say(self, text: str) -> None:
         """Print a line above the panel, and name the step that goes on now."""
         self.title = text
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def tick(self, traffic: Traffic) -> bool:
         """Show what goes on, if it is time to; always True."""
@@ -61,7 +61,7 @@ class View:
             if self._live is None:
                 more = self._details.lines() if self._details is not None else []
                 for text in (line(glance), *more):
-                    self._console.print(text, markup=False)
+                    self._console.print(text, markup=False, soft_wrap=True)
             else:
                 self._live.update(self._panel(glance, traffic), refresh=True)
         return True
