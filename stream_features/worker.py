@@ -295,6 +295,8 @@ class Worker:
             raise _Superseded
 
     def _in_order(self) -> bool:
+        if not len(self._queue):
+            return False
         with self._stages.time("order"):
             return self._queue.order(self._transaction_ends(), self._monotonic())
 

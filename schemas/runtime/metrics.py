@@ -63,6 +63,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._service = service
         self._metrics: dict[str, Counter | Gauge | Histogram] = {}
+        self._known: dict[tuple[object, ...], Counter | Gauge | Histogram] = {}
         for spec in METRICS:
             labels = ("service", *spec.labels)
             if spec.kind == "counter":
@@ -81,28 +82,38 @@ class Metrics:
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a counter. Raises KeyError for a name that is not in the list."""
-        metric = self._metrics[name]
-        if not isinstance(metric, Counter):
+        series = self._series(name, labels)
+        if not isinstance(series, Counter):
             raise TypeError(f"{name} is not a counter")
-        metric.labels(service=self._service, **labels).inc(amount)
+        series.inc(amount)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge. Raises KeyError for a name that is not in the list."""
-        metric = self._metrics[name]
-        if not isinstance(metric, Gauge):
+        series = self._series(name, labels)
+        if not isinstance(series, Gauge):
             raise TypeError(f"{name} is not a gauge")
-        metric.labels(service=self._service, **labels).set(value)
+        series.set(value)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add to a histogram. Raises KeyError for a name that is not in the list."""
-        metric = self._metrics[name]
-        if not isinstance(metric, Histogram):
+        series = self._series(name, labels)
+        if not isinstance(series, Histogram):
             raise TypeError(f"{name} is not a histogram")
-        metric.labels(service=self._service, **labels).observe(value)
+        series.observe(value)
 
     def forget(self, name: str) -> None:
         """Drop every series of a metric, for example the lag of partitions given away."""
         self._metrics[name].clear()
+        self._known = {key: series for key, series in list(self._known.items()) if key[0] != name}
+
+    def _series(self, name: str, labels: dict[str, str]) -> Counter | Gauge | Histogram:
+        """Return one series; looking it up by its labels anew costs more than adding to it."""
+        key = (name, *labels.items())
+        series = self._known.get(key)
+        if series is None:
+            series = self._metrics[name].labels(service=self._service, **labels)
+            self._known[key] = series
+        return series
 
     def exposition(self) -> bytes:
         """Return Prometheus' text format."""
