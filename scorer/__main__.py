@@ -60,7 +60,7 @@ def bench(
     for row in report["batches"]:
         errors.print(
             f"{row['rows']:5d} rows: p50 {row['p50_ms']:.3f} ms, p99 {row['p99_ms']:.3f} ms, "
-            f"{row['per_s']:,} decisions/s"
+            f"{row['per_s']:,} decisions/s, {row['cpu_us_per_row']:.1f} µs of CPU a row"
         )
     text = json.dumps(report)
     if str(json_path) == "-":

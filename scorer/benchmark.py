@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from itertools import cycle
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
@@ -65,7 +65,6 @@ def measure(serving: Serving, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
         found["parts_us_per_row"] = {
             str(size): _parts(serving, serving.champion, encoded, size) for size in (1, 500)
         }
-        found["cut_over"] = [_ways(serving.champion, encoded, size) for size in sizes]
     return found
 
 
@@ -85,13 +84,16 @@ def _batches(serving: Serving, encoded: list[bytes], size: int) -> dict[str, Any
         decided = decide(decode_feature_vectors(encoded[at : at + size]), serving, 0)
         flagged += int((decided.action > 0).sum())
 
+    cpu = time.thread_time()
     took = _repeat(once)
+    cpu = time.thread_time() - cpu
     p50, p99 = np.percentile(took, [50, 99]) * 1e3
     return {
         "rows": size,
         "p50_ms": round(float(p50), 4),
         "p99_ms": round(float(p99), 4),
         "per_s": round(size * 1e3 / float(p50)),
+        "cpu_us_per_row": round(cpu * 1e6 / size / (len(took) + 1), 3),
         "not_approved": round(flagged / size / len(took), 4),
     }
 
@@ -112,20 +114,6 @@ def _parts(serving: Serving, model: Model, encoded: list[bytes], size: int) -> d
         "decide, all of it": us(lambda at: decide(vectors.take(places + at), serving, 0)),
         "contributions": us(lambda at: model.contributions(inputs[at : at + size])),
     }
-
-
-def _ways(model: Model, encoded: list[bytes], size: int) -> dict[str, float]:
-    inputs = model.inputs(decode_feature_vectors(encoded).matrix)
-    begin = _windows(encoded, size)
-
-    def us(by: Literal["forest", "xgboost"]) -> float:
-        def part() -> object:
-            at = begin()
-            return model.probability(inputs[at : at + size], by)
-
-        return _us_per_row(part, size)
-
-    return {"rows": size, "forest": us("forest"), "xgboost": us("xgboost")}
 
 
 def _us_per_row(part: Callable[[], object], rows: int) -> float:

@@ -1,7 +1,7 @@
 """A verified model bundle in memory: vectors in, calibrated scores out. Pure but for reading files.
 
-`scorer.follow` loads it on a background thread, `scorer.decide` scores by it. Every file is in a
-form that is read without holding Python's lock for long, so that loading does not delay answers.
+`scorer.follow` loads it on a background thread, `scorer.decide` scores by it. What it reads are
+arrays, which takes milliseconds, so that loading does not delay answers.
 """
 
 from __future__ import annotations
@@ -12,22 +12,19 @@ import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import xgboost
 
 from schemas.errors import ConfigurationError
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.manifest import MANIFEST_NAME, read_verified
-from scorer.anomaly import AnomalyModel, anomaly_scores, check_anomaly
-from scorer.forest import Forest, check_forest, contributions, probabilities
+from scorer.anomaly import AnomalyModel, anomaly_from_arrays, anomaly_scores
+from scorer.forest import Forest, contributions, forest_from_arrays, probabilities
 
 COLUMNS: Final = VECTOR_SIZE + 1
 """The catalogue's features and the anomaly score."""
-SMALL_BATCH: Final = 64
-"""Up to so many rows the compiled walk is faster than XGBoost; see `python -m scorer bench`."""
 BOOSTER, FOREST, ANOMALY, CALIBRATION, THRESHOLDS, HISTOGRAMS = (
     "model.ubj", "forest.npz", "anomaly.npz", "calibration.json", "thresholds.json",
     "histograms.json",
@@ -53,7 +50,6 @@ class Model:
     """One bundle. Thread-safe: nothing changes after loading."""
 
     model_id: str
-    booster: xgboost.Booster
     forest: Forest
     anomaly: AnomalyModel
     knots_x: Floats
@@ -64,19 +60,12 @@ class Model:
         """Return float32[n, 71]: vectors float32[n, 70] and the anomaly score."""
         rows = np.empty((len(vectors), COLUMNS), np.float32)
         rows[:, :VECTOR_SIZE] = vectors
-        rows[:, VECTOR_SIZE] = anomaly_scores(self.anomaly, vectors)
+        rows[:, VECTOR_SIZE] = anomaly_scores(self.anomaly, rows)
         return rows
 
-    def probability(
-        self, inputs: Matrix, by: Literal["forest", "xgboost"] | None = None
-    ) -> npt.NDArray[np.float32]:
-        """Return the uncalibrated probability, float32[n]; both ways agree to 1e-6."""
-        if (by or ("forest" if len(inputs) <= SMALL_BATCH else "xgboost")) == "forest":
-            return probabilities(self.forest, inputs)
-        predicted: npt.NDArray[np.float32] = self.booster.inplace_predict(
-            inputs, validate_features=False
-        )
-        return predicted
+    def probability(self, inputs: Matrix) -> Matrix:
+        """Return the uncalibrated probability, float32[n]."""
+        return probabilities(self.forest, inputs)
 
     def score(self, inputs: Matrix) -> Floats:
         """Return the calibrated probability of fraud, float64[n]."""
@@ -104,7 +93,7 @@ def load_model(directory: Path, sha256: str, public_key: bytes | None = None) ->
             f"{manifest.model_id} was trained on the catalogue {manifest.fingerprint.hex()}, this "
             f"scorer computes {FINGERPRINT.hex()}: train it again"
         )
-    missing = {BOOSTER, FOREST, ANOMALY, CALIBRATION, THRESHOLDS} - files.keys()
+    missing = {FOREST, ANOMALY, CALIBRATION, THRESHOLDS} - files.keys()
     if missing:
         raise ConfigurationError(f"{directory} lacks {', '.join(sorted(missing))}")
     try:
@@ -117,7 +106,6 @@ def load_model(directory: Path, sha256: str, public_key: bytes | None = None) ->
         EOFError,
         OverflowError,
         zipfile.BadZipFile,
-        xgboost.core.XGBoostError,
     ) as error:
         raise ConfigurationError(f"bundle {directory} cannot be served: {error}") from error
     _warm_up(model)
@@ -125,13 +113,8 @@ def load_model(directory: Path, sha256: str, public_key: bytes | None = None) ->
 
 
 def _assemble(model_id: str, files: dict[str, bytes]) -> Model:
-    booster = xgboost.Booster(params={"nthread": 1}, model_file=bytearray(files[BOOSTER]))
-    if booster.num_features() != COLUMNS:
-        raise ValueError(f"the model has {booster.num_features()} features, not {COLUMNS}")
-    forest = Forest(**_arrays(files[FOREST]))
-    check_forest(forest, COLUMNS)
-    anomaly = AnomalyModel(**_arrays(files[ANOMALY]))
-    check_anomaly(anomaly)
+    forest = forest_from_arrays(_arrays(files[FOREST]), COLUMNS)
+    anomaly = anomaly_from_arrays(_arrays(files[ANOMALY]))
     knots: dict[str, list[float]] = json.loads(files[CALIBRATION])
     knots_x, knots_y = np.array(knots["x"], np.float64), np.array(knots["y"], np.float64)
     if not (
@@ -145,7 +128,7 @@ def _assemble(model_id: str, files: dict[str, bytes]) -> Model:
     thresholds = Thresholds(float(limits["block"]), float(limits["review"]))
     if not 0.0 <= thresholds.review <= thresholds.block <= 1.0:
         raise ValueError(f"review {thresholds.review} and block {thresholds.block} do not ascend")
-    return Model(model_id, booster, forest, anomaly, knots_x, knots_y, thresholds)
+    return Model(model_id, forest, anomaly, knots_x, knots_y, thresholds)
 
 
 def _arrays(data: bytes) -> dict[str, Any]:
@@ -169,20 +152,14 @@ def _check_signature(directory: Path, public_key: bytes) -> None:
 
 
 def _warm_up(model: Model) -> None:
-    """Touch everything that the first answer would wait for; compare both ways; time one row.
+    """Touch everything that the first answer would wait for, and time one row.
 
     Raises:
-        ConfigurationError: the two ways differ, or a row takes too long.
+        ConfigurationError: a row takes too long.
     """
-    rows = np.zeros((2 * SMALL_BATCH, VECTOR_SIZE), np.float32)
-    rows[::3] = np.nan
-    inputs = model.inputs(rows)
-    walked, predicted = model.probability(inputs, "forest"), model.probability(inputs, "xgboost")
-    if not np.allclose(walked, predicted, rtol=0, atol=1e-6):
-        raise ConfigurationError(
-            f"{model.model_id}: {FOREST} and {BOOSTER} give different scores: publish it again"
-        )
-    model.contributions(inputs[:1])
+    rows = np.zeros((3, VECTOR_SIZE), np.float32)
+    rows[::2] = np.nan
+    model.contributions(model.inputs(rows))
     fastest = min(_seconds(model, rows[:1]) for _ in range(WARM_UP_RUNS))
     if fastest > MOST_ROW_S:
         raise ConfigurationError(

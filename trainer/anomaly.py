@@ -6,7 +6,7 @@ ICDM 2008.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from sklearn.ensemble import IsolationForest
 
 from schemas.features import ANOMALY_INPUTS
 from scorer.anomaly import AnomalyModel
+from scorer.trees import Tree, join
 
 
 def _average_path(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -25,7 +26,10 @@ def _average_path(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 
 
 def train(vectors: npt.NDArray[np.float32], *, seed: int, trees: int = 100) -> AnomalyModel:
-    """Fit on vectors float32[n, 70], n >= 1; the same seed gives the same arrays."""
+    """Fit on vectors float32[n, 70], n >= 1; the same seed gives the same arrays.
+
+    What is missing counts as the median, so it goes where the median goes.
+    """
     raw = vectors[:, ANOMALY_INPUTS]
     fill = np.zeros(raw.shape[1], np.float32)
     for column in range(raw.shape[1]):
@@ -33,57 +37,36 @@ def train(vectors: npt.NDArray[np.float32], *, seed: int, trees: int = 100) -> A
         fill[column] = np.median(finite) if len(finite) else 0.0
     inputs = np.where(np.isfinite(raw), raw, fill)
     forest = IsolationForest(n_estimators=trees, random_state=seed, n_jobs=1).fit(inputs)
-    roots: list[int] = []
-    parts: list[_Tree] = []
-    for tree in (estimator.tree_ for estimator in forest.estimators_):
-        roots.append(sum(len(part.child) for part in parts))
-        parts.append(_siblings_together(tree, roots[-1]))
-    feature, threshold, child, length = (np.concatenate(p) for p in zip(*parts, strict=True))
-    return AnomalyModel(
-        fill,
-        np.array(roots, np.int32),
-        np.array([max(estimator.tree_.max_depth for estimator in forest.estimators_)], np.int32),
-        feature,
-        threshold,
-        child,
-        length,
-        _average_path(np.array([forest.max_samples_], np.int64)),
+    fitted = [estimator.tree_ for estimator in forest.estimators_]
+    joined, place = join([_tree(tree, fill) for tree in fitted])
+    length = np.concatenate([_depths(tree) + _average_path(tree.n_node_samples) for tree in fitted])
+    normaliser = float(_average_path(np.array([forest.max_samples_], np.int64))[0])
+    return AnomalyModel(joined, length[place].astype(np.float32), normaliser)
+
+
+def _tree(tree: Any, fill: npt.NDArray[np.float32]) -> Tree:
+    feature = np.maximum(tree.feature, 0)
+    condition = _above(tree.threshold)
+    return Tree(
+        left=tree.children_left,
+        right=tree.children_right,
+        feature=feature + ANOMALY_INPUTS.start,
+        condition=condition,
+        missing_right=fill[feature] >= condition,
     )
 
 
-class _Tree(NamedTuple):
-    feature: npt.NDArray[np.int32]
-    threshold: npt.NDArray[np.float32]
-    child: npt.NDArray[np.int32]
-    length: npt.NDArray[np.float32]
-
-
-def _siblings_together(tree: Any, base: int) -> _Tree:
-    """Renumber a tree of scikit-learn breadth first, from `base` on."""
-    left, right = tree.children_left.tolist(), tree.children_right.tolist()
-    order, depths = [0], [0]
-    child = []
-    for place, node in enumerate(order):  # grows while it is read
-        if left[node] < 0:
-            child.append(base + place)
-            continue
-        child.append(base + len(order))
-        order += [left[node], right[node]]
-        depths += [depths[place] + 1] * 2
-    leaf = tree.children_left[order] < 0
-    length = np.array(depths) + _average_path(tree.n_node_samples[order])
-    return _Tree(
-        np.where(leaf, 0, tree.feature[order]).astype(np.int32),
-        np.where(leaf, np.inf, _below(tree.threshold[order])).astype(np.float32),
-        np.array(child, np.int32),
-        length.astype(np.float32),
-    )
-
-
-def _below(threshold: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Return the greatest float32 up to each threshold: float32 values split the same by it."""
+def _above(threshold: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return the least float32 above each threshold: x > threshold is x >= it for float32 x."""
     nearest = threshold.astype(np.float32)
-    lower: npt.NDArray[np.float32] = np.where(
-        nearest > threshold, np.nextafter(nearest, np.float32(-np.inf)), nearest
+    above: npt.NDArray[np.float32] = np.where(
+        nearest > threshold, nearest, np.nextafter(nearest, np.float32(np.inf))
     )
-    return lower
+    return above
+
+
+def _depths(tree: Any) -> npt.NDArray[np.float64]:
+    depth = np.zeros(tree.node_count)
+    for node in np.flatnonzero(tree.children_left >= 0):  # parents come before children
+        depth[[tree.children_left[node], tree.children_right[node]]] = depth[node] + 1.0
+    return depth

@@ -117,11 +117,8 @@ def bench(stack: Stack, tmp_path: Path) -> Iterator[Bench]:
         yield made
 
 
-def started(bench: Bench, **environment: str) -> Service:
-    service = bench.pipeline.service("scorer", **environment)
-    service.start()
-    service.wait_ready(60.0)
-    return service
+def started(bench: Bench) -> Service:
+    return bench.pipeline.start("scorer")[0]
 
 
 def test_answers_by_the_champion_in_the_same_partition_with_reasons(bench: Bench) -> None:
@@ -258,8 +255,7 @@ def test_kill_9_and_repeated_vectors_give_no_second_answer(bench: Bench) -> None
     sent: list[tuple[int, int]] = []
     for kill in range(4):
         sent += [bench.send(f"card-{row}") for row in range(1_500)]
-        aim = 1_500 * kill + 400
-        until(lambda aim=aim: len(bench.pipeline.messages(DECISIONS)) > aim, "work under way")
+        bench.pipeline.wait_for(DECISIONS, 1_500 * kill + 400)
         service.kill()
         began = time.monotonic()
         service.start()

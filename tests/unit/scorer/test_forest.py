@@ -1,4 +1,4 @@
-"""The compiled walk gives XGBoost's scores, and refuses models that it would score otherwise."""
+"""The compiled walk gives XGBoost's scores and contributions, and refuses what it would not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import xgboost
 
 from schemas.errors import ConfigurationError
-from scorer.forest import forest_from_json, probabilities
+from scorer.forest import contributions, forest_from_json, probabilities
 
 FEATURES = 70
 
@@ -31,11 +31,23 @@ def test_agrees_with_xgboost_on_100_000_rows_with_missing_values() -> None:
     matrix = draw.normal(size=(100_000, FEATURES)).astype(np.float32)
     matrix[draw.random(matrix.shape) < 0.3] = np.nan
     # rows that lie exactly on split conditions: `<` and `<=` must not be confused
-    inner = np.flatnonzero(forest.left >= 0)[:5000]
-    matrix[np.arange(len(inner)), forest.feature[inner]] = forest.value[inner]
+    trees = forest.trees
+    inner = np.flatnonzero(~np.isnan(trees.condition))[:5000]
+    matrix[np.arange(len(inner)), trees.split[inner] >> 1] = trees.condition[inner]
+    matrix[::500, 3] = np.inf
     booster.set_param({"nthread": 1})
     expected = booster.inplace_predict(matrix)
     assert np.max(np.abs(probabilities(forest, matrix) - expected)) <= 1e-6
+
+
+def test_contributions_are_xgboosts_approximate_ones() -> None:
+    booster = trained()
+    forest = forest_from_json(bytes(booster.save_raw("json")), FEATURES)
+    draw = np.random.default_rng(7)
+    matrix = draw.normal(size=(2_000, FEATURES)).astype(np.float32)
+    matrix[draw.random(matrix.shape) < 0.3] = np.nan
+    expected = booster.predict(xgboost.DMatrix(matrix), pred_contribs=True, approx_contribs=True)
+    np.testing.assert_allclose(contributions(forest, matrix), expected[:, :-1], atol=2e-5)
 
 
 def test_refuses_what_it_would_score_otherwise() -> None:
@@ -50,5 +62,10 @@ def test_refuses_what_it_would_score_otherwise() -> None:
     loop["learner"]["gradient_booster"]["model"]["trees"][0]["left_children"][0] = 0
     with pytest.raises(ConfigurationError, match="below its parent"):
         forest_from_json(json.dumps(loop).encode(), FEATURES)
+    joined = json.loads(raw)
+    tree = joined["learner"]["gradient_booster"]["model"]["trees"][0]
+    tree["right_children"][0] = tree["left_children"][0]
+    with pytest.raises(ConfigurationError, match="two parents"):
+        forest_from_json(json.dumps(joined).encode(), FEATURES)
     with pytest.raises(ConfigurationError):
         forest_from_json(b"not json", FEATURES)

@@ -100,7 +100,7 @@ def test_exported_trees_score_as_scikit_learn_does() -> None:
     vectors[::7, 12] = np.nan
     model = anomaly.train(vectors, seed=5)
     inputs = vectors[:, ANOMALY_INPUTS]
-    inputs = np.where(np.isnan(inputs), model.fill, inputs)
+    inputs = np.where(np.isnan(inputs), np.nanmedian(inputs, axis=0), inputs)
     forest = IsolationForest(n_estimators=100, random_state=5).fit(inputs)
     scores = anomaly_scores(model, vectors)
     np.testing.assert_allclose(scores, -forest.score_samples(inputs), atol=1e-6)
@@ -121,7 +121,7 @@ def test_bundle_is_complete_verifiable_and_without_pickle(tmp_path: Path) -> Non
     inputs = model.inputs(data.vectors)
     np.testing.assert_array_equal(inputs[:, 70], anomaly_scores(trained.anomaly, data.vectors))
     expected = trained.booster.inplace_predict(inputs)
-    np.testing.assert_allclose(model.probability(inputs, "forest"), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(model.probability(inputs), expected, rtol=0, atol=1e-6)
     assert (np.diff(trained.knots_y) >= 0).all()
     with pytest.raises(ConfigurationError, match="exists"):
         bundle.write(tmp_path / "m1", "m1", trained)
