@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from schemas.currency import CurrencyTable
@@ -15,14 +15,14 @@ from schemas.runtime.settings import Settings
 from schemas.runtime.store import FeatureStore
 from schemas.runtime.streams import Producer, TopicPartition
 from schemas.topics import DEAD_LETTER, FEATURES, LABELS, TRANSACTIONS
+from stream_features.commits import Commits, Positions, Topics
 from stream_features.computation import Computation, EngineComputation
 from stream_features.engine.live import LiveEngine
 from stream_features.pace import Pace
 from stream_features.stages import Stages
-from stream_features.worker import Topics, Worker
+from stream_features.worker import Worker
 
 GROUP: Final = "stream-features"
-Positions = Callable[[Sequence[int]], Mapping[TopicPartition, int]]
 
 
 def topics_of(settings: Settings) -> Topics:
@@ -83,13 +83,19 @@ def build_worker(
 ) -> Worker:
     """Return a worker; `name` is unique among those that run, `around` wraps its computation."""
     clock, stages = SystemClock(), Stages(metrics)
+    topics = topics_of(settings)
     return Worker(
-        topics=topics_of(settings),
-        store=store,
-        producer=producer,
+        topics=topics,
+        commits=Commits(
+            topics=topics,
+            store=store,
+            producer=producer,
+            positions=positions,
+            metrics=metrics,
+            stages=stages,
+        ),
         computation=around(build_computation(settings, store, metrics, stages, clock)),
         pace=Pace(store, name, settings.partitions, time.monotonic),
-        positions=positions,
         clock=clock,
         monotonic=time.monotonic,
         metrics=metrics,

@@ -1,7 +1,6 @@
 """The batch cycle of one worker: decode → order → compute → commit → publish. `transport` drives it.
 
-It knows nothing of Faust. The position of truth is the cursor in the store. What Kafka has not
-acknowledged yet stays in the outbox of its partition, from commit to commit; a new owner republishes it. All public methods run on one event loop; what blocks runs in a thread, one at a time.
+It knows nothing of Faust. The position of truth is the cursor in the store, see `commits`. All public methods run on one event loop; what blocks runs in a thread, one at a time.
 """
 
 from __future__ import annotations
@@ -18,17 +17,16 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 import structlog
 
-from schemas.errors import BadMessage, EmptyStore, Fenced, FraudError, TemporaryError
+from schemas.errors import BadMessage, Fenced, FraudError, TemporaryError
 from schemas.runtime.clock import Clock
 from schemas.runtime.metrics import Metrics
-from schemas.runtime.store import NO_CURSOR, Commit, FeatureStore, PartitionAdvance
-from schemas.runtime.streams import BY_KEY, Producer, TopicPartition
+from schemas.runtime.store import NO_CURSOR
+from schemas.runtime.streams import TopicPartition
 from stream_features.arrival_queue import ArrivalQueue
 from stream_features.arrivals import Arrivals
+from stream_features.commits import Commits, Topics, Unpublished
 from stream_features.computation import Computation, Computed
-from stream_features.engine.blob import NEW_SHARED
 from stream_features.ordering import NO_LIMIT, NO_TIME
-from stream_features.outbox import Messages, pack, unpack
 from stream_features.pace import Pace
 from stream_features.stages import Stages
 
@@ -41,16 +39,6 @@ PACE_WAITS: Final = 40
 """How often in one turn a worker looks whether those it waits for have moved."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topics:
-    """Full names of the topics that the worker reads and writes."""
-
-    transactions: str
-    labels: str
-    features: str
-    dead_letter: str
-
-
 class Assigned(Protocol):
     """Faust's TP and aiokafka's TopicPartition."""
 
@@ -59,10 +47,6 @@ class Assigned(Protocol):
 
     @property
     def partition(self) -> int: ...  # noqa: D102
-
-
-class _Unpublished(Exception):
-    """The last batch was committed, not handed to Kafka: it must be republished from the outbox."""
 
 
 class _Superseded(Exception):
@@ -81,52 +65,42 @@ class Worker:
     """Owns the assigned partitions of `transactions` and `labels`.
 
     Args:
-        positions: Kafka's committed positions of partition numbers, asked where the store has none;
-            a position above 0 there means that the store has lost its state.
         clock, monotonic: wall clock in ms; seconds for bounded waits.
         max_buffered: transactions that may wait before a partition is no longer read.
         max_batch: transactions in one commit.
-        max_unconfirmed: bytes of messages beyond which a commit waits for Kafka's acknowledgement.
     """
 
     def __init__(
         self,
         *,
         topics: Topics,
-        store: FeatureStore,
-        producer: Producer,
+        commits: Commits,
         computation: Computation,
         pace: Pace,
-        positions: Callable[[Sequence[int]], Mapping[TopicPartition, int]],
         clock: Clock,
         monotonic: Callable[[], float],
         metrics: Metrics,
         stages: Stages,
         max_buffered: int = 20_000,
         max_batch: int = 2_048,
-        max_unconfirmed: int = 500_000,
         max_wait_s: float = 2.0,
         retry_s: float = 0.05,
     ) -> None:
         self.topics = frozenset({topics.transactions, topics.labels})
         self.generation = 0
-        self.cursors: dict[TopicPartition, int] = {}
-        """Committed next offsets; NO_CURSOR where the store has none yet."""
-        self.epochs: dict[int, int] = {}
-        """Of the partition numbers owned now."""
+        self.cursors = commits.cursors
+        self.epochs = commits.epochs
         self.ends: dict[TopicPartition, int] = {}
         """Log ends as far as known from what was fetched."""
         self.failure: Exception | None = None
         """Why this process must not go on."""
         self.waiting_for = ""
         """What this worker waits for, or "" """
-        self._names, self._store, self._producer = topics, store, producer
-        self._computation, self._pace, self._positions = computation, pace, positions
+        self._names, self._commits = topics, commits
+        self._computation, self._pace = computation, pace
         self._clock, self._monotonic = clock, monotonic
         self._metrics, self._stages = metrics, stages
         self._max_buffered, self._max_batch, self._retry_s = max_buffered, max_batch, retry_s
-        self._max_unconfirmed = max_unconfirmed
-        self._unconfirmed: dict[int, list[bytes]] = {}
         self._thread = ThreadPoolExecutor(1, "worker")
         self._queue = ArrivalQueue(max_wait_s)
         self._held_by_pace = False
@@ -209,7 +183,7 @@ class Worker:
             turn = self._accept(records, ends)
             try:
                 await self._retry(generation, self._advance, generation, turn)
-            except (Fenced, _Unpublished) as error:
+            except (Fenced, Unpublished) as error:
                 self._metrics.count("fenced")
                 log.warning("batch dropped: taking the partitions over anew", reason=str(error))
                 self._forget()
@@ -229,30 +203,15 @@ class Worker:
     def _forget(self) -> None:
         self._queue.forget()
         self._held_by_pace = False
-        for known in (self.epochs, self.ends, self.cursors, self._unconfirmed):
-            known.clear()
+        self._commits.forget()
+        self.ends.clear()
 
     def _take_over(self, numbers: set[int]) -> None:
-        for number in sorted(numbers):
-            owned = self._store.acquire(number)
-            if len(owned.cursors) < len(self.topics):
-                self._refuse_empty(number, owned.cursors)
-            self._publish({number: unpack(owned.outbox)})
-            for topic in self.topics:
-                self.cursors[TopicPartition(topic, number)] = owned.cursors.get(topic, NO_CURSOR)
-            self.epochs[number] = owned.epoch
-            self._queue.read[number] = max(owned.cursors.get(self._names.transactions, 0), 0)
-        self._producer.flush()
+        self._commits.take_over(numbers)
+        for number in numbers:
+            cursor = self.cursors[TopicPartition(self._names.transactions, number)]
+            self._queue.read[number] = max(cursor, 0)
         self._pace.assign(numbers)
-
-    def _refuse_empty(self, number: int, cursors: Mapping[str, int]) -> None:
-        for at, committed in self._positions([number]).items():
-            if committed > 0 and at.topic not in cursors:
-                raise EmptyStore(
-                    f"{at.topic}[{at.partition}] is committed up to {committed}, but the feature "
-                    "store has no state of it: run `python -m stream_features rebuild`, or start "
-                    "with --from-start to compute and publish everything again"
-                )
 
     def _accept(self, records: Mapping[Any, Sequence[Any]], ends: Mapping[Any, int]) -> _Turn:
         turn = _Turn()
@@ -376,65 +335,9 @@ class Worker:
         rows: int,
     ) -> None:
         """Commit, call `done(rows)`, publish."""
-        with self._stages.time("acknowledge"):
-            self._confirm()
-        blocks = {number: pack(some) for number, some in computed.messages.items()}
-        with self._stages.time("commit"):
-            result = self._store.commit(
-                Commit(
-                    epochs={at.partition: self.epochs[at.partition] for at in nexts},
-                    advances=[
-                        PartitionAdvance(*at, self.cursors[at], offset)
-                        for at, offset in nexts.items()
-                    ],
-                    cards=computed.cards,
-                    appends=computed.appends,
-                    folds=computed.folds,
-                    outbox={
-                        number: b"".join([*self._unconfirmed.get(number, ()), block])
-                        for number, block in blocks.items()
-                    },
-                    header=NEW_SHARED,
-                )
-            )
-        if not result.accepted:
-            raise Fenced(result.reason)
-        self.cursors.update(nexts)
-        for number, block in blocks.items():
-            self._unconfirmed.setdefault(number, []).append(block)
+        self._commits.write(computed, nexts)
         done(rows)
-        try:
-            with self._stages.time("publish"):
-                self._publish(computed.messages)
-        except TemporaryError as error:
-            raise _Unpublished(str(error)) from error
-
-    def _confirm(self) -> None:
-        """Forget what Kafka has acknowledged; wait for it where too much would be kept."""
-        if not self._unconfirmed:
-            return
-        kept = sum(len(block) for blocks in self._unconfirmed.values() for block in blocks)
-        if kept > self._max_unconfirmed:
-            self._producer.flush()
-        else:
-            try:
-                self._producer.flush(0.0)
-            except TemporaryError:
-                return
-        self._unconfirmed.clear()
-
-    def _publish(self, messages: Mapping[int, Messages]) -> None:
-        for number, some in messages.items():
-            if some.vectors:
-                outgoing = zip(repeat(number), some.keys, some.vectors, strict=False)
-                self._producer.produce_many(self._names.features, outgoing)
-                self._metrics.count("published", len(some.vectors), topic=self._names.features)
-            if some.dead_letters:
-                dead = zip(repeat(BY_KEY), some.dead_keys, some.dead_letters, strict=False)
-                self._producer.produce_many(self._names.dead_letter, dead)
-                self._metrics.count(
-                    "published", len(some.dead_letters), topic=self._names.dead_letter
-                )
+        self._commits.publish(computed.messages)
 
     async def _retry(self, generation: int, step: Callable[..., R], *args: object) -> R:
         """Run a blocking step in a thread until the world answers or the assignment changes."""

@@ -15,12 +15,13 @@ from schemas.runtime.metrics import Metrics
 from schemas.runtime.store import Commit, CommitResult
 from schemas.runtime.streams import Producer, TopicPartition
 from stream_features.arrivals import Arrivals
+from stream_features.commits import Commits, Topics
 from stream_features.computation import Computed
 from stream_features.ordering import NO_TIME
 from stream_features.outbox import Messages
 from stream_features.pace import Pace
 from stream_features.stages import Stages
-from stream_features.worker import Topics, Worker
+from stream_features.worker import Worker
 
 TOPICS = Topics(transactions="t", labels="l", features="f", dead_letter="d")
 NOW = 1_700_000_000_000
@@ -132,24 +133,32 @@ def stand_in_worker(
     positions: Mapping[TopicPartition, int] | None = None,
     name: str = "one",
     now_ms: int = NOW,
+    max_unconfirmed: int = 500_000,
     **options: Any,
 ) -> Worker:
     """Return a worker whose clocks stand still."""
     metrics = Metrics("test")
+    stages = Stages(metrics)
     monotonic = options.pop("monotonic", lambda: 0.0)
     return Worker(
         topics=topics,
-        store=store,
-        producer=producer,
+        commits=Commits(
+            topics=topics,
+            store=store,
+            producer=producer,
+            positions=lambda numbers: {
+                at: n for at, n in (positions or {}).items() if at.partition in numbers
+            },
+            metrics=metrics,
+            stages=stages,
+            max_unconfirmed=max_unconfirmed,
+        ),
         computation=computation or Echo(),
         pace=Pace(store, name, partitions, monotonic),
-        positions=lambda numbers: {
-            at: n for at, n in (positions or {}).items() if at.partition in numbers
-        },
         clock=ManualClock(now_ms),
         monotonic=monotonic,
         metrics=metrics,
-        stages=Stages(metrics),
+        stages=stages,
         retry_s=0.0,
         **options,
     )
