@@ -244,6 +244,35 @@ def dump_features(
         sys.exit(1)
 
 
+@app.command("size")
+def size_of_store(
+    redis: Annotated[str | None, typer.Option(help="Redis, instead of FRAUD_REDIS_URL")] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the figures here; - for stdout")
+    ] = None,
+) -> None:
+    """Measure the bytes of Redis that each kind of entity takes.
+
+    Example: python -m stream_features size --redis redis://localhost:6379/0 --json -
+    """
+    from schemas.runtime.feature_store import RedisFeatureStore
+    from schemas.runtime.settings import load_settings
+    from stream_features.store_size import store_size
+
+    settings = load_settings(**({"redis_url": redis} if redis else {}))
+    store = RedisFeatureStore.from_settings(settings)
+    with _progress() as bar:
+        task = bar.add_task("entities", total=None)
+        report = store_size(store, lambda seen: bar.advance(task, seen))
+    store.close()
+    for kind, found in report.items():
+        errors.print(
+            f"{kind}: {found['entities']:,} entities, mean {found['mean_bytes']} bytes, "
+            f"largest {found['max_bytes']}; seen once: mean {found['once_mean_bytes']}"
+        )
+    _report(json_path, report)
+
+
 @app.command("compare")
 def compare_features(
     left: Annotated[Path, typer.Argument(help="Parquet file of `dump` or `replay`")],

@@ -5,11 +5,12 @@ the entities (`schemas.keys`), under the same prefix: `p:<n>:epoch`, `p:<n>:curs
 topic to next offset), `p:<n>:outbox` for partition number n, and `watermarks`.
 
 An ACL user needs: ~prefix* +@connection +mget +hgetall +get +set +append +pexpire +strlen +getrange
-+del +incr +pttl +hget +hset +hdel +time +fcall +function|load.
++del +incr +pttl +hget +hset +hdel +time +fcall +function|load +scan +memory|usage.
 """
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,12 +23,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from schemas.errors import ConfigurationError, FatalError, StoreUnavailable
+from schemas.keys import KEY_LETTER, EntityKind
 from schemas.runtime.expiry import RecentExpiry
 from schemas.runtime.settings import Settings
 from schemas.runtime.store import Commit, CommitResult, Ownership
 
 MGET_KEYS: Final = 1024
 """Keys in one MGET, so that a large batch does not hold up other clients of Redis."""
+SCAN_KEYS: Final = 1000
 
 
 @contextmanager
@@ -181,6 +184,27 @@ class RedisFeatureStore:
         time = "" if event_time is None else event_time
         key = self._prefix + b"watermarks"
         return _cursors(self._call("fraud_watermark", [key], [worker, time, ttl_ms]))
+
+    def entities(self, kind: EntityKind) -> Iterator[list[tuple[bytes, int]]]:
+        """Yield (key, bytes of memory with key and overhead) of every entity of a kind, in pieces.
+
+        An entity that is written meanwhile may come twice or not at all.
+        """
+        start = self._prefix + KEY_LETTER[kind]
+        width = len(self._prefix) + 9
+        pattern = re.sub(rb"([*?\[\]\\^])", rb"\\\1", start) + b"*"
+        cursor = 0
+        while True:
+            with _typed_errors(self._url):
+                cursor, found = self._redis.scan(cursor, match=pattern, count=SCAN_KEYS)
+                keys = [key for key in found if len(key) == width]
+                pipeline = self._redis.pipeline(transaction=False)
+                for key in keys:
+                    pipeline.memory_usage(key, samples=0)
+                sizes = pipeline.execute()
+            yield [(key, size) for key, size in zip(keys, sizes, strict=True) if size is not None]
+            if cursor == 0:
+                return
 
     def ping(self) -> None:
         """Return if Redis answers."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from schemas.errors import StoreUnavailable
+from schemas.keys import KEY_LETTER, EntityKind
 from schemas.runtime.clock import Clock, SystemClock
 from schemas.runtime.store import NO_CURSOR, Commit, CommitResult, Ownership
 
@@ -13,8 +14,9 @@ from schemas.runtime.store import NO_CURSOR, Commit, CommitResult, Ownership
 class MemoryFeatureStore:
     """See `schemas.runtime.store.FeatureStore`. `available = False` makes every call fail."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, prefix: bytes = b"") -> None:
         self.available = True
+        self._prefix = prefix
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._values: dict[bytes, tuple[bytes, int]] = {}
@@ -68,6 +70,18 @@ class MemoryFeatureStore:
                 for name, (time, expiry) in self._watermarks.items()
                 if name != worker and expiry > now
             }
+
+    def entities(self, kind: EntityKind) -> Iterator[list[tuple[bytes, int]]]:
+        """Yield (key, bytes of key and value) of every entity of a kind; all at once."""
+        with self._lock:
+            self.ping()
+            start = self._prefix + KEY_LETTER[kind]
+            keys = [
+                key
+                for key in self._values
+                if key.startswith(start) and len(key) == len(self._prefix) + 9
+            ]
+            yield [(key, len(key) + len(value)) for key in keys if (value := self._value(key))]
 
     def ping(self) -> None:
         """Return if the store is available."""

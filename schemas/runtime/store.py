@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
+
+from schemas.keys import EntityKind
 
 NO_CURSOR: Final = -1
 """The cursor of a partition of which nothing was processed yet."""
@@ -113,6 +115,12 @@ class FeatureStore(Protocol):
         """Publish how far a lagging worker is (ms; None withdraws); return the other workers'.
 
         An entry lives `ttl_ms` after its last publication.
+        """
+
+    def entities(self, kind: EntityKind) -> Iterator[list[tuple[bytes, int]]]:
+        """Yield (key, bytes of memory with key and overhead) of every entity of a kind, in pieces.
+
+        An entity that is written meanwhile may come twice or not at all.
         """
 
     def ping(self) -> None:

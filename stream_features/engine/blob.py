@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from schemas.keys import EntityKind
 from stream_features.engine.compiled import compiled, leaf
 from stream_features.engine.packing import (
     bits_of,
@@ -65,6 +66,18 @@ NEW_SHARED: Final = bytes(4) + (2**62).to_bytes(8, "little") + bytes(6)
 """What stands before the records of a shared entity that was never folded."""
 
 
+def card_events(value: bytes) -> int:
+    """Return how many events a stored card retains beside its tiles."""
+    return int.from_bytes(value[:2], "little")
+
+
+def is_seen_once(kind: EntityKind, value: bytes) -> bool:
+    """Say whether a stored entity has had one event only."""
+    if kind == "card":
+        return card_events(value) == 1 and value[3:11] == value[11:19]
+    return len(value) == len(NEW_SHARED) + RECORD_SIZE
+
+
 @compiled
 def _put_folded(table, slot, out, at):  # type: ignore[no-untyped-def]
     row = table.slots[slot, HOT_ROW]
@@ -82,7 +95,7 @@ def _put_folded(table, slot, out, at):  # type: ignore[no-untyped-def]
         bits = np.int64(0)
         for tile in range(tiles):
             bits |= bits_of(table.m2[row, tile])
-        width = 8 if bits != 0 else 0
+        width = 4 if bits != 0 else 0
         at = put(out, at, width, 1)
         for tile in range(tiles):
             if table.tiles[row, TILE_EVENTS, tile] > 1:

@@ -131,6 +131,8 @@ def _merge_into(table, row, target, source):  # type: ignore[no-untyped-def]
         table.m2[row, target] += table.m2[row, source] + delta * delta * n * m / (n + m)
     else:
         table.m2[row, target] += table.m2[row, source]
+    # Stored bytes hold it as float32; so does memory, for live to equal offline.
+    table.m2[row, target] = np.float32(table.m2[row, target])
     table.tiles[row, TILE_EVENTS, target] = n + m
     table.tiles[row, TILE_SUM, target] += table.tiles[row, TILE_SUM, source]
     table.tiles[row, TILE_MAX, target] = max(

@@ -55,6 +55,9 @@ SHARED: Final[tuple[tuple[EntityKind, int], ...]] = (
     ("device", TO_DEVICE),
     ("ip", TO_IP),
 )
+LONG: Final = 2_800
+"""A shared entity of more bytes is rewritten whole, since Redis gives a value that was appended to up to
+twice the memory that it needs."""
 Ids = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 Values = Sequence[bytes | None]
@@ -203,6 +206,8 @@ class LiveEngine:
             records = self._out[:total].tobytes()
             folded = {}
             touched = self._table(kind).slots[: len(ends), TOUCHED]
+            lengths = np.diff(opened.bounds[group.first : group.first + len(ends) + 1])
+            touched[(lengths > LONG) & (touched != 0)] |= FOLDED
             if (touched & FOLDED).any():
                 folded = {key: (v, at) for key, v, at in self._packed(kind, FOLDED, opened)}
             start = 0

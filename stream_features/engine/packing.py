@@ -55,20 +55,24 @@ def _store(typing_context, data, at, number):  # type: ignore[no-untyped-def]
 
 @_intrinsic
 def bits_of(typing_context, number):  # type: ignore[no-untyped-def]
-    """Return the bits of a float64 as int64."""
+    """Return the 32 bits of a float64 as a float32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], context.get_value_type(types.int64))
+        narrow = builder.fptrunc(arguments[0], context.get_value_type(types.float32))
+        bits = builder.bitcast(narrow, context.get_value_type(types.int32))
+        return builder.zext(bits, context.get_value_type(types.int64))
 
     return types.int64(types.float64), generate
 
 
 @_intrinsic
 def float_of(typing_context, bits):  # type: ignore[no-untyped-def]
-    """Return the float64 of the bits in an int64."""
+    """Return the float32 of 32 bits as float64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], context.get_value_type(types.float64))
+        narrow = builder.trunc(arguments[0], context.get_value_type(types.int32))
+        number = builder.bitcast(narrow, context.get_value_type(types.float32))
+        return builder.fpext(number, context.get_value_type(types.float64))
 
     return types.float64(types.int64), generate
 

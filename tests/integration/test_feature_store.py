@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +48,7 @@ def prefix() -> bytes:
 @pytest.fixture(params=["memory", "redis"])
 def store(request: pytest.FixtureRequest, prefix: bytes) -> Iterator[FeatureStore]:
     if request.param == "memory":
-        yield MemoryFeatureStore()
+        yield MemoryFeatureStore(prefix=prefix)
     else:
         stack: Stack = request.getfixturevalue("stack")
         real = RedisFeatureStore(stack.redis_url, prefix)
@@ -280,6 +290,17 @@ def test_loading_nothing_and_more_than_one_read_takes(store: FeatureStore, prefi
     assert loaded == [b"%d" % number if number % 2 == 0 else None for number in range(5000)]
 
 
+def test_entities_are_told_with_their_memory(store: FeatureStore, prefix: bytes) -> None:
+    """By kind, whatever bytes the prefix and the hashes have; nothing else counts."""
+    epoch = store.acquire(0).epoch
+    cards = [(prefix + b"c" + bytes([number]) * 8, b"v" * 100) for number in range(40, 60)]
+    others = [(prefix + b"m" + bytes(8), b"r" * 14), (b"x" + prefix + b"c" + bytes(8), b"v")]
+    store.commit(Commit(epochs={0: epoch}, advances=advance(NO_CURSOR, 7), cards=cards + others))
+    found = [entry for piece in store.entities("card") for entry in piece]
+    assert sorted(key for key, _ in found) == sorted(key for key, _ in cards)
+    assert all(100 + len(key) <= size < 300 for key, size in found)
+
+
 def test_a_batch_beyond_luas_stack_is_one_call(
     real: RedisFeatureStore, client: Any, prefix: bytes
 ) -> None:
@@ -325,6 +346,158 @@ def test_a_store_that_is_away_is_a_temporary_error(tmp_path: Path) -> None:
         store.close()
     finally:
         server.stop()
+
+
+class Relay:
+    """Stands before a server: takes TLS off (the bundled one is built without), or loses an answer.
+
+    Args:
+        tls: certificate and key to show. lose: a request with these bytes gets no answer.
+    """
+
+    def __init__(
+        self, url: str, tls: tuple[Path, Path] | None = None, lose: bytes | None = None
+    ) -> None:
+        self._tls: ssl.SSLContext | None = None
+        if tls is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(*tls)
+        address = urlsplit(url)
+        self._target = (str(address.hostname), int(address.port or 0))
+        self._lose = lose
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                incoming, _ = self._listening.accept()
+            except OSError:
+                return  # closed
+            try:
+                with incoming, socket.create_connection(self._target) as onward:
+                    if self._tls is None:
+                        self._pass_on(incoming, onward)
+                    else:
+                        with self._tls.wrap_socket(incoming, server_side=True) as opened:
+                            self._pass_on(opened, onward)
+            except ssl.SSLError:
+                continue  # the client did not trust us
+
+    def _pass_on(self, incoming: socket.socket, onward: socket.socket) -> None:
+        while request := incoming.recv(65_536):
+            onward.sendall(request)
+            answer = onward.recv(65_536)
+            if self._lose is not None and self._lose in request:
+                return
+            incoming.sendall(answer)
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+
+def test_a_commit_whose_answer_was_lost_shows_in_the_cursor(tmp_path: Path) -> None:
+    """It was applied: the next acquire tells, also after a restart, and it is not applied again."""
+    server = RedisServer(tmp_path / "data", tmp_path)
+    server.start()
+    store = RedisFeatureStore(server.url)
+    relay = Relay(server.url, lose=b"FCALL")
+    try:
+        epoch = store.acquire(0).epoch
+        losing = RedisFeatureStore(f"redis://127.0.0.1:{relay.port}/0")
+        with pytest.raises(StoreUnavailable):
+            losing.commit(everything(b"", epoch, NO_CURSOR))
+        losing.close()
+        for _ in range(2):
+            owned = store.acquire(0)
+            assert (owned.cursors, owned.outbox) == ({TOPIC: 100}, b"vectors")
+            assert not store.commit(everything(b"", owned.epoch, NO_CURSOR)).accepted
+            assert store.load([b"merchant"]) == [HEADER + b"r" * 14]
+            with redis.Redis.from_url(server.url) as client:
+                client.execute_command("FUNCTION", "FLUSH")  # lost with a server that was replaced
+            server.restart()
+            wait_until(lambda: answers(store))
+    finally:
+        relay.close()
+        store.close()
+        server.stop()
+
+
+def answers(store: FeatureStore) -> bool:
+    try:
+        store.ping()
+    except StoreUnavailable:
+        return False
+    return True
+
+
+def test_a_full_store_refuses_a_commit_whole_and_takes_it_later(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "data", tmp_path)
+    server.start()
+    try:
+        store = RedisFeatureStore(server.url)
+        epoch = store.acquire(0).epoch
+        with redis.Redis.from_url(server.url) as other:
+            other.config_set("maxmemory", 1)
+            with pytest.raises(StoreUnavailable, match="maxmemory"):
+                store.commit(everything(b"", epoch, NO_CURSOR))
+            assert store.load([b"card", b"merchant", b"device"]) == [None, None, None]
+            assert store.positions([0]) == {0: {}}
+            other.config_set("maxmemory", 0)
+        assert store.commit(everything(b"", epoch, NO_CURSOR)).accepted
+        store.close()
+    finally:
+        server.stop()
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a throw-away certificate of 127.0.0.1 and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert, private = folder / "cert.pem", folder / "key.pem"
+    cert.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return cert, private
+
+
+def test_tls_is_spoken_and_the_certificate_checked(
+    stack: Stack, prefix: bytes, tmp_path: Path
+) -> None:
+    cert, private = certificate(tmp_path)
+    relay = Relay(stack.redis_url, tls=(cert, private))
+    url = f"rediss://127.0.0.1:{relay.port}/0"
+    try:
+        with pytest.raises(StoreUnavailable, match=r"certificate|CERTIFICATE"):
+            RedisFeatureStore(url, prefix).ping()
+        store = RedisFeatureStore(url, prefix, ca_file=str(cert))
+        epoch = store.acquire(0).epoch
+        assert store.commit(everything(prefix, epoch, NO_CURSOR)).accepted
+        assert store.load([prefix + b"card"]) == [b"a blob"]
+        store.close()
+    finally:
+        relay.close()
 
 
 def test_the_documented_rights_suffice_and_a_wrong_password_is_named(
