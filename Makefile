@@ -19,6 +19,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m compileall -q schemas stream_features scorer trainer loadtest devstack
 	$(BIN)/python -m devstack fetch
 	$(BIN)/python -m stream_features compile
+	$(BIN)/python -m scorer compile
 	$(BIN)/python -m loadtest compile
 	@touch $(STAMP)
 

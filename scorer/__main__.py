@@ -32,6 +32,18 @@ def run_service() -> None:
     sys.exit(run(load_settings()))
 
 
+@app.command("compile")
+def compile_kernels() -> None:
+    """Compile the scorer's kernels into the cache.
+
+    Example: python -m scorer compile
+    """
+    from scorer.warm_up import warm_up
+
+    with errors.status("compiling the scorer (seconds, once)"):
+        warm_up()
+
+
 @app.command("bench")
 def bench(
     bundle: Annotated[Path, typer.Argument(help="directory of a model bundle")],

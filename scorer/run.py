@@ -20,6 +20,7 @@ from schemas.runtime.topic_admin import create_topics
 from schemas.topics import ALERTS, DEAD_LETTER, DECISIONS, FEATURES, MODELS, POLICY
 from scorer.follow import Follower
 from scorer.service import GROUP, SERVICE, TAIL, Scorer
+from scorer.warm_up import warm_up
 
 log = structlog.get_logger(__name__)
 FAILED = 1
@@ -31,6 +32,7 @@ def run(settings: Settings) -> int:
     stop = StopSignal()
     metrics, clock = Metrics(SERVICE), SystemClock()
     with ExitStack() as parts:
+        warm_up()
         _create_topics(settings, stop)
         producer = KafkaProducer(settings)
         parts.callback(producer.close)

@@ -1,0 +1,196 @@
+"""From vectors to decisions: thresholds, precedence of rules and lists, roles, degraded answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas import codec
+from schemas.batch_scoring import DecodedVectors, decode_feature_vectors
+from schemas.features import ANOMALY_FEATURE, CATALOGUE
+from scorer.decide import Canary, Serving, decide
+from scorer.model import Model
+from scorer.policy_document import Policy, compile_policy
+from scorer.reasons import feature_text
+from tests.unit.scorer.stand_ins import LARGE, SMALL, small_model, vector
+
+NOW_US = 1_700_000_001_000_000
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return small_model(tmp_path_factory.mktemp("bundles") / "model", "model")
+
+
+def batch(*rows: dict[str, Any]) -> DecodedVectors:
+    return decode_feature_vectors([vector((0, place), **row) for place, row in enumerate(rows)])
+
+
+def policy(**parts: Any) -> Policy:
+    return compile_policy(json.dumps({"version": "v1", **parts}))
+
+
+def answers(serving: Serving, *rows: dict[str, Any]) -> list[dict[str, Any]]:
+    decided = decide(batch(*rows), serving, NOW_US)
+    records = [codec.decode(message)[1] for message in decided.messages]
+    assert [("APPROVE", "REVIEW", "BLOCK")[code] for code in decided.action] == [
+        record["decision"] for record in records
+    ]
+    return records
+
+
+def rule(name: str, action: str, when: str) -> dict[str, str]:
+    return {"id": name, "action": action, "when": when, "text": f"{name} says so"}
+
+
+def listed(name: str, action: str, field: str, *values: str) -> dict[str, Any]:
+    return {"id": name, "action": action, "field": field, "values": values, "text": name}
+
+
+def test_thresholds_are_the_bundles_unless_the_policy_has_its_own(model: Model) -> None:
+    by_model = answers(Serving(champion=model), {"amount": SMALL}, {"amount": LARGE})
+    assert [r["decision"] for r in by_model] == ["APPROVE", "BLOCK"]
+    score = by_model[1]["score"]
+    assert score > 0.95
+    assert by_model[1]["decided_at"] == NOW_US
+    strict = policy(thresholds={"block": score, "review": 0.0})
+    own = answers(Serving(strict, model), {"amount": SMALL}, {"amount": LARGE})
+    assert [r["decision"] for r in own] == ["REVIEW", "REVIEW"]  # above, not at, a threshold
+
+
+def test_the_first_segment_that_fits_gives_the_thresholds(model: Model) -> None:
+    segments = [
+        {"name": "atm", "when": "channel == 'ATM'", "block": 1.0, "review": 1.0},
+        {"name": "all", "when": "amount >= 0", "block": 0.0, "review": 0.0},
+    ]
+    found = answers(
+        Serving(policy(segments=segments), model),
+        {"amount": LARGE, "channel": "ATM"}, {"amount": SMALL, "channel": "POS"},
+    )  # fmt: skip
+    assert [r["decision"] for r in found] == ["APPROVE", "BLOCK"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "lists", "expected"),
+    [
+        ([("a", "APPROVE")], [], "APPROVE"),
+        ([("a", "APPROVE"), ("r", "REVIEW")], [], "REVIEW"),
+        ([("r", "REVIEW")], [], "BLOCK"),
+        ([("a", "APPROVE"), ("b", "BLOCK")], [], "BLOCK"),
+        ([("b", "BLOCK")], [("allow", "APPROVE")], "APPROVE"),
+        ([], [("allow", "APPROVE")], "APPROVE"),
+        ([("a", "APPROVE")], [("block", "BLOCK"), ("allow", "APPROVE")], "BLOCK"),
+    ],
+)
+def test_precedence_over_a_model_that_blocks(
+    model: Model, rules: list[tuple[str, str]], lists: list[tuple[str, str]], expected: str
+) -> None:
+    parts = policy(
+        rules=[rule(name, action, "amount > 0") for name, action in rules],
+        lists=[listed(name, action, "card_id", "card-0") for name, action in lists],
+    )
+    (found,) = answers(Serving(parts, model), {"amount": LARGE, "card_id": "card-0"})
+    assert found["decision"] == expected
+    assert set(found["rule_hits"]) == {name for name, _ in rules + lists}
+
+
+def test_lists_match_whole_values_of_any_field(model: Model) -> None:
+    lists = [
+        listed("merchants", "BLOCK", "merchant_id", "bad", "wörse"),
+        listed("addresses", "BLOCK", "ip", "203.0.113.7"),
+        listed("devices", "BLOCK", "device_id", "d1"),
+    ]
+    found = answers(
+        Serving(policy(lists=lists), model),
+        {"merchant_id": "bad"}, {"merchant_id": "badly"}, {"merchant_id": "wörse"},
+        {"ip": "203.0.113.7"}, {"device_id": "d1"}, {"device_id": None},
+    )  # fmt: skip
+    assert [r["rule_hits"] for r in found] == [
+        ["merchants"], [], ["merchants"], ["addresses"], ["devices"], [],
+    ]  # fmt: skip
+
+
+def test_without_a_model_the_rules_decide_alone() -> None:
+    found = answers(
+        Serving(policy(rules=[rule("big", "BLOCK", "amount > 500 or score > 0")])),
+        {"amount": SMALL}, {"amount": LARGE},
+    )  # fmt: skip
+    assert [(r["decision"], r["degraded"]) for r in found] == [
+        ("APPROVE", "no_model"),
+        ("BLOCK", "no_model"),
+    ]
+    assert all(r["score"] is None and r["model_role"] == "NONE" for r in found)
+
+
+def test_a_vector_of_another_catalogue_gets_the_policys_fallback(model: Model) -> None:
+    foreign = {"amount": SMALL, "fingerprint": b"otherone"}
+    found = answers(Serving(champion=model), foreign, {"amount": SMALL})
+    assert [(r["decision"], r["degraded"]) for r in found] == [
+        ("REVIEW", "unknown_fingerprint"),
+        ("APPROVE", None),
+    ]
+    (blocked,) = answers(Serving(policy(fallback="BLOCK"), model), foreign)
+    assert blocked["decision"] == "BLOCK"
+
+
+def test_reasons_name_rules_first_and_then_what_raised_the_score(model: Model) -> None:
+    approved, blocked = answers(
+        Serving(policy(rules=[rule("big", "REVIEW", "amount > 500")]), model),
+        {"amount": SMALL}, {"amount": LARGE},
+    )  # fmt: skip
+    assert approved["reasons"] == []
+    assert blocked["reasons"][0] == {
+        "code": "big",
+        "text": "big says so",
+        "contribution": None,
+    }
+    assert blocked["reasons"][1]["code"] == "amount"
+    added = [reason["contribution"] for reason in blocked["reasons"][1:]]
+    assert added == sorted(added, reverse=True)
+    assert all(value > 0 for value in added)
+
+
+def test_every_feature_has_a_text_with_its_value() -> None:
+    for column, feature in enumerate(CATALOGUE):
+        text = feature_text(column, 1.0)
+        assert feature.description in text
+        assert "unknown" in feature_text(column, float("nan")) or feature.unit == "0/1"
+    assert ANOMALY_FEATURE not in feature_text(len(CATALOGUE), 0.7)
+    assert "0.70" in feature_text(len(CATALOGUE), 0.7)
+
+
+def test_canary_cards_are_the_same_in_every_batch_and_shadows_ride_along(
+    model: Model, tmp_path: Path
+) -> None:
+    canary = small_model(tmp_path / "canary", "canary", edge=1_400.0)
+    serving = Serving(champion=model, canaries=(Canary(canary, 0.5),), shadows=(canary,))
+    rows = [{"amount": LARGE, "card_id": f"card-{n}"} for n in range(200)]
+    together = answers(serving, *rows)
+    alone = [answers(serving, row)[0] for row in rows[:20]]
+    for first, second in zip(together[:20], alone, strict=True):
+        assert (first["model_id"], first["score"]) == (second["model_id"], second["score"])
+    by_canary = [r for r in together if r["model_role"] == "CANARY"]
+    assert 60 < len(by_canary) < 140
+    assert {r["decision"] for r in by_canary} == {"APPROVE"}
+    assert {r["decision"] for r in together if r["model_role"] == "CHAMPION"} == {"BLOCK"}
+    for record in together:
+        assert [shadow["model_id"] for shadow in record["shadows"]] == ["canary"]
+
+
+def test_an_answer_does_not_depend_on_the_batch(model: Model) -> None:
+    serving = Serving(policy(rules=[rule("big", "REVIEW", "card_tx_count_24h > 9")]), model)
+    draw = np.random.default_rng(3)
+    rows = [
+        {"amount": float(a), "count_24h": float(c)}
+        for a, c in zip(draw.uniform(0, 1_500, 150), draw.integers(1, 20, 150), strict=True)
+    ]
+    whole = decide(batch(*rows), serving, NOW_US).messages
+    each = [
+        decide(decode_feature_vectors([vector((0, place), **row)]), serving, NOW_US).messages[0]
+        for place, row in enumerate(rows)
+    ]
+    assert whole == each

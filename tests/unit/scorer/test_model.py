@@ -1,0 +1,109 @@
+"""A bundle is served only if everything about it is right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xgboost
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from schemas.errors import ConfigurationError
+from schemas.features import FINGERPRINT, VECTOR_SIZE
+from schemas.manifest import MANIFEST_NAME, write_manifest
+from scorer import model as served
+from scorer.model import load_model
+from tests.unit.scorer.stand_ins import small_bundle
+
+
+def test_scores_are_those_of_the_xgboost_model_in_the_bundle(tmp_path: Path) -> None:
+    model = load_model(tmp_path / "m", small_bundle(tmp_path / "m", "m"))
+    draw = np.random.default_rng(2)
+    vectors = draw.normal(5.0, 20.0, (100_000, VECTOR_SIZE)).astype(np.float32)
+    vectors[:, 0] = draw.uniform(0, 1_500, len(vectors))
+    vectors[draw.random(vectors.shape) < 0.2] = np.nan
+    inputs = model.inputs(vectors)
+    booster = xgboost.Booster(model_file=str(tmp_path / "m" / "model.ubj"))
+    expected = booster.inplace_predict(inputs, validate_features=False)
+    assert np.max(np.abs(model.score(inputs) - expected)) <= 1e-6
+
+
+def test_another_catalogue_is_refused(tmp_path: Path) -> None:
+    small_bundle(tmp_path / "m", "m")
+    digest = write_manifest(tmp_path / "m", "m", b"otherone")
+    with pytest.raises(ConfigurationError, match="train it again"):
+        load_model(tmp_path / "m", digest)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("forest.npz", b"no archive"),
+        ("anomaly.npz", b""),
+        ("calibration.json", b'{"x": [0, 1], "y": [1, 0]}'),
+        ("calibration.json", b'{"x": [], "y": []}'),
+        ("thresholds.json", b'{"block": 0.5, "review": 0.9}'),
+        ("thresholds.json", b"[]"),
+        ("thresholds.json", None),
+    ],
+)
+def test_contents_that_fit_their_hash_but_not_the_scorer_are_refused(
+    tmp_path: Path, name: str, change: bytes | None
+) -> None:
+    small_bundle(tmp_path / "m", "m")
+    if change is None:
+        (tmp_path / "m" / name).unlink()
+    else:
+        (tmp_path / "m" / name).write_bytes(change)
+    digest = write_manifest(tmp_path / "m", "m", FINGERPRINT)
+    with pytest.raises(ConfigurationError, match=r"cannot be served|lacks"):
+        load_model(tmp_path / "m", digest)
+
+
+@pytest.mark.parametrize(
+    ("column", "place", "value"),
+    [("child", 0, 10**6), ("split", 0, 10**6), ("depth", 0, 10**6), ("roots", 1, 0)],
+)
+def test_trees_that_would_lead_out_of_their_arrays_are_refused(
+    tmp_path: Path, column: str, place: int, value: int
+) -> None:
+    small_bundle(tmp_path / "m", "m")
+    with np.load(tmp_path / "m" / "forest.npz") as stored:
+        arrays = dict(stored)
+    arrays[column][place] = value
+    np.savez(tmp_path / "m" / "forest.npz", **arrays)
+    digest = write_manifest(tmp_path / "m", "m", FINGERPRINT)
+    with pytest.raises(ConfigurationError, match="cannot be served"):
+        load_model(tmp_path / "m", digest)
+
+
+def test_a_slow_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = small_bundle(tmp_path / "m", "m")
+    monkeypatch.setattr(served, "MOST_ROW_S", 1e-9)
+    with pytest.raises(ConfigurationError, match="train fewer trees"):
+        load_model(tmp_path / "m", digest)
+
+
+def test_with_a_key_the_manifest_must_be_signed(tmp_path: Path) -> None:
+    digest = small_bundle(tmp_path / "m", "m")
+    key = Ed25519PrivateKey.generate()
+    raw, kind = serialization.Encoding.Raw, serialization.PublicFormat.Raw
+    public = key.public_key().public_bytes(raw, kind)
+    with pytest.raises(ConfigurationError, match="not signed"):
+        load_model(tmp_path / "m", digest, public)
+    signature = key.sign((tmp_path / "m" / MANIFEST_NAME).read_bytes())
+    (tmp_path / "m" / "manifest.sig").write_bytes(signature)
+    assert load_model(tmp_path / "m", digest, public).model_id == "m"
+    (tmp_path / "m" / "manifest.sig").write_bytes(signature[::-1])
+    with pytest.raises(ConfigurationError, match="not signed"):
+        load_model(tmp_path / "m", digest, public)
+
+
+def test_the_manifest_names_every_file(tmp_path: Path) -> None:
+    small_bundle(tmp_path / "m", "m")
+    document = json.loads((tmp_path / "m" / MANIFEST_NAME).read_text())
+    present = {path.name for path in (tmp_path / "m").iterdir()}
+    assert set(document["files"]) == present - {MANIFEST_NAME}

@@ -1,0 +1,153 @@
+"""The scoring loop on Kafka in memory: one answer a position, whatever happens in between."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import codec
+from schemas.errors import BrokerUnavailable
+from schemas.runtime.clock import ManualClock
+from schemas.runtime.memory_streams import MemoryBroker, MemoryConsumer, MemoryProducer
+from schemas.runtime.metrics import Metrics, read_exposition
+from schemas.runtime.streams import Message, TopicPartition
+from scorer.answered import Answered
+from scorer.decide import Serving
+from scorer.service import GROUP, Scorer
+from tests.unit.scorer.stand_ins import vector
+
+FEATURES, DECISIONS, DEAD = "features", "decisions", "dead-letter"
+
+
+class Bench:
+    """A broker, and scorers on it one after the other."""
+
+    def __init__(self) -> None:
+        self.broker = MemoryBroker(partitions=2)
+        self.start()
+
+    def start(self) -> None:
+        """Start a scorer anew, as after a crash: nothing of the old one is left."""
+        self.metrics = Metrics("scorer")
+        self.producer = MemoryProducer(self.broker)
+        self.scorer = Scorer(
+            producer=self.producer,
+            decisions=DECISIONS,
+            dead_letter=DEAD,
+            serving=Serving,
+            tail=lambda partition: self.log(DECISIONS, partition)[-20:],
+            clock=ManualClock(1_700_000_001_000),
+            metrics=self.metrics,
+            monotonic=lambda: 0.0,
+        )
+        self.consumer = MemoryConsumer(
+            self.broker, GROUP, [FEATURES],
+            on_assign=self.scorer.assigned, on_revoke=self.scorer.revoked,
+        )  # fmt: skip
+
+    def log(self, topic: str, partition: int) -> list[Message]:
+        return self.broker.log(TopicPartition(topic, partition))
+
+    def publish(self, partition: int, offset: int) -> None:
+        value = vector((partition, offset))
+        self.broker.append(FEATURES, (partition, b"card", value))
+
+    def step(self) -> None:
+        self.scorer.step(self.consumer)
+
+    def answered(self) -> list[tuple[int, int]]:
+        found = []
+        for partition in range(2):
+            for message in self.log(DECISIONS, partition):
+                _, decision = codec.decode(message.value or b"")
+                assert decision["source_partition"] == partition
+                found.append((partition, decision["source_offset"]))
+        return found
+
+    def metric(self, name: str) -> float:
+        text = self.metrics.exposition().decode()
+        return sum(value for found, _, value in read_exposition(text) if found == name)
+
+
+def test_a_crash_before_the_commit_gives_no_second_answer() -> None:
+    bench = Bench()
+    for offset in range(30):
+        bench.publish(offset % 2, offset // 2)
+    bench.step()
+    assert len(bench.answered()) == 30
+    assert bench.broker.committed == {}  # crashes here: everything is read again
+    bench.start()
+    bench.publish(0, 15)
+    bench.step()
+    assert Counter(bench.answered()) == Counter([(n % 2, n // 2) for n in range(30)] + [(0, 15)])
+    assert bench.metric("fraud_answered_before_total") == 30
+
+
+def test_offsets_are_committed_only_after_kafka_has_the_decisions() -> None:
+    bench = Bench()
+    now = [0.0]
+    bench.scorer._monotonic = lambda: now[0]
+    bench.publish(0, 0)
+    bench.step()
+    bench.publish(0, 1)
+    bench.step()
+    assert bench.broker.committed == {}
+    bench.producer.flush = _away  # type: ignore[method-assign]
+    now[0] = 1.0
+    bench.publish(0, 2)
+    with pytest.raises(BrokerUnavailable):
+        bench.step()
+    assert bench.broker.committed == {}
+    del bench.producer.flush
+    bench.publish(0, 3)
+    bench.step()
+    assert bench.broker.committed == {(GROUP, TopicPartition(FEATURES, 0)): 4}
+    assert bench.answered() == [(0, 0), (0, 1), (0, 2), (0, 3)]
+
+
+def _away(timeout_s: float = 10.0) -> None:
+    raise BrokerUnavailable("away")
+
+
+def test_a_foreign_message_among_the_decisions_does_not_hide_what_was_answered() -> None:
+    bench = Bench()
+    bench.publish(0, 7)
+    bench.step()
+    bench.broker.append(DECISIONS, (0, b"card", b"noise"))
+    bench.start()
+    bench.publish(0, 7)
+    bench.publish(0, 8)
+    bench.step()
+    assert len(bench.log(DECISIONS, 0)) == 3
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 12)), max_size=8), max_size=6))
+def test_each_position_is_fresh_once_however_re_emissions_are_cut(
+    blocks: list[list[tuple[int, int]]],
+) -> None:
+    """Each block emits a run from some earlier position on; batches cut anywhere."""
+    answered, taken = Answered(), []
+    ends = {0: 0, 1: 0}
+    for block in blocks:
+        rows = []
+        for partition, back in block:
+            start = max(ends[partition] - back, 0)
+            stop = ends[partition] + 2
+            rows += [(partition, offset) for offset in range(start, stop)]
+            ends[partition] = stop
+        if not rows:
+            continue
+        partitions, offsets = map(np_array, zip(*rows, strict=True))
+        fresh = answered.fresh(partitions, offsets)
+        answered.note(partitions[fresh], offsets[fresh])
+        taken += [row for row, new in zip(rows, fresh, strict=True) if new]
+    assert Counter(taken) == Counter((p, n) for p, end in ends.items() for n in range(end))
+
+
+def np_array(values: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    return np.array(values, np.int64)
