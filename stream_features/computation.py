@@ -25,9 +25,9 @@ from schemas.runtime.store import FeatureStore, FoldLike
 from schemas.validation import SchemaRegistry, read_label
 from stream_features.arrivals import Arrivals, pick
 from stream_features.dead_letters import dead_letter
-from stream_features.engine.kernel import DUPLICATE, LATE
 from stream_features.engine.labels import ADDED, NOTHING, PENDING, REFUSED, REMOVED
 from stream_features.engine.live import LiveEngine
+from stream_features.engine.workspace import DUPLICATE, LATE
 from stream_features.ordering import NO_TIME
 from stream_features.outbox import Messages
 from stream_features.stages import Stages

@@ -22,7 +22,7 @@ from schemas.runtime.kafka import KafkaReader, end_offsets
 from schemas.runtime.settings import Settings
 from schemas.runtime.streams import Message
 from schemas.topics import FEATURES
-from stream_features.engine.kernel import DUPLICATE, LATE
+from stream_features.engine.workspace import DUPLICATE, LATE
 from stream_features.replay import event_order
 
 BATCH: Final = 10_000

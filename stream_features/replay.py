@@ -24,8 +24,8 @@ from schemas.errors import ConfigurationError
 from schemas.features import DAY, NAMES, VECTOR_SIZE
 from schemas.keys import hash_spans, normalise_ip
 from schemas.mapping import Mapping, channel_codes
-from stream_features.engine.kernel import DUPLICATE, LATE
 from stream_features.engine.offline import OfflineEngine
+from stream_features.engine.workspace import DUPLICATE, LATE
 
 CHUNK: Final = 65_536
 Progress = Callable[[int], None]

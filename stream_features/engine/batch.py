@@ -18,7 +18,6 @@ from stream_features.engine.blob import (
     unpack_shared,
 )
 from stream_features.engine.compiled import compiled, leaf
-from stream_features.engine.kernel import FRAUD_FOUND, fraud_tag
 from stream_features.engine.packing import SLACK, get, put
 from stream_features.engine.table import (
     CARD_COLUMNS,
@@ -35,6 +34,7 @@ from stream_features.engine.table import (
     assign_slots,
     has_room,
 )
+from stream_features.engine.workspace import FRAUD_FOUND, fraud_tag
 
 
 @compiled
@@ -79,7 +79,7 @@ def unpack_entities(table, data, bounds, generations, first):  # type: ignore[no
         bounds: int64[n + 1]; the value of slot s is data[bounds[s]:bounds[s + 1]], empty if new.
         generations: int64[n], filled for shared entities.
     """
-    wide = table.pool.shape[0] == CARD_COLUMNS
+    wide = table.columns == CARD_COLUMNS
     for slot in range(first, len(generations)):
         at, end = bounds[slot], bounds[slot + 1]
         generations[slot] = 0
@@ -88,8 +88,8 @@ def unpack_entities(table, data, bounds, generations, first):  # type: ignore[no
         events = get(data, at if wide else at + 12, 2)
         if not wide:
             events += (end - at) // RECORD_SIZE
-        room = table.pool.shape[1] - table.used[POOL_USED] - 2 * (table.limit + 2)
-        if events + 2 > room or not has_room(table):
+        room = len(table.pool) - table.used[POOL_USED]
+        if (events + 2 * (table.limit + 3)) * table.columns > room or not has_room(table):
             return slot
         if wide:
             unpack_card(table, slot, data, at)
@@ -101,7 +101,7 @@ def unpack_entities(table, data, bounds, generations, first):  # type: ignore[no
 @leaf
 def _bound(table, slot):  # type: ignore[no-untyped-def]
     """Return an upper bound of the packed size of an entity, in bytes."""
-    event = 100 if table.pool.shape[0] == CARD_COLUMNS else 20
+    event = 100 if table.columns == CARD_COLUMNS else 20
     folded = 64 * TILES + 32 * SEEN if table.slots[slot, HOT_ROW] >= 0 else 0
     return 256 + event * table.slots[slot, EVENTS] + 20 * table.slots[slot, MARKED] + folded
 
@@ -127,7 +127,7 @@ def pack_entities(table, bit, generations, out, which, ends):  # type: ignore[no
     packed = 0
     for slot in range(len(generations)):
         if table.slots[slot, TOUCHED] & bit:
-            if table.pool.shape[0] == CARD_COLUMNS:
+            if table.columns == CARD_COLUMNS:
                 at = pack_card(table, slot, out, at)
             else:
                 at = pack_shared(table, slot, generations[slot] + 1, out, at)
@@ -142,7 +142,7 @@ def write_records(slots, effects, bit, columns, values, out, ends):  # type: ign
     """Write the records that a batch adds to one kind of shared entity, grouped by entity.
 
     Args:
-        slots: int64[n], of the rows. effects: uint8[n], see the kernel; `bit` is this kind's.
+        slots: int64[n], of the rows. effects: uint8[n], see `workspace`; `bit` is this kind's.
         values: int64[n], of the events. out: uint8, 2n records and SLACK bytes long.
         ends: int64[entities], filled: the records of slot s, in order of the rows, end at ends[s]
             and begin where those of s - 1 end.

@@ -24,11 +24,13 @@ from stream_features.engine.packing import (
     put_column,
     put_times,
 )
+from stream_features.engine.shared_rows import put_event
 from stream_features.engine.table import (
     CAPACITY,
     CARD_COLUMNS,
     EVENTS,
     FIRST,
+    FLAGS,
     HOT_ROW,
     HOT_USED,
     MARK_CAPACITY,
@@ -53,7 +55,9 @@ from stream_features.engine.table import (
     TIME,
     VALUE,
     add_mark,
-    make_place,
+    column_of,
+    events_until,
+    mark_newest,
     remove_mark,
 )
 
@@ -89,7 +93,7 @@ def _put_folded(table, slot, out, at):  # type: ignore[no-untyped-def]
         at = put_times(out, at, table.tiles[row, TILE_TIME], tiles)
         at = put_column(out, at, table.tiles[row, TILE_EVENTS], tiles)
         at = put_column(out, at, table.tiles[row, TILE_SUM], tiles)
-        if table.pool.shape[0] == CARD_COLUMNS:
+        if table.columns == CARD_COLUMNS:
             at = put_column(out, at, table.tiles[row, TILE_MAX], tiles)
         at = put_column(out, at, table.tiles[row, TILE_FRAUDS], tiles)
         bits = np.int64(0)
@@ -132,7 +136,7 @@ def _get_folded(table, slot, data, at):  # type: ignore[no-untyped-def]
         at = get_times(data, at, table.tiles[row, TILE_TIME], tiles)
         at = get_column(data, at, table.tiles[row, TILE_EVENTS], tiles)
         at = get_column(data, at, table.tiles[row, TILE_SUM], tiles)
-        if table.pool.shape[0] == CARD_COLUMNS:
+        if table.columns == CARD_COLUMNS:
             at = get_column(data, at, table.tiles[row, TILE_MAX], tiles)
         else:
             table.tiles[row, TILE_MAX, :tiles] = 0
@@ -154,16 +158,39 @@ def _get_folded(table, slot, data, at):  # type: ignore[no-untyped-def]
     return at
 
 
+@leaf
+def _put_flags(out, at, flags):  # type: ignore[no-untyped-def]
+    """Pack a card's flags, a byte an event."""
+    for index in range(len(flags)):
+        code = flags[index] >> 35 & 32
+        for c in range(5):
+            code |= flags[index] >> (7 * c) & (1 << c)
+        out[at + index] = code
+    return at + len(flags)
+
+
+@leaf
+def _get_flags(data, at, flags):  # type: ignore[no-untyped-def]
+    for index in range(len(flags)):
+        code = np.int64(data[at + index])
+        word = (code & 32) << 35
+        for c in range(5):
+            word |= (code & (1 << c)) << (7 * c)
+        flags[index] = word
+    return at + len(flags)
+
+
 @compiled
 def _put_listed(table, slot, out, at):  # type: ignore[no-untyped-def]
     """Pack events and marks."""
     count = table.slots[slot, EVENTS]
-    start = table.slots[slot, START]
-    end = start + count
     if count > 0:
-        at = put_times(out, at, table.pool[TIME, start:end], count)
-        for column in range(VALUE, table.pool.shape[0]):
-            at = put_column(out, at, table.pool[column, start:end], count)
+        at = put_times(out, at, column_of(table, slot, TIME, count), count)
+        at = put_column(out, at, column_of(table, slot, VALUE, count), count)
+        if table.columns == CARD_COLUMNS:
+            at = _put_flags(out, at, column_of(table, slot, FLAGS, count))
+            for column in range(FLAGS + 1, CARD_COLUMNS):
+                at = put_column(out, at, column_of(table, slot, column, count), count)
     marks = table.slots[slot, MARKED]
     if marks > 0:
         start = table.slots[slot, MARK_START]
@@ -175,16 +202,17 @@ def _put_listed(table, slot, out, at):  # type: ignore[no-untyped-def]
 @compiled
 def _get_listed(table, slot, events, marks, more, data, at):  # type: ignore[no-untyped-def]
     """Unpack events and marks of an empty slot, with room for `more` events."""
-    start = table.used[POOL_USED]
-    end = start + events
-    table.slots[slot, START] = start
+    table.slots[slot, START] = table.used[POOL_USED]
     table.slots[slot, EVENTS] = events
     table.slots[slot, CAPACITY] = events + more
-    table.used[POOL_USED] = end + more
+    table.used[POOL_USED] += (events + more) * table.columns
     if events > 0:
-        at = get_times(data, at, table.pool[TIME, start:end], events)
-        for column in range(VALUE, table.pool.shape[0]):
-            at = get_column(data, at, table.pool[column, start:end], events)
+        at = get_times(data, at, column_of(table, slot, TIME, events), events)
+        at = get_column(data, at, column_of(table, slot, VALUE, events), events)
+        if table.columns == CARD_COLUMNS:
+            at = _get_flags(data, at, column_of(table, slot, FLAGS, events))
+            for column in range(FLAGS + 1, CARD_COLUMNS):
+                at = get_column(data, at, column_of(table, slot, column, events), events)
     start = table.used[MARKS_USED]
     table.used[MARKS_USED] = start + marks
     table.slots[slot, MARK_START] = start
@@ -251,8 +279,7 @@ def unpack_shared(table, slot, data, at, end):  # type: ignore[no-untyped-def]
     more = (end - at) // RECORD_SIZE + 2
     at = _get_listed(table, slot, events, marks, more, data, at)
     if events > 0:
-        newest = max(newest, table.pool[TIME, table.slots[slot, START] + events - 1])
-    lowest = np.int64(NEVER)
+        newest = max(newest, table.pool[table.slots[slot, START] + events - 1])
     while at < end:
         word = get(data, at, 6)
         kind = word >> KIND_SHIFT
@@ -260,14 +287,14 @@ def unpack_shared(table, slot, data, at, end):  # type: ignore[no-untyped-def]
         value = get(data, at + 6, 8)
         at += RECORD_SIZE
         if kind == EVENT:
-            place = make_place(table, slot, time, lowest)
-            table.pool[VALUE, place] = value
+            put_event(table, slot, events_until(table, slot, time), time, value, -1)
             first = min(first, time)
             newest = max(newest, time)
         elif kind == FRAUD_ADDED:
             add_mark(table, slot, time, value)
         else:
             remove_mark(table, slot, value)
+    mark_newest(table, slot, table.slots[slot, EVENTS])
     table.slots[slot, FIRST] = first
     table.slots[slot, NEWEST] = newest
     return generation

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from schemas.features import DAY, HOUR, MINUTE
 from stream_features.engine.compiled import compiled, leaf
-from stream_features.engine.distinct import insert, time_of
-from stream_features.engine.fold import COUNTRIES, DEVICES, IPS, MCCS, MERCHANTS
-from stream_features.engine.moments import prior_moments
+from stream_features.engine.hours import hour_deviation
+from stream_features.engine.moments import squares_of, with_tiles
 from stream_features.engine.plan import STATISTICS
+from stream_features.engine.scans import count_at_most, last_equal, window_starts
 from stream_features.engine.table import (
-    COUNTRY,
-    DEVICE,
     FIRST,
+    FLAGS,
     HOT_ROW,
-    IP,
-    MCC,
-    MERCHANT,
     NEWEST,
     POSITION,
     SEEN_COLUMN,
@@ -33,7 +29,7 @@ from stream_features.engine.table import (
     TILE_TIME,
     TIME,
     VALUE,
-    end_at,
+    column_of,
 )
 
 _ROWS = {name: index for index, name in enumerate(STATISTICS["card"])}
@@ -47,10 +43,9 @@ DEVIATION: Final = _ROWS["deviation"]
 RATIO: Final = _ROWS["ratio"]
 RANK: Final = _ROWS["rank"]
 DISTINCT: Final = _ROWS["distinct_merchants"]
-MERCHANT_NEW: Final = _ROWS["merchant_is_new"]
-MCC_NEW: Final = _ROWS["mcc_is_new"]
-DEVICE_NEW: Final = _ROWS["device_is_new"]
-COUNTRY_NEW: Final = _ROWS["country_is_new"]
+IS_NEW: Final = _ROWS["merchant_is_new"]
+NOVELTIES: Final = 4
+"""The first four distinct columns, in their order, have an is_new too."""
 HOUR_DEVIATION: Final = _ROWS["hour_deviation"]
 SINCE_LAST: Final = _ROWS["seconds_since_last"]
 AGE: Final = _ROWS["age"]
@@ -60,8 +55,14 @@ SPEED: Final = _ROWS["speed"]
 SMALL_AMOUNT: Final = 500
 """Below 5.00: card testing."""
 EARTH_RADIUS_KM: Final = 6371.0088
-_COS: Final = np.cos(2 * np.pi * np.arange(24) / 24)
-_SIN: Final = np.sin(2 * np.pi * np.arange(24) / 24)
+
+
+class CardEvent(NamedTuple):
+    """One transaction as scalars; `position` is packed, 0 if missing."""
+
+    time: Any
+    amount: Any
+    position: Any
 
 
 @compiled
@@ -81,220 +82,145 @@ def great_circle_km(one, other):  # type: ignore[no-untyped-def]
 
 
 @leaf
-def hour_distance(hour, histogram, n):  # type: ignore[no-untyped-def]
-    """Circular distance (h) of `hour` from the mean direction of n hours; NaN if undefined.
+def _totals(values, flags, starts, scratch, n_windows, distinct, amount):  # type: ignore[no-untyped-def]
+    """Count, sum, max, small and smaller amounts, distinct values: from the newest segment back.
 
-    Source: Mardia and Jupp, Directional Statistics (2000), section 2.2.
+    A sum over flags is at once the number of distinct values of all columns, one in each byte. The
+    number of smaller amounts stands where the rank will.
     """
-    if n < 3:
-        return np.nan
-    x = 0.0
-    y = 0.0
-    for index in range(24):
-        x += histogram[index] * _COS[index]
-        y += histogram[index] * _SIN[index]
-    if np.sqrt(x * x + y * y) / n < 1e-9:
-        return np.nan
-    mean = np.arctan2(y, x) * 24 / (2 * np.pi)
-    distance = abs(hour - mean) % 24
-    return min(distance, 24 - distance)
-
-
-@leaf
-def _totals(table, high, scratch, base, n_windows, starts, x):  # type: ignore[no-untyped-def]
-    """Count, sum, mean, max and small count, growing from the newest segment backwards."""
-    total = x.amount
-    largest = x.amount
-    small = 1 if x.amount < SMALL_AMOUNT else 0
-    upper = high
+    total = amount
+    largest = amount
+    small = 1 if amount < SMALL_AMOUNT else 0
+    smaller = 0
+    bits = 0
+    upper = len(values)
     for w in range(n_windows):
-        for index in range(starts[w], upper):
-            amount = table.pool[VALUE, index]
-            total += amount
-            largest = max(largest, amount)
-            if amount < SMALL_AMOUNT:
-                small += 1
+        segment = values[starts[w] : upper]
+        segment_flags = flags[starts[w] : upper]
+        for index in range(len(segment)):
+            value = segment[index]
+            total += value
+            largest = max(largest, value)
+            small += 1 if value < SMALL_AMOUNT else 0
+            smaller += 1 if value < amount else 0
+            bits += segment_flags[index]
         upper = starts[w]
-        scratch[base + COUNT * n_windows + w] = high - upper + 1
-        scratch[base + SUM * n_windows + w] = total
-        scratch[base + MAX * n_windows + w] = largest
-        scratch[base + SMALL * n_windows + w] = small
+        scratch[COUNT * n_windows + w] = len(values) - upper + 1
+        scratch[SUM * n_windows + w] = total
+        scratch[MAX * n_windows + w] = largest
+        scratch[SMALL * n_windows + w] = small
+        scratch[RANK * n_windows + w] = smaller
+        distinct[w] = bits
 
 
 @leaf
-def _one_column(  # type: ignore[no-untyped-def]
-    values,
-    column,
-    own,
-    x_time,
-    times,
-    high,
-    starts,
-    n_windows,
-    until,
-    windows,
-    hashes,
-    scratch,
-    base,
-):
-    found = 0
-    if own != 0:
-        insert(hashes, column, own, x_time)
-        found = 1
-    upper = high
-    for w in range(n_windows):
-        if windows[w] > until:
-            break
-        for index in range(upper - 1, starts[w] - 1, -1):
-            value = values[index]
-            if value != 0 and insert(hashes, column, value, times[index]):
-                found += 1
-        upper = starts[w]
-        scratch[base + (DISTINCT + column) * n_windows + w] = found
+def _distinct(table, slot, count, plan, starts, distinct, own, last, scratch):  # type: ignore[no-untyped-def]
+    """Distinct values and novelty: `own` is what x has in each column, 0 for nothing.
 
-
-@leaf
-def _is_new(values, own, high, starts, n_windows, row, scratch, base):  # type: ignore[no-untyped-def]
-    if own == 0:
+    Fills `last` with the index of the newest event that has it too, -1 if none has. Such an event
+    within the window stands for x's value already.
+    """
+    n_windows = len(plan.windows)
+    for c in range(table.distinct):
+        newest = -1
+        has = 0
+        if own[c] != 0:
+            has = 1
+            newest = last_equal(column_of(table, slot, table.first_distinct + c, count), own[c])
+        last[c] = newest
         for w in range(n_windows):
-            scratch[base + row * n_windows + w] = np.nan
-        return
-    last = high - 1
-    while last >= starts[n_windows - 1] and values[last] != own:
-        last -= 1
-    for w in range(n_windows):
-        scratch[base + row * n_windows + w] = 0.0 if last >= starts[w] else 1.0
+            repeated = 1 if newest >= starts[w] else 0
+            among = (distinct[w] >> (8 * c)) & 255
+            scratch[(DISTINCT + c) * n_windows + w] = among + has - repeated
+        if c < NOVELTIES:
+            for w in range(n_windows):
+                new = 0.0 if newest >= starts[w] else 1.0
+                scratch[(IS_NEW + c) * n_windows + w] = new if has == 1 else np.nan
 
 
 @compiled
-def _add_folded(table, row, floor, plan, hashes, scratch, x):  # type: ignore[no-untyped-def]
+def _add_folded(table, slot, count, plan, floor, own, scratch, time):  # type: ignore[no-untyped-def]
     """Add what was folded into tiles and seen values to counts, sums, maxima, distinct and new."""
-    base = plan.offset
-    n_windows = len(plan.windows)
-    for tile in range(table.hot[row, TILE_COUNT]):
-        time = table.tiles[row, TILE_TIME, tile]
-        if time > x.time or time <= floor:
-            continue
-        for w in range(n_windows):
-            if time > x.time - plan.windows[w]:
-                scratch[base + COUNT * n_windows + w] += table.tiles[row, TILE_EVENTS, tile]
-                scratch[base + SUM * n_windows + w] += table.tiles[row, TILE_SUM, tile]
-                at = base + MAX * n_windows + w
-                scratch[at] = max(scratch[at], table.tiles[row, TILE_MAX, tile])
-    for entry in range(table.hot[row, SEEN_COUNT]):
-        time = table.seen[row, SEEN_TIME, entry]
-        if time > x.time or time <= floor:
-            continue
-        column = table.seen[row, SEEN_COLUMN, entry]
-        value = table.seen[row, SEEN_VALUE, entry]
-        newer = time_of(hashes, column, value, np.int64(-(2**62)))
-        own = (
-            (column == MERCHANTS and value == x.merchant)
-            or (column == MCCS and value == x.mcc)
-            or (column == DEVICES and value == x.device)
-            or (column == COUNTRIES and value == x.country)
-        )
-        new_row = (
-            MERCHANT_NEW
-            if column == MERCHANTS
-            else MCC_NEW
-            if column == MCCS
-            else DEVICE_NEW
-            if column == DEVICES
-            else COUNTRY_NEW
-        )
-        for w in range(n_windows):
-            edge = x.time - plan.windows[w]
-            if time <= edge:
-                continue
-            if plan.windows[w] <= plan.distinct_until[column] and newer <= edge:
-                scratch[base + (DISTINCT + column) * n_windows + w] += 1
-            if own:
-                scratch[base + new_row * n_windows + w] = 0.0
-
-
-@leaf
-def card_statistics(table, slot, plan, keep, hashes, starts, histogram, scratch, x):  # type: ignore[no-untyped-def]
-    """Fill the card block of scratch for transaction `x`, which is not in the state.
-
-    `starts` (int64[windows]) and `histogram` (int64[24]) are scratch. Amounts come out in major
-    units, times in the units of the catalogue.
-    """
-    base = plan.offset
-    windows = plan.windows
-    n_windows = len(windows)
-    floor = table.slots[slot, NEWEST] - keep
-    high = end_at(table, slot, x.time)
-    low = end_at(table, slot, floor)
-    low = min(low, high)
-    for w in range(n_windows):
-        starts[w] = max(low, min(high, end_at(table, slot, x.time - windows[w])))
     row = table.slots[slot, HOT_ROW]
-    _totals(table, high, scratch, base, n_windows, starts, x)
-    hashes.generation[0] += 1
-    until = plan.distinct_until
-    _one_column(table.pool[MERCHANT], MERCHANTS, x.merchant, x.time, table.pool[TIME], high, starts, n_windows, until[MERCHANTS], windows, hashes, scratch, base)  # fmt: skip
-    _one_column(table.pool[MCC], MCCS, x.mcc, x.time, table.pool[TIME], high, starts, n_windows, until[MCCS], windows, hashes, scratch, base)  # fmt: skip
-    _one_column(table.pool[DEVICE], DEVICES, x.device, x.time, table.pool[TIME], high, starts, n_windows, until[DEVICES], windows, hashes, scratch, base)  # fmt: skip
-    _one_column(table.pool[COUNTRY], COUNTRIES, x.country, x.time, table.pool[TIME], high, starts, n_windows, until[COUNTRIES], windows, hashes, scratch, base)  # fmt: skip
-    _one_column(table.pool[IP], IPS, x.ip, x.time, table.pool[TIME], high, starts, n_windows, until[IPS], windows, hashes, scratch, base)  # fmt: skip
-    _is_new(
-        table.pool[MERCHANT],
-        x.merchant,
-        high,
-        starts,
-        n_windows,
-        MERCHANT_NEW,
-        scratch,
-        base,
-    )
-    _is_new(table.pool[MCC], x.mcc, high, starts, n_windows, MCC_NEW, scratch, base)
-    _is_new(table.pool[DEVICE], x.device, high, starts, n_windows, DEVICE_NEW, scratch, base)
-    _is_new(
-        table.pool[COUNTRY],
-        x.country,
-        high,
-        starts,
-        n_windows,
-        COUNTRY_NEW,
-        scratch,
-        base,
-    )
-    if row >= 0:
-        _add_folded(table, row, floor, plan, hashes, scratch, x)
+    n_windows = len(plan.windows)
+    tile_times = table.tiles[row, TILE_TIME, : table.hot[row, TILE_COUNT]]
+    last = count_at_most(tile_times, time)
     for w in range(n_windows):
-        count = scratch[base + COUNT * n_windows + w]
-        total = scratch[base + SUM * n_windows + w]
-        scratch[base + MEAN * n_windows + w] = total / count / 100
-        scratch[base + SUM * n_windows + w] = total / 100
-        scratch[base + MAX * n_windows + w] /= 100
-        if plan.prior[w]:
-            _prior(
-                table,
-                row,
-                starts[w],
-                high,
-                floor,
-                windows[w],
-                n_windows,
-                w,
-                base,
-                scratch,
-                x,
-            )
-        if plan.hours[w]:
-            histogram[:] = 0
-            for index in range(starts[w], high):
-                histogram[(table.pool[TIME, index] // HOUR) % 24] += 1
-            scratch[base + HOUR_DEVIATION * n_windows + w] = hour_distance(
-                (x.time // HOUR) % 24, histogram, high - starts[w]
-            )
-    _since_last(table, slot, row, low, high, floor, base, n_windows, scratch, x)
+        events = 0
+        total = 0
+        largest = scratch[MAX * n_windows + w]
+        for tile in range(count_at_most(tile_times, max(floor, time - plan.windows[w])), last):
+            events += table.tiles[row, TILE_EVENTS, tile]
+            total += table.tiles[row, TILE_SUM, tile]
+            largest = max(largest, table.tiles[row, TILE_MAX, tile])
+        scratch[COUNT * n_windows + w] += events
+        scratch[SUM * n_windows + w] += total
+        scratch[MAX * n_windows + w] = largest
+    times = column_of(table, slot, TIME, count)
+    for entry in range(table.hot[row, SEEN_COUNT]):
+        at = table.seen[row, SEEN_TIME, entry]
+        if at > time or at <= floor:
+            continue
+        c = table.seen[row, SEEN_COLUMN, entry]
+        value = table.seen[row, SEEN_VALUE, entry]
+        newest = last_equal(column_of(table, slot, table.first_distinct + c, count), value)
+        newer = times[newest] if newest >= 0 else np.int64(-(2**62))
+        if value == own[c]:
+            newer = time
+        for w in range(n_windows):
+            edge = time - plan.windows[w]
+            if at <= edge:
+                continue
+            if newer <= edge:
+                scratch[(DISTINCT + c) * n_windows + w] += 1
+            if value == own[c] and c < NOVELTIES:
+                scratch[(IS_NEW + c) * n_windows + w] = 0.0
 
 
 @leaf
-def _prior(table, row, low, high, floor, window, n_windows, w, base, scratch, x):  # type: ignore[no-untyped-def]
-    n, total, m2 = prior_moments(table, row, low, high, max(floor, x.time - window), x.time)
+def card_statistics(table, slot, count, plan, keep, work, x):  # type: ignore[no-untyped-def]
+    """Fill scratch for transaction `x`, which is not in the state.
+
+    `count` events of the card are not newer than x, and their flags are those of the oldest `count`
+    alone (see `mark_newest`). `work.own` holds x's values of the distinct columns; `work.last` is
+    filled with the index of the newest event that shares each. Amounts come out in major units,
+    times in the units of the catalogue.
+    """
+    scratch = work.scratch
+    starts = work.starts
+    n_windows = len(plan.windows)
+    floor = table.slots[slot, NEWEST] - keep
+    times = column_of(table, slot, TIME, count)
+    values = column_of(table, slot, VALUE, count)
+    window_starts(times, x.time, floor, plan.windows, starts)
+    _totals(values, column_of(table, slot, FLAGS, count), starts, scratch, n_windows, work.distinct, x.amount)  # fmt: skip
+    _distinct(table, slot, count, plan, starts, work.distinct, work.own, work.last, scratch)
+    hot = table.slots[slot, HOT_ROW] >= 0
+    for w in range(n_windows):
+        if plan.prior[w]:
+            _prior(table, slot, values[starts[w] :], max(floor, x.time - plan.windows[w]), w, n_windows, scratch, x)  # fmt: skip
+        if plan.hours[w]:
+            scratch[HOUR_DEVIATION * n_windows + w] = hour_deviation(table, slot, times, starts[w], x.time)  # fmt: skip
+    if hot:
+        _add_folded(table, slot, count, plan, floor, work.own, scratch, x.time)
+    for w in range(n_windows):
+        total = scratch[SUM * n_windows + w]
+        scratch[MEAN * n_windows + w] = total / scratch[COUNT * n_windows + w] / 100
+        scratch[SUM * n_windows + w] = total / 100
+        scratch[MAX * n_windows + w] /= 100
+    _since_last(table, slot, times, floor, n_windows, scratch, x)
+
+
+@leaf
+def _prior(table, slot, values, after, w, n_windows, scratch, x):  # type: ignore[no-untyped-def]
+    """Moments of the prior amounts: `values` and the tiles after `after`."""
+    n = len(values)
+    exact = n
+    total = np.int64(scratch[SUM * n_windows + w]) - x.amount
+    m2 = squares_of(values, total)
+    row = table.slots[slot, HOT_ROW]
+    if row >= 0:
+        n, total, m2 = with_tiles(table, row, n, total, m2, after, x.time)
     std = np.nan
     deviation = np.nan
     ratio = np.nan
@@ -302,43 +228,42 @@ def _prior(table, row, low, high, floor, window, n_windows, w, base, scratch, x)
     if n >= 1 and total > 0:
         ratio = x.amount * n / total
     if n >= 2:
-        std = np.sqrt(m2 / (n - 1)) / 100
+        std = np.sqrt(max(m2, 0.0) / (n - 1)) / 100
         if std > 0:
             deviation = (x.amount - total / n) / 100 / std
-    if high > low:
-        smaller = 0
-        for index in range(low, high):
-            if table.pool[VALUE, index] < x.amount:
-                smaller += 1
-        rank = smaller / (high - low)
-    scratch[base + PRIOR_STD * n_windows + w] = std
-    scratch[base + DEVIATION * n_windows + w] = deviation
-    scratch[base + RATIO * n_windows + w] = ratio
-    scratch[base + RANK * n_windows + w] = rank
+    if exact > 0:
+        rank = scratch[RANK * n_windows + w] / exact
+    scratch[PRIOR_STD * n_windows + w] = std
+    scratch[DEVIATION * n_windows + w] = deviation
+    scratch[RATIO * n_windows + w] = ratio
+    scratch[RANK * n_windows + w] = rank
 
 
 @leaf
-def _since_last(table, slot, row, low, high, floor, base, n_windows, scratch, x):  # type: ignore[no-untyped-def]
-    newest = table.pool[TIME, high - 1] if high > low else np.int64(-(2**62))
+def _since_last(table, slot, times, floor, n_windows, scratch, x):  # type: ignore[no-untyped-def]
+    count = len(times)
+    newest = times[count - 1] if count > 0 else np.int64(-(2**62))
+    row = table.slots[slot, HOT_ROW]
     if row >= 0:
-        for tile in range(table.hot[row, TILE_COUNT]):
-            time = table.tiles[row, TILE_TIME, tile]
-            if floor < time <= x.time and table.tiles[row, TILE_EVENTS, tile] > 0:
-                newest = max(newest, time)
+        tile_times = table.tiles[row, TILE_TIME, : table.hot[row, TILE_COUNT]]
+        last = count_at_most(tile_times, x.time) - 1
+        if last >= 0 and tile_times[last] > floor:
+            newest = max(newest, tile_times[last])
     since = np.nan
     if newest > -(2**62):
         since = (x.time - newest) / 1000
-    scratch[base + SINCE_LAST * n_windows] = since
-    scratch[base + AGE * n_windows] = (x.time - min(table.slots[slot, FIRST], x.time)) / DAY
+    scratch[SINCE_LAST * n_windows] = since
+    scratch[AGE * n_windows] = (x.time - min(table.slots[slot, FIRST], x.time)) / DAY
     km = np.nan
     speed = np.nan
     if x.position != 0:
-        index = high - 1
-        while index >= low and table.pool[POSITION, index] == 0:
+        positions = column_of(table, slot, POSITION, count)
+        index = count - 1
+        while index >= 0 and positions[index] == 0:
             index -= 1
-        if index >= low:
-            km = great_circle_km(table.pool[POSITION, index], x.position)
-            hours = max(x.time - table.pool[TIME, index], MINUTE) / HOUR
+        if index >= 0:
+            km = great_circle_km(positions[index], x.position)
+            hours = max(x.time - times[index], MINUTE) / HOUR
             speed = km / hours
-    scratch[base + KM * n_windows] = km
-    scratch[base + SPEED * n_windows] = speed
+    scratch[KM * n_windows] = km
+    scratch[SPEED * n_windows] = speed

@@ -15,3 +15,5 @@ _njit: Any = njit
 compiled: Final[Any] = _njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 leaf: Final[Any] = _njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 """For small functions of inner loops: a call that copied their arrays' descriptors would dominate."""
+view: Final[Any] = _njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
+"""For functions that return a slice: without reference counting only the caller itself may make one."""

@@ -16,25 +16,19 @@ from schemas.features import DAY, HOUR, MINUTE
 from stream_features.engine.compiled import compiled
 from stream_features.engine.table import (
     CARD_COLUMNS,
-    COUNTRY,
-    DEVICE,
     EVENTS,
     HOT_ROW,
     HOT_USED,
-    IP,
     MARK_START,
     MARK_TIME,
     MARKED,
     MARKS,
-    MCC,
-    MERCHANT,
     NEWEST,
     SEEN,
     SEEN_COLUMN,
     SEEN_COUNT,
     SEEN_TIME,
     SEEN_VALUE,
-    START,
     TILE_COUNT,
     TILE_EVENTS,
     TILE_FRAUDS,
@@ -44,6 +38,7 @@ from stream_features.engine.table import (
     TILES,
     TIME,
     VALUE,
+    column_of,
     drop_oldest,
     prune,
     swap_marks,
@@ -51,9 +46,6 @@ from stream_features.engine.table import (
 
 FINE: Final = 10_000
 MEDIUM: Final = 150_000
-MERCHANTS, MCCS, DEVICES, COUNTRIES, IPS = range(5)
-CARDS: Final = 0
-"""Distinct columns in the seen table: five of a card, one of a shared entity."""
 
 
 @compiled
@@ -147,7 +139,7 @@ def _merge_into(table, row, target, source):  # type: ignore[no-untyped-def]
 @compiled
 def _compact_tiles(table, slot, row, keep, delay):  # type: ignore[no-untyped-def]
     """Merge neighbouring tiles that share an aligned bucket; drop those out of retention."""
-    wide = table.pool.shape[0] == CARD_COLUMNS
+    wide = table.columns == CARD_COLUMNS
     newest = table.slots[slot, NEWEST]
     kept = 0
     for index in range(table.hot[row, TILE_COUNT]):
@@ -195,37 +187,29 @@ def see(table, row, column, value, time):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def fold(table, slot, keep, delay, amounts, cards):  # type: ignore[no-untyped-def]
+def fold(table, slot, keep, delay):  # type: ignore[no-untyped-def]
     """Fold the older part of the events of `slot` if there are more than the limit.
 
-    `keep` is what the state retains (ms before the newest event). `amounts`: the value column
-    holds amounts; `cards`: it holds card hashes. Returns whether anything was folded.
+    `keep` is what the state retains (ms before the newest event). Returns whether anything was
+    folded.
     """
-    if table.slots[slot, EVENTS] <= table.limit:
-        return False
-    floor = table.slots[slot, NEWEST] - keep
-    prune(table, slot, floor)
+    prune(table, slot, table.slots[slot, NEWEST] - keep)
     count = table.slots[slot, EVENTS]
     if count <= table.limit:
         return False
     row = _make_hot(table, slot)
-    wide = table.pool.shape[0] == CARD_COLUMNS
-    start = table.slots[slot, START]
     gone = count - table.limit // 2
-    for index in range(start, start + gone):
-        time = table.pool[TIME, index]
-        amount = table.pool[VALUE, index] if amounts else np.int64(0)
-        add_tile(table, row, time, 1, amount, amount, 0.0, 0)
-        if (index - start) % 32 == 31:
+    times = column_of(table, slot, TIME, gone)
+    values = column_of(table, slot, VALUE, gone)
+    has_amounts = not (table.distinct > 0 and table.first_distinct == VALUE)
+    for index in range(gone):
+        amount = values[index] if has_amounts else np.int64(0)
+        add_tile(table, row, times[index], 1, amount, amount, 0.0, 0)
+        if index % 32 == 31:
             _compact_tiles(table, slot, row, keep, delay)
-        if wide:
-            see(table, row, MERCHANTS, table.pool[MERCHANT, index], time)
-            see(table, row, MCCS, table.pool[MCC, index], time)
-            see(table, row, DEVICES, table.pool[DEVICE, index], time)
-            see(table, row, COUNTRIES, table.pool[COUNTRY, index], time)
-            see(table, row, IPS, table.pool[IP, index], time)
-        elif cards:
-            see(table, row, CARDS, table.pool[VALUE, index], time)
+        for c in range(table.distinct):
+            value = column_of(table, slot, table.first_distinct + c, gone)[index]
+            see(table, row, c, value, times[index])
     _compact_tiles(table, slot, row, keep, delay)
     drop_oldest(table, slot, gone)
     return True

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from stream_features.engine.card_rows import find_transaction
 from stream_features.engine.compiled import compiled
-from stream_features.engine.kernel import (
-    CHANGED,
-    RETENTION,
-    TRANSACTION_BITS,
-    find_transaction,
-)
 from stream_features.engine.table import (
+    CAPACITY,
     DEVICE,
+    FLAGS,
     FRAUD,
     IP,
     MERCHANT,
     NEWEST,
+    START,
     TIME,
     TOUCHED,
     add_mark,
     has_room,
+    prune,
     remove_mark,
 )
+from stream_features.engine.workspace import CHANGED, RETENTION, TRANSACTION_BITS
 
 NOTHING, PENDING, ADDED, REMOVED, REFUSED = range(5)
 """What became of a label; REFUSED: the card holds too many pending labels."""
@@ -49,16 +49,19 @@ def resolve_labels(table, slots, transactions, times, fraud, label_delay, outcom
         slot = slots[row]
         outcome[row] = NOTHING
         transaction = np.int64(transactions[row]) & TRANSACTION_BITS
-        index = find_transaction(table, slot, transaction, table.slots[slot, NEWEST] - keep)
+        prune(table, slot, table.slots[slot, NEWEST] - keep)
+        index = find_transaction(table, slot, transaction)
         if index >= 0:
-            if fraud[row] != (table.pool[FRAUD, index] != 0):
-                table.pool[FRAUD, index] = 1 if fraud[row] else 0
+            capacity = table.slots[slot, CAPACITY]
+            at = table.slots[slot, START] + index
+            if fraud[row] != (table.pool[at + FLAGS * capacity] & FRAUD != 0):
+                table.pool[at + FLAGS * capacity] ^= FRAUD
                 table.slots[slot, TOUCHED] |= CHANGED
                 outcome[row] = ADDED if fraud[row] else REMOVED
-                found[row, 0] = table.pool[MERCHANT, index]
-                found[row, 1] = table.pool[DEVICE, index]
-                found[row, 2] = table.pool[IP, index]
-                found[row, 3] = table.pool[TIME, index]
+                found[row, 0] = table.pool[at + MERCHANT * capacity]
+                found[row, 1] = table.pool[at + DEVICE * capacity]
+                found[row, 2] = table.pool[at + IP * capacity]
+                found[row, 3] = table.pool[at + TIME * capacity]
         elif not fraud[row]:
             if remove_mark(table, slot, transaction):
                 table.slots[slot, TOUCHED] |= CHANGED

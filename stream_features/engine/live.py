@@ -24,29 +24,25 @@ from stream_features.engine.batch import (
     write_records,
 )
 from stream_features.engine.blob import FRAUD_ADDED, FRAUD_REMOVED, KIND_SHIFT, RECORD_SIZE
-from stream_features.engine.kernel import (
+from stream_features.engine.kernel import Slots, compute
+from stream_features.engine.labels import ADDED, REMOVED, resolve_labels
+from stream_features.engine.packing import SLACK
+from stream_features.engine.plan import compile_plan
+from stream_features.engine.table import (
+    TOUCHED,
+    Table,
+    doubled_pool,
+    grown,
+    new_tables,
+)
+from stream_features.engine.workspace import (
     CHANGED,
     FOLDED,
     TO_DEVICE,
     TO_IP,
     TO_MERCHANT,
-    Slots,
-    Tables,
     fraud_tag,
     new_workspace,
-    run,
-)
-from stream_features.engine.labels import ADDED, REMOVED, resolve_labels
-from stream_features.engine.packing import SLACK
-from stream_features.engine.plan import compile_plan
-from stream_features.engine.table import (
-    CARD_EVENTS,
-    SHARED_EVENTS,
-    TOUCHED,
-    Table,
-    doubled_pool,
-    grown,
-    new_table,
 )
 
 KINDS: Final[tuple[EntityKind, ...]] = ("card", "merchant", "device", "ip")
@@ -121,10 +117,7 @@ class LiveEngine:
         self._prefix = prefix
         self._prefix_bytes = np.frombuffer(prefix, np.uint8)
         self._work = new_workspace(self.plan)
-        self._tables = Tables(
-            new_table(CARD_EVENTS, wide=True),
-            *(new_table(SHARED_EVENTS, wide=False) for _ in SHARED),
-        )
+        self._tables = new_tables()
         self._map_ids = np.zeros(64, np.uint64)
         self._map_slots = np.zeros(64, np.int64)
         self._out = np.empty(2**16, np.uint8)
@@ -173,20 +166,10 @@ class LiveEngine:
     def run(
         self, columns: TransactionColumns, opened: Opened
     ) -> tuple[LiveResult, npt.NDArray[np.uint8]]:
-        """Compute vectors and flags; also return the effects of each row, see the kernel."""
-        rows = columns.rows
+        """Compute vectors and flags; also return the effects of each row, see `workspace`."""
         slots = Slots(*(opened.groups[kind].slots for kind in KINDS))
-        result = LiveResult(np.empty((rows, VECTOR_SIZE), np.float32), np.zeros(rows, np.uint8))
-        effects = np.zeros(rows, np.uint8)
-        done = 0
-        while done < rows:
-            done = run(
-                self._tables, slots, self.plan, columns, self._work, done, result.vectors,
-                result.flags, effects,
-            )  # fmt: skip
-            if done < rows:
-                self._tables = Tables(*map(grown, self._tables))
-        return result, effects
+        self._tables, rows = compute(self._tables, slots, self.plan, columns, self._work)
+        return LiveResult(rows.vectors, rows.flags), rows.effects
 
     def pack(
         self,

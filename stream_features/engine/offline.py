@@ -6,27 +6,22 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.columns import TransactionColumns
-from schemas.features import DAY, VECTOR_SIZE
-from stream_features.engine.kernel import (
-    RETENTION,
-    Slots,
-    Tables,
-    add_fraud,
-    fraud_tag,
-    new_workspace,
-    run,
-)
+from schemas.features import DAY
+from stream_features.engine.kernel import Slots, compute
 from stream_features.engine.labels import ADDED, REMOVED, resolve_labels
 from stream_features.engine.plan import compile_plan
+from stream_features.engine.shared_rows import add_fraud
 from stream_features.engine.slots import SlotMap
 from stream_features.engine.table import (
     CARD_EVENTS,
     SHARED_EVENTS,
     Table,
+    Tables,
     grown,
-    new_table,
+    new_tables,
     remove_mark,
 )
+from stream_features.engine.workspace import RETENTION, fraud_tag, new_workspace
 
 SHARED = ("merchant", "device", "ip")
 
@@ -50,10 +45,7 @@ class OfflineEngine:
         )
         self._work = new_workspace(self.plan)
         self._maps = {name: SlotMap() for name in Tables._fields}
-        self.tables = Tables(
-            new_table(card_events, wide=True),
-            *(new_table(shared_events, wide=False) for _ in SHARED),
-        )
+        self.tables = new_tables(card_events, shared_events)
 
     def _assign(self, name: str, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         table: Table = getattr(self.tables, name)
@@ -67,37 +59,10 @@ class OfflineEngine:
     def process(
         self, columns: TransactionColumns
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        """Return vectors (float32[n, 70]) and flags (uint8[n], see the kernel); state grows."""
-        rows = columns.rows
+        """Return vectors (float32[n, 70]) and flags (uint8[n], see `workspace`); state grows."""
         slots = Slots(*(self._assign(name, getattr(columns, name)) for name in Slots._fields))
-        vectors = np.empty((rows, VECTOR_SIZE), np.float32)
-        flags = np.zeros(rows, np.uint8)
-        effects = np.zeros(rows, np.uint8)
-        done = run(
-            self.tables,
-            slots,
-            self.plan,
-            columns,
-            self._work,
-            0,
-            vectors,
-            flags,
-            effects,
-        )
-        while done < rows:
-            self._grow()
-            done = run(
-                self.tables,
-                slots,
-                self.plan,
-                columns,
-                self._work,
-                done,
-                vectors,
-                flags,
-                effects,
-            )
-        return vectors, flags
+        self.tables, rows = compute(self.tables, slots, self.plan, columns, self._work)
+        return rows.vectors, rows.flags
 
     def apply_labels(
         self,

@@ -1,7 +1,7 @@
 """Compile the catalogue: which windows each entity needs and where each statistic lies in scratch.
 
-The kernel computes statistics × windows per entity into one flat float64 scratch array; a vector is
-a gather from it. Adding a feature of a known statistic is one line in `schemas.features`.
+The kernel computes statistics × windows of one entity into a float64 scratch array; its part of the
+vector is a gather from it. Adding a feature of a known statistic is one line in `schemas.features`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ STATISTICS: Final[dict[Entity, tuple[str, ...]]] = {
 }  # fmt: skip
 """Names of the statistics by entity; the kernels use the positions in these tuples."""
 
-DISTINCT_COLUMNS: Final = ("merchants", "mccs", "devices", "countries", "ips")
 _MOMENTS: Final = {"prior_std", "deviation", "ratio", "rank"}
 RATIOS: Final = {"count_ratio": "count", "sum_ratio": "sum"}
 ENTITIES: Final[tuple[Entity, ...]] = (
@@ -44,65 +43,81 @@ ENTITIES: Final[tuple[Entity, ...]] = (
 
 
 class EntityPlan(NamedTuple):
-    """What to compute for one entity.
+    """What to compute for one entity, and where it goes.
 
-    `windows` ascend (ms). `offset` is where its block [statistic, window] starts in scratch.
-    `prior` and `delayed` say for which windows prior moments and delayed fraud counts are wanted;
-    `distinct_until[c]` is the longest window of distinct column c, 0 for none.
+    `windows` ascend (ms). Scratch is float64[size], a block [statistic, window].
+    `prior`, `hours` and `delayed` say for which windows prior moments, the usual hour and delayed
+    fraud counts are wanted. Feature `features[k]` of the vector is scratch[sources[k]]; feature `features[ratios[i]]` is that divided
+    by scratch[baselines[i]] / baseline_windows[i].
     """
 
     windows: npt.NDArray[np.int64]
-    offset: int
+    size: int
     prior: npt.NDArray[np.bool_]
     hours: npt.NDArray[np.bool_]
     delayed: npt.NDArray[np.bool_]
-    distinct_until: npt.NDArray[np.int64]
+    features: npt.NDArray[np.int64]
+    sources: npt.NDArray[np.int64]
+    ratios: npt.NDArray[np.int64]
+    baselines: npt.NDArray[np.int64]
+    baseline_windows: npt.NDArray[np.float64]
+    label_delay: int
+    risk_prior: float
+    risk_weight: float
 
 
 class Plan(NamedTuple):
-    """The compiled catalogue and the parameters of the label-based features."""
+    """The compiled catalogue, by entity."""
 
+    transaction: EntityPlan
     card: EntityPlan
     merchant: EntityPlan
     device: EntityPlan
     ip: EntityPlan
-    scratch_size: int
-    source: npt.NDArray[np.int64]
-    baseline: npt.NDArray[np.int64]
-    baseline_windows: npt.NDArray[np.float64]
     label_delay: int
-    merchant_prior: float
-    merchant_weight: float
 
 
-def _entity_plan(catalogue: tuple[Feature, ...], entity: Entity, offset: int) -> EntityPlan:
-    mine = [feature for feature in catalogue if feature.entity == entity]
-    sizes = {f.window for f in mine} | {f.baseline for f in mine}
+def _position(entity: Entity, windows: list[int], name: str, statistic: str, window: int) -> int:
+    if statistic not in STATISTICS[entity]:
+        raise ConfigurationError(
+            f"feature {name}: {entity} has no statistic {statistic!r}; "
+            f"choose one of {', '.join(STATISTICS[entity])}"
+        )
+    column = 0 if window == 0 else windows.index(window)
+    return STATISTICS[entity].index(statistic) * len(windows) + column
+
+
+def _entity_plan(
+    catalogue: tuple[Feature, ...], entity: Entity, label_delay: int, prior: float, weight: float
+) -> EntityPlan:
+    mine = [(index, f) for index, f in enumerate(catalogue) if f.entity == entity]
+    sizes = {f.window for _, f in mine} | {f.baseline for _, f in mine}
     windows = sorted(size for size in sizes if size > 0) or [DAY]
 
     def wanted(statistics: set[str]) -> npt.NDArray[np.bool_]:
-        asked = {f.window for f in mine if f.statistic in statistics}
+        asked = {f.window for _, f in mine if f.statistic in statistics}
         return np.array([window in asked for window in windows], np.bool_)
 
-    names = DISTINCT_COLUMNS if entity == "card" else ("cards",)
-    until = [
-        max((f.window for f in mine if f.statistic == f"distinct_{name}"), default=0)
-        for name in names
-    ]
+    def position(f: Feature, window: int) -> int:
+        statistic = RATIOS.get(f.statistic, f.statistic)
+        return _position(entity, windows, f.name, statistic, window)
+
+    ratios = [k for k, (_, f) in enumerate(mine) if f.baseline]
     return EntityPlan(
         windows=np.array(windows, np.int64),
-        offset=offset,
+        size=len(STATISTICS[entity]) * len(windows),
         prior=wanted(_MOMENTS if entity == "card" else _MOMENTS | {"sum", "mean"}),
         hours=wanted({"hour_deviation"}),
         delayed=wanted({"fraud_count", "fraud_rate", "risk"}),
-        distinct_until=np.array(until, np.int64),
+        features=np.array([index for index, _ in mine], np.int64),
+        sources=np.array([position(f, f.window) for _, f in mine], np.int64),
+        ratios=np.array(ratios, np.int64),
+        baselines=np.array([position(mine[k][1], mine[k][1].baseline) for k in ratios], np.int64),
+        baseline_windows=np.array([mine[k][1].baseline / mine[k][1].window for k in ratios]),
+        label_delay=label_delay,
+        risk_prior=prior,
+        risk_weight=weight,
     )
-
-
-def _position(plan: EntityPlan, entity: Entity, statistic: str, window: int) -> int:
-    row = STATISTICS[entity].index(statistic)
-    column = 0 if window == 0 else plan.windows.tolist().index(window)
-    return plan.offset + row * len(plan.windows) + column
 
 
 def compile_plan(
@@ -119,27 +134,10 @@ def compile_plan(
     """
     if label_delay_ms < 1:
         raise ConfigurationError(f"label delay is {label_delay_ms} ms: give at least 1 ms")
-    plans: dict[Entity, EntityPlan] = {}
-    offset = 0
-    for entity in ENTITIES:
-        plans[entity] = _entity_plan(catalogue, entity, offset)
-        offset += len(STATISTICS[entity]) * len(plans[entity].windows)
-    source = np.zeros(len(catalogue), np.int64)
-    baseline = np.full(len(catalogue), -1, np.int64)
-    baseline_windows = np.ones(len(catalogue))
-    for index, feature in enumerate(catalogue):
-        statistic = RATIOS.get(feature.statistic, feature.statistic)
-        if statistic not in STATISTICS[feature.entity]:
-            raise ConfigurationError(
-                f"feature {feature.name}: {feature.entity} has no statistic {statistic!r}; "
-                f"choose one of {', '.join(STATISTICS[feature.entity])}"
-            )
-        plan = plans[feature.entity]
-        source[index] = _position(plan, feature.entity, statistic, feature.window)
-        if feature.baseline:
-            baseline[index] = _position(plan, feature.entity, statistic, feature.baseline)
-            baseline_windows[index] = feature.baseline / feature.window
     return Plan(
-        plans["card"], plans["merchant"], plans["device"], plans["ip"], offset, source, baseline,
-        baseline_windows, label_delay_ms, merchant_prior, merchant_weight,
-    )  # fmt: skip
+        *(
+            _entity_plan(catalogue, entity, label_delay_ms, merchant_prior, merchant_weight)
+            for entity in ENTITIES
+        ),
+        label_delay=label_delay_ms,
+    )

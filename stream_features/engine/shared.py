@@ -8,11 +8,12 @@ import numpy as np
 
 from schemas.features import DAY
 from stream_features.engine.compiled import compiled, leaf
-from stream_features.engine.distinct import insert, time_of
-from stream_features.engine.moments import prior_moments
+from stream_features.engine.moments import squares_of, with_tiles
 from stream_features.engine.plan import STATISTICS
+from stream_features.engine.scans import count_at_most, last_equal, window_starts
 from stream_features.engine.table import (
     FIRST,
+    FLAGS,
     HOT_ROW,
     MARK_START,
     MARK_TIME,
@@ -27,7 +28,7 @@ from stream_features.engine.table import (
     TILE_TIME,
     TIME,
     VALUE,
-    end_at,
+    column_of,
 )
 
 _ROWS = {name: index for index, name in enumerate(STATISTICS["merchant"])}
@@ -43,123 +44,137 @@ DISTINCT: Final = _ROWS["distinct_cards"]
 AGE: Final = _ROWS["age"]
 
 
-@leaf
-def _tile_total(table, row, after, until, frauds):  # type: ignore[no-untyped-def]
-    """Number of folded events, or of folded frauds, with after < time <= until."""
-    total = 0
-    if row >= 0:
-        for tile in range(table.hot[row, TILE_COUNT]):
-            if after < table.tiles[row, TILE_TIME, tile] <= until:
-                total += (
-                    table.tiles[row, TILE_FRAUDS, tile]
-                    if frauds
-                    else table.tiles[row, TILE_EVENTS, tile]
-                )
-    return total
+@compiled
+def _tile_totals(table, row, after, until):  # type: ignore[no-untyped-def]
+    """Number of folded events and of folded frauds with after < time <= until."""
+    times = table.tiles[row, TILE_TIME, : table.hot[row, TILE_COUNT]]
+    first = count_at_most(times, after)
+    last = max(first, count_at_most(times, until))
+    events = 0
+    for tile in range(first, last):
+        events += table.tiles[row, TILE_EVENTS, tile]
+    frauds = 0
+    for tile in range(first, last):
+        frauds += table.tiles[row, TILE_FRAUDS, tile]
+    return events, frauds
 
 
 @leaf
-def _fraud_total(table, slot, row, after, until):  # type: ignore[no-untyped-def]
-    total = _tile_total(table, row, after, until, True)
-    start = table.slots[slot, MARK_START]
-    for index in range(start, start + table.slots[slot, MARKED]):
-        if after < table.marks[MARK_TIME, index] <= until:
-            total += 1
-    return total
-
-
-@leaf
-def _delayed(table, slot, row, plan, w, label_delay, prior, weight, floor, scratch, time):  # type: ignore[no-untyped-def]
-    """Frauds and transactions of the window that ended one label delay ago."""
+def _delayed(table, slot, times, plan, floor, scratch, time):  # type: ignore[no-untyped-def]
+    """Frauds and transactions of each window that ended one label delay ago."""
     n_windows = len(plan.windows)
-    until = time - label_delay
-    after = max(until - plan.windows[w], floor)
-    low = end_at(table, slot, after)
-    high = max(low, end_at(table, slot, until))
-    transactions = high - low + _tile_total(table, row, after, until, False)
-    frauds = _fraud_total(table, slot, row, after, until)
-    base = plan.offset
-    scratch[base + FRAUD_COUNT * n_windows + w] = frauds
-    scratch[base + FRAUD_RATE * n_windows + w] = frauds / transactions if transactions > 0 else 0.0
-    scratch[base + RISK * n_windows + w] = (frauds + weight * prior) / (transactions + weight)
+    until = time - plan.label_delay
+    old = times[: count_at_most(times, until)]
+    row = table.slots[slot, HOT_ROW]
+    start = table.slots[slot, MARK_START]
+    marks = table.marks[MARK_TIME, start : start + table.slots[slot, MARKED]]
+    outside = 0
+    for w in range(n_windows - 1, -1, -1):
+        if not plan.delayed[w]:
+            continue
+        after = max(until - plan.windows[w], floor)
+        outside += count_at_most(old[outside:], after)
+        transactions = len(old) - outside
+        frauds = 0
+        if len(marks) > 0:
+            frauds = max(0, count_at_most(marks, until) - count_at_most(marks, after))
+        if row >= 0:
+            folded, folded_frauds = _tile_totals(table, row, after, until)
+            transactions += folded
+            frauds += folded_frauds
+        scratch[FRAUD_COUNT * n_windows + w] = frauds
+        rate = frauds / transactions if transactions > 0 else 0.0
+        scratch[FRAUD_RATE * n_windows + w] = rate
+        scratch[RISK * n_windows + w] = (frauds + plan.risk_weight * plan.risk_prior) / (
+            transactions + plan.risk_weight
+        )
+
+
+@leaf
+def _prior(table, slot, values, after, w, n_windows, scratch, time, amount):  # type: ignore[no-untyped-def]
+    """Moments of the prior amounts: `values` and the tiles after `after`."""
+    n = len(values)
+    total = 0
+    for index in range(n):
+        total += values[index]
+    m2 = squares_of(values, total)
+    row = table.slots[slot, HOT_ROW]
+    if row >= 0:
+        n, total, m2 = with_tiles(table, row, n, total, m2, after, time)
+    std = np.sqrt(max(m2, 0.0) / (n - 1)) / 100 if n >= 2 else np.nan
+    scratch[SUM * n_windows + w] = (total + amount) / 100
+    scratch[MEAN * n_windows + w] = (total + amount) / (n + 1) / 100
+    scratch[PRIOR_STD * n_windows + w] = std
+    scratch[DEVIATION * n_windows + w] = (
+        (amount - total / n) / 100 / std if n >= 2 and std > 0 else np.nan
+    )
 
 
 @compiled
-def _distinct(table, row, plan, floor, high, starts, hashes, scratch, x):  # type: ignore[no-untyped-def]
-    """Distinct cards: the value column holds card hashes."""
-    base = plan.offset + DISTINCT * len(plan.windows)
+def _add_seen(table, slot, count, plan, floor, scratch, time, card):  # type: ignore[no-untyped-def]
+    """Add the cards that only folded events show."""
+    row = table.slots[slot, HOT_ROW]
     n_windows = len(plan.windows)
-    hashes.generation[0] += 1
-    insert(hashes, 0, x.card, x.time)
-    found = 1
-    upper = high
-    for w in range(n_windows):
-        if plan.windows[w] > plan.distinct_until[0]:
-            break
-        for index in range(upper - 1, starts[w] - 1, -1):
-            if insert(hashes, 0, table.pool[VALUE, index], table.pool[TIME, index]):
-                found += 1
-        upper = starts[w]
-        scratch[base + w] = found
-    if row < 0:
-        return
+    times = column_of(table, slot, TIME, count)
+    values = column_of(table, slot, VALUE, count)
     for entry in range(table.hot[row, SEEN_COUNT]):
-        time = table.seen[row, SEEN_TIME, entry]
-        if time > x.time or time <= floor:
+        at = table.seen[row, SEEN_TIME, entry]
+        if at > time or at <= floor:
             continue
-        newer = time_of(hashes, 0, table.seen[row, SEEN_VALUE, entry], np.int64(-(2**62)))
+        value = table.seen[row, SEEN_VALUE, entry]
+        last = last_equal(values, value)
+        newer = times[last] if last >= 0 else np.int64(-(2**62))
+        if value == card:
+            newer = time
         for w in range(n_windows):
-            edge = x.time - plan.windows[w]
-            if plan.windows[w] <= plan.distinct_until[0] and newer <= edge < time:
-                scratch[base + w] += 1
+            if newer <= time - plan.windows[w] < at:
+                scratch[DISTINCT * n_windows + w] += 1
 
 
 @leaf
-def shared_statistics(  # type: ignore[no-untyped-def]
-    table, slot, plan, keep, label_delay, prior, weight, amounts, hashes, starts, scratch, x
-):
-    """Fill the block of a shared entity for transaction `x`, which is not in its state.
-
-    `amounts`: the value column holds amounts (merchants), else card hashes. Amounts come out in
-    major units. A slot of -1 (the transaction names no such entity) fills the block with NaN.
-    """
-    base = plan.offset
+def _distinct(table, slot, count, plan, floor, starts, scratch, time, card):  # type: ignore[no-untyped-def]
+    """Count distinct cards; return the index of the newest event of `card`, -1 if there is none."""
     n_windows = len(plan.windows)
-    if slot < 0:
-        scratch[base : base + (AGE + 1) * n_windows] = np.nan
-        return
-    floor = table.slots[slot, NEWEST] - keep
-    high = end_at(table, slot, x.time)
-    low = min(high, end_at(table, slot, floor))
-    row = table.slots[slot, HOT_ROW]
+    flags = column_of(table, slot, FLAGS, count)
+    last = last_equal(column_of(table, slot, VALUE, count), card)
+    found = 1
+    upper = count
     for w in range(n_windows):
-        edge = max(floor, x.time - plan.windows[w])
-        starts[w] = max(low, min(high, end_at(table, slot, edge)))
-        folded = _tile_total(table, row, edge, x.time, False)
-        scratch[base + COUNT * n_windows + w] = high - starts[w] + folded + 1
-        if plan.delayed[w]:
-            _delayed(
-                table,
-                slot,
-                row,
-                plan,
-                w,
-                label_delay,
-                prior,
-                weight,
-                floor,
-                scratch,
-                x.time,
-            )
-        if amounts and plan.prior[w]:
-            n, total, m2 = prior_moments(table, row, starts[w], high, edge, x.time)
-            std = np.sqrt(m2 / (n - 1)) / 100 if n >= 2 else np.nan
-            scratch[base + SUM * n_windows + w] = (total + x.amount) / 100
-            scratch[base + MEAN * n_windows + w] = (total + x.amount) / (n + 1) / 100
-            scratch[base + PRIOR_STD * n_windows + w] = std
-            scratch[base + DEVIATION * n_windows + w] = (
-                (x.amount - total / n) / 100 / std if n >= 2 and std > 0 else np.nan
-            )
-    if not amounts and plan.distinct_until[0] > 0:
-        _distinct(table, row, plan, floor, high, starts, hashes, scratch, x)
-    scratch[base + AGE * n_windows] = (x.time - min(table.slots[slot, FIRST], x.time)) / DAY
+        segment = flags[starts[w] : upper]
+        for index in range(len(segment)):
+            found += segment[index]
+        upper = starts[w]
+        scratch[DISTINCT * n_windows + w] = found - (1 if last >= upper else 0)
+    if table.slots[slot, HOT_ROW] >= 0:
+        _add_seen(table, slot, count, plan, floor, scratch, time, card)
+    return last
+
+
+@leaf
+def shared_statistics(table, slot, count, plan, keep, scratch, starts, time, value):  # type: ignore[no-untyped-def]
+    """Fill scratch for a transaction at `time`, which is not in the state of its merchant, … .
+
+    `count` events of the entity are not newer, and their flags are those of the oldest `count` alone
+    (see `mark_newest`). `value` is the amount for merchants, else the card. Amounts come out in major
+    units. Returns the index of the newest event of the card, -1 if there is none or if they are not
+    counted.
+    """
+    n_windows = len(plan.windows)
+    floor = table.slots[slot, NEWEST] - keep
+    times = column_of(table, slot, TIME, count)
+    values = column_of(table, slot, VALUE, count)
+    row = table.slots[slot, HOT_ROW]
+    window_starts(times, time, floor, plan.windows, starts)
+    for w in range(n_windows):
+        after = max(floor, time - plan.windows[w])
+        inside = count - starts[w] + 1
+        if row >= 0:
+            inside += _tile_totals(table, row, after, time)[0]
+        scratch[COUNT * n_windows + w] = inside
+        if table.distinct == 0 and plan.prior[w]:
+            _prior(table, slot, values[starts[w] :], after, w, n_windows, scratch, time, value)
+    _delayed(table, slot, times, plan, floor, scratch, time)
+    scratch[AGE * n_windows] = (time - min(table.slots[slot, FIRST], time)) / DAY
+    if table.distinct == 0:
+        return -1
+    return _distinct(table, slot, count, plan, floor, starts, scratch, time, value)

@@ -1,9 +1,10 @@
 """State of many entities in flat arrays: events by entity, folded tiles, marks.
 
 `Table` is one kind of entity (cards, merchants, devices or addresses). Every entity has a slot; its
-events lie in a block of the pool, sorted by time, ties in order of arrival. A block that is full
-moves to a new one of twice the size. Hot entities own a row of tiles, see `fold`. Marks are pending
-fraud labels (cards) or frauds (shared entities).
+events lie in one block of the pool, column behind column, sorted by time, ties in order of arrival:
+what one transaction reads is close together. Events leave at the head of the block; a block that is
+full is moved to its beginning or to a new one of twice the size. Hot entities own a row of tiles, see
+`fold`. Marks are pending fraud labels (cards) or frauds (shared entities).
 """
 
 from __future__ import annotations
@@ -13,25 +14,32 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stream_features.engine.compiled import compiled, leaf
+from schemas.errors import ConfigurationError
+from stream_features.engine.compiled import compiled, leaf, view
+from stream_features.engine.scans import last_equal
 
 Int = npt.NDArray[np.int64]
 
 CARD_EVENTS: Final = 192
 """A card's windows are exact while it retains at most this many events."""
 SHARED_EVENTS: Final = 128
+MOST_CARD_EVENTS: Final = 250
+"""What the byte-wide sums over a card's flags and hours hold."""
 TILES: Final = 320
 SEEN: Final = 128
 MARKS: Final = 128
 
 POOL_USED, SLOTS_USED, HOT_USED, MARKS_USED = range(4)
-START, CAPACITY, EVENTS, FIRST, NEWEST, HOT_ROW, TOUCHED, MARK_START, MARK_CAPACITY, MARKED = range(10)  # fmt: skip
-TIME, VALUE, TRANSACTION, MERCHANT, DEVICE, IP, POSITION, MCC, COUNTRY, FRAUD = range(10)
+START, CAPACITY, EVENTS, HEAD, FIRST, NEWEST, HOT_ROW, TOUCHED, MARK_START, MARK_CAPACITY, MARKED, HOURS_FROM, HOURS = range(13)  # fmt: skip
+SLOT_SIZE: Final = 16
+TIME, VALUE, FLAGS, MERCHANT, MCC, DEVICE, COUNTRY, IP, TRANSACTION, POSITION = range(10)
+FRAUD: Final = 1 << 40
+"""In a card's flags: labelled as fraud. Below it one byte for each distinct column, see `newest`."""
 TILE_TIME, TILE_EVENTS, TILE_SUM, TILE_MAX, TILE_FRAUDS = range(5)
 SEEN_COLUMN, SEEN_VALUE, SEEN_TIME = range(3)
 MARK_TIME, MARK_TRANSACTION = range(2)
 TILE_COUNT, SEEN_COUNT = range(2)
-SHARED_COLUMNS: Final = 2
+SHARED_COLUMNS: Final = 3
 CARD_COLUMNS: Final = 10
 
 
@@ -41,13 +49,19 @@ class Table(NamedTuple):
     Attributes:
         used: int64[4], how much of pool, slots, hot rows and marks is taken.
         limit: an entity holds at most this many exact events.
-        slots: int64[slot, 10]. pool: int64[column, event], two columns or ten for cards.
+        columns: of an event; the column c of the first event of a slot is at START + c * CAPACITY.
+        first_distinct, distinct: the columns whose distinct values are counted (none for merchants).
+        slots: int64[slot, SLOT_SIZE]. pool: int64[cell].
         hot: int64[row, 2]. tiles: int64[row, 5, TILES]. m2: float64[row, TILES].
         seen: int64[row, 3, SEEN]. marks: int64[2, mark].
+        rows: int64[slot], zero between batches, see `grouping`.
     """
 
     used: Int
     limit: int
+    columns: int
+    first_distinct: int
+    distinct: int
     slots: Int
     pool: Int
     hot: Int
@@ -55,20 +69,51 @@ class Table(NamedTuple):
     m2: npt.NDArray[np.float64]
     seen: Int
     marks: Int
+    rows: Int
 
 
-def new_table(limit: int, *, wide: bool) -> Table:
-    """Return an empty table whose entities hold `limit` exact events; cards are `wide`."""
+class Tables(NamedTuple):
+    """The four kinds of entities."""
+
+    card: Table
+    merchant: Table
+    device: Table
+    ip: Table
+
+
+def _new_table(limit: int, columns: int, first_distinct: int, distinct: int) -> Table:
     return Table(
         used=np.zeros(4, np.int64),
         limit=limit,
-        slots=np.zeros((64, 10), np.int64),
-        pool=np.zeros((CARD_COLUMNS if wide else SHARED_COLUMNS, 8 * limit), np.int64),
+        columns=columns,
+        first_distinct=first_distinct,
+        distinct=distinct,
+        slots=np.zeros((64, SLOT_SIZE), np.int64),
+        pool=np.zeros(8 * limit * columns, np.int64),
         hot=np.zeros((4, 2), np.int64),
         tiles=np.zeros((4, 5, TILES), np.int64),
         m2=np.zeros((4, TILES)),
         seen=np.zeros((4, 3, SEEN), np.int64),
         marks=np.zeros((2, 8 * MARKS), np.int64),
+        rows=np.zeros(64, np.int64),
+    )
+
+
+def new_tables(card_events: int = CARD_EVENTS, shared_events: int = SHARED_EVENTS) -> Tables:
+    """Return empty tables whose entities hold so many exact events.
+
+    Raises:
+        ConfigurationError: more than MOST_CARD_EVENTS for a card.
+    """
+    if card_events > MOST_CARD_EVENTS:
+        raise ConfigurationError(
+            f"{card_events} exact events for a card: give at most {MOST_CARD_EVENTS}"
+        )
+    return Tables(
+        _new_table(card_events, CARD_COLUMNS, MERCHANT, 5),
+        _new_table(shared_events, SHARED_COLUMNS, VALUE, 0),
+        _new_table(shared_events, SHARED_COLUMNS, VALUE, 1),
+        _new_table(shared_events, SHARED_COLUMNS, VALUE, 1),
     )
 
 
@@ -83,9 +128,12 @@ def _longer(old: npt.NDArray[Any], size: int, axis: int) -> npt.NDArray[Any]:
 def grown(table: Table, *, slots: int = 0) -> Table:
     """Return the table with twice the room wherever the kernel may have run out of it."""
     if slots > len(table.slots):
-        table = table._replace(slots=_longer(table.slots, max(slots, 2 * len(table.slots)), 0))
-    if table.used[POOL_USED] + 3 * (table.limit + 2) > table.pool.shape[1]:
-        table = table._replace(pool=_longer(table.pool, 2 * table.pool.shape[1], 1))
+        size = max(slots, 2 * len(table.slots))
+        table = table._replace(
+            slots=_longer(table.slots, size, 0), rows=_longer(table.rows, size, 0)
+        )
+    if table.used[POOL_USED] + 3 * (table.limit + 2) * table.columns > len(table.pool):
+        table = doubled_pool(table)
     if table.used[HOT_USED] + 1 >= len(table.hot):
         rows = 2 * len(table.hot)
         table = table._replace(
@@ -100,15 +148,19 @@ def grown(table: Table, *, slots: int = 0) -> Table:
 
 
 def doubled_pool(table: Table) -> Table:
-    """Return the table with twice the room for events, for an entity that holds very many."""
-    return table._replace(pool=_longer(table.pool, 2 * table.pool.shape[1], 1))
+    """Return the table with twice the room for events, for an entity that holds very many.
+
+    In place: the operating system moves large blocks by remapping, where a copy would touch all.
+    """
+    table.pool.resize(2 * len(table.pool), refcheck=False)
+    return table
 
 
 @leaf
 def has_room(table):  # type: ignore[no-untyped-def]
     """Say whether one more event cannot run out of pool, tiles or marks."""
     return (
-        table.used[POOL_USED] + 2 * (table.limit + 2) <= table.pool.shape[1]
+        table.used[POOL_USED] + 2 * (table.limit + 2) * table.columns <= len(table.pool)
         and table.used[HOT_USED] + 1 <= len(table.hot)
         and table.used[MARKS_USED] + 2 * MARKS <= table.marks.shape[1]
     )
@@ -134,95 +186,133 @@ def assign_slots(keys, slot_of, ids, table, out):  # type: ignore[no-untyped-def
             slot = table.used[SLOTS_USED]
             table.used[SLOTS_USED] += 1
             slot_of[place] = slot
-            table.slots[slot, CAPACITY] = 0
-            table.slots[slot, EVENTS] = 0
+            table.slots[slot, :] = 0
             table.slots[slot, FIRST] = np.iinfo(np.int64).max
             table.slots[slot, NEWEST] = np.iinfo(np.int64).min // 2
             table.slots[slot, HOT_ROW] = -1
-            table.slots[slot, TOUCHED] = 0
-            table.slots[slot, MARK_CAPACITY] = 0
-            table.slots[slot, MARKED] = 0
+            table.slots[slot, HOURS_FROM] = -1
         out[row] = slot_of[place]
 
 
+@view
+def column_of(table, slot, column, count):  # type: ignore[no-untyped-def]
+    """Return a column of the oldest `count` events of an entity, as a view of the pool."""
+    start = table.slots[slot, START] + column * table.slots[slot, CAPACITY]
+    return table.pool[start : start + count]
+
+
 @leaf
-def copy_event(table, source, target):  # type: ignore[no-untyped-def]
-    """Copy one event of the pool onto another."""
-    for column in range(table.pool.shape[0]):
-        table.pool[column, target] = table.pool[column, source]
-
-
-@compiled
 def drop_oldest(table, slot, gone):  # type: ignore[no-untyped-def]
     """Drop the `gone` oldest events."""
-    start = table.slots[slot, START]
-    for index in range(start + gone, start + table.slots[slot, EVENTS]):
-        copy_event(table, index, index - gone)
+    table.slots[slot, START] += gone
+    table.slots[slot, HEAD] += gone
     table.slots[slot, EVENTS] -= gone
+    table.slots[slot, HOURS_FROM] = max(-1, table.slots[slot, HOURS_FROM] - gone)
 
 
-@compiled
+@leaf
 def prune(table, slot, floor):  # type: ignore[no-untyped-def]
     """Drop the events with time <= floor."""
     start = table.slots[slot, START]
     count = table.slots[slot, EVENTS]
     gone = 0
-    while gone < count and table.pool[TIME, start + gone] <= floor:
+    while gone < count and table.pool[start + gone] <= floor:
         gone += 1
     if gone > 0:
         drop_oldest(table, slot, gone)
 
 
 @compiled
-def make_place(table, slot, time, floor):  # type: ignore[no-untyped-def]
-    """Open a place for an event at `time`, after its equals; return its pool index.
-
-    Events at or below `floor` are dropped when the block is full.
-    """
-    if table.slots[slot, EVENTS] == table.slots[slot, CAPACITY]:
-        prune(table, slot, floor)
-        count = table.slots[slot, EVENTS]
-        if 4 * count >= 3 * table.slots[slot, CAPACITY]:
-            capacity = max(min(max(4, 2 * count), table.limit + 2), count + 2)
-            target = table.used[POOL_USED]
-            table.used[POOL_USED] += capacity
-            for index in range(count):
-                copy_event(table, table.slots[slot, START] + index, target + index)
-            table.slots[slot, START] = target
-            table.slots[slot, CAPACITY] = capacity
+def _make_room(table, slot):  # type: ignore[no-untyped-def]
+    """Make a full block end in free places: move its events to its beginning, or to a new block."""
     start = table.slots[slot, START]
-    place = start + table.slots[slot, EVENTS]
-    while place > start and table.pool[TIME, place - 1] > time:
-        copy_event(table, place - 1, place)
-        place -= 1
-    table.slots[slot, EVENTS] += 1
-    table.pool[TIME, place] = time
-    return place
+    count = table.slots[slot, EVENTS]
+    old = table.slots[slot, CAPACITY]
+    target = start - table.slots[slot, HEAD]
+    capacity = old
+    if 4 * count >= 3 * old:
+        capacity = max(min(max(4, 2 * count), table.limit + 2), count + 2)
+        target = table.used[POOL_USED]
+        table.used[POOL_USED] += capacity * table.columns
+    for column in range(table.columns):
+        for index in range(count):
+            table.pool[target + column * capacity + index] = table.pool[
+                start + column * old + index
+            ]
+    table.slots[slot, START] = target
+    table.slots[slot, HEAD] = 0
+    table.slots[slot, CAPACITY] = capacity
+
+
+@compiled
+def _shift_right(table, slot, first):  # type: ignore[no-untyped-def]
+    """Move the events from `first` on by one place."""
+    for column in range(table.columns):
+        start = table.slots[slot, START] + column * table.slots[slot, CAPACITY]
+        for index in range(start + table.slots[slot, EVENTS], start + first, -1):
+            table.pool[index] = table.pool[index - 1]
+
+
+@leaf
+def open_place(table, slot, place):  # type: ignore[no-untyped-def]
+    """Open a place at index `place` (of the entity's events); its columns are not yet filled."""
+    count = table.slots[slot, EVENTS]
+    if table.slots[slot, HEAD] + count == table.slots[slot, CAPACITY]:
+        _make_room(table, slot)
+    if place < count:
+        _shift_right(table, slot, place)
+        table.slots[slot, HOURS_FROM] = -1
+    table.slots[slot, EVENTS] = count + 1
 
 
 @compiled
 def take_out(table, slot, index):  # type: ignore[no-untyped-def]
-    """Remove the event at pool `index`."""
-    end = table.slots[slot, START] + table.slots[slot, EVENTS]
-    for position in range(index + 1, end):
-        copy_event(table, position, position - 1)
-    table.slots[slot, EVENTS] -= 1
+    """Remove the event at `index`; flags of others are stale then, see `mark_newest`."""
+    last = table.slots[slot, EVENTS] - 1
+    for column in range(table.columns):
+        start = table.slots[slot, START] + column * table.slots[slot, CAPACITY]
+        for place in range(start + index, start + last):
+            table.pool[place] = table.pool[place + 1]
+    table.slots[slot, EVENTS] = last
+    table.slots[slot, HOURS_FROM] = -1
 
 
 @leaf
-def end_at(table, slot, time):  # type: ignore[no-untyped-def]
-    """Return the pool index just behind the last event with time <= `time`."""
-    low = table.slots[slot, START]
-    high = low + table.slots[slot, EVENTS]
-    if high > low and table.pool[TIME, high - 1] <= time:
+def events_until(table, slot, time):  # type: ignore[no-untyped-def]
+    """Return how many events of the entity have a time <= `time`."""
+    start = table.slots[slot, START]
+    low = 0
+    high = table.slots[slot, EVENTS]
+    if high > 0 and table.pool[start + high - 1] <= time:
         return high
     while low < high:
         middle = (low + high) // 2
-        if table.pool[TIME, middle] <= time:
+        if table.pool[start + middle] <= time:
             low = middle + 1
         else:
             high = middle
     return low
+
+
+@compiled
+def mark_newest(table, slot, count):  # type: ignore[no-untyped-def]
+    """Set the flags of the oldest `count` events as if there were no others.
+
+    Byte c of an event's flags is 1 if no newer event has its value of distinct column c; so the
+    number of distinct values among the newest events is a sum over flags. An event that lacks the
+    value has 0. While events come in order the kernel keeps the flags by itself.
+    """
+    if table.distinct == 0:
+        return
+    flags = column_of(table, slot, FLAGS, count)
+    kept = FRAUD if table.columns == CARD_COLUMNS else 0
+    for index in range(count):
+        flags[index] &= kept
+    for c in range(table.distinct):
+        values = column_of(table, slot, table.first_distinct + c, count)
+        for index in range(count):
+            if values[index] != 0 and last_equal(values[index:], values[index]) == 0:
+                flags[index] |= 1 << (8 * c)
 
 
 @leaf

@@ -1,0 +1,173 @@
+"""The pass over cards: for each row its card's part of the vector, then the row into the state."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stream_features.engine.card import CardEvent, card_statistics
+from stream_features.engine.compiled import compiled, leaf
+from stream_features.engine.fold import fold
+from stream_features.engine.hours import count_hour
+from stream_features.engine.scans import last_equal
+from stream_features.engine.table import (
+    CAPACITY,
+    COUNTRY,
+    DEVICE,
+    EVENTS,
+    FIRST,
+    FLAGS,
+    FRAUD,
+    HOURS_FROM,
+    IP,
+    MARKED,
+    MCC,
+    MERCHANT,
+    NEWEST,
+    POSITION,
+    START,
+    TIME,
+    TOUCHED,
+    TRANSACTION,
+    VALUE,
+    column_of,
+    events_until,
+    has_room,
+    mark_newest,
+    open_place,
+    prune,
+    remove_mark,
+    take_out,
+)
+from stream_features.engine.workspace import (
+    CHANGED,
+    DUPLICATE,
+    FRAUD_FOUND,
+    LATE,
+    RETENTION,
+    TO_DEVICE,
+    TO_IP,
+    TO_MERCHANT,
+    TRANSACTION_BITS,
+    write_features,
+)
+
+
+@leaf
+def find_transaction(table, slot, transaction):  # type: ignore[no-untyped-def]
+    """Return the index of a transaction among the card's events, -1 if it is not there."""
+    return last_equal(column_of(table, slot, TRANSACTION, table.slots[slot, EVENTS]), transaction)
+
+
+@compiled
+def _set_aside(table, slot, original, saved):  # type: ignore[no-untyped-def]
+    """Take the original of a duplicate out of the state, into `saved`."""
+    for column in range(table.columns):
+        saved[column] = column_of(table, slot, column, original + 1)[original]
+    take_out(table, slot, original)
+
+
+@compiled
+def _put_back(table, slot, original, saved):  # type: ignore[no-untyped-def]
+    """Put it where it was: the place is there, since it was just emptied."""
+    open_place(table, slot, original)
+    for column in range(table.columns):
+        column_of(table, slot, column, original + 1)[original] = saved[column]
+    table.slots[slot, HOURS_FROM] = -1
+
+
+@compiled
+def _note_original(rows, row, saved, merchant, device, ip):  # type: ignore[no-untyped-def]
+    """Tell the passes over shared entities which event the duplicate stands in for."""
+    rows.original_time[row] = saved[TIME]
+    rows.original_amount[row] = saved[VALUE]
+    alike = 0
+    if saved[MERCHANT] == merchant:
+        alike |= TO_MERCHANT
+    if saved[DEVICE] == device:
+        alike |= TO_DEVICE
+    if saved[IP] == ip:
+        alike |= TO_IP
+    rows.alike[row] = alike
+
+
+@leaf
+def _add(table, slot, place, own, last, transaction, x):  # type: ignore[no-untyped-def]
+    """Add `x` as event `place`; the flags of the others follow if it is the newest."""
+    newest = place == table.slots[slot, EVENTS]
+    open_place(table, slot, place)
+    capacity = table.slots[slot, CAPACITY]
+    at = table.slots[slot, START] + place
+    table.pool[at + TIME * capacity] = x.time
+    table.pool[at + VALUE * capacity] = x.amount
+    table.pool[at + TRANSACTION * capacity] = transaction
+    table.pool[at + POSITION * capacity] = x.position
+    flags = 0
+    for c in range(table.distinct):
+        table.pool[at + (table.first_distinct + c) * capacity] = own[c]
+        if own[c] != 0:
+            flags |= 1 << (8 * c)
+            if newest and last[c] >= 0:
+                table.pool[at - place + last[c] + FLAGS * capacity] ^= 1 << (8 * c)
+    table.pool[at + FLAGS * capacity] = flags
+    if newest and table.slots[slot, HOURS_FROM] >= 0:
+        count_hour(table, slot, x.time, 1)
+    table.slots[slot, FIRST] = min(table.slots[slot, FIRST], x.time)
+    table.slots[slot, NEWEST] = max(table.slots[slot, NEWEST], x.time)
+    table.slots[slot, TOUCHED] |= CHANGED
+
+
+@compiled
+def card_rows(table, slots, order, first, plan, columns, work, rows):  # type: ignore[no-untyped-def]
+    """Process order[first:]; return the position at which the table ran out of room, or n.
+
+    Args:
+        table, slots, order: cards, the slot of each row and the rows by slot (see `grouping`).
+        rows: flags and this entity's features are filled; see `workspace.Rows` for the rest.
+    """
+    keep = RETENTION + plan.label_delay
+    own = work.own
+    for position in range(first, len(order)):
+        if not has_room(table):
+            return position
+        row = order[position]
+        slot = slots[row]
+        x = CardEvent(columns.time[row], columns.amount[row], np.int64(columns.position[row]))
+        country = columns.merchant_country[row]
+        if country == 0:
+            country = columns.ip_country[row]
+        own[MERCHANT - MERCHANT] = np.int64(columns.merchant[row])
+        own[MCC - MERCHANT] = np.int64(columns.mcc[row]) + 1
+        own[DEVICE - MERCHANT] = np.int64(columns.device[row])
+        own[COUNTRY - MERCHANT] = np.int64(country)
+        own[IP - MERCHANT] = np.int64(columns.ip[row])
+        transaction = np.int64(columns.transaction[row]) & TRANSACTION_BITS
+        newest = table.slots[slot, NEWEST]
+        prune(table, slot, newest - keep)
+        is_late = x.time <= newest - RETENTION
+        flag = LATE if is_late else 0
+        original = find_transaction(table, slot, transaction)
+        if original >= 0:
+            flag |= DUPLICATE
+            _set_aside(table, slot, original, work.saved)
+            _note_original(
+                rows, row, work.saved, own[0], own[DEVICE - MERCHANT], own[IP - MERCHANT]
+            )
+        count = events_until(table, slot, x.time)
+        disturbed = original >= 0 or count < table.slots[slot, EVENTS]
+        if disturbed:
+            mark_newest(table, slot, count)
+        card_statistics(table, slot, count, plan, keep, work, x)
+        write_features(plan, work.scratch, rows.vectors[row])
+        rows.flags[row] = flag
+        if original >= 0:
+            _put_back(table, slot, original, work.saved)
+        elif not is_late:
+            _add(table, slot, count, own, work.last, transaction, x)
+            if table.slots[slot, MARKED] > 0 and remove_mark(table, slot, transaction):
+                column_of(table, slot, FLAGS, count + 1)[count] |= FRAUD
+                rows.effects[row] |= FRAUD_FOUND
+        if disturbed:
+            mark_newest(table, slot, table.slots[slot, EVENTS])
+        if table.slots[slot, EVENTS] > table.limit:
+            fold(table, slot, keep, plan.label_delay)
+    return len(order)

@@ -1,0 +1,151 @@
+"""The pass over merchants, devices or addresses; it follows the pass over cards."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stream_features.engine.compiled import compiled, leaf
+from stream_features.engine.fold import fold, fold_frauds
+from stream_features.engine.shared import shared_statistics
+from stream_features.engine.table import (
+    CAPACITY,
+    EVENTS,
+    FIRST,
+    FLAGS,
+    NEWEST,
+    START,
+    TIME,
+    TOUCHED,
+    VALUE,
+    add_mark,
+    column_of,
+    events_until,
+    has_room,
+    mark_newest,
+    open_place,
+    prune,
+    remove_mark,
+    take_out,
+)
+from stream_features.engine.workspace import (
+    CHANGED,
+    DUPLICATE,
+    FOLDED,
+    FRAUD_FOUND,
+    LATE,
+    RETENTION,
+    fraud_tag,
+    write_features,
+)
+
+
+@compiled
+def add_fraud(table, slot, time, tag, keep, label_delay):  # type: ignore[no-untyped-def]
+    """Note a fraud on a shared entity; a full list is folded first."""
+    if slot < 0:
+        return
+    if fold_frauds(table, slot, keep, label_delay):
+        table.slots[slot, TOUCHED] |= FOLDED
+    add_mark(table, slot, time, tag)
+    table.slots[slot, TOUCHED] |= CHANGED
+
+
+@compiled
+def _without(table, slot, time, value):  # type: ignore[no-untyped-def]
+    """Take the newest event (time, value) out; return whether it was there."""
+    count = events_until(table, slot, time)
+    times = column_of(table, slot, TIME, count)
+    values = column_of(table, slot, VALUE, count)
+    for index in range(count - 1, -1, -1):
+        if times[index] != time:
+            return False
+        if values[index] == value:
+            take_out(table, slot, index)
+            return True
+    return False
+
+
+@leaf
+def put_event(table, slot, place, time, value, last):  # type: ignore[no-untyped-def]
+    """Put an event in as number `place`.
+
+    `last` is the newest event that has the same value, -1 if none: the flags follow if the event
+    becomes the newest, else they need `mark_newest`.
+    """
+    newest = place == table.slots[slot, EVENTS]
+    open_place(table, slot, place)
+    capacity = table.slots[slot, CAPACITY]
+    at = table.slots[slot, START] + place
+    table.pool[at + TIME * capacity] = time
+    table.pool[at + VALUE * capacity] = value
+    table.pool[at + FLAGS * capacity] = table.distinct
+    if newest and last >= 0:
+        table.pool[at - place + last + FLAGS * capacity] = 0
+
+
+@compiled
+def _put_back(table, slot, time, value):  # type: ignore[no-untyped-def]
+    put_event(table, slot, events_until(table, slot, time), time, value, -1)
+
+
+@compiled
+def shared_rows(table, slots, order, first, plan, bit, columns, values, work, rows):  # type: ignore[no-untyped-def]
+    """Process order[first:]; return the position at which the table ran out of room, or n.
+
+    Args:
+        table, slots, order: the entities, the slot of each row and the rows by slot.
+        bit: of this kind in effects (TO_MERCHANT, …). values: int64[n], amounts for merchants, cards
+            for others. Rows without the entity get NaN.
+        rows: flags and what the pass over cards says of duplicates and found frauds are read.
+    """
+    keep = RETENTION + plan.label_delay
+    for position in range(first, len(order)):
+        if not has_room(table):
+            return position
+        row = order[position]
+        slot = slots[row]
+        if slot < 0:
+            for k in range(len(plan.features)):
+                rows.vectors[row, plan.features[k]] = np.nan
+            continue
+        time = columns.time[row]
+        value = values[row]
+        newest = table.slots[slot, NEWEST]
+        prune(table, slot, newest - keep)
+        duplicate = rows.flags[row] & DUPLICATE
+        taken = False
+        labelled = False
+        original_value = value
+        if duplicate:
+            if table.distinct == 0:
+                original_value = rows.original_amount[row]
+            taken = rows.alike[row] & bit != 0 and _without(
+                table, slot, rows.original_time[row], original_value
+            )
+            tag = fraud_tag(columns.transaction[row], columns.card[row])
+            labelled = remove_mark(table, slot, tag)
+        count = events_until(table, slot, time)
+        disturbed = taken or count < table.slots[slot, EVENTS]
+        if disturbed:
+            mark_newest(table, slot, count)
+        last = shared_statistics(table, slot, count, plan, keep, work.scratch, work.starts, time, value)  # fmt: skip
+        write_features(plan, work.scratch, rows.vectors[row])
+        if duplicate:
+            if labelled:
+                add_mark(table, slot, rows.original_time[row], tag)
+            if taken:
+                _put_back(table, slot, rows.original_time[row], original_value)
+        elif rows.flags[row] & LATE == 0 and time > newest - keep:
+            put_event(table, slot, count, time, value, last)
+            table.slots[slot, FIRST] = min(table.slots[slot, FIRST], time)
+            table.slots[slot, NEWEST] = max(newest, time)
+            table.slots[slot, TOUCHED] |= CHANGED
+            rows.effects[row] |= bit
+        if disturbed:
+            mark_newest(table, slot, table.slots[slot, EVENTS])
+        if table.slots[slot, EVENTS] > table.limit and fold(table, slot, keep, plan.label_delay):
+            table.slots[slot, TOUCHED] |= FOLDED
+        if rows.effects[row] & FRAUD_FOUND:
+            tag = fraud_tag(columns.transaction[row], columns.card[row])
+            add_fraud(table, slot, time, tag, keep, plan.label_delay)
+    return len(order)
