@@ -33,13 +33,6 @@ STATISTICS: Final[dict[Entity, tuple[str, ...]]] = {
 
 _MOMENTS: Final = {"prior_std", "deviation", "ratio", "rank"}
 RATIOS: Final = {"count_ratio": "count", "sum_ratio": "sum"}
-ENTITIES: Final[tuple[Entity, ...]] = (
-    "transaction",
-    "card",
-    "merchant",
-    "device",
-    "ip",
-)
 
 
 class EntityPlan(NamedTuple):
@@ -134,10 +127,10 @@ def compile_plan(
     """
     if label_delay_ms < 1:
         raise ConfigurationError(f"label delay is {label_delay_ms} ms: give at least 1 ms")
+
+    def of(entity: Entity) -> EntityPlan:
+        return _entity_plan(catalogue, entity, label_delay_ms, merchant_prior, merchant_weight)
+
     return Plan(
-        *(
-            _entity_plan(catalogue, entity, label_delay_ms, merchant_prior, merchant_weight)
-            for entity in ENTITIES
-        ),
-        label_delay=label_delay_ms,
+        of("transaction"), of("card"), of("merchant"), of("device"), of("ip"), label_delay_ms
     )
