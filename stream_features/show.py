@@ -114,13 +114,14 @@ def _state(kind: EntityKind, identity: str, key: bytes, value: bytes, ttl_ms: in
     table = _unpacked(kind, value)
     slot = table.slots[0]
     start, events = int(slot[layout.START]), int(slot[layout.EVENTS])
-    pool = table.pool[:, start : start + events]
+    places = start + np.arange(table.columns)[:, None] * slot[layout.CAPACITY] + np.arange(events)
+    pool = table.pool[places]
     first_mark, marks = int(slot[layout.MARK_START]), int(slot[layout.MARKED])
     row = int(slot[layout.HOT_ROW])
     tiles = table.tiles[row, :, : table.hot[row, layout.TILE_COUNT]] if row >= 0 else None
     newest = int(slot[layout.NEWEST])
     amounts = kind in ("card", "merchant")
-    known = int((pool[layout.FRAUD] != 0).sum()) if kind == "card" else marks
+    known = int((pool[layout.FLAGS] & layout.FRAUD != 0).sum()) if kind == "card" else marks
     if tiles is not None and kind == "card":
         known += int(tiles[layout.TILE_FRAUDS].sum())
     latest = pool[:, ::-1][:, :RECENT]
@@ -152,8 +153,7 @@ def _state(kind: EntityKind, identity: str, key: bytes, value: bytes, ttl_ms: in
 
 
 def _unpacked(kind: EntityKind, value: bytes) -> layout.Table:
-    limit = layout.CARD_EVENTS if kind == "card" else layout.SHARED_EVENTS
-    table = layout.new_table(limit, wide=kind == "card")
+    table: layout.Table = getattr(layout.new_tables(), kind)
     ids, slots = np.ones(1, np.uint64), np.zeros(1, np.int64)
     bounds = np.array([0, len(value)])
     data = np.frombuffer(value + bytes(SLACK), np.uint8)
