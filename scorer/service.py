@@ -164,7 +164,7 @@ class Scorer:
             raise FatalError(f"Kafka took only some decisions of a batch: {error}") from error
         self._answered.note(vectors.source_partition, vectors.source_offset)
         self._metrics.observe("stage_seconds", self._monotonic() - decided, stage="publish")
-        self._count(vectors, found.action, found.role, now_us)
+        self._count(vectors, found.action, found.role)
         for reason, count in found.degraded.items():
             self._metrics.count("degraded", count, reason=reason)
         for rule, count in found.rule_hits.items():
@@ -175,16 +175,17 @@ class Scorer:
         vectors: DecodedVectors,
         action: np.typing.NDArray[np.uint8],
         role: np.typing.NDArray[np.uint8],
-        now_us: int,
     ) -> None:
         self._metrics.count("published", len(vectors), topic=self._decisions)
         pairs, counts = np.unique(action * len(ROLES) + role, return_counts=True)
         for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
             decision, own = ACTIONS[pair // len(ROLES)], ROLES[pair % len(ROLES)]
             self._metrics.count("decisions", count, decision=decision, model_role=own)
-        newest = int(vectors.received_at.max())
-        self._metrics.observe("latency_seconds", max(now_us / 1e6 - newest / 1e3, 0.0))
-        self._metrics.set("freshness_seconds", max(now_us / 1e6 - newest / 1e3, 0.0))
+        now_ms = self._clock.now_ms()
+        received = int(vectors.received_at.max())
+        self._metrics.observe("latency_seconds", max(now_ms - received, 0) / 1e3)
+        newest = int(vectors.event_time.max())
+        self._metrics.set("freshness_seconds", max(now_ms - newest, 0) / 1e3)
 
     def _in_place(self, messages: Sequence[Message], vectors: DecodedVectors) -> DecodedVectors:
         """Refuse vectors that are not in the partition that they name: positions would mix."""

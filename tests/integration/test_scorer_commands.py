@@ -1,0 +1,116 @@
+"""Commands that put policies and models on their topics, run as people run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from devstack.stack import Stack
+from schemas import codec
+from schemas.features import FINGERPRINT
+from schemas.manifest import MANIFEST_NAME, sha256
+from schemas.topics import DECISIONS, FEATURES, MODELS
+from tests.e2e.pipeline import Pipeline
+from tests.unit.scorer.stand_ins import LARGE, vector
+from tests.unit.trainer.test_bootstrap import MAPPING, history
+
+RULE = {"id": "r", "action": "REVIEW", "when": "amount > 1", "text": "over one"}
+
+
+class Bench:
+    """Commands against topics of their own."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            capture_output=True, text=True, timeout=120,
+            env={**os.environ, **self.pipeline.environment, "COLUMNS": "200"},
+        )  # fmt: skip
+
+
+@pytest.fixture
+def bench(stack: Stack, tmp_path: Path) -> Iterator[Bench]:
+    with Pipeline(stack, tmp_path / "logs") as pipeline:
+        yield Bench(pipeline)
+
+
+def test_policy_is_checked_published_and_shown(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "policy.json"
+    shown = bench.run("scorer", "policy", "show")
+    assert json.loads(shown.stdout)["version"] == "default"
+    document = {"version": "v7", "rules": [RULE]}
+    path.write_text(json.dumps(document))
+    assert bench.run("scorer", "policy", "check", str(path)).returncode == 0
+    published = bench.run("scorer", "policy", "publish", str(path), "--actor", "jane")
+    assert published.returncode == 0, published.stderr
+    shown = bench.run("scorer", "policy", "show")
+    assert json.loads(shown.stdout) == document
+    assert "jane" in shown.stderr
+    path.write_text(json.dumps({"version": "v8", "rules": [{**RULE, "when": "amuont > 1"}]}))
+    for command in ("check", "publish"):
+        refused = bench.run("scorer", "policy", command, str(path))
+        assert refused.returncode == 2
+        assert "amuont" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert json.loads(bench.run("scorer", "policy", "show").stdout) == document
+
+
+def test_a_bootstrapped_model_is_published_and_decides(bench: Bench, tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(history(), tmp_path / "day.parquet")
+    (tmp_path / "map.yaml").write_text(MAPPING)
+    done = bench.run(
+        "trainer", "bootstrap", "--input", str(tmp_path / "day.parquet"),
+        "--mapping", str(tmp_path / "map.yaml"), "--output", str(tmp_path / "models"),
+        "--model-id", "first", "--label-delay-days", "2", "--rounds", "20", "--publish",
+        "--json", "-",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    events = bench.pipeline.wait_for(MODELS, 2)
+    assert [event["stage"] for event in events] == ["REGISTERED", "CHAMPION"]
+    bundle = tmp_path / "models" / "first"
+    digest = sha256((bundle / MANIFEST_NAME).read_bytes())
+    for event in events:
+        assert (event["sha256"], event["fingerprint"]) == (digest, FINGERPRINT)
+        assert event["artefact_uri"] == report["artefact_uri"] == bundle.as_uri()
+        assert event["metrics"]["auc"] == report["metrics"]["auc"]
+
+    bench.pipeline.start("scorer")
+    bench.pipeline.producer.produce(
+        bench.pipeline.settings.topic(FEATURES), b"card", vector((0, 0), amount=LARGE), 0
+    )
+    (decision,) = bench.pipeline.wait_for(DECISIONS, 1)
+    assert decision["model_id"] == "first"
+
+    canary = bench.run("trainer", "publish", str(bundle), "--stage", "CANARY", "--share", "0.1")
+    assert canary.returncode == 0, canary.stderr
+    event = codec.decode(bench.pipeline.messages(MODELS)[-1].value or b"")[1]
+    assert (event["stage"], event["canary_share"]) == ("CANARY", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--stage", "CANARY"], "--share"),
+        (["--stage", "CHAMPION", "--share", "0.5"], "--share"),
+        (["--stage", "BEST"], "BEST"),
+        (["--stage", "CHAMPION"], "no bundle"),
+    ],
+)
+def test_a_wrong_publication_is_named(
+    bench: Bench, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    refused = bench.run("trainer", "publish", str(tmp_path), *arguments)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert bench.pipeline.messages(MODELS) == []
