@@ -273,6 +273,49 @@ def size_of_store(
     _report(json_path, report)
 
 
+@app.command("cycle")
+def time_cycle(
+    input_path: Annotated[
+        Path, typer.Option("--input", help="Parquet or CSV file, in event order")
+    ],
+    mapping: Annotated[Path, typer.Option(help="YAML mapping of its columns")],
+    redis: Annotated[str | None, typer.Option(help="Redis, instead of FRAUD_REDIS_URL")] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the figures here; - for stdout")
+    ] = None,
+) -> None:
+    """Time the batch cycle by stage: engine and Redis, without Kafka, after the file's history.
+
+    Example: python -m stream_features cycle --input history.parquet
+    --mapping loadtest/mappings/generator.yaml --redis redis://localhost:6379/0
+    """
+    from schemas.mapping import Mapping
+    from schemas.runtime.feature_store import RedisFeatureStore
+    from schemas.runtime.settings import load_settings
+    from stream_features.cycle import STAGES, measure_cycle
+    from stream_features.replay import read_table, table_columns
+
+    settings = load_settings(**({"redis_url": redis} if redis else {}))
+    chosen = Mapping.load(mapping)
+    columns = table_columns(chosen.apply(read_table(input_path, chosen.columns())))
+    with _progress() as bar:
+        task = bar.add_task("transactions", total=columns.rows)
+        report = measure_cycle(
+            columns,
+            lambda prefix: RedisFeatureStore.from_settings(settings, prefix),
+            lambda rows: bar.advance(task, rows),
+        )
+    table = Table(title="median cycle; stages in µs an event")
+    for heading in ("batch", "ms", "events/s", *STAGES):
+        table.add_column(heading, justify="right")
+    for found in report:
+        stages = found["stages_us"].values()
+        numbers = (found["batch"], found["cycle_ms"], f"{found['throughput_per_s']:,}", *stages)
+        table.add_row(*map(str, numbers))
+    errors.print(table)
+    _report(json_path, {"cycles": report})
+
+
 @app.command("compare")
 def compare_features(
     left: Annotated[Path, typer.Argument(help="Parquet file of `dump` or `replay`")],

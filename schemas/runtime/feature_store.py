@@ -96,12 +96,12 @@ class RedisFeatureStore:
         self._expiry = RecentExpiry()
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """Return the store that the environment names."""
+    def from_settings(cls, settings: Settings, prefix: bytes | None = None) -> Self:
+        """Return the store that the environment names; `prefix` instead of the environment's."""
         password = settings.redis_password
         return cls(
             settings.redis_url.get_secret_value(),
-            settings.key_prefix,
+            settings.key_prefix if prefix is None else prefix,
             username=settings.redis_username,
             password=password.get_secret_value() if password else None,
             ca_file=str(settings.redis_ca) if settings.redis_ca else None,
@@ -173,7 +173,7 @@ class RedisFeatureStore:
         }
 
     def time_to_live(self, key: bytes) -> int:
-        """Return how long an entity lives on if nothing comes (ms), negative if it does not expire."""
+        """Return how long an entity still lives (ms), negative if it does not expire."""
         with _typed_errors(self._url):
             return int(self._redis.pttl(key))
 
