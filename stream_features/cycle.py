@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, Final
 
@@ -19,10 +19,8 @@ from stream_features.engine.blob import NEW_SHARED
 from stream_features.engine.live import KINDS, LiveEngine
 
 STAGES: Final = ("keys", "load", "unpack", "kernel", "pack", "commit")
-SIZES: Final = (1, 8, 32, 128, 512)
 CYCLES: Final = {1: 1_000, 8: 500, 32: 250, 128: 120, 512: 40}
 """Cycles that are measured, by batch size."""
-MEASURED: Final = sum(size * CYCLES[size] for size in SIZES)
 HISTORY_BATCH: Final = 2_048
 TOPIC: Final = "cycle"
 TTL_MS: Final = 3_600_000
@@ -81,6 +79,7 @@ def measure_cycle(
     columns: TransactionColumns,
     connect: Callable[[bytes], FeatureStore],
     progress: Callable[[int], None] = lambda rows: None,
+    cycles: Mapping[int, int] = CYCLES,
 ) -> list[dict[str, Any]]:
     """Return for each batch size the median cycle: ms, transactions/s, µs an event by stage.
 
@@ -91,10 +90,11 @@ def measure_cycle(
         ConfigurationError: fewer rows than are measured.
         StoreUnavailable: the store does not answer.
     """
-    at = columns.rows - MEASURED
+    measured = sum(size * count for size, count in cycles.items())
+    at = columns.rows - measured
     if at < 1:
         raise ConfigurationError(
-            f"{columns.rows:,} transactions are too few: more than {MEASURED:,} are measured, and "
+            f"{columns.rows:,} transactions are too few: more than {measured:,} are measured, and "
             "what comes before them is the history"
         )
     cycle = Cycle(connect)
@@ -104,12 +104,12 @@ def measure_cycle(
             cycle.run(columns.cut(first, last))
             progress(last - first)
         report = []
-        for size in SIZES:
+        for size, count in cycles.items():
             times: list[list[float]] = []
-            for _ in range(CYCLES[size]):
+            for _ in range(count):
                 times.append(cycle.run(columns.cut(at, at + size)))
                 at += size
-            progress(size * CYCLES[size])
+            progress(size * count)
             whole = statistics.median(map(sum, times))
             stages = {
                 name: round(statistics.median(column) / size * 1e6, 2)
