@@ -103,7 +103,7 @@ def _bound(table, slot):  # type: ignore[no-untyped-def]
     """Return an upper bound of the packed size of an entity, in bytes."""
     event = 100 if table.columns == CARD_COLUMNS else 20
     folded = 64 * TILES + 32 * SEEN if table.slots[slot, HOT_ROW] >= 0 else 0
-    return 256 + event * table.slots[slot, EVENTS] + 20 * table.slots[slot, MARKED] + folded
+    return 1024 + event * table.slots[slot, EVENTS] + 20 * table.slots[slot, MARKED] + folded
 
 
 @compiled

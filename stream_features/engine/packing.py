@@ -19,6 +19,10 @@ SLACK: Final = 8
 REPEATED: Final = 9
 """The width byte of a column of hashes: a dictionary and codes follow."""
 MOST_CODES: Final = 255
+TABLE: Final = 512
+MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
+SHIFT: Final = np.uint64(55)
+"""Fibonacci hashing into a table of 512 (Knuth, The Art of Computer Programming 3, 6.4)."""
 _intrinsic: Any = intrinsic
 
 
@@ -105,23 +109,34 @@ def width_of(largest):  # type: ignore[no-untyped-def]
 
 @compiled
 def _put_repeated(out, at, values, n):  # type: ignore[no-untyped-def]
-    """Pack values as a dictionary in order of appearance and one-byte codes; code 0 is zero."""
-    size_at = at
+    """Pack values as a dictionary in order of appearance and one-byte codes; code 0 is zero.
+
+    Codes and a hash table of codes stand behind the longest dictionary until its size is known.
+    """
     start = at + 1
-    codes = start + 8 * n  # a place for the codes until the size of the dictionary is known
+    codes = start + 8 * n
+    table = codes + n
+    for place in range(0, TABLE, 8):
+        _store(out, np.int64(table + place), np.int64(0))
     size = 0
     for index in range(n):
-        value = values[index]
-        code = 0
+        value = np.int64(values[index])
+        code = np.int64(0)
         if value != 0:
-            while code < size and _load(out, np.int64(start + 8 * code)) != value:
-                code += 1
-            if code == size:
-                _store(out, np.int64(start + 8 * size), np.int64(value))
-                size += 1
-            code += 1
+            place = np.int64((np.uint64(value) * MULTIPLIER) >> SHIFT)
+            while True:
+                code = np.int64(out[table + place])
+                if code == 0:
+                    _store(out, np.int64(start + 8 * size), value)
+                    size += 1
+                    code = size
+                    out[table + place] = code
+                    break
+                if _load(out, np.int64(start + 8 * (code - 1))) == value:
+                    break
+                place = (place + 1) & (TABLE - 1)
         out[codes + index] = code
-    out[size_at] = size
+    out[at] = size
     at = start + 8 * size
     if size == 0:
         return at
