@@ -121,20 +121,19 @@ def _put_repeated(out, at, values, n):  # type: ignore[no-untyped-def]
     size = 0
     for index in range(n):
         value = np.int64(values[index])
-        code = np.int64(0)
-        if value != 0:
-            place = np.int64((np.uint64(value) * MULTIPLIER) >> SHIFT)
-            while True:
-                code = np.int64(out[table + place])
-                if code == 0:
-                    _store(out, np.int64(start + 8 * size), value)
-                    size += 1
-                    code = size
-                    out[table + place] = code
-                    break
-                if _load(out, np.int64(start + 8 * (code - 1))) == value:
-                    break
-                place = (place + 1) & (TABLE - 1)
+        code = 0
+        place = int(np.int64((np.uint64(value) * MULTIPLIER) >> SHIFT))
+        while value != 0:
+            code = int(out[table + place])
+            if code == 0:
+                _store(out, np.int64(start + 8 * size), value)
+                size += 1
+                code = size
+                out[table + place] = code
+                break
+            if _load(out, np.int64(start + 8 * (code - 1))) == value:
+                break
+            place = (place + 1) & (TABLE - 1)
         out[codes + index] = code
     out[at] = size
     at = start + 8 * size
