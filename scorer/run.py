@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
-from contextlib import ExitStack
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from typing import Final, TypeVar
 
 import structlog
 
@@ -24,17 +27,21 @@ from scorer.service import GROUP, SERVICE, TAIL, Scorer
 from scorer.warm_up import warm_up
 
 log = structlog.get_logger(__name__)
-FAILED = 1
+FAILED: Final = 1
+SWITCH_S: Final = 0.0005
+"""How long another thread may keep the interpreter: with Python's 5 ms, a scrape delays answers."""
+Result = TypeVar("Result")
 
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Call it in the main thread."""
     configure_logging(settings, SERVICE)
+    sys.setswitchinterval(SWITCH_S)
     stop = StopSignal()
     metrics, clock = Metrics(SERVICE), SystemClock()
     with ExitStack() as parts:
         warm_up()
-        _create_topics(settings, stop)
+        _patiently(lambda: create_topics(settings), stop)
         producer = KafkaProducer(settings)
         parts.callback(producer.close)
         alerts = settings.topic(ALERTS)
@@ -42,17 +49,26 @@ def run(settings: Settings) -> int:
         def alert(record: Alert) -> None:
             producer.produce(alerts, record["rule"].encode(), codec.encode("Alert", record))
 
-        key = settings.bundle_public_key
-        follower = Follower(
-            KafkaReader(settings, settings.topic(MODELS)),
-            KafkaReader(settings, settings.topic(POLICY)),
-            alert=alert,
-            metrics=metrics,
-            clock=clock,
-            public_key=bytes.fromhex(key) if key else None,
-        )
+        def follow() -> Follower:
+            with ExitStack() as opened:
+                readers = [
+                    opened.enter_context(closing(KafkaReader(settings, settings.topic(topic))))
+                    for topic in (MODELS, POLICY)
+                ]
+                key = settings.bundle_public_key
+                follower = Follower(
+                    *readers,
+                    alert=alert,
+                    metrics=metrics,
+                    clock=clock,
+                    public_key=bytes.fromhex(key) if key else None,
+                )
+                follower.start()
+                opened.pop_all()
+            return follower
+
+        follower = _patiently(follow, stop)
         parts.callback(follower.stop)
-        follower.start()
         decisions = settings.topic(DECISIONS)
         scorer = Scorer(
             producer=producer,
@@ -97,11 +113,11 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _create_topics(settings: Settings, stop: StopSignal) -> None:
-    """Create the topics, waiting for a Kafka that is not there yet."""
+def _patiently(step: Callable[[], Result], stop: StopSignal) -> Result:
+    """Return what `step` gives, waiting for a Kafka that is not there yet."""
     while True:
         try:
-            return create_topics(settings)
+            return step()
         except BrokerUnavailable as error:
             log.warning("waiting for Kafka", reason=str(error))
             if stop.wait(1.0):

@@ -182,8 +182,8 @@ class Scorer:
             decision, own = ACTIONS[pair // len(ROLES)], ROLES[pair % len(ROLES)]
             self._metrics.count("decisions", count, decision=decision, model_role=own)
         now_ms = self._clock.now_ms()
-        received = int(vectors.received_at.max())
-        self._metrics.observe("latency_seconds", max(now_ms - received, 0) / 1e3)
+        oldest = int(vectors.received_at.min())
+        self._metrics.observe("latency_seconds", max(now_ms - oldest, 0) / 1e3)
         newest = int(vectors.event_time.max())
         self._metrics.set("freshness_seconds", max(now_ms - newest, 0) / 1e3)
 

@@ -286,3 +286,30 @@ def test_two_scorers_share_the_partitions(bench: Bench) -> None:
     sent += [bench.send(f"card-{row}") for row in range(1_000)]
     bench.pipeline.wait_for(DECISIONS, 2_000)
     assert sorted(map(source, bench.decisions())) == sorted(sent)
+
+
+def test_while_kafka_restarts_the_scorer_waits_and_loses_nothing(bench: Bench) -> None:
+    bench.publish(bench.bundle("model"), "CHAMPION")
+    service = started(bench)
+    sent = [bench.send(f"card-{row}") for row in range(2_000)]
+    bench.pipeline.wait_for(DECISIONS, 500)
+    bench.pipeline.stack.kafka.restart()
+    sent += [bench.send(f"card-{row}") for row in range(500)]
+    for position in sent[-20:]:
+        assert bench.decision(position)["model_id"] == "model"
+    until(lambda: len(bench.decisions()) == len(sent), "every decision")
+    assert sorted(map(source, bench.decisions())) == sorted(sent)
+    assert service.running
+    bench.publish(bench.bundle("next"), "CHAMPION")
+    bench.until_decided_by(model_id="next")
+
+
+def test_started_before_kafka_serves_it_waits(bench: Bench) -> None:
+    bench.pipeline.stack.kafka.stop()
+    service = bench.pipeline.service("scorer")
+    service.start()
+    bench.pipeline.stack.kafka.start()
+    service.wait_ready(60.0)
+    assert bench.decision(bench.send("card"))["degraded"] == "no_model"
+    service.stop()
+    assert not service.running
