@@ -113,6 +113,9 @@ class RedisServer:
             "dir": str(self._dir),
             "appendonly": "yes",
             "appendfsync": "everysec",
+            # By default it is rewritten at each doubling from 64 MB on: at full load every two
+            # seconds, by a second process that takes a core.
+            "auto-aof-rewrite-min-size": "512mb",
             "save": "",
             "daemonize": "no",
         }
