@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from schemas.errors import ConfigurationError, FraudError
+from schemas.errors import ConfigurationError
+from schemas.runtime.command_line import errors, run_command, say, write_report
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 policy_app = typer.Typer(no_args_is_help=True, help="Check, publish and show the policy.")
 app.add_typer(policy_app, name="policy")
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
 PolicyFile = Annotated[Path, typer.Argument(help="JSON document, see docs/policy.md")]
 
 
@@ -70,15 +69,11 @@ def bench(
     with errors.status("measuring for about 15 s"):
         report = measure(Serving(rules, champion=model))
     for row in report["batches"]:
-        errors.print(
+        say(
             f"{row['rows']:5d} rows: p50 {row['p50_ms']:.3f} ms, p99 {row['p99_ms']:.3f} ms, "
             f"{row['per_s']:,} decisions/s, {row['cpu_us_per_row']:.1f} µs of CPU a row"
         )
-    text = json.dumps(report)
-    if str(json_path) == "-":
-        print(text)
-    elif json_path is not None:
-        json_path.write_text(text + "\n")
+    write_report(report, json_path)
 
 
 @policy_app.command("check")
@@ -90,7 +85,7 @@ def check_policy(path: PolicyFile) -> None:
     from scorer.policy_document import compile_policy
 
     policy = compile_policy(_read(path))
-    errors.print(
+    say(
         f"{path}: version {policy.version}, {len(policy.rules)} rules, "
         f"{len(policy.lists)} lists, {len(policy.segments)} segments"
     )
@@ -127,7 +122,7 @@ def publish_policy(
     producer.produce(settings.topic(POLICY), b"default", codec.encode("PolicyEvent", event))
     producer.flush(30.0)
     producer.close()
-    errors.print(f"policy {policy.version} is published")
+    say(f"policy {policy.version} is published")
 
 
 @policy_app.command("show")
@@ -149,7 +144,7 @@ def show_policy() -> None:
         return
     _, event = codec.decode(events[-1].value or b"")
     print(json.dumps(json.loads(event["document"]), indent=1))
-    errors.print(f"version {event['version']}, published by {event['actor']}")
+    say(f"version {event['version']}, published by {event['actor']}")
 
 
 def _read(path: Path) -> str:
@@ -160,15 +155,8 @@ def _read(path: Path) -> str:
 
 
 def main() -> None:
-    """Run the command line: exit code 2 for a wrong setting or file, 1 for a service that fails."""
-    try:
-        app()
-    except ConfigurationError as error:
-        errors.print(f"error: {error}", style="red", markup=False)
-        sys.exit(2)
-    except FraudError as error:
-        errors.print(f"error: {error}", style="red", markup=False)
-        sys.exit(1)
+    """Run the command line; see run_command for errors and exit codes."""
+    run_command(app)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ no REVIEW or BLOCK rule fires.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.errors import ConfigurationError
@@ -120,7 +122,7 @@ def compile_policy(text: str | bytes) -> Policy:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigurationError(f"policy refused: the id {twice[0]} is given twice")
-    return Policy(
+    policy = Policy(
         document=document,
         segments=tuple(
             (compile_rule(part.name, "REVIEW", part.when, "", COLUMN_NAMES), part)
@@ -134,6 +136,22 @@ def compile_policy(text: str | bytes) -> Policy:
             (part, frozenset(value.encode() for value in part.values)) for part in document.lists
         ),
     )
+    for condition in (*(segment[0] for segment in policy.segments), *policy.rules):
+        _try_out(condition)
+    return policy
+
+
+def _try_out(rule: Rule) -> None:
+    """Refuse what would fail in service: a text compared with a number, a constant too large."""
+    sample: dict[str, npt.NDArray[Any]] = dict.fromkeys(NAMES, np.ones(1, np.float32))
+    sample |= dict.fromkeys(("score", "anomaly_score"), np.ones(1))
+    sample |= dict.fromkeys(TEXT_FIELDS, np.array(["text"]))
+    try:
+        rule.hits(sample, 1)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ConfigurationError(
+            f"policy refused: {rule.rule_id!r} cannot be evaluated: {error}"
+        ) from error
 
 
 DEFAULT_POLICY: Final = compile_policy('{"version": "default"}')

@@ -36,6 +36,8 @@ COMMIT_EVERY_S: Final = 0.1
 """How often decisions are awaited and offsets committed: a flush a batch costs throughput."""
 TAIL: Final = 200
 """Messages of a decisions partition that are read to find the last answered position."""
+LEASE_S: Final = 4.0
+"""A process that was suspended for so long may have lost its partitions (after 6 s of silence)."""
 MOST_VALUE: Final = 2_000_000
 
 
@@ -124,10 +126,13 @@ class Scorer:
         """
         if self.waiting_for:
             self._acknowledge(consumer)
+        asked = self._monotonic()
         messages = consumer.poll_batch(MOST_ROWS, POLL_S if not self._next else COMMIT_EVERY_S)
         if messages:
             began = self._monotonic()
-            self._answer(messages)
+            if not self._answer(messages, asked):
+                self._read_again(consumer, messages)
+                return
             self._metrics.observe("batch_rows", len(messages))
             self._metrics.observe("stage_seconds", self._monotonic() - began, stage="batch")
             for message in messages:
@@ -137,7 +142,17 @@ class Scorer:
             for place, lag in consumer.lag().items():
                 self._metrics.set("lag", lag, topic=place.topic, partition=str(place.partition))
 
-    def _answer(self, messages: Sequence[Message]) -> None:
+    def _read_again(self, consumer: Consumer, messages: Sequence[Message]) -> None:
+        """Go back to the first of `messages`; the next poll tells if another owns them now."""
+        log.warning("stood still", rows=len(messages), seconds=LEASE_S)
+        self._metrics.count("retries", step="stood still")
+        for message in reversed(messages):
+            place = TopicPartition(message.topic, message.partition)
+            if place in self.partitions:
+                consumer.seek(place, message.offset)
+
+    def _answer(self, messages: Sequence[Message], asked: float) -> bool:
+        """Publish the decisions; do not, and return False, if it stood still since `asked`."""
         self._metrics.count("records", len(messages), topic=messages[0].topic)
         began = self._monotonic()
         vectors = decode_feature_vectors([message.value for message in messages])
@@ -150,10 +165,12 @@ class Scorer:
         decoded = self._monotonic()
         self._metrics.observe("stage_seconds", decoded - began, stage="decode")
         if len(vectors) == 0:
-            return
+            return True
         now_us = self._clock.now_us()
         found = decide(vectors, self._serving(), now_us)
         decided = self._monotonic()
+        if decided - asked > LEASE_S:
+            return False
         self._metrics.observe("stage_seconds", decided - decoded, stage="decide")
         numbers = vectors.source_partition.tolist()
         try:
@@ -169,6 +186,7 @@ class Scorer:
             self._metrics.count("degraded", count, reason=reason)
         for rule, count in found.rule_hits.items():
             self._metrics.count("rule_hits", count, rule=rule)
+        return True
 
     def _count(
         self,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 
 from schemas.errors import ConfigurationError
 from scorer.policy import Columns, compile_rule
+from scorer.policy_document import compile_policy
 
 COLUMNS: Columns = {
     "amount": np.array([1.0, 50.0, np.nan, 900.0]),
@@ -45,3 +49,33 @@ def test_hits(expression: str, expected: list[bool]) -> None:
 def test_bad_rules_are_refused(expression: str) -> None:
     with pytest.raises(ConfigurationError, match="rule 'r'"):
         compile_rule("r", "BLOCK", expression, "", COLUMNS)
+
+
+@pytest.mark.parametrize(
+    "when", ["currency > 5", "merchant_id + 1 > 2", "-channel > 1", f"amount > 1{'0' * 400}"]
+)
+@pytest.mark.parametrize("part", ["rules", "segments"])
+def test_what_would_fail_in_service_is_refused_when_compiled(when: str, part: str) -> None:
+    rule = {"id": "r", "action": "BLOCK", "when": when, "text": "text"}
+    segment = {"name": "r", "when": when, "block": 1, "review": 1}
+    parts = {"version": "v", part: [rule if part == "rules" else segment]}
+    with pytest.raises(ConfigurationError, match="'r'"):
+        compile_policy(json.dumps(parts))
+
+
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        ({"thresholds": {"block": 0.5, "review": 0.9}}, "above block"),
+        ({"thresholds": {"block": 2, "review": 0.9}}, "thresholds.block"),
+        ({"fallback": "IGNORE"}, "fallback"),
+        ({"rule": []}, "rule"),
+        ({"lists": [{"id": "l", "action": "BLOCK", "field": "amount", "values": [], "text": "t"}]},
+         "lists.0.field"),
+        ({"rules": [{"id": "r", "action": "BLOCK", "when": "amount > 1", "text": "t"}] * 2},
+         "twice"),
+    ],
+)  # fmt: skip
+def test_a_wrong_document_is_refused_by_name(parts: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        compile_policy(json.dumps({"version": "v", **parts}))

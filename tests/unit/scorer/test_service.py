@@ -110,6 +110,21 @@ def test_offsets_are_committed_only_after_kafka_has_the_decisions() -> None:
     assert bench.answered() == [(0, 0), (0, 1), (0, 2), (0, 3)]
 
 
+def test_a_process_that_stood_still_publishes_nothing_and_reads_again() -> None:
+    bench = Bench()
+    bench.publish(0, 0)
+    bench.step()
+    times = iter([0.0, 0.0, 0.0, 60.0])
+    bench.scorer._monotonic = lambda: next(times, 60.0)
+    for offset in (1, 2, 3):
+        bench.publish(0, offset)
+    bench.step()
+    assert bench.answered() == [(0, 0)]
+    bench.step()
+    assert bench.answered() == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    assert bench.metric("fraud_retries_total") == 1
+
+
 def _away(timeout_s: float = 10.0) -> None:
     raise BrokerUnavailable("away")
 
