@@ -15,7 +15,7 @@ from schemas.runtime.metrics import Metrics
 from schemas.runtime.store import NO_CURSOR, Commit, FeatureStore, PartitionAdvance
 from schemas.runtime.streams import BY_KEY, Producer, TopicPartition
 from stream_features.computation import Computed
-from stream_features.engine.blob import NEW_SHARED
+from stream_features.engine.blob import FORMAT, NEW_SHARED
 from stream_features.outbox import Messages, pack, unpack
 from stream_features.stages import Stages
 
@@ -76,8 +76,10 @@ class Commits:
 
         Raises:
             EmptyStore: the store has lost the state of one of them.
+            ConfigurationError: the store holds state in another format.
             TemporaryError: store or Kafka do not answer; call again.
         """
+        self._store.claim_format(FORMAT)
         for number in sorted(numbers):
             owned = self._store.acquire(number)
             self._refuse_empty(number, owned.cursors)

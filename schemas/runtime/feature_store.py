@@ -26,7 +26,7 @@ from schemas.errors import ConfigurationError, FatalError, StoreUnavailable
 from schemas.keys import KEY_LETTER, EntityKind
 from schemas.runtime.expiry import RecentExpiry
 from schemas.runtime.settings import Settings
-from schemas.runtime.store import Commit, CommitResult, Ownership
+from schemas.runtime.store import Commit, CommitResult, Ownership, refuse_format
 
 MGET_KEYS: Final = 1024
 """Keys in one MGET, so that a large batch does not hold up other clients of Redis."""
@@ -117,6 +117,15 @@ class RedisFeatureStore:
             for start in range(0, len(keys), MGET_KEYS):
                 pipeline.mget(keys[start : start + MGET_KEYS])
             return list(chain.from_iterable(pipeline.execute()))
+
+    def claim_format(self, version: int) -> None:
+        """Note the format of the values; ConfigurationError where another one is noted."""
+        key = self._prefix + b"format"
+        with _typed_errors(self._url):
+            if self._redis.set(key, version, nx=True):
+                return
+            found = self._redis.get(key)
+        refuse_format(int(found or version), version)
 
     def acquire(self, partition: int) -> Ownership:
         """Take a partition number over; whoever had it is fenced from now on."""

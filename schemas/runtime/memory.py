@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from schemas.errors import StoreUnavailable
 from schemas.keys import KEY_LETTER, EntityKind
 from schemas.runtime.clock import Clock, SystemClock
-from schemas.runtime.store import NO_CURSOR, Commit, CommitResult, Ownership
+from schemas.runtime.store import NO_CURSOR, Commit, CommitResult, Ownership, refuse_format
 
 
 class MemoryFeatureStore:
@@ -21,6 +21,7 @@ class MemoryFeatureStore:
         self._lock = threading.Lock()
         self._values: dict[bytes, tuple[bytes, int]] = {}
         self._epochs: dict[int, int] = {}
+        self._format = 0
         self._cursors: dict[int, dict[str, int]] = {}
         self._outboxes: dict[int, bytes] = {}
         self._watermarks: dict[str, tuple[int, int]] = {}
@@ -30,6 +31,13 @@ class MemoryFeatureStore:
         with self._lock:
             self.ping()
             return [self._value(key) for key in keys]
+
+    def claim_format(self, version: int) -> None:
+        """Note the format of the values; ConfigurationError where another one is noted."""
+        with self._lock:
+            self.ping()
+            self._format = self._format or version
+            refuse_format(self._format, version)
 
     def acquire(self, partition: int) -> Ownership:
         """Take a partition number over; whoever had it is fenced from now on."""

@@ -9,12 +9,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
+from schemas.errors import ConfigurationError
 from schemas.keys import EntityKind
 
 NO_CURSOR: Final = -1
 """The cursor of a partition of which nothing was processed yet."""
 RETENTION_MS: Final = 45 * 86_400_000
 """Default life of an entity after its last write: 30 days, the label delay and some room."""
+
+
+def refuse_format(found: int, version: int) -> None:
+    """Raise ConfigurationError unless both are equal."""
+    if found != version:
+        raise ConfigurationError(
+            f"the feature store holds state of format {found}, this version writes format "
+            f"{version}: empty it and run `python -m stream_features rebuild`, or use another "
+            "FRAUD_TOPIC_PREFIX"
+        )
 
 
 class FoldLike(Protocol):
@@ -99,6 +110,13 @@ class FeatureStore(Protocol):
 
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the value of each key, None where there is none."""
+
+    def claim_format(self, version: int) -> None:
+        """Note the format of the values where none is noted yet.
+
+        Raises:
+            ConfigurationError: values of another format are there.
+        """
 
     def acquire(self, partition: int) -> Ownership:
         """Take a partition number over; whoever had it is fenced from now on."""

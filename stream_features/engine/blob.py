@@ -61,6 +61,8 @@ from stream_features.engine.table import (
     remove_mark,
 )
 
+FORMAT: Final = 2
+"""Grows whenever the bytes change; values of another format are never read."""
 RECORD_SIZE: Final = 14
 EVENT, FRAUD_ADDED, FRAUD_REMOVED = range(3)
 KIND_SHIFT: Final = 46

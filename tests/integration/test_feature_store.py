@@ -540,3 +540,10 @@ def test_the_store_in_memory_can_be_away(prefix: bytes) -> None:
     store.available = False
     with pytest.raises(StoreUnavailable):
         store.load([prefix])
+
+
+def test_state_of_another_format_is_refused(store: FeatureStore) -> None:
+    store.claim_format(2)
+    store.claim_format(2)
+    with pytest.raises(ConfigurationError, match=r"format 2.*format 3"):
+        store.claim_format(3)
