@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from loadtest.options import (
@@ -38,10 +37,11 @@ from loadtest.options import (
     feed_of,
     target_of,
 )
-from schemas.errors import ConfigurationError, FraudError
+from schemas.errors import ConfigurationError
+from schemas.runtime.command_line import errors as err
+from schemas.runtime.command_line import run_command, say, write_report
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-err = Console(stderr=True, highlight=False)
 
 
 @app.command()
@@ -60,7 +60,6 @@ def generate(
     Example: python -m loadtest generate --days 60 --customers 5000 --output var/history.parquet
     """
     from loadtest.history import write_history
-    from loadtest.report import write
     from loadtest.world import World
 
     first = day_of(first_day)
@@ -73,9 +72,11 @@ def generate(
             world, first, days, output, lambda day: bar.update(task, completed=day)
         )
     rows = sum(done.rows)
-    err.print(f"{rows:,} transactions, {done.frauds:,} frauds ({done.reported:,} labels): {output}")
+    say(f"{rows:,} transactions, {done.frauds:,} frauds ({done.reported:,} labels): {output}")
     found = {"transactions": rows, "frauds": done.frauds, "labels": done.reported}
-    write(found | {"customers": customers, "seed": seed, "rows_by_day": done.rows}, json_path)
+    write_report(
+        found | {"customers": customers, "seed": seed, "rows_by_day": done.rows}, json_path
+    )
 
 
 @app.command()
@@ -207,10 +208,10 @@ def maximum(
         found = measured(plan, search, watch, view, with_limit=LIMIT_COUNT if with_limit else 0)
     if "limit" in found:
         bare = found["limit"]["throughput_per_s"]
-        err.print(f"bare echo {bare:,.0f}/s; ratio {found['ratio_to_limit']:.3f}")
+        say(f"bare echo {bare:,.0f}/s; ratio {found['ratio_to_limit']:.3f}")
     _finish(found, json_path, check=check)
     if not found["held"]:
-        err.print(f"no rate was held with p99 under {p99_ms:g} ms", style="red")
+        say(f"no rate was held with p99 under {p99_ms:g} ms", "red")
         raise typer.Exit(1)
 
 
@@ -275,7 +276,6 @@ def verify(
     """
     import shutil
 
-    from loadtest.report import write
     from loadtest.verify import VerifyOptions, passed, verify
 
     options = VerifyOptions(
@@ -304,7 +304,7 @@ def verify(
             ),
         )
     err.print_json(data=report)
-    write(report, json_path)
+    write_report(report, json_path)
     if not passed(report):
         sys.exit(1)
 
@@ -368,16 +368,16 @@ def _finish(found: Mapping[str, Any], json_path: Path | None, *, check: bool) ->
     from loadtest import bounds, report
 
     for text in report.summary(found):
-        err.print(text, markup=False, soft_wrap=True)
+        say(text)
     wrong = report.failures(found)
     if check:
         kept, broken = bounds.check(found)
         for text in kept:
-            err.print(f"kept: {text}", markup=False, soft_wrap=True)
+            say(f"kept: {text}")
         wrong += broken
     for text in wrong:
-        err.print(f"broken: {text}", style="red", markup=False, soft_wrap=True)
-    report.write(found, json_path)
+        say(f"broken: {text}", "red")
+    write_report(found, json_path)
     if wrong:
         raise typer.Exit(1)
 
@@ -403,20 +403,17 @@ def compile_kernels() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error is one clear line; exit code 2 for a configuration error."""
+    """Run the command line; see run_command for errors and exit codes."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    run_command(_start)
+
+
+def _start() -> None:
     from schemas.runtime.logs import configure_logging
     from schemas.runtime.settings import load_settings
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        configure_logging(load_settings(), "loadtest")
-        app()
-    except ConfigurationError as error:
-        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
-    except FraudError as error:
-        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
+    configure_logging(load_settings(), "loadtest")
+    app()
 
 
 if __name__ == "__main__":

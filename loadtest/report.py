@@ -5,7 +5,6 @@ See loadtest/README.md for how to read it.
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from loadtest.latency import PERCENTILES, percentiles_ms
 from loadtest.ledger import ACTIONS, STAGES, Ledger
 from loadtest.processes import machine
 from loadtest.traffic import Phase
-from schemas.errors import ConfigurationError
 
 KEYS: Final = (
     "sent", "decided", "lost", "duplicated", "conflicting", "throughput_per_s", "p50_ms",
@@ -133,21 +131,3 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         f"throughput {report['throughput_per_s']:,.0f}/s; {latency}",
         f"CPU and memory: {cost}",
     ]
-
-
-def write(report: Mapping[str, Any], path: Path | None) -> None:
-    """Write the report as one line to a file, or to standard output if `path` is "-".
-
-    Raises:
-        ConfigurationError: the file cannot be written.
-    """
-    if path is None:
-        return
-    text = json.dumps(report)
-    if str(path) == "-":
-        print(text, flush=True)
-        return
-    try:
-        path.write_text(text + "\n")
-    except OSError as error:
-        raise ConfigurationError(f"--json {path}: {error}") from error

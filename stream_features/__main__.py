@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -20,11 +18,11 @@ from schemas.currency import decimals
 from schemas.errors import ConfigurationError
 from schemas.features import CATALOGUE, DAY, FINGERPRINT, HOUR, MINUTE
 from schemas.keys import EntityKind
+from schemas.runtime.command_line import errors, run_command, say, write_report
 from schemas.runtime.settings import Settings, load_settings
 from stream_features.watchdog import STALL_S
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-errors = Console(stderr=True)
 RESTARTS = "STREAM_FEATURES_RESTARTS"
 """Carries the number of restarts by the watchdog to the process that takes over."""
 
@@ -44,14 +42,6 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=errors, transient=True)
-
-
-def _report(path: Path | None, report: Mapping[str, Any]) -> None:
-    text = json.dumps(report)
-    if path is not None and str(path) == "-":
-        print(text)
-    elif path is not None:
-        path.write_text(text + "\n")
 
 
 @app.command()
@@ -145,8 +135,8 @@ def replay(
         )
     seconds = time.perf_counter() - began
     rate = rows / seconds
-    errors.print(f"{rows:,} transactions in {seconds:.2f} s, {rate:,.0f}/s, to {output}")
-    _report(json_path, {"transactions": rows, "seconds": seconds, "throughput_per_s": rate})
+    say(f"{rows:,} transactions in {seconds:.2f} s, {rate:,.0f}/s, to {output}")
+    write_report({"transactions": rows, "seconds": seconds, "throughput_per_s": rate}, json_path)
 
 
 @app.command("rebuild")
@@ -171,7 +161,7 @@ def rebuild_state(
             )
     finally:
         store.close()
-    errors.print(f"{records:,} records replayed in {time.perf_counter() - began:.1f} s")
+    say(f"{records:,} records replayed in {time.perf_counter() - began:.1f} s")
     if then_run:
         _serve(settings, from_start=False, stall_seconds=STALL_S)
 
@@ -209,11 +199,11 @@ def show_entity(
     finally:
         store.close()
     if state is None:
-        errors.print(f"no state of {kind} {name}")
+        say(f"no state of {kind} {name}")
         sys.exit(1)
     if json_path is None:
         Console().print(readable(state, decimals(settings.base_currency)))
-    _report(json_path, state.report())
+    write_report(state.report(), json_path)
 
 
 @app.command("dump")
@@ -237,10 +227,10 @@ def dump_features(
         counts = dump(
             settings, output, lambda done, total: bar.update(task, completed=done, total=total)
         )
-    errors.print(f"{counts.rows:,} vectors ({counts.repeated:,} repeated) to {output}")
-    _report(json_path, counts.report())
+    say(f"{counts.rows:,} vectors ({counts.repeated:,} repeated) to {output}")
+    write_report(counts.report(), json_path)
     if counts.conflicts:
-        errors.print(f"[red]{counts.conflicts} positions have two vectors:[/red] {counts.examples}")
+        say(f"{counts.conflicts} positions have two vectors: {counts.examples}", "red")
         sys.exit(1)
 
 
@@ -256,7 +246,6 @@ def size_of_store(
     Example: python -m stream_features size --redis redis://localhost:6379/0 --json -
     """
     from schemas.runtime.feature_store import RedisFeatureStore
-    from schemas.runtime.settings import load_settings
     from stream_features.store_size import store_size
 
     settings = load_settings(**({"redis_url": redis} if redis else {}))
@@ -266,11 +255,11 @@ def size_of_store(
         report = store_size(store, lambda seen: bar.advance(task, seen))
     store.close()
     for kind, found in report.items():
-        errors.print(
+        say(
             f"{kind}: {found['entities']:,} entities, mean {found['mean_bytes']} bytes, "
             f"largest {found['max_bytes']}; seen once: mean {found['once_mean_bytes']}"
         )
-    _report(json_path, report)
+    write_report(report, json_path)
 
 
 @app.command("cycle")
@@ -313,7 +302,7 @@ def time_cycle(
         numbers = (found["batch"], found["cycle_ms"], f"{found['throughput_per_s']:,}", *stages)
         table.add_row(*map(str, numbers))
     errors.print(table)
-    _report(json_path, {"cycles": report})
+    write_report({"cycles": report}, json_path)
 
 
 @app.command("compare")
@@ -332,13 +321,13 @@ def compare_features(
     from stream_features.compare import compare_files
 
     found = compare_files(left, right)
-    errors.print(
+    say(
         f"{found.equal_rows:,} of {found.rows:,} rows equal in every bit; "
         f"{found.only_left:,} only in {left}, {found.only_right:,} only in {right}"
     )
     for name, rows in found.differing.items():
-        errors.print(f"  {name}: {rows:,} rows differ")
-    _report(json_path, asdict(found))
+        say(f"  {name}: {rows:,} rows differ")
+    write_report(asdict(found), json_path)
     if not found.equal:
         sys.exit(1)
 
@@ -366,12 +355,8 @@ def compile_kernels() -> None:
 
 
 def main() -> None:
-    """Run the command line; a configuration error is one clear line and exit code 2."""
-    try:
-        app()
-    except ConfigurationError as error:
-        errors.print(f"[red]error:[/red] {error}")
-        sys.exit(2)
+    """Run the command line; see run_command for errors and exit codes."""
+    run_command(app)
 
 
 if __name__ == "__main__":

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
-from schemas.errors import ConfigurationError, FraudError
+from schemas.errors import ConfigurationError
 from schemas.features import DAY
+from schemas.runtime.command_line import errors, run_command, say, write_report
 from schemas.runtime.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-errors = Console(stderr=True)
 
 
 @app.callback()
@@ -82,13 +80,8 @@ def bootstrap(
         "seconds": time.perf_counter() - began,
     }
     auc, precision = trained.metrics["auc"], trained.metrics["average_precision"]
-    errors.print(f"{name}: AUC {auc:.4f}, average precision {precision:.4f}, in {directory}")
-    if json_path is not None:
-        text = json.dumps(report)
-        if str(json_path) == "-":
-            print(text)
-        else:
-            json_path.write_text(text + "\n")
+    say(f"{name}: AUC {auc:.4f}, average precision {precision:.4f}, in {directory}")
+    write_report(report, json_path)
 
 
 @app.command("publish")
@@ -127,16 +120,12 @@ def publish_bundle(
         canary_share=share,
     )
     registry.publish(load_settings(), [event])
-    errors.print(f"{manifest.model_id} is {stage}")
+    say(f"{manifest.model_id} is {stage}")
 
 
 def main() -> None:
-    """Run the command line: exit code 2 for a wrong setting or file, 1 for other failures."""
-    try:
-        app()
-    except FraudError as error:
-        errors.print(f"error: {error}", style="red", markup=False)
-        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+    """Run the command line; see run_command for errors and exit codes."""
+    run_command(app)
 
 
 if __name__ == "__main__":

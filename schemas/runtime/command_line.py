@@ -1,0 +1,53 @@
+"""What every `python -m <service>` shares: errors as one clear line, exit codes, JSON reports."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from schemas.errors import ConfigurationError, FraudError
+
+CONFIGURATION_ERROR: Final = 2
+"""Exit code when the operator must change a setting, an option or a file."""
+FAILURE: Final = 1
+"""Exit code of any other failure."""
+
+errors = Console(stderr=True, highlight=False)
+"""Where people read; standard output is for results."""
+
+
+def say(text: str, style: str = "") -> None:
+    """Tell people something; lines are left whole, so that paths in them can be copied."""
+    errors.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def run_command(command: Callable[[], object]) -> None:
+    """Run a command line; an error of ours is one clear line, and ends the process by its code."""
+    try:
+        command()
+    except FraudError as error:
+        say(f"error: {error}", "red")
+        sys.exit(CONFIGURATION_ERROR if isinstance(error, ConfigurationError) else FAILURE)
+
+
+def write_report(report: Mapping[str, Any], path: Path | None) -> None:
+    """Write the report as one line to a file, or to standard output if `path` is "-".
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    if path is None:
+        return
+    text = json.dumps(report)
+    if str(path) == "-":
+        print(text, flush=True)
+        return
+    try:
+        path.write_text(text + "\n")
+    except OSError as error:
+        raise ConfigurationError(f"--json {path}: {error}") from error

@@ -1,0 +1,50 @@
+"""Errors end a command with one line and the right exit code; reports go where they were asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import BrokerUnavailable, ConfigurationError, EmptyStore, FraudError
+from schemas.runtime.command_line import run_command, write_report
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ConfigurationError, 2), (BrokerUnavailable, 1), (EmptyStore, 1), (FraudError, 1)],
+)
+def test_an_error_is_one_whole_line_and_an_exit_code(
+    error: type[FraudError], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "cannot read [var]/" + "long/" * 40 + "file"
+
+    def fail() -> None:
+        raise error(text)
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(fail)
+    assert ended.value.code == code
+    assert capsys.readouterr().err == f"error: {text}\n"
+
+
+def test_other_exceptions_are_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 / 0)
+
+
+def test_a_report_goes_to_a_file_or_to_standard_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_report({"sent": 3}, tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text()) == {"sent": 3}
+    write_report({"sent": 3}, None)
+    assert capsys.readouterr().out == ""
+    write_report({"sent": 3}, Path("-"))
+    assert json.loads(capsys.readouterr().out) == {"sent": 3}
+
+
+def test_a_report_that_cannot_be_written_names_the_option(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--json"):
+        write_report({}, tmp_path / "missing" / "report.json")
