@@ -23,7 +23,7 @@ from schemas.runtime.settings import Settings
 from schemas.runtime.streams import Message
 from schemas.topics import FEATURES
 from stream_features.engine.workspace import DUPLICATE, LATE
-from stream_features.replay import event_order
+from stream_features.tables import event_order
 
 BATCH: Final = 10_000
 Progress = Callable[[int, int], None]

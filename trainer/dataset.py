@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
 from schemas.mapping import Mapping
-from stream_features.replay import Progress, read_table, replay_table
+from stream_features.replay import Progress, replay_table
+from stream_features.tables import read_table
 
 TEST_SHARE = 0.2
 CALIBRATION_SHARE = 0.25

@@ -58,11 +58,15 @@ EARTH_RADIUS_KM: Final = 6371.0088
 
 
 class CardEvent(NamedTuple):
-    """One transaction as scalars; `position` is packed, 0 if missing."""
+    """One transaction as scalars.
+
+    `position` is packed, 0 if missing; `transaction` is 48 bits of its hash.
+    """
 
     time: Any
     amount: Any
     position: Any
+    transaction: Any
 
 
 @compiled
@@ -178,11 +182,11 @@ def _add_folded(table, slot, count, plan, floor, own, scratch, time):  # type: i
 
 
 @leaf
-def card_statistics(table, slot, count, plan, keep, work, x):  # type: ignore[no-untyped-def]
+def card_statistics(table, slot, count, plan, keep, work, own, x):  # type: ignore[no-untyped-def]
     """Fill scratch for transaction `x`, which is not in the state.
 
     `count` events of the card are not newer than x, and their flags are those of the oldest `count`
-    alone (see `mark_newest`). `work.own` holds x's values of the distinct columns; `work.last` is
+    alone (see `mark_newest`). `own` (int64[5]) holds x's values of the distinct columns; `work.last` is
     filled with the index of the newest event that shares each. Amounts come out in major units,
     times in the units of the catalogue.
     """
@@ -194,7 +198,7 @@ def card_statistics(table, slot, count, plan, keep, work, x):  # type: ignore[no
     values = column_of(table, slot, VALUE, count)
     window_starts(times, x.time, floor, plan.windows, starts)
     _totals(values, column_of(table, slot, FLAGS, count), starts, scratch, n_windows, work.distinct, x.amount)  # fmt: skip
-    _distinct(table, slot, count, plan, starts, work.distinct, work.own, work.last, scratch)
+    _distinct(table, slot, count, plan, starts, work.distinct, own, work.last, scratch)
     hot = table.slots[slot, HOT_ROW] >= 0
     for w in range(n_windows):
         if plan.prior[w]:
@@ -202,7 +206,7 @@ def card_statistics(table, slot, count, plan, keep, work, x):  # type: ignore[no
         if plan.hours[w]:
             scratch[HOUR_DEVIATION * n_windows + w] = hour_deviation(table, slot, times, starts[w], x.time)  # fmt: skip
     if hot:
-        _add_folded(table, slot, count, plan, floor, work.own, scratch, x.time)
+        _add_folded(table, slot, count, plan, floor, own, scratch, x.time)
     for w in range(n_windows):
         total = scratch[SUM * n_windows + w]
         scratch[MEAN * n_windows + w] = total / scratch[COUNT * n_windows + w] / 100

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from stream_features.engine.card import CardEvent, card_statistics
@@ -91,7 +93,7 @@ def _note_original(rows, row, saved, merchant, device, ip):  # type: ignore[no-u
 
 
 @leaf
-def _add(table, slot, place, own, last, transaction, x):  # type: ignore[no-untyped-def]
+def _add(table, slot, place, own, last, x):  # type: ignore[no-untyped-def]
     """Add `x` as event `place`; the flags of the others follow if it is the newest."""
     newest = place == table.slots[slot, EVENTS]
     open_place(table, slot, place)
@@ -99,7 +101,7 @@ def _add(table, slot, place, own, last, transaction, x):  # type: ignore[no-unty
     at = table.slots[slot, START] + place
     table.pool[at + TIME * capacity] = x.time
     table.pool[at + VALUE * capacity] = x.amount
-    table.pool[at + TRANSACTION * capacity] = transaction
+    table.pool[at + TRANSACTION * capacity] = x.transaction
     table.pool[at + POSITION * capacity] = x.position
     flags = 0
     for c in range(table.distinct):
@@ -116,36 +118,58 @@ def _add(table, slot, place, own, last, transaction, x):  # type: ignore[no-unty
     table.slots[slot, TOUCHED] |= CHANGED
 
 
-@compiled
-def card_rows(table, slots, order, first, plan, columns, work, rows):  # type: ignore[no-untyped-def]
-    """Process order[first:]; return the position at which the table ran out of room, or n.
+SLOT, ROW, FIRST_OWN = 4, 5, 6
+CARD_INPUTS: Final = FIRST_OWN + 5
+"""What the pass reads of a row: the four parts of a CardEvent, slot, row, x's distinct values."""
 
-    Args:
-        table, slots, order: cards, the slot of each row and the rows by slot (see `grouping`).
-        rows: flags and this entity's features are filled; see `workspace.Rows` for the rest.
+
+@compiled
+def gather_card_rows(slots, order, columns, out):  # type: ignore[no-untyped-def]
+    """Fill `out` (int64[n, CARD_INPUTS]) with what the pass reads of each row, in its order.
+
+    Loads that wait for nothing but each other's turn, which the pass itself cannot offer.
     """
-    keep = RETENTION + plan.label_delay
-    own = work.own
-    for position in range(first, len(order)):
-        if not has_room(table):
-            return position
+    for position in range(len(order)):
         row = order[position]
-        slot = slots[row]
-        x = CardEvent(columns.time[row], columns.amount[row], np.int64(columns.position[row]))
         country = columns.merchant_country[row]
         if country == 0:
             country = columns.ip_country[row]
-        own[MERCHANT - MERCHANT] = np.int64(columns.merchant[row])
-        own[MCC - MERCHANT] = np.int64(columns.mcc[row]) + 1
-        own[DEVICE - MERCHANT] = np.int64(columns.device[row])
-        own[COUNTRY - MERCHANT] = np.int64(country)
-        own[IP - MERCHANT] = np.int64(columns.ip[row])
-        transaction = np.int64(columns.transaction[row]) & TRANSACTION_BITS
+        out[position, 0] = columns.time[row]
+        out[position, 1] = columns.amount[row]
+        out[position, 2] = np.int64(columns.position[row])
+        out[position, 3] = np.int64(columns.transaction[row]) & TRANSACTION_BITS
+        out[position, SLOT] = slots[row]
+        out[position, ROW] = row
+        out[position, FIRST_OWN + MERCHANT - MERCHANT] = np.int64(columns.merchant[row])
+        out[position, FIRST_OWN + MCC - MERCHANT] = np.int64(columns.mcc[row]) + 1
+        out[position, FIRST_OWN + DEVICE - MERCHANT] = np.int64(columns.device[row])
+        out[position, FIRST_OWN + COUNTRY - MERCHANT] = np.int64(country)
+        out[position, FIRST_OWN + IP - MERCHANT] = np.int64(columns.ip[row])
+
+
+@compiled
+def card_rows(table, inputs, first, plan, work, rows):  # type: ignore[no-untyped-def]
+    """Process inputs[first:]; return the position at which the table ran out of room, or n.
+
+    Args:
+        table: cards. inputs: see `gather_card_rows`.
+        rows: flags and this entity's features are filled; see `workspace.Rows` for the rest.
+    """
+    keep = RETENTION + plan.label_delay
+    for position in range(first, len(inputs)):
+        if not has_room(table):
+            return position
+        slot = inputs[position, SLOT]
+        row = inputs[position, ROW]
+        x = CardEvent(
+            inputs[position, 0], inputs[position, 1], inputs[position, 2], inputs[position, 3]
+        )
+        own = inputs[position, FIRST_OWN:]
         newest = table.slots[slot, NEWEST]
         prune(table, slot, newest - keep)
         is_late = x.time <= newest - RETENTION
         flag = LATE if is_late else 0
-        original = find_transaction(table, slot, transaction)
+        original = find_transaction(table, slot, x.transaction)
         if original >= 0:
             flag |= DUPLICATE
             _set_aside(table, slot, original, work.saved)
@@ -156,18 +180,18 @@ def card_rows(table, slots, order, first, plan, columns, work, rows):  # type: i
         disturbed = original >= 0 or count < table.slots[slot, EVENTS]
         if disturbed:
             mark_newest(table, slot, count)
-        card_statistics(table, slot, count, plan, keep, work, x)
+        card_statistics(table, slot, count, plan, keep, work, own, x)
         write_features(plan, work.scratch, rows.vectors[row])
         rows.flags[row] = flag
         if original >= 0:
             _put_back(table, slot, original, work.saved)
         elif not is_late:
-            _add(table, slot, count, own, work.last, transaction, x)
-            if table.slots[slot, MARKED] > 0 and remove_mark(table, slot, transaction):
+            _add(table, slot, count, own, work.last, x)
+            if table.slots[slot, MARKED] > 0 and remove_mark(table, slot, x.transaction):
                 column_of(table, slot, FLAGS, count + 1)[count] |= FRAUD
                 rows.effects[row] |= FRAUD_FOUND
         if disturbed:
             mark_newest(table, slot, table.slots[slot, EVENTS])
         if table.slots[slot, EVENTS] > table.limit:
             fold(table, slot, keep, plan.label_delay)
-    return len(order)
+    return len(inputs)

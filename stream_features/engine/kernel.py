@@ -7,7 +7,6 @@ late, then merchants, devices and addresses, each with the rows of one entity to
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +14,10 @@ import numpy.typing as npt
 
 from schemas.columns import TransactionColumns
 from schemas.features import VECTOR_SIZE
-from stream_features.engine.card_rows import card_rows
+from stream_features.engine.card_rows import CARD_INPUTS, card_rows, gather_card_rows
 from stream_features.engine.grouping import group_rows
-from stream_features.engine.plan import Plan
-from stream_features.engine.shared_rows import shared_rows
+from stream_features.engine.plan import EntityPlan, Plan
+from stream_features.engine.shared_rows import SHARED_INPUTS, gather_shared_rows, shared_rows
 from stream_features.engine.table import Table, Tables, grown
 from stream_features.engine.transaction_rows import transaction_rows
 from stream_features.engine.workspace import (
@@ -42,15 +41,41 @@ class Slots(NamedTuple):
     ip: Ints
 
 
-def _to_the_end(
-    table: Table, slots: Ints, order: Ints, some_rows: Callable[[Table, int], int]
-) -> Table:
-    """Call `some_rows` until all are done, with a larger table each time that it ran out of room."""
+def _grouped(table: Table, slots: Ints) -> Ints:
+    """Return the rows (int64[n]), those of an entity together and in their order."""
+    order = np.empty(len(slots), np.int64)
     group_rows(slots, table.rows, np.empty(len(slots), np.int64), order)
-    done = some_rows(table, 0)
-    while done < len(order):
+    return order
+
+
+def _cards(
+    table: Table, slots: Ints, plan: Plan, columns: TransactionColumns, work: Workspace, rows: Rows
+) -> Table:
+    inputs = np.empty((len(slots), CARD_INPUTS), np.int64)
+    gather_card_rows(slots, _grouped(table, slots), columns, inputs)
+    done = card_rows(table, inputs, 0, plan.card, work, rows)
+    while done < len(slots):
         table = grown(table)
-        done = some_rows(table, done)
+        done = card_rows(table, inputs, done, plan.card, work, rows)
+    return table
+
+
+def _shared(
+    table: Table,
+    slots: Ints,
+    values: Ints,
+    plan: EntityPlan,
+    bit: int,
+    columns: TransactionColumns,
+    work: Workspace,
+    rows: Rows,
+) -> Table:
+    inputs = np.empty((len(slots), SHARED_INPUTS), np.int64)
+    gather_shared_rows(slots, _grouped(table, slots), columns.time, values, inputs)
+    done = shared_rows(table, inputs, 0, plan, bit, columns, work, rows)
+    while done < len(slots):
+        table = grown(table)
+        done = shared_rows(table, inputs, done, plan, bit, columns, work, rows)
     return table
 
 
@@ -59,28 +84,13 @@ def compute(
 ) -> tuple[Tables, Rows]:
     """Process n transactions in their order; return the tables, grown if need be, and the rows."""
     rows = new_rows(columns.rows, VECTOR_SIZE)
-    order = np.empty(columns.rows, np.int64)
+    amounts, cards = columns.amount, columns.card.view(np.int64)
+    common: Any = (columns, work, rows)
     transaction_rows(plan.transaction, columns, work.scratch, rows.vectors)
-
-    def cards(table: Table, first: int) -> int:
-        done: int = card_rows(table, slots.card, order, first, plan.card, columns, work, rows)
-        return done
-
-    card = _to_the_end(tables.card, slots.card, order, cards)
-    amounts, holders = columns.amount, columns.card.view(np.int64)
-    shared: Any = (("merchant", TO_MERCHANT, amounts), ("device", TO_DEVICE, holders), ("ip", TO_IP, holders))  # fmt: skip
-    grown_tables = [card]
-    for kind, bit, values in shared:
-        own, own_plan = getattr(slots, kind), getattr(plan, kind)
-
-        def pass_over(
-            table: Table, first: int, own: Ints = own, own_plan: Any = own_plan,
-            bit: int = bit, values: Ints = values,
-        ) -> int:  # fmt: skip
-            done: int = shared_rows(
-                table, own, order, first, own_plan, bit, columns, values, work, rows
-            )
-            return done
-
-        grown_tables.append(_to_the_end(getattr(tables, kind), own, order, pass_over))
-    return Tables(*grown_tables), rows
+    card = _cards(tables.card, slots.card, plan, *common)
+    merchant = _shared(
+        tables.merchant, slots.merchant, amounts, plan.merchant, TO_MERCHANT, *common
+    )
+    device = _shared(tables.device, slots.device, cards, plan.device, TO_DEVICE, *common)
+    ip = _shared(tables.ip, slots.ip, cards, plan.ip, TO_IP, *common)
+    return Tables(card, merchant, device, ip), rows

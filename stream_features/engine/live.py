@@ -31,8 +31,8 @@ from stream_features.engine.plan import compile_plan
 from stream_features.engine.table import (
     TOUCHED,
     Table,
-    doubled_pool,
     grown,
+    larger_pool,
     new_tables,
 )
 from stream_features.engine.workspace import (
@@ -160,7 +160,7 @@ class LiveEngine:
                 done = unpack_entities(table, data, own_bounds, own_generations, done)
                 if done == len(distinct):
                     break
-                self._replace(kind, doubled_pool(grown(table)))
+                self._replace(kind, larger_pool(grown(table)))
         return Opened(groups, self._keys(groups), bounds, generations)
 
     def run(

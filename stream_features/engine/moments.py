@@ -33,16 +33,29 @@ def squares_of(values, total):  # type: ignore[no-untyped-def]
 
 @compiled
 def with_tiles(table, row, n, total, m2, after, until):  # type: ignore[no-untyped-def]
-    """Return (n, sum, squares) with the tiles of a hot row in (after, until] added."""
+    """Return (n, sum, squares) with the tiles of a hot row in (after, until] added.
+
+    A tile's own squares are taken from its mean; moving them to the common one adds, by the parallel
+    axis theorem, n times the square of the distance.
+    """
     times = table.tiles[row, TILE_TIME, : table.hot[row, TILE_COUNT]]
-    for tile in range(count_at_most(times, after), count_at_most(times, until)):
-        events = table.tiles[row, TILE_EVENTS, tile]
-        if events == 0:
-            continue
-        if n > 0:
-            delta = table.tiles[row, TILE_SUM, tile] / events - total / n
-            m2 += delta * delta * n * events / (n + events)
-        m2 += table.m2[row, tile]
-        n += events
-        total += table.tiles[row, TILE_SUM, tile]
-    return n, total, m2
+    first = count_at_most(times, after)
+    last = max(first, count_at_most(times, until))
+    events = table.tiles[row, TILE_EVENTS, first:last]
+    sums = table.tiles[row, TILE_SUM, first:last]
+    squares = table.m2[row, first:last]
+    all_events = n
+    all_total = total
+    for tile in range(len(events)):
+        all_events += events[tile]
+        all_total += sums[tile]
+    if all_events == n:
+        return n, total, m2
+    reference = all_total // all_events
+    distance = float(total - n * reference)
+    m2 += distance * distance / max(n, 1)
+    for tile in range(len(events)):
+        distance = float(sums[tile] - events[tile] * reference)
+        m2 += squares[tile] + distance * distance / max(events[tile], 1)
+    rest = float(all_total - all_events * reference)
+    return all_events, all_total, m2 - rest * rest / all_events

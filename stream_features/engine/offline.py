@@ -10,7 +10,7 @@ from schemas.features import DAY
 from stream_features.engine.kernel import Slots, compute
 from stream_features.engine.labels import ADDED, REMOVED, resolve_labels
 from stream_features.engine.plan import compile_plan
-from stream_features.engine.shared_rows import add_fraud
+from stream_features.engine.shared_rows import attribute_frauds
 from stream_features.engine.slots import SlotMap
 from stream_features.engine.table import (
     CARD_EVENTS,
@@ -19,9 +19,8 @@ from stream_features.engine.table import (
     Tables,
     grown,
     new_tables,
-    remove_mark,
 )
-from stream_features.engine.workspace import RETENTION, fraud_tag, new_workspace
+from stream_features.engine.workspace import fraud_tags, new_workspace
 
 SHARED = ("merchant", "device", "ip")
 
@@ -88,22 +87,25 @@ class OfflineEngine:
             )
             if done < rows:
                 self._grow()
-        for row in np.flatnonzero((outcome == ADDED) | (outcome == REMOVED)):
-            tag = fraud_tag(transaction[row], card[row])
-            for position, name in enumerate(SHARED):
-                self._attribute(name, found[row, position], found[row, 3], tag, bool(fraud[row]))
+        changed = np.flatnonzero((outcome == ADDED) | (outcome == REMOVED))
+        tags = fraud_tags(transaction[changed], card[changed])
+        for position, name in enumerate(SHARED):
+            ids = np.ascontiguousarray(found[changed, position]).view(np.uint64)
+            self._attribute(name, ids, found[changed, 3], tags, fraud[changed])
         return outcome
 
     def _attribute(
-        self, name: str, identity: np.int64, time: np.int64, tag: np.int64, fraud: bool
+        self,
+        name: str,
+        ids: npt.NDArray[np.uint64],
+        times: npt.NDArray[np.int64],
+        tags: npt.NDArray[np.int64],
+        fraud: npt.NDArray[np.bool_],
     ) -> None:
-        slot = int(self._assign(name, np.array([identity], np.int64).view(np.uint64))[0])
-        if slot < 0:
-            return
-        self._grow()
-        table: Table = getattr(self.tables, name)
-        if fraud:
-            keep = RETENTION + self.plan.label_delay
-            add_fraud(table, slot, time, tag, keep, self.plan.label_delay)
-        else:
-            remove_mark(table, slot, tag)
+        slots = self._assign(name, ids)
+        done = 0
+        while done < len(slots):
+            table: Table = getattr(self.tables, name)
+            done = attribute_frauds(table, slots, times, tags, fraud, done, self.plan.label_delay)
+            if done < len(slots):
+                self._grow()

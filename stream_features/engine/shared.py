@@ -45,22 +45,26 @@ AGE: Final = _ROWS["age"]
 
 
 @compiled
-def _tile_totals(table, row, after, until):  # type: ignore[no-untyped-def]
-    """Number of folded events and of folded frauds with after < time <= until."""
+def _count_tiles(table, row, until, floor, windows, work):  # type: ignore[no-untyped-def]
+    """Fill `work.folded` and `work.folded_frauds`: events and frauds of tiles in windows to `until`."""
     times = table.tiles[row, TILE_TIME, : table.hot[row, TILE_COUNT]]
-    first = count_at_most(times, after)
-    last = max(first, count_at_most(times, until))
+    upper = count_at_most(times, until)
+    window_starts(times[:upper], until, floor, windows, work.folded)
     events = 0
-    for tile in range(first, last):
-        events += table.tiles[row, TILE_EVENTS, tile]
     frauds = 0
-    for tile in range(first, last):
-        frauds += table.tiles[row, TILE_FRAUDS, tile]
-    return events, frauds
+    for w in range(len(windows)):
+        lower = work.folded[w]
+        for tile in range(lower, upper):
+            events += table.tiles[row, TILE_EVENTS, tile]
+        for tile in range(lower, upper):
+            frauds += table.tiles[row, TILE_FRAUDS, tile]
+        upper = lower
+        work.folded[w] = events
+        work.folded_frauds[w] = frauds
 
 
 @leaf
-def _delayed(table, slot, times, plan, floor, scratch, time):  # type: ignore[no-untyped-def]
+def _delayed(table, slot, times, plan, floor, work, time):  # type: ignore[no-untyped-def]
     """Frauds and transactions of each window that ended one label delay ago."""
     n_windows = len(plan.windows)
     until = time - plan.label_delay
@@ -68,6 +72,9 @@ def _delayed(table, slot, times, plan, floor, scratch, time):  # type: ignore[no
     row = table.slots[slot, HOT_ROW]
     start = table.slots[slot, MARK_START]
     marks = table.marks[MARK_TIME, start : start + table.slots[slot, MARKED]]
+    scratch = work.scratch
+    if row >= 0:
+        _count_tiles(table, row, until, floor, plan.windows, work)
     outside = 0
     for w in range(n_windows - 1, -1, -1):
         if not plan.delayed[w]:
@@ -79,9 +86,8 @@ def _delayed(table, slot, times, plan, floor, scratch, time):  # type: ignore[no
         if len(marks) > 0:
             frauds = max(0, count_at_most(marks, until) - count_at_most(marks, after))
         if row >= 0:
-            folded, folded_frauds = _tile_totals(table, row, after, until)
-            transactions += folded
-            frauds += folded_frauds
+            transactions += work.folded[w]
+            frauds += work.folded_frauds[w]
         scratch[FRAUD_COUNT * n_windows + w] = frauds
         rate = frauds / transactions if transactions > 0 else 0.0
         scratch[FRAUD_RATE * n_windows + w] = rate
@@ -151,7 +157,7 @@ def _distinct(table, slot, count, plan, floor, starts, scratch, time, card):  # 
 
 
 @leaf
-def shared_statistics(table, slot, count, plan, keep, scratch, starts, time, value):  # type: ignore[no-untyped-def]
+def shared_statistics(table, slot, count, plan, keep, work, time, value):  # type: ignore[no-untyped-def]
     """Fill scratch for a transaction at `time`, which is not in the state of its merchant, … .
 
     `count` events of the entity are not newer, and their flags are those of the oldest `count` alone
@@ -159,21 +165,25 @@ def shared_statistics(table, slot, count, plan, keep, scratch, starts, time, val
     units. Returns the index of the newest event of the card, -1 if there is none or if they are not
     counted.
     """
+    scratch = work.scratch
+    starts = work.starts
     n_windows = len(plan.windows)
     floor = table.slots[slot, NEWEST] - keep
     times = column_of(table, slot, TIME, count)
     values = column_of(table, slot, VALUE, count)
     row = table.slots[slot, HOT_ROW]
+    if row >= 0:
+        _count_tiles(table, row, time, floor, plan.windows, work)
     window_starts(times, time, floor, plan.windows, starts)
     for w in range(n_windows):
         after = max(floor, time - plan.windows[w])
         inside = count - starts[w] + 1
         if row >= 0:
-            inside += _tile_totals(table, row, after, time)[0]
+            inside += work.folded[w]
         scratch[COUNT * n_windows + w] = inside
         if table.distinct == 0 and plan.prior[w]:
             _prior(table, slot, values[starts[w] :], after, w, n_windows, scratch, time, value)
-    _delayed(table, slot, times, plan, floor, scratch, time)
+    _delayed(table, slot, times, plan, floor, work, time)
     scratch[AGE * n_windows] = (time - min(table.slots[slot, FIRST], time)) / DAY
     if table.distinct == 0:
         return -1

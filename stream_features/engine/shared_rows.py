@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from stream_features.engine.compiled import compiled, leaf
@@ -51,6 +53,26 @@ def add_fraud(table, slot, time, tag, keep, label_delay):  # type: ignore[no-unt
 
 
 @compiled
+def attribute_frauds(table, slots, times, tags, fraud, first, label_delay):  # type: ignore[no-untyped-def]
+    """Apply labels first..n-1 to their shared entities; return the row that ran out of room, or n.
+
+    Args:
+        slots: int64[n], -1 if the transaction names no such entity.
+        times, tags: int64[n], of the transactions (see `fraud_tag`). fraud: bool[n]; if false the
+            fraud is taken back.
+    """
+    keep = RETENTION + label_delay
+    for row in range(first, len(slots)):
+        if not has_room(table):
+            return row
+        if fraud[row]:
+            add_fraud(table, slots[row], times[row], tags[row], keep, label_delay)
+        elif slots[row] >= 0:
+            remove_mark(table, slots[row], tags[row])
+    return len(slots)
+
+
+@compiled
 def _without(table, slot, time, value):  # type: ignore[no-untyped-def]
     """Take the newest event (time, value) out; return whether it was there."""
     count = events_until(table, slot, time)
@@ -88,28 +110,44 @@ def _put_back(table, slot, time, value):  # type: ignore[no-untyped-def]
     put_event(table, slot, events_until(table, slot, time), time, value, -1)
 
 
+SLOT, ROW, INPUT_TIME, INPUT_VALUE = range(4)
+SHARED_INPUTS: Final = 4
+"""What the pass reads of a row."""
+
+
 @compiled
-def shared_rows(table, slots, order, first, plan, bit, columns, values, work, rows):  # type: ignore[no-untyped-def]
-    """Process order[first:]; return the position at which the table ran out of room, or n.
+def gather_shared_rows(slots, order, times, values, out):  # type: ignore[no-untyped-def]
+    """Fill `out` (int64[n, SHARED_INPUTS]) with what the pass reads of each row, in its order."""
+    for position in range(len(order)):
+        row = order[position]
+        out[position, SLOT] = slots[row]
+        out[position, ROW] = row
+        out[position, INPUT_TIME] = times[row]
+        out[position, INPUT_VALUE] = values[row]
+
+
+@compiled
+def shared_rows(table, inputs, first, plan, bit, columns, work, rows):  # type: ignore[no-untyped-def]
+    """Process inputs[first:]; return the position at which the table ran out of room, or n.
 
     Args:
-        table, slots, order: the entities, the slot of each row and the rows by slot.
-        bit: of this kind in effects (TO_MERCHANT, …). values: int64[n], amounts for merchants, cards
-            for others. Rows without the entity get NaN.
+        table: the entities. inputs: see `gather_shared_rows`, the values are amounts for merchants,
+            cards for others. Rows without the entity get NaN.
+        bit: of this kind in effects (TO_MERCHANT, …).
         rows: flags and what the pass over cards says of duplicates and found frauds are read.
     """
     keep = RETENTION + plan.label_delay
-    for position in range(first, len(order)):
+    for position in range(first, len(inputs)):
         if not has_room(table):
             return position
-        row = order[position]
-        slot = slots[row]
+        slot = inputs[position, SLOT]
+        row = inputs[position, ROW]
         if slot < 0:
             for k in range(len(plan.features)):
                 rows.vectors[row, plan.features[k]] = np.nan
             continue
-        time = columns.time[row]
-        value = values[row]
+        time = inputs[position, INPUT_TIME]
+        value = inputs[position, INPUT_VALUE]
         newest = table.slots[slot, NEWEST]
         prune(table, slot, newest - keep)
         duplicate = rows.flags[row] & DUPLICATE
@@ -128,7 +166,7 @@ def shared_rows(table, slots, order, first, plan, bit, columns, values, work, ro
         disturbed = taken or count < table.slots[slot, EVENTS]
         if disturbed:
             mark_newest(table, slot, count)
-        last = shared_statistics(table, slot, count, plan, keep, work.scratch, work.starts, time, value)  # fmt: skip
+        last = shared_statistics(table, slot, count, plan, keep, work, time, value)  # fmt: skip
         write_features(plan, work.scratch, rows.vectors[row])
         if duplicate:
             if labelled:
@@ -148,4 +186,4 @@ def shared_rows(table, slots, order, first, plan, bit, columns, values, work, ro
         if rows.effects[row] & FRAUD_FOUND:
             tag = fraud_tag(columns.transaction[row], columns.card[row])
             add_fraud(table, slot, time, tag, keep, plan.label_delay)
-    return len(order)
+    return len(inputs)

@@ -25,6 +25,8 @@ CARD_EVENTS: Final = 192
 SHARED_EVENTS: Final = 128
 MOST_CARD_EVENTS: Final = 250
 """What the byte-wide sums over a card's flags and hours hold."""
+FIRST_POOL: Final = 2**20
+"""Cells that the pool begins with: memory is taken as it is used, and from 4 MB on in huge pages."""
 TILES: Final = 320
 SEEN: Final = 128
 MARKS: Final = 128
@@ -89,7 +91,7 @@ def _new_table(limit: int, columns: int, first_distinct: int, distinct: int) -> 
         first_distinct=first_distinct,
         distinct=distinct,
         slots=np.zeros((64, SLOT_SIZE), np.int64),
-        pool=np.zeros(8 * limit * columns, np.int64),
+        pool=np.zeros(max(FIRST_POOL, 8 * limit * columns), np.int64),
         hot=np.zeros((4, 2), np.int64),
         tiles=np.zeros((4, 5, TILES), np.int64),
         m2=np.zeros((4, TILES)),
@@ -126,14 +128,14 @@ def _longer(old: npt.NDArray[Any], size: int, axis: int) -> npt.NDArray[Any]:
 
 
 def grown(table: Table, *, slots: int = 0) -> Table:
-    """Return the table with twice the room wherever the kernel may have run out of it."""
+    """Return the table with more room wherever the kernel may have run out of it."""
     if slots > len(table.slots):
         size = max(slots, 2 * len(table.slots))
         table = table._replace(
             slots=_longer(table.slots, size, 0), rows=_longer(table.rows, size, 0)
         )
-    if table.used[POOL_USED] + 3 * (table.limit + 2) * table.columns > len(table.pool):
-        table = doubled_pool(table)
+    while table.used[POOL_USED] + 3 * (table.limit + 2) * table.columns > len(table.pool):
+        table = larger_pool(table)
     if table.used[HOT_USED] + 1 >= len(table.hot):
         rows = 2 * len(table.hot)
         table = table._replace(
@@ -147,12 +149,12 @@ def grown(table: Table, *, slots: int = 0) -> Table:
     return table
 
 
-def doubled_pool(table: Table) -> Table:
-    """Return the table with twice the room for events, for an entity that holds very many.
+def larger_pool(table: Table) -> Table:
+    """Return the table with half as much room again for events, for an entity that holds very many.
 
-    In place: the operating system moves large blocks by remapping, where a copy would touch all.
+    In place: the operating system moves large blocks by remapping, where a copy would touch them all.
     """
-    table.pool.resize(2 * len(table.pool), refcheck=False)
+    table.pool.resize(3 * len(table.pool) // 2, refcheck=False)
     return table
 
 

@@ -28,16 +28,18 @@ class Workspace(NamedTuple):
     Attributes:
         scratch: float64, the block of an entity, see `EntityPlan`.
         starts, distinct: int64[windows], first event and sum over flags of each window.
-        own, last: int64[distinct column], x's values and the newest event that shares each.
+        last: int64[distinct column], the newest event that shares each of x's values.
         saved: int64[column], an event set aside.
+        folded, folded_frauds: int64[windows], what tiles add to each window.
     """
 
     scratch: npt.NDArray[np.float64]
     starts: npt.NDArray[np.int64]
     distinct: npt.NDArray[np.int64]
-    own: npt.NDArray[np.int64]
     last: npt.NDArray[np.int64]
     saved: npt.NDArray[np.int64]
+    folded: npt.NDArray[np.int64]
+    folded_frauds: npt.NDArray[np.int64]
 
 
 class Rows(NamedTuple):
@@ -68,8 +70,9 @@ def new_workspace(plan: Plan) -> Workspace:
         np.zeros(windows, np.int64),
         np.zeros(windows, np.int64),
         np.zeros(8, np.int64),
-        np.zeros(8, np.int64),
         np.zeros(CARD_COLUMNS, np.int64),
+        np.zeros(windows, np.int64),
+        np.zeros(windows, np.int64),
     )
 
 
@@ -101,3 +104,10 @@ def write_features(plan, scratch, vector):  # type: ignore[no-untyped-def]
 def fraud_tag(transaction, card):  # type: ignore[no-untyped-def]
     """Return the identity of a fraud on a shared entity: transaction and card in one hash."""
     return (np.int64(transaction) & TRANSACTION_BITS) ^ np.int64(card)
+
+
+def fraud_tags(
+    transaction: npt.NDArray[np.uint64], card: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.int64]:
+    """Return `fraud_tag` of n labels."""
+    return (transaction.view(np.int64) & TRANSACTION_BITS) ^ card.view(np.int64)

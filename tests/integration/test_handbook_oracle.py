@@ -15,7 +15,8 @@ import pytest
 
 from schemas.features import DAY, NAMES
 from schemas.mapping import Mapping
-from stream_features.replay import Replay, read_table, replay_table
+from stream_features.replay import Replay, replay_table
+from stream_features.tables import read_table
 
 ROOT: Final = Path(__file__).parents[2]
 DATA: Final = ROOT.parent / "shared" / "data"

@@ -1,0 +1,160 @@
+"""Tables of transactions as the engine takes them: read, ordered, and as columns of numbers.
+
+Used by replay and training; what a table's columns are called is said by `schemas.mapping`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from schemas.columns import CHANNELS, TransactionColumns, empty_columns, pack_country, pack_position
+from schemas.errors import ConfigurationError
+from schemas.keys import hash_spans, normalise_ip
+from schemas.mapping import channel_codes
+
+
+def read_table(path: Path, columns: list[str]) -> pa.Table:
+    """Read the named columns of a Parquet or CSV file.
+
+    Raises:
+        ConfigurationError: no such file, or neither format.
+    """
+    try:
+        if path.suffix == ".parquet":
+            with pa.parquet.ParquetFile(path, memory_map=True) as file:
+                present = file.schema_arrow.names
+                return file.read(columns=[name for name in columns if name in present])
+        if path.suffix in {".csv", ".gz"}:
+            from pyarrow.csv import read_csv
+
+            return read_csv(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from error
+    raise ConfigurationError(f"{path}: expected a .parquet, .csv or .csv.gz file")
+
+
+def _hashes(column: Any, *, address: bool = False) -> npt.NDArray[np.uint64]:
+    """Hash a text column by its distinct values; missing is 0."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    values = encoded.dictionary.cast(pa.string())
+    if address:
+        values = pa.array([normalise_ip(text) for text in values.to_pylist()], pa.string())
+    binary = values.cast(pa.large_binary())
+    if len(binary) == 0:
+        return np.zeros(len(encoded), np.uint64)
+    _, offsets, data = binary.buffers()
+    text = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+    spans = np.frombuffer(offsets, np.int64)[binary.offset : binary.offset + len(binary) + 1]
+    hashes: npt.NDArray[np.uint64] = _gather(encoded, hash_spans(text, spans))
+    return hashes
+
+
+def _gather(encoded: Any, values: npt.NDArray[Any], absent: int = 0) -> npt.NDArray[Any]:
+    """Return the value of each row of a dictionary-encoded column, `absent` where it is missing."""
+    codes = encoded.indices
+    if not codes.null_count:
+        return values[codes.to_numpy(zero_copy_only=False)]
+    missing = codes.is_null().to_numpy(zero_copy_only=False)
+    out: npt.NDArray[Any] = values[codes.fill_null(0).to_numpy(zero_copy_only=False)]
+    out[missing] = absent
+    return out
+
+
+def _coded(column: Any, code: Callable[[str], int], kind: Any, absent: int = 0) -> npt.NDArray[Any]:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    numbers = [code(text) for text in encoded.dictionary.cast(pa.string()).to_pylist()]
+    return _gather(encoded, np.array(numbers or [absent], kind), absent)
+
+
+def _numbers(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
+    return np.asarray(
+        table.column(name).cast(pa.float64()).fill_null(np.nan).to_numpy(), np.float64
+    )
+
+
+def table_columns(
+    table: pa.Table, order: npt.NDArray[np.int64] | None = None
+) -> TransactionColumns:
+    """Return the engine's columns of a mapped table (see `schemas.mapping`).
+
+    `order` (int64[n]): the rows to take, in this order; None for all as they stand.
+    """
+    columns = empty_columns(table.num_rows if order is None else len(order))
+    names = set(table.column_names)
+    changes: dict[str, Any] = {
+        "time": table.column("event_time").to_numpy(),
+        "amount": table.column("amount").to_numpy(),
+    }
+    ids = {"transaction": "transaction_id", "card": "card_id", "merchant": "merchant_id", "device": "device_id"}  # fmt: skip
+    for field, name in ids.items():
+        if name in names:
+            changes[field] = _hashes(table.column(name))
+    if "ip" in names:
+        changes["ip"] = _hashes(table.column("ip"), address=True)
+    for name in ("card_country", "merchant_country", "ip_country"):
+        if name in names:
+            changes[name] = _coded(table.column(name), pack_country, np.uint16)
+    if "channel" in names:
+        changes["channel"] = _coded(
+            table.column("channel"),
+            lambda text: channel_codes([text])[0],
+            np.int8,
+            CHANNELS.index("OTHER"),
+        )
+    if "mcc" in names:
+        changes["mcc"] = table.column("mcc").cast(pa.int32()).fill_null(-1).to_numpy()
+    if {"latitude", "longitude"} <= names:
+        changes["position"] = pack_position(
+            _numbers(table, "latitude"), _numbers(table, "longitude")
+        )
+    if order is not None:
+        changes = {name: column[order] for name, column in changes.items()}
+    return columns._replace(**changes)
+
+
+def event_order(table: pa.Table) -> npt.NDArray[np.int64]:
+    """Return the rows (int64[n]) by event time, ties by length and text of transaction_id."""
+    time = table.column("event_time").to_numpy()
+    order = np.arange(table.num_rows)
+    steps = np.diff(time)
+    if (steps < 0).any():
+        order = np.argsort(time, kind="stable")
+        steps = np.diff(time[order])
+    tied = np.flatnonzero(steps == 0)
+    if len(tied) == 0 or _in_order(table, order[tied], order[tied + 1]):
+        return order
+    places = np.union1d(tied, tied + 1)
+    rows = order[places]
+    ids = _ids(table, rows)
+    key = pa.table({"time": time[rows], "size": pc.binary_length(ids), "id": ids})
+    ranks = pc.sort_indices(
+        key, [("time", "ascending"), ("size", "ascending"), ("id", "ascending")]
+    )
+    order[places] = rows[ranks.to_numpy()]
+    return order
+
+
+def _ids(table: pa.Table, rows: npt.NDArray[np.int64]) -> Any:
+    return table.column("transaction_id").take(pa.array(rows)).cast(pa.string())
+
+
+def _in_order(
+    table: pa.Table, rows: npt.NDArray[np.int64], next_rows: npt.NDArray[np.int64]
+) -> bool:
+    """Whether each of n rows stands before its next one by length and text of its id."""
+    one, other = _ids(table, rows), _ids(table, next_rows)
+    size, next_size = pc.binary_length(one), pc.binary_length(other)
+    by_text = pc.and_(pc.equal(size, next_size), pc.less_equal(one, other))
+    return bool(pc.all(pc.or_(pc.less(size, next_size), by_text)).as_py())
