@@ -282,7 +282,7 @@ def time_cycle(
     from schemas.runtime.feature_store import RedisFeatureStore
     from schemas.runtime.settings import load_settings
     from stream_features.cycle import STAGES, measure_cycle
-    from stream_features.replay import read_table, table_columns
+    from stream_features.tables import read_table, table_columns
 
     settings = load_settings(**({"redis_url": redis} if redis else {}))
     chosen = Mapping.load(mapping)

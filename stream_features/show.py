@@ -163,7 +163,7 @@ def _unpacked(kind: EntityKind, value: bytes) -> layout.Table:
         )
         if batch.unpack_entities(table, data, bounds, np.zeros(1, np.int64), 0) == 1:
             return table
-        table = layout.doubled_pool(layout.grown(table))
+        table = layout.larger_pool(layout.grown(table))
 
 
 def _window(name: str, after: int, pool: Ints, tiles: Ints | None, *, amounts: bool) -> Window:

@@ -63,7 +63,8 @@ def _gather(encoded: Any, values: npt.NDArray[Any], absent: int = 0) -> npt.NDAr
     """Return the value of each row of a dictionary-encoded column, `absent` where it is missing."""
     codes = encoded.indices
     if not codes.null_count:
-        return values[codes.to_numpy(zero_copy_only=False)]
+        whole: npt.NDArray[Any] = values[codes.to_numpy(zero_copy_only=False)]
+        return whole
     missing = codes.is_null().to_numpy(zero_copy_only=False)
     out: npt.NDArray[Any] = values[codes.fill_null(0).to_numpy(zero_copy_only=False)]
     out[missing] = absent
