@@ -25,6 +25,8 @@ def demo(directory: Path, **environment: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "loadtest", "demo", "--data", str(directory / "demo")],
         cwd=ROOT, env={**os.environ, **environment},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A suite that runs in the background ignores SIGINT, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
