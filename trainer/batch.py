@@ -90,6 +90,10 @@ def train(
     # Isotonic steps tie scores, which costs AUC; the ranking is judged before calibration.
     metrics = evaluate.metrics(raw, holdout)
     metrics["brier"] = float(np.mean((score - holdout) ** 2))
+    blocked = score > THRESHOLDS["block"]
+    metrics["block_rate"] = float(np.mean(blocked))
+    metrics["review_rate"] = float(np.mean((score > THRESHOLDS["review"]) & ~blocked))
+    metrics["recall"] = float(np.mean(score[holdout] > THRESHOLDS["review"]))
     metrics["train_rows"] = float(len(fitted))
     return Trained(booster, isolation, x, y, dict(THRESHOLDS), histograms, metrics)
 

@@ -151,6 +151,8 @@ def test_bootstrap_command_learns_and_reports(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["metrics"]["auc"] > 0.9
+    assert 0 < report["metrics"]["block_rate"] + report["metrics"]["review_rate"] < 0.1
+    assert report["metrics"]["recall"] > 0.3
     assert (tmp_path / "models" / "first" / "manifest.json").is_file()
     again = CliRunner().invoke(app, ["bootstrap", *inputs, *outputs, *settings])
     assert isinstance(again.exception, ConfigurationError)
