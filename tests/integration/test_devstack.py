@@ -92,6 +92,8 @@ def test_children_end_with_their_parent(tmp_path: Path, how: signal.Signals) -> 
         [sys.executable, "-m", "devstack", "up", "--data", str(tmp_path)],
         stdout=subprocess.PIPE,
         text=True,
+        # A suite that runs in the background ignores SIGINT, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert up.stdout is not None
