@@ -15,11 +15,10 @@ from rich.console import Console
 from devstack.java import java_command, kafka_class_path
 from devstack.redis_server import server_command
 from devstack.stack import Stack, running
-from schemas.errors import FraudError
+from schemas.runtime.command_line import run_command, say
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, add_completion=False)
 _out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
 _STOP_S = 45.0
 
 Data = Annotated[Path, typer.Option("--data", help="Directory of data and logs.")]
@@ -27,7 +26,10 @@ _DEFAULT = Path("var/stack")
 
 
 @app.command()
-def up(data: Data = _DEFAULT, partitions: int = 4) -> None:
+def up(
+    data: Data = _DEFAULT,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of topics by card.")] = 4,
+) -> None:
     """Start both and keep them running until Ctrl-C.
 
     Example: python -m devstack up --data var/stack
@@ -40,13 +42,10 @@ def up(data: Data = _DEFAULT, partitions: int = 4) -> None:
         with stack:
             for key, value in stack.environment().items():
                 _out.print(f"export {key}={value}")
-            _err.print(f"ready; logs in {stack.data_dir / 'logs'}; Ctrl-C stops it")
+            say(f"ready; logs in {stack.data_dir / 'logs'}; Ctrl-C stops it")
             ended.wait()
     except KeyboardInterrupt:
-        _err.print("stopped")
-    except FraudError as error:
-        _err.print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from None
+        say("stopped")
 
 
 @app.command()
@@ -55,13 +54,9 @@ def fetch() -> None:
 
     Example: python -m devstack fetch
     """
-    try:
-        java_command()
-        kafka_class_path()
-        server_command()
-    except FraudError as error:
-        _err.print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from None
+    java_command()
+    kafka_class_path()
+    server_command()
 
 
 @app.command()
@@ -72,19 +67,19 @@ def down(data: Data = _DEFAULT) -> None:
     """
     found = running(data)
     if found is None:
-        _err.print(f"nothing is running in {data}")
+        say(f"nothing is running in {data}")
         return
     if "pid" not in found:
-        _err.print(f"the stack in {data} is just starting or stopping: try again")
+        say(f"the stack in {data} is just starting or stopping: try again")
         raise typer.Exit(1)
     os.kill(int(found["pid"]), signal.SIGTERM)
     deadline = time.monotonic() + _STOP_S
     while running(data) is not None:
         if time.monotonic() > deadline:
-            _err.print(f"process {found['pid']} did not stop within {_STOP_S:.0f} s")
+            say(f"process {found['pid']} did not stop within {_STOP_S:.0f} s")
             raise typer.Exit(1)
         time.sleep(0.1)
-    _err.print("stopped")
+    say("stopped")
 
 
 @app.command()
@@ -95,11 +90,11 @@ def status(data: Data = _DEFAULT) -> None:
     """
     found = running(data)
     if found is None:
-        _err.print(f"nothing is running in {data}")
+        say(f"nothing is running in {data}")
         raise typer.Exit(1)
     for key, value in found.items():
         _out.print(f"{key}={value}")
 
 
 if __name__ == "__main__":
-    app()
+    run_command(app)

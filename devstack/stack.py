@@ -50,8 +50,13 @@ class Stack:
 
         Raises ConfigurationError if another stack uses the directory or something is missing.
         """
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.data_dir)
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.data_dir)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot write to {self.data_dir}: {error.strerror}: choose another directory"
+            ) from error
         try:
             self.kafka.start(wait=False)  # Java takes longest: Redis starts meanwhile
             self.redis.start()

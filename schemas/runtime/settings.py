@@ -5,11 +5,10 @@ The table of settings in docs/settings.md is checked against this file by a test
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from schemas.errors import ConfigurationError
 from schemas.topics import TopicSpec
@@ -30,7 +29,7 @@ class Settings(BaseSettings):
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Kafka security protocol"
     )
-    kafka_ca: Path | None = Field(None, description="certificates to trust for Kafka (PEM)")
+    kafka_ca: FilePath | None = Field(None, description="certificates to trust for Kafka (PEM)")
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "SCRAM-SHA-512", description="SASL mechanism, if the protocol has SASL"
     )
@@ -51,7 +50,7 @@ class Settings(BaseSettings):
     )
     redis_username: str | None = Field(None, description="Redis ACL user")
     redis_password: SecretStr | None = Field(None, description="Redis password")
-    redis_ca: Path | None = Field(None, description="certificates to trust for rediss:// (PEM)")
+    redis_ca: FilePath | None = Field(None, description="certificates to trust for rediss:// (PEM)")
     redis_timeout_ms: Positive = Field(5000, description="longest wait for an answer of Redis")
     label_delay: str = Field("7d", description="delay after which labels count as known (7d, 12h)")
     base_currency: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="currency of features")
@@ -120,6 +119,10 @@ def load_settings(**overrides: object) -> Settings:
     """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
+    except SettingsError as error:  # raised before any value is checked, hence alone
+        raise ConfigurationError(
+            'wrong settings:\n  FRAUD_CURRENCY_RATES: not JSON, write {"USD": 0.92}'
+        ) from error
     except ValidationError as error:
         wrong = [
             f"FRAUD_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"

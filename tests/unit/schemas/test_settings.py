@@ -47,6 +47,21 @@ def test_all_wrong_settings_are_named_together(monkeypatch: pytest.MonkeyPatch) 
         assert name in text
 
 
+def test_rates_that_are_not_json_are_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_CURRENCY_RATES", "USD=0.92")
+    with pytest.raises(ConfigurationError, match="FRAUD_CURRENCY_RATES: not JSON"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["FRAUD_KAFKA_CA", "FRAUD_REDIS_CA"])
+def test_certificates_must_be_there(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(name, str(tmp_path / "missing.pem"))
+    with pytest.raises(ConfigurationError, match=name):
+        load_settings()
+
+
 def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = ("redis_password", "kafka_password", "pan_hmac_key")
     for name in secrets:
