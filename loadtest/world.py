@@ -74,10 +74,6 @@ class World:
             yield self.day(day)
             day += 1
 
-    def transactions_a_day(self) -> float:
-        """Return the mean number of transactions on an ordinary day."""
-        return float(self.people.activity.sum() * 1.02)
-
     def _rows(self, day: int) -> Rows:
         parts = [genuine_day(self.people, self.seed, day)]
         for start in range(day - fraud.LONGEST_DAYS, day + 1):

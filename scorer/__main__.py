@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from schemas.errors import ConfigurationError
+from schemas.errors import BadMessage, ConfigurationError
 from schemas.runtime.command_line import errors, run_command, say, write_report
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -106,20 +106,21 @@ def publish_policy(
     from schemas.runtime.topic_admin import create_topics
     from schemas.topics import POLICY
     from scorer.policy_document import compile_policy
+    from scorer.policy_event import POLICY_ID
 
     text = _read(path)
     policy = compile_policy(text)
     settings = load_settings()
     create_topics(settings)
     event = {
-        "policy_id": "default",
+        "policy_id": POLICY_ID,
         "version": policy.version,
         "document": text,
         "occurred_at": time.time_ns() // 1_000_000,
         "actor": actor,
     }
     producer = KafkaProducer(settings)
-    producer.produce(settings.topic(POLICY), b"default", codec.encode("PolicyEvent", event))
+    producer.produce(settings.topic(POLICY), POLICY_ID.encode(), codec.encode("PolicyEvent", event))
     producer.flush(30.0)
     producer.close()
     say(f"policy {policy.version} is published")
@@ -127,22 +128,27 @@ def publish_policy(
 
 @policy_app.command("show")
 def show_policy() -> None:
-    """Print the policy document in force.
+    """Print the policy document in force: the newest on the topic that is not refused.
 
     Example: python -m scorer policy show
     """
-    from schemas import codec
     from schemas.runtime.kafka import read_all
     from schemas.runtime.settings import load_settings
     from schemas.topics import POLICY
     from scorer.policy_document import DEFAULT_POLICY
+    from scorer.policy_event import read_policy
 
     settings = load_settings()
-    events = [m for m in read_all(settings, settings.topic(POLICY)) if m.value is not None]
-    if not events:
+    event = None
+    for message in reversed(read_all(settings, settings.topic(POLICY))):
+        try:
+            _, event = read_policy(message)
+            break
+        except (BadMessage, ConfigurationError) as error:
+            say(f"refused, at offset {message.offset}: {error}", "red")
+    if event is None:
         print(DEFAULT_POLICY.document.model_dump_json(indent=1))
         return
-    _, event = codec.decode(events[-1].value or b"")
     print(json.dumps(json.loads(event["document"]), indent=1))
     say(f"version {event['version']}, published by {event['actor']}")
 

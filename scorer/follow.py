@@ -21,7 +21,8 @@ from schemas.runtime.metrics import Metrics
 from schemas.runtime.streams import Message, Reader
 from scorer.decide import Canary, Serving
 from scorer.model import Model, load_model
-from scorer.policy_document import DEFAULT_POLICY, Policy, compile_policy
+from scorer.policy_document import Policy
+from scorer.policy_event import read_policy
 from scorer.registry import Line, Registry
 
 log = structlog.get_logger(__name__)
@@ -104,25 +105,12 @@ class Follower:
         newest: Policy | None = None
         for message in messages:
             try:
-                newest = self._read_policy(message)
+                newest, _ = read_policy(message)
             except (BadMessage, ConfigurationError) as error:
                 self._refuse("policy", (message.key or b"").decode(errors="replace"), error)
         if newest is not None:
             self._serve(policy=newest)
             log.info("policy", version=newest.version)
-
-    def _read_policy(self, message: Message) -> Policy:
-        if message.value is None:
-            return DEFAULT_POLICY
-        name, record = codec.decode(message.value)
-        if name != "PolicyEvent":
-            raise BadMessage(f"a {name} on the policy topic")
-        policy = compile_policy(record["document"])
-        if policy.version != record["version"]:
-            raise ConfigurationError(
-                f"the event says version {record['version']}, its document {policy.version}"
-            )
-        return policy
 
     def _apply_models(self, messages: Sequence[Message]) -> None:
         for message in messages:
