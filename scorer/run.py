@@ -41,7 +41,7 @@ def run(settings: Settings) -> int:
     metrics, clock = Metrics(SERVICE), SystemClock()
     with ExitStack() as parts:
         warm_up()
-        _patiently(lambda: create_topics(settings), stop)
+        _patiently(lambda: create_topics(settings, timeout_s=3.0), stop)
         producer = KafkaProducer(settings)
         parts.callback(producer.close)
         alerts = settings.topic(ALERTS)

@@ -42,7 +42,10 @@ def create_topics(settings: Settings, timeout_s: float = 30.0) -> None:
         try:
             future.result(timeout_s)
         except TimeoutError as error:
-            raise BrokerUnavailable(f"cannot create {name}: no answer in {timeout_s} s") from error
+            raise BrokerUnavailable(
+                f"cannot create {name}: no answer of {settings.bootstrap} in {timeout_s} s: "
+                "is Kafka running there? FRAUD_BOOTSTRAP says where to look"
+            ) from error
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:
