@@ -20,6 +20,7 @@ from schemas.features import CATALOGUE, DAY, FINGERPRINT, HOUR, MINUTE
 from schemas.keys import EntityKind
 from schemas.runtime.command_line import errors, run_command, say, write_report
 from schemas.runtime.settings import Settings, load_settings
+from stream_features.lean_imports import refuse_unused
 from stream_features.watchdog import STALL_S
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -360,4 +361,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    refuse_unused()
     main()
