@@ -152,11 +152,15 @@ def _add_folded(table, slot, count, plan, floor, own, scratch, time):  # type: i
     for w in range(n_windows):
         events = 0
         total = 0
-        largest = scratch[MAX * n_windows + w]
-        for tile in range(count_at_most(tile_times, max(floor, time - plan.windows[w])), last):
-            events += table.tiles[row, TILE_EVENTS, tile]
-            total += table.tiles[row, TILE_SUM, tile]
-            largest = max(largest, table.tiles[row, TILE_MAX, tile])
+        largest = np.int64(scratch[MAX * n_windows + w])
+        first = count_at_most(tile_times, max(floor, time - plan.windows[w]))
+        many = table.tiles[row, TILE_EVENTS, first:last]
+        sums = table.tiles[row, TILE_SUM, first:last]
+        maxima = table.tiles[row, TILE_MAX, first:last]
+        for tile in range(len(many)):
+            events += many[tile]
+            total += sums[tile]
+            largest = max(largest, maxima[tile])
         scratch[COUNT * n_windows + w] += events
         scratch[SUM * n_windows + w] += total
         scratch[MAX * n_windows + w] = largest

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from stream_features.engine.ahead import BLOCK_AHEAD, SLOT_AHEAD, ask_for_column, ask_for_slot
 from stream_features.engine.card import CardEvent, card_statistics
 from stream_features.engine.compiled import compiled, leaf
 from stream_features.engine.fold import fold
@@ -147,6 +148,21 @@ def gather_card_rows(slots, order, columns, out):  # type: ignore[no-untyped-def
         out[position, FIRST_OWN + IP - MERCHANT] = np.int64(columns.ip[row])
 
 
+@leaf
+def _ask_ahead(table, inputs, position):  # type: ignore[no-untyped-def]
+    later = position + SLOT_AHEAD
+    if later < len(inputs) and inputs[later, SLOT] != inputs[later - 1, SLOT]:
+        ask_for_slot(table, inputs[later, SLOT])
+    soon = position + BLOCK_AHEAD
+    if soon < len(inputs) and inputs[soon, SLOT] != inputs[soon - 1, SLOT]:
+        slot = inputs[soon, SLOT]
+        for column in (TIME, VALUE, FLAGS, TRANSACTION):
+            ask_for_column(table, slot, column)
+        for c in range(table.distinct):
+            if inputs[soon, FIRST_OWN + c] != 0:
+                ask_for_column(table, slot, table.first_distinct + c)
+
+
 @compiled
 def card_rows(table, inputs, first, plan, work, rows):  # type: ignore[no-untyped-def]
     """Process inputs[first:]; return the position at which the table ran out of room, or n.
@@ -159,6 +175,7 @@ def card_rows(table, inputs, first, plan, work, rows):  # type: ignore[no-untype
     for position in range(first, len(inputs)):
         if not has_room(table):
             return position
+        _ask_ahead(table, inputs, position)
         slot = inputs[position, SLOT]
         row = inputs[position, ROW]
         x = CardEvent(

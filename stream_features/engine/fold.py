@@ -205,7 +205,7 @@ def fold(table, slot, keep, delay):  # type: ignore[no-untyped-def]
     for index in range(gone):
         amount = values[index] if has_amounts else np.int64(0)
         add_tile(table, row, times[index], 1, amount, amount, 0.0, 0)
-        if index % 32 == 31:
+        if table.hot[row, TILE_COUNT] == TILES:
             _compact_tiles(table, slot, row, keep, delay)
         for c in range(table.distinct):
             value = column_of(table, slot, table.first_distinct + c, gone)[index]
@@ -231,7 +231,7 @@ def fold_frauds(table, slot, keep, delay):  # type: ignore[no-untyped-def]
     half = count // 2
     for rank in range(half):
         add_tile(table, row, table.marks[MARK_TIME, start + rank], 0, 0, 0, 0.0, 1)
-        if rank % 32 == 31:
+        if table.hot[row, TILE_COUNT] == TILES:
             _compact_tiles(table, slot, row, keep, delay)
     for rank in range(half, count):
         swap_marks(table, start + rank, start + rank - half)

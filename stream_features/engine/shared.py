@@ -54,10 +54,12 @@ def _count_tiles(table, row, until, floor, windows, work):  # type: ignore[no-un
     frauds = 0
     for w in range(len(windows)):
         lower = work.folded[w]
-        for tile in range(lower, upper):
-            events += table.tiles[row, TILE_EVENTS, tile]
-        for tile in range(lower, upper):
-            frauds += table.tiles[row, TILE_FRAUDS, tile]
+        segment = table.tiles[row, TILE_EVENTS, lower:upper]
+        for tile in range(len(segment)):
+            events += segment[tile]
+        segment = table.tiles[row, TILE_FRAUDS, lower:upper]
+        for tile in range(len(segment)):
+            frauds += segment[tile]
         upper = lower
         work.folded[w] = events
         work.folded_frauds[w] = frauds

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from stream_features.engine.ahead import BLOCK_AHEAD, SLOT_AHEAD, ask_for_column, ask_for_slot
 from stream_features.engine.compiled import compiled, leaf
 from stream_features.engine.fold import fold, fold_frauds
 from stream_features.engine.shared import shared_statistics
@@ -126,6 +127,20 @@ def gather_shared_rows(slots, order, times, values, out):  # type: ignore[no-unt
         out[position, INPUT_VALUE] = values[row]
 
 
+@leaf
+def _ask_ahead(table, inputs, position):  # type: ignore[no-untyped-def]
+    later = position + SLOT_AHEAD
+    if later < len(inputs) and inputs[later, SLOT] != inputs[later - 1, SLOT] >= 0:
+        ask_for_slot(table, max(0, inputs[later, SLOT]))
+    soon = position + BLOCK_AHEAD
+    if soon < len(inputs) and inputs[soon, SLOT] != inputs[soon - 1, SLOT] >= 0:
+        slot = max(0, inputs[soon, SLOT])
+        ask_for_column(table, slot, TIME)
+        ask_for_column(table, slot, VALUE)
+        if table.distinct > 0:
+            ask_for_column(table, slot, FLAGS)
+
+
 @compiled
 def shared_rows(table, inputs, first, plan, bit, columns, work, rows):  # type: ignore[no-untyped-def]
     """Process inputs[first:]; return the position at which the table ran out of room, or n.
@@ -140,6 +155,7 @@ def shared_rows(table, inputs, first, plan, bit, columns, work, rows):  # type: 
     for position in range(first, len(inputs)):
         if not has_room(table):
             return position
+        _ask_ahead(table, inputs, position)
         slot = inputs[position, SLOT]
         row = inputs[position, ROW]
         if slot < 0:

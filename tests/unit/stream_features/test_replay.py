@@ -104,6 +104,13 @@ def test_ties_are_ordered_by_length_and_text_of_the_id() -> None:
     assert event_order(table).tolist() == [3, 1, 2, 0]
 
 
+def test_only_ties_out_of_order_move() -> None:
+    ids = ["2", "1", "x", "5", "7", "6", "3", "4"]
+    times = [1, 1, 2, 3, 3, 3, 4, 4]
+    table = pa.table({"transaction_id": ids, "event_time": times})
+    assert event_order(table).tolist() == [1, 0, 2, 3, 5, 4, 6, 7]
+
+
 def test_a_hot_card_keeps_exact_counts_and_bounded_state() -> None:
     rows = 3000
     table = generated(rows, cards=1, merchants=3)
