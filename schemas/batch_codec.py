@@ -83,7 +83,7 @@ class _Pass:
     good: npt.NDArray[np.bool_]
 
     @classmethod
-    def over(cls, messages: Sequence[bytes], now_ms: int, currencies: CurrencyTable) -> _Pass:
+    def over(cls, messages: Sequence[bytes], now_ms: Ints, currencies: CurrencyTable) -> _Pass:
         data, starts = joined(messages)
         count = len(messages)
         spans = np.zeros((count, len(kernel.TEXT_FIELDS), 2), np.int64)
@@ -108,18 +108,20 @@ class _Pass:
 def decode_transactions(
     messages: Sequence[bytes | None],
     *,
-    now_ms: int,
+    now_ms: int | Ints,
     currencies: CurrencyTable,
     pan_key: bytes | None = None,
     registry: SchemaRegistry | None = None,
 ) -> DecodedTransactions:
     """Decode, check and convert a batch of `transactions` messages. Never raises for a message.
 
-    `now_ms` is the wall clock that bounds event times; `pan_key` turns card numbers into tokens.
+    `now_ms` bounds event times: one moment, or int64[n], when each message arrived, so that a
+    second reading judges alike. `pan_key` turns card numbers into tokens.
     Blocks only if `registry` has to fetch a schema.
     """
     values = [message or b"" for message in messages]
-    first = _Pass.over(values, now_ms, currencies)
+    moments = np.array(np.broadcast_to(np.asarray(now_ms, np.int64), len(values)))
+    first = _Pass.over(values, moments, currencies)
     slow = np.flatnonzero(~first.good)
     if len(slow) == 0:
         return _collect(first, np.arange(len(values)), [])
@@ -128,7 +130,7 @@ def decode_transactions(
     for row in slow.tolist():
         try:
             record = read_transaction(
-                values[row], now_ms=now_ms, currencies=currencies, pan_key=pan_key,
+                values[row], now_ms=int(moments[row]), currencies=currencies, pan_key=pan_key,
                 registry=registry,
             )  # fmt: skip
             repaired[row] = codec.encode("Transaction", record)
@@ -137,7 +139,7 @@ def decode_transactions(
     for row, message in repaired.items():
         values[row] = message
     rows = np.array(sorted(set(range(len(values))) - {row for row, _ in rejected}), np.int64)
-    second = _Pass.over([values[row] for row in rows.tolist()], now_ms, currencies)
+    second = _Pass.over([values[row] for row in rows.tolist()], moments[rows], currencies)
     for place in np.flatnonzero(~second.good).tolist():
         row = int(rows[place])
         rejected.append((row, InvalidField("the transaction breaks a rule of schemas/README.md")))

@@ -277,8 +277,9 @@ def text_hash(buffer, spans, row, field):
 def decode_rows(buffer, starts, header, latest, codes, scales, spans, numbers, degrees, columns):
     """Decode and check n messages `buffer[starts[i]:starts[i+1]]`; return outcomes uint8[n].
 
-    Rows of `columns` (TransactionColumns) with the outcome SLOW hold nothing of use. One loop
-    in one function: passing the columns on row by row costs more than the checks.
+    `latest` (int64[n], ms) bounds the event times. Rows of `columns` (TransactionColumns) with the
+    outcome SLOW hold nothing of use. One loop in one function: passing the columns on row by row
+    costs more than the checks.
     """
     count = len(starts) - 1
     outcome = np.zeros(count, np.uint8)
@@ -296,7 +297,7 @@ def decode_rows(buffer, starts, header, latest, codes, scales, spans, numbers, d
         if read_transaction(buffer, body, stop, row, spans, numbers, bits) != stop:
             continue
         time, amount, mcc = numbers[row, TIME], numbers[row, AMOUNT], numbers[row, MCC]
-        if not EARLIEST <= time <= latest or not 0 <= amount <= MAX_AMOUNT or mcc > 9999:
+        if not EARLIEST <= time <= latest[row] or not 0 <= amount <= MAX_AMOUNT or mcc > 9999:
             continue
         if not (
             fits(buffer, spans, row, TRANSACTION_ID, 1, MAX_ID)

@@ -9,6 +9,7 @@ FraudError
 ├── TemporaryError       wait and try again
 │   ├── StoreUnavailable
 │   ├── BrokerUnavailable
+│   ├── MembershipLost
 │   └── RegistryUnavailable
 └── FatalError           this process must not go on
     ├── DeliveryRejected  Kafka will never take a message
@@ -59,6 +60,10 @@ class StoreUnavailable(TemporaryError):
 
 class BrokerUnavailable(TemporaryError):
     """Kafka does not answer, or has not yet acknowledged everything."""
+
+
+class MembershipLost(TemporaryError):
+    """This member of a consumer group cannot go on: close it and join again."""
 
 
 class RegistryUnavailable(TemporaryError):

@@ -27,10 +27,14 @@ def _delete(days: int) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
 
 
-TRANSACTIONS: Final = TopicSpec("transactions", "card_id", "Transaction", True, _delete(7))
+ARRIVAL: Final = {"message.timestamp.type": "LogAppendTime"}
+"""Messages carry the broker's time of arrival; event times are judged by it, whenever read."""
+TRANSACTIONS: Final = TopicSpec(
+    "transactions", "card_id", "Transaction", True, _delete(7) | ARRIVAL
+)
 FEATURES: Final = TopicSpec("features", "card_id", "FeatureVector", True, _delete(7))
 DECISIONS: Final = TopicSpec("decisions", "card_id", "Decision", True, _delete(30))
-LABELS: Final = TopicSpec("labels", "card_id", "Label", True, _delete(90))
+LABELS: Final = TopicSpec("labels", "card_id", "Label", True, _delete(90) | ARRIVAL)
 MODELS: Final = TopicSpec("models", "model_id", "ModelEvent", False, {"cleanup.policy": "compact"})
 POLICY: Final = TopicSpec(
     "policy", "policy_id", "PolicyEvent", False, {"cleanup.policy": "compact"}

@@ -79,15 +79,16 @@ def run(settings: Settings) -> int:
             clock=clock,
             metrics=metrics,
         )
-        consumer = KafkaConsumer(
-            settings,
-            settings.group(GROUP),
-            [settings.topic(FEATURES)],
-            on_assign=scorer.assigned,
-            on_revoke=scorer.revoked,
-            instance_id=settings.worker_id,
-        )
-        parts.callback(consumer.close)
+
+        def join() -> KafkaConsumer:
+            return KafkaConsumer(
+                settings,
+                settings.group(GROUP),
+                [settings.topic(FEATURES)],
+                on_assign=scorer.assigned,
+                on_revoke=scorer.revoked,
+                instance_id=settings.worker_id,
+            )
 
         def not_ready() -> str:
             return scorer.waiting_for or ("" if scorer.partitions else "no partitions yet")
@@ -105,7 +106,7 @@ def run(settings: Settings) -> int:
         gc.freeze()  # a collection would look through all that was imported: 100 ms
         log.info("started", worker=settings.worker_id)
         try:
-            scorer.run(consumer, stop)
+            scorer.run(join, stop)
         except FatalError as error:
             log.error("cannot go on", reason=str(error))
             return FAILED

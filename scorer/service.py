@@ -18,7 +18,7 @@ from schemas import codec
 from schemas.batch_codec import Rejected
 from schemas.batch_scoring import DecodedVectors, decode_feature_vectors
 from schemas.card_numbers import mask_numbers, masked
-from schemas.errors import BadMessage, BrokerUnavailable, FatalError, InvalidField
+from schemas.errors import BadMessage, BrokerUnavailable, FatalError, InvalidField, MembershipLost
 from schemas.records import DeadLetter
 from schemas.runtime.clock import Clock
 from schemas.runtime.lifecycle import StopSignal
@@ -91,13 +91,24 @@ class Scorer:
         except BrokerUnavailable as error:
             log.warning("let partitions go without an acknowledgement", reason=str(error))
 
-    def run(self, consumer: Consumer, stop: StopSignal) -> None:
-        """Serve until told to stop.
+    def run(self, join: Callable[[], Consumer], stop: StopSignal) -> None:
+        """Serve until told to stop, as a member of the group that `join` opens.
 
         Raises:
             FatalError: Kafka will never take a decision.
         """
         self._stop = stop
+        while not stop:
+            consumer = join()
+            try:
+                self._serve(consumer, stop)
+            except MembershipLost as error:
+                self._waits_for(str(error))
+                self.revoked(list(self.partitions))
+            finally:
+                consumer.close()
+
+    def _serve(self, consumer: Consumer, stop: StopSignal) -> None:
         while not stop:
             try:
                 self.step(consumer)

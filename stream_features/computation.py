@@ -111,10 +111,10 @@ class EngineComputation:
             np.fromiter(records, np.int64, len(records)),
             np.fromiter(map(len, records.values()), np.int64, len(records)),
         )
-        now_ms = self._clock.now_ms()
+        arrived = np.fromiter(map(_TIMESTAMP, flat), np.int64, count)
         decoded = decode_transactions(
             [record.value for record in flat],
-            now_ms=now_ms,
+            now_ms=arrived,
             currencies=self._currencies,
             pan_key=self._pan_key,
             registry=self._registry,
@@ -129,12 +129,12 @@ class EngineComputation:
             for row, error in decoded.rejected:
                 record = flat[row]
                 dead[record.partition, record.offset] = self._dead(
-                    self._transactions, record, error, now_ms
+                    self._transactions, record, error, self._clock.now_ms()
                 )
         return Arrivals(
             partition,
             np.fromiter(map(_OFFSET, flat), np.int64, count),
-            np.fromiter(map(_TIMESTAMP, flat), np.int64, count),
+            arrived,
             columns,
             ids,
             cards,
@@ -164,20 +164,19 @@ class EngineComputation:
 
     def labels(self, records: Sequence[Any]) -> Computed:
         """Compute label records in their order."""
-        now_ms = self._clock.now_ms()
         good: list[Label] = []
         messages: dict[int, Messages] = {}
         for record in records:
             try:
                 label = read_label(
                     record.value or b"",
-                    now_ms=now_ms,
+                    now_ms=record.timestamp,
                     pan_key=self._pan_key,
                     registry=self._registry,
                 )
             except BadMessage as error:
                 into = messages.setdefault(record.partition, Messages())
-                key, letter = self._dead(self._labels, record, error, now_ms)
+                key, letter = self._dead(self._labels, record, error, self._clock.now_ms())
                 into.dead_keys.append(key)
                 into.dead_letters.append(letter)
             else:

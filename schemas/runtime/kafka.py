@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import confluent_kafka as ck
 import structlog
 
-from schemas.errors import BrokerUnavailable, DeliveryRejected
+from schemas.errors import BrokerUnavailable, DeliveryRejected, MembershipLost
 from schemas.runtime.settings import Settings
 from schemas.runtime.streams import (
     BY_KEY,
@@ -205,8 +205,12 @@ class KafkaConsumer:
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Tell the group the next offsets to read, without waiting for the answer."""
-        if offsets:
+        if not offsets:
+            return
+        try:
             self._consumer.commit(offsets=_positions(offsets), asynchronous=True)
+        except ck.KafkaException as error:
+            _raise_if_lasting(error.args[0])
 
     def committed(self, at: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the group's next offsets; a partition without one is left out. Blocks."""
@@ -409,6 +413,8 @@ def _raise_if_lasting(error: ck.KafkaError) -> None:
     if error.code() in _PASSING or error.retriable():
         log.warning("kafka", reason=error.str())
         return
+    if error.fatal() or error.code() == ck.KafkaError._FATAL:
+        raise MembershipLost(f"Kafka: {error.str()}")
     raise BrokerUnavailable(f"Kafka: {error.str()}")
 
 

@@ -81,6 +81,7 @@ class Consumer(Protocol):
 
         Raises:
             BrokerUnavailable: the broker answers with an error; call again.
+            MembershipLost: this member is out of its group; close it and join anew.
         """
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:

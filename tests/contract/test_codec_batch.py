@@ -277,3 +277,21 @@ def test_shapes_that_disagree_are_refused() -> None:
             source_partition=[0], source_offset=[0], received_at=[0], computed_at=0,
             flags=np.zeros(1, np.uint8), vectors=np.zeros((1, 3), np.float32), bodies=[b""],
         )  # fmt: skip
+
+
+def test_each_message_is_judged_by_the_time_it_arrived() -> None:
+    message = codec.encode(
+        "Transaction",
+        {
+            "transaction_id": "t",
+            "event_time": NOW,
+            "card_id": "c",
+            "merchant_id": "m",
+            "amount": 1,
+            "currency": "EUR",
+        },
+    )
+    arrived = np.array([NOW, NOW - 600_000, NOW + 10**9])
+    decoded = decode_transactions([message] * 3, now_ms=arrived, currencies=CurrencyTable())
+    assert decoded.rows.tolist() == [0, 2]
+    assert [row for row, _ in decoded.rejected] == [1]

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import codec
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, MembershipLost
 from schemas.runtime.clock import ManualClock
+from schemas.runtime.lifecycle import StopSignal
 from schemas.runtime.memory_streams import MemoryBroker, MemoryConsumer, MemoryProducer
 from schemas.runtime.metrics import Metrics, read_exposition
 from schemas.runtime.streams import Message, TopicPartition
@@ -166,3 +167,30 @@ def test_each_position_is_fresh_once_however_re_emissions_are_cut(
 
 def np_array(values: tuple[int, ...]) -> npt.NDArray[np.int64]:
     return np.array(values, np.int64)
+
+
+def test_a_member_that_lost_its_place_joins_again() -> None:
+    bench = Bench()
+    bench.publish(0, 5)
+    stop = StopSignal(install=False)
+
+    class Lost(MemoryConsumer):
+        def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
+            raise MembershipLost("fenced")
+
+    class Last(MemoryConsumer):
+        def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
+            found = super().poll_batch(max_records, timeout_s)
+            stop.set()
+            return found
+
+    kinds = iter([Lost, Last])
+
+    def join() -> MemoryConsumer:
+        return next(kinds)(
+            bench.broker, GROUP, [FEATURES],
+            on_assign=bench.scorer.assigned, on_revoke=bench.scorer.revoked,
+        )  # fmt: skip
+
+    bench.scorer.run(join, stop)
+    assert bench.answered() == [(0, 5)]
