@@ -7,6 +7,7 @@ older than its label time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +39,23 @@ class Replay:
 
 
 class Piece(NamedTuple):
-    """Rows first..last-1 of the event order, with their vectors and flags."""
+    """Rows first..last-1 of the event order, with their vectors and flags.
+
+    `seconds` is the time that the engine took for them and for the labels before them.
+    """
 
     first: int
     last: int
     vectors: npt.NDArray[np.float32]
     flags: npt.NDArray[np.uint8]
+    seconds: float
+
+
+class Replayed(NamedTuple):
+    """What `replay_file` did; `engine_seconds` is the engine's part of the time."""
+
+    transactions: int
+    engine_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +117,13 @@ def _replayed(
         label_time = table.column("label_time").to_numpy()[order]
     frauds = _Frauds.of(columns.time, label, label_time, label_delay_ms)
     for first, last, rows in _pieces(columns.time, frauds, label_delay_ms):
+        began = time.perf_counter()
         if len(rows) > 0:
             engine.apply_labels(
                 columns.card[rows], columns.transaction[rows], columns.time[rows], label[rows]
             )
-        yield Piece(first, last, *engine.process(columns.cut(first, last)))
+        vectors, flags = engine.process(columns.cut(first, last))
+        yield Piece(first, last, vectors, flags, time.perf_counter() - began)
 
 
 def replay_table(
@@ -156,8 +170,8 @@ def replay_file(
     label_delay_ms: int,
     progress: Progress | None = None,
     started: Callable[[int], None] | None = None,
-) -> int:
-    """Replay a file into a Parquet file of features; return the number of transactions.
+) -> Replayed:
+    """Replay a file into a Parquet file of features.
 
     Each piece is written while it is still in the cache. The file appears whole or not at all.
 
@@ -169,9 +183,11 @@ def replay_file(
     if started is not None:
         started(table.num_rows)
     order = event_order(table)
+    engine_seconds = 0.0
     with FeatureFile(output_path, table, order) as file:
         for piece in _replayed(table, order, label_delay_ms):
+            engine_seconds += piece.seconds
             file.add(piece.vectors, piece.flags)
             if progress is not None:
                 progress(piece.last - piece.first)
-    return len(order)
+    return Replayed(len(order), engine_seconds)

@@ -150,12 +150,13 @@ def gather_card_rows(slots, order, columns, out):  # type: ignore[no-untyped-def
 
 @leaf
 def _ask_ahead(table, inputs, position):  # type: ignore[no-untyped-def]
-    later = position + SLOT_AHEAD
-    if later < len(inputs) and inputs[later, SLOT] != inputs[later - 1, SLOT]:
-        ask_for_slot(table, inputs[later, SLOT])
-    soon = position + BLOCK_AHEAD
-    if soon < len(inputs) and inputs[soon, SLOT] != inputs[soon - 1, SLOT]:
-        slot = inputs[soon, SLOT]
+    later = min(position + SLOT_AHEAD, len(inputs) - 1)
+    slot = inputs[later, SLOT]
+    if slot != inputs[later - 1, SLOT]:
+        ask_for_slot(table, slot)
+    soon = min(position + BLOCK_AHEAD, len(inputs) - 1)
+    slot = inputs[soon, SLOT]
+    if slot != inputs[soon - 1, SLOT]:
         for column in (TIME, VALUE, FLAGS, TRANSACTION):
             ask_for_column(table, slot, column)
         for c in range(table.distinct):

@@ -129,12 +129,13 @@ def gather_shared_rows(slots, order, times, values, out):  # type: ignore[no-unt
 
 @leaf
 def _ask_ahead(table, inputs, position):  # type: ignore[no-untyped-def]
-    later = position + SLOT_AHEAD
-    if later < len(inputs) and inputs[later, SLOT] != inputs[later - 1, SLOT] >= 0:
-        ask_for_slot(table, max(0, inputs[later, SLOT]))
-    soon = position + BLOCK_AHEAD
-    if soon < len(inputs) and inputs[soon, SLOT] != inputs[soon - 1, SLOT] >= 0:
-        slot = max(0, inputs[soon, SLOT])
+    later = min(position + SLOT_AHEAD, len(inputs) - 1)
+    slot = inputs[later, SLOT]
+    if slot >= 0 and slot != inputs[later - 1, SLOT]:
+        ask_for_slot(table, slot)
+    soon = min(position + BLOCK_AHEAD, len(inputs) - 1)
+    slot = inputs[soon, SLOT]
+    if slot >= 0 and slot != inputs[soon - 1, SLOT]:
         ask_for_column(table, slot, TIME)
         ask_for_column(table, slot, VALUE)
         if table.distinct > 0:
