@@ -71,11 +71,11 @@ def _shared(
     rows: Rows,
 ) -> Table:
     inputs = np.empty((len(slots), SHARED_INPUTS), np.int64)
-    gather_shared_rows(slots, _grouped(table, slots), columns.time, values, inputs)
-    done = shared_rows(table, inputs, 0, plan, bit, columns, work, rows)
+    gather_shared_rows(slots, _grouped(table, slots), columns, values, inputs)
+    done = shared_rows(table, inputs, 0, plan, bit, work, rows)
     while done < len(slots):
         table = grown(table)
-        done = shared_rows(table, inputs, done, plan, bit, columns, work, rows)
+        done = shared_rows(table, inputs, done, plan, bit, work, rows)
     return table
 
 

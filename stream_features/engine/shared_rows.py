@@ -111,20 +111,21 @@ def _put_back(table, slot, time, value):  # type: ignore[no-untyped-def]
     put_event(table, slot, events_until(table, slot, time), time, value, -1)
 
 
-SLOT, ROW, INPUT_TIME, INPUT_VALUE = range(4)
-SHARED_INPUTS: Final = 4
+SLOT, ROW, INPUT_TIME, INPUT_VALUE, TAG = range(5)
+SHARED_INPUTS: Final = 5
 """What the pass reads of a row."""
 
 
 @compiled
-def gather_shared_rows(slots, order, times, values, out):  # type: ignore[no-untyped-def]
+def gather_shared_rows(slots, order, columns, values, out):  # type: ignore[no-untyped-def]
     """Fill `out` (int64[n, SHARED_INPUTS]) with what the pass reads of each row, in its order."""
     for position in range(len(order)):
         row = order[position]
         out[position, SLOT] = slots[row]
         out[position, ROW] = row
-        out[position, INPUT_TIME] = times[row]
+        out[position, INPUT_TIME] = columns.time[row]
         out[position, INPUT_VALUE] = values[row]
+        out[position, TAG] = fraud_tag(columns.transaction[row], columns.card[row])
 
 
 @leaf
@@ -143,7 +144,7 @@ def _ask_ahead(table, inputs, position):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def shared_rows(table, inputs, first, plan, bit, columns, work, rows):  # type: ignore[no-untyped-def]
+def shared_rows(table, inputs, first, plan, bit, work, rows):  # type: ignore[no-untyped-def]
     """Process inputs[first:]; return the position at which the table ran out of room, or n.
 
     Args:
@@ -177,8 +178,7 @@ def shared_rows(table, inputs, first, plan, bit, columns, work, rows):  # type: 
             taken = rows.alike[row] & bit != 0 and _without(
                 table, slot, rows.original_time[row], original_value
             )
-            tag = fraud_tag(columns.transaction[row], columns.card[row])
-            labelled = remove_mark(table, slot, tag)
+            labelled = remove_mark(table, slot, inputs[position, TAG])
         count = events_until(table, slot, time)
         disturbed = taken or count < table.slots[slot, EVENTS]
         if disturbed:
@@ -187,7 +187,7 @@ def shared_rows(table, inputs, first, plan, bit, columns, work, rows):  # type: 
         write_features(plan, work.scratch, rows.vectors[row])
         if duplicate:
             if labelled:
-                add_mark(table, slot, rows.original_time[row], tag)
+                add_mark(table, slot, rows.original_time[row], inputs[position, TAG])
             if taken:
                 _put_back(table, slot, rows.original_time[row], original_value)
         elif rows.flags[row] & LATE == 0 and time > newest - keep:
@@ -201,6 +201,5 @@ def shared_rows(table, inputs, first, plan, bit, columns, work, rows):  # type: 
         if table.slots[slot, EVENTS] > table.limit and fold(table, slot, keep, plan.label_delay):
             table.slots[slot, TOUCHED] |= FOLDED
         if rows.effects[row] & FRAUD_FOUND:
-            tag = fraud_tag(columns.transaction[row], columns.card[row])
-            add_fraud(table, slot, time, tag, keep, plan.label_delay)
+            add_fraud(table, slot, time, inputs[position, TAG], keep, plan.label_delay)
     return len(inputs)

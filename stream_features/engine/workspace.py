@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.features import DAY
-from stream_features.engine.compiled import compiled, leaf
+from stream_features.engine.compiled import leaf
 from stream_features.engine.plan import EntityPlan, Plan
 from stream_features.engine.table import CARD_COLUMNS
 
@@ -100,7 +100,7 @@ def write_features(plan, scratch, vector):  # type: ignore[no-untyped-def]
         vector[plan.features[place]] = np.float32(ratio)
 
 
-@compiled
+@leaf
 def fraud_tag(transaction, card):  # type: ignore[no-untyped-def]
     """Return the identity of a fraud on a shared entity: transaction and card in one hash."""
     return (np.int64(transaction) & TRANSACTION_BITS) ^ np.int64(card)
