@@ -274,8 +274,8 @@ def verify(
     Example: python -m loadtest verify --input day.parquet
     --mapping loadtest/mappings/handbook.yaml --rows 200000 --kills 5
     """
-    import shutil
 
+    from loadtest.deployment import emptied
     from loadtest.verify import VerifyOptions, passed, verify
 
     options = VerifyOptions(
@@ -291,7 +291,7 @@ def verify(
         seed=seed,
         model=model,
     )
-    shutil.rmtree(data, ignore_errors=True)
+    emptied(data)
     with Progress(
         "[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), console=err
     ) as bar:

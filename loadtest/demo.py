@@ -8,7 +8,6 @@ nothing is ever in the future.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from devstack.child import Child
-from devstack.stack import Stack, running
+from devstack.stack import Stack
 from loadtest import report
 from loadtest.demo_view import DemoDetails
-from loadtest.deployment import Deployment, Services, place_on
+from loadtest.deployment import Deployment, Services, emptied, place_on
 from loadtest.exposition import read_metrics, stage_costs
 from loadtest.feed import FeedSettings
 from loadtest.interrupt import Interrupt
@@ -32,7 +31,7 @@ from loadtest.traffic import Traffic
 from loadtest.view import View
 from loadtest.watch import Watch
 from loadtest.world import date_of
-from schemas.errors import ConfigurationError, FatalError
+from schemas.errors import FatalError
 
 HISTORY_DAYS: Final = 45
 WARM_DAYS: Final = 37
@@ -72,7 +71,7 @@ def run(demo: Demo, watch: Watch, view: View, details: DemoDetails) -> dict[str,
         FatalError: a part of it ended; the text says where its log is.
     """
     began = time.monotonic()
-    _empty(demo.directory)
+    emptied(demo.directory)
     stack = Stack(demo.directory / "stack")
     generator = _generator(demo, stack.data_dir / "logs")
     trainer = _trainer(demo, stack.data_dir / "logs")
@@ -143,14 +142,6 @@ def _live(
             dead_letters=dead_letters(place),
             extra={"live_at": live_at, "interrupted": bool(stop), "model": MODEL},
         )
-
-
-def _empty(directory: Path) -> None:
-    """Begin anew: what an earlier demo left is removed."""
-    if running(directory / "stack") is not None:
-        raise ConfigurationError(f"another demo is running in {directory}: end it, or give --data")
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
 
 
 def _pattern(demo: Demo) -> int | None:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from devstack.service import Service
-from devstack.stack import Stack
+from devstack.stack import Stack, running
 from loadtest.exposition import label_values, read_metrics
 from schemas.errors import ConfigurationError, FatalError
 from schemas.runtime.settings import Settings, load_settings
@@ -105,6 +105,26 @@ def _place(
     )
     create_topics(settings)
     return Deployment(settings, env, log_dir, pids)
+
+
+def emptied(directory: Path) -> Path:
+    """Return a directory of ours, emptied.
+
+    Raises:
+        ConfigurationError: a stack runs in it, or something else than a run's data is there.
+    """
+    if directory.is_dir() and running(directory / "stack") is not None:
+        raise ConfigurationError(f"a run is under way in {directory}: end it, or give --data")
+    if directory.exists():
+        held = {path.name for path in directory.iterdir()} if directory.is_dir() else {"a file"}
+        if held and not (directory / "stack" / "lock").exists():
+            raise ConfigurationError(
+                f"--data {directory} holds {', '.join(sorted(held)[:3])} and no stack of ours: "
+                "it would be emptied; name another folder"
+            )
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True)
+    return directory
 
 
 class Services:

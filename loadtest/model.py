@@ -18,7 +18,7 @@ from loadtest.world import World
 from schemas import codec
 from schemas.errors import ConfigurationError, FatalError
 from schemas.features import FINGERPRINT
-from schemas.manifest import MANIFEST_NAME, sha256
+from schemas.manifest import FORMAT, MANIFEST_NAME, sha256
 from schemas.records import ModelEvent, Stage
 from schemas.runtime.kafka import KafkaProducer
 from schemas.runtime.settings import Settings
@@ -86,7 +86,7 @@ def prepared(data: Path, seed: int) -> Path:
     Raises:
         FatalError: the trainer failed; the text ends with what it said.
     """
-    name = f"world-{HISTORY_CUSTOMERS}-{seed}-{HISTORY_DAYS}d-{FINGERPRINT.hex()}"
+    name = f"world-{HISTORY_CUSTOMERS}-{seed}-{HISTORY_DAYS}d-{FINGERPRINT.hex()}-{FORMAT}"
     models = data / "models"
     if (models / name / MANIFEST_NAME).exists():
         return models / name
