@@ -48,7 +48,7 @@ def put(settings: Settings, store: RedisFeatureStore, events: list[dict[str, Any
     metrics = Metrics("test")
     computation = build_computation(settings, store, metrics, Stages(metrics), SystemClock())
     records = [
-        Record("t", 0, number, codec.encode("Transaction", event))
+        Record("t", 0, number, codec.encode("Transaction", event), timestamp=event["event_time"])
         for number, event in enumerate(events)
     ]
     computed = computation.transactions(computation.decode({0: records}))
