@@ -17,15 +17,14 @@ import structlog
 from schemas import codec
 from schemas.batch_codec import Rejected
 from schemas.batch_scoring import DecodedVectors, decode_feature_vectors
-from schemas.card_numbers import mask_numbers, masked
 from schemas.errors import BadMessage, BrokerUnavailable, FatalError, InvalidField, MembershipLost
-from schemas.records import DeadLetter
 from schemas.runtime.clock import Clock
 from schemas.runtime.lifecycle import StopSignal
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.streams import BY_KEY, Consumer, Message, Producer, TopicPartition
 from scorer.answered import NOTHING, Answered
 from scorer.decide import ACTIONS, ROLES, Serving, decide
+from stream_features.dead_letters import dead_letter
 
 log = structlog.get_logger(__name__)
 SERVICE: Final = "scorer"
@@ -38,7 +37,6 @@ TAIL: Final = 200
 """Messages of a decisions partition that are read to find the last answered position."""
 LEASE_S: Final = 4.0
 """A process that was suspended for so long may have lost its partitions (after 6 s of silence)."""
-MOST_VALUE: Final = 2_000_000
 
 
 class Scorer:
@@ -243,23 +241,17 @@ class Scorer:
     def _refuse(self, messages: Sequence[Message], rejected: Iterable[Rejected]) -> None:
         for row, error in rejected:
             message = messages[row]
-            letter: DeadLetter = {
-                "topic": message.topic,
-                "partition": message.partition,
-                "offset": message.offset,
-                "key": None if message.key is None else mask_numbers(message.key),
-                "value": None
-                if message.value is None
-                else mask_numbers(message.value[:MOST_VALUE]),
-                "error_class": type(error).__name__,
-                "field": error.field,
-                "reason": masked(error.reason)[:2_000],
-                "service": SERVICE,
-                "failed_at": self._clock.now_ms(),
-            }
-            self._producer.produce(
-                self._dead_letter, message.key, codec.encode("DeadLetter", letter), BY_KEY
+            key, letter = dead_letter(
+                message.topic,
+                message.partition,
+                message.offset,
+                message.key,
+                message.value,
+                error,
+                self._clock.now_ms(),
+                SERVICE,
             )
+            self._producer.produce(self._dead_letter, key, letter, BY_KEY)
             self._metrics.count("dead_letters", error_class=type(error).__name__)
 
     def _acknowledge(self, consumer: Consumer) -> None:

@@ -1,4 +1,4 @@
-"""Dead letters: a record that cannot be served, with its position and the reason. `computation` calls.
+"""Dead letters: a record that cannot be served, with its position and the reason.
 
 Card numbers in key, value and reason are masked; what is too big is cut, so that the dead letter fits
 into one message together with its reason.
@@ -28,6 +28,7 @@ def dead_letter(
     value: bytes | None,
     error: Exception,
     failed_at: int,
+    service: str = SERVICE,
 ) -> tuple[bytes | None, bytes]:
     """Return key and message for the dead-letter topic; `failed_at` in ms.
 
@@ -44,7 +45,7 @@ def dead_letter(
         "error_class": type(error).__name__,
         "field": field,
         "reason": masked(str(error))[:MOST_REASON],
-        "service": SERVICE,
+        "service": service,
         "failed_at": failed_at,
     }
     return safe_key, codec.encode("DeadLetter", letter)
