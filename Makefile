@@ -16,7 +16,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q uv==0.13.9
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
-	$(BIN)/python -m compileall -q schemas stream_features scorer trainer loadtest devstack
+	$(BIN)/python -m compileall -q schemas stream_features scorer trainer monitor loadtest devstack
 	$(BIN)/python -m devstack fetch
 	$(BIN)/python -m stream_features compile
 	$(BIN)/python -m scorer compile
@@ -32,7 +32,7 @@ demo: $(STAMP) ## show it all at work until Ctrl-C, or for DEMO_SECONDS=30
 check: $(STAMP) ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy schemas stream_features scorer trainer loadtest devstack tests
+	$(BIN)/mypy schemas stream_features scorer trainer monitor loadtest devstack tests
 	$(BIN)/lint-imports
 
 clean: ## remove the environment and everything generated

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.columns import TransactionColumns
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
 from schemas.mapping import Mapping
 from stream_features.replay import Progress, replay_table
-from stream_features.tables import read_table
+from stream_features.tables import read_table, table_columns
 
 TEST_SHARE = 0.2
 CALIBRATION_SHARE = 0.25
@@ -23,12 +24,33 @@ CALIBRATION_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """n labelled transactions in event order: vectors float32[n, 70], times int64[n] in ms."""
+    """n labelled transactions in event order: vectors float32[n, 70], times int64[n] in ms.
 
+    `label_time` is when the label became known.
+    """
+
+    transactions: TransactionColumns
     vectors: npt.NDArray[np.float32]
     fraud: npt.NDArray[np.bool_]
-    time: npt.NDArray[np.int64]
     label_time: npt.NDArray[np.int64]
+
+    @property
+    def time(self) -> npt.NDArray[np.int64]:
+        """Event time in ms."""
+        return self.transactions.time
+
+    def __len__(self) -> int:
+        """Number of transactions."""
+        return len(self.fraud)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Dataset:
+        """Return the rows `rows` (int64[m], ascending)."""
+        return Dataset(
+            self.transactions.take(rows),
+            self.vectors[rows],
+            self.fraud[rows],
+            self.label_time[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +97,9 @@ def from_table(
     rows = replay.order[known]
     labels: Any = pc.fill_null(table.column("label"), pa.scalar(False))
     return Dataset(
+        table_columns(table, rows),
         np.ascontiguousarray(replay.vectors[known]),
         labels.to_numpy()[rows],
-        table.column("event_time").to_numpy()[rows],
         table.column("label_time").to_numpy()[rows],
     )
 

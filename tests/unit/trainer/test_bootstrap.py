@@ -15,6 +15,7 @@ from sklearn.ensemble import IsolationForest
 from typer.testing import CliRunner
 
 from schemas.codec import decode, encode
+from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
 from schemas.features import ANOMALY_INPUTS, DAY, FINGERPRINT
 from scorer.anomaly import anomaly_scores
@@ -58,7 +59,7 @@ def dataset(fraud: npt.NDArray[np.bool_], *, days: int = 100) -> Dataset:
     time = START + np.linspace(0, days * DAY, rows).astype(np.int64)
     vectors = np.random.default_rng(2).normal(size=(rows, 70)).astype(np.float32)
     vectors[:, 0] += 4 * fraud
-    return Dataset(vectors, fraud, time, time + 5 * DAY)
+    return Dataset(empty_columns(rows)._replace(time=time), vectors, fraud, time + 5 * DAY)
 
 
 def test_everything_before_the_test_part_is_older_than_the_gap() -> None:
