@@ -1,13 +1,14 @@
 """Records of the batch topics in batches, past Faust's per-message machinery; used by `app`.
 
-The one private seam is `Consumer._getmany` of faust-streaming 0.15.3 (aiokafka driver): it returns
-what one poll brought. Batch topics go to the handler as they are, everything else goes on to
-ordinary agents. `perform_seek` is Faust's last step before records flow after a rebalance; there
+The one private seam is what one poll brings in faust-streaming 0.15.3 (aiokafka driver):
+`_fetch_records` of the thread around aiokafka. Batch topics go to the handler there and then,
+everything else goes on through `_getmany` to ordinary agents. `perform_seek` is Faust's last step before records flow after a rebalance; there
 the handler says where its partitions start. tests/integration/test_host.py watches this seam.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -24,10 +25,17 @@ FETCH_WAIT_MS: Final = 3
 FETCH_MIN_BYTES: Final = 4_000
 """A fetch that carries a few dozen records at once: one by one they cost the broker and us more than
 the wait of 3 ms."""
+SERVE_S: Final = 0.1
+"""How long batches are served before Faust is asked again which partitions are active."""
+LOOPS_TO_FETCH: Final = 3
+"""Rounds of the loop in which aiokafka sends its next fetch, before a batch blocks it."""
 
 
 class BatchHandler(Protocol):
-    """What the batch topics' records are handed to. Called on the event loop, one call at a time."""
+    """What the batch topics' records are handed to.
+
+    Records are handed over in aiokafka's thread, assignments on Faust's loop.
+    """
 
     @property
     def topics(self) -> frozenset[str]:
@@ -44,7 +52,7 @@ class BatchHandler(Protocol):
         """Return the longest wait for records, in seconds."""
 
     async def handle(self, records: Mapping[TP, Sequence[Any]], ends: Mapping[TP, int]) -> bool:
-        """Process one poll's records (aiokafka ConsumerRecord); may be empty.
+        """Process one poll's records (aiokafka ConsumerRecord); may be empty, may block.
 
         Returns False when the positions are no longer known: take over and seek again.
         """
@@ -58,6 +66,10 @@ class BatchHandler(Protocol):
 
 class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's thread around aiokafka, with the group and fetch settings that batches need."""
+
+    consumer: BatchConsumer
+    lost = False
+    """Whether the handler no longer knows its positions."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -80,6 +92,39 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             for at, state in states.items()
             if state is not None and state.has_valid_position
         }
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: set[TP] | None,
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> Any:
+        """Serve batch records for SERVE_S; return at once what came for agents."""
+        handler, loop = self.consumer.handler, asyncio.get_running_loop()
+        active = set(active_partitions or ())
+        batch = {tp for tp in active if tp.topic in handler.topics}
+        until = loop.time() + SERVE_S
+        records: dict[TP, list[Any]] = {}
+        while not records and (left := until - loop.time()) > 0:
+            generation = handler.generation
+            chosen = (active - batch) | handler.wanted(batch)
+            wait = min(left, handler.poll_timeout())
+            if chosen:
+                found = await super()._fetch_records(consumer, chosen, wait, max_records)
+                records = dict(found)
+            else:  # an empty set means "every partition" to aiokafka
+                await asyncio.sleep(wait)
+            mine = {tp: records.pop(tp) for tp in list(records) if tp.topic in handler.topics}
+            if generation != handler.generation or not self.consumer.flow_active:
+                break  # a seek follows
+            for _ in range(LOOPS_TO_FETCH if mine else 0):
+                await asyncio.sleep(0)
+            ends = {tp: end for tp in batch if (end := self.highwater(tp)) is not None}
+            if not await handler.handle(mine, ends):
+                self.lost = True
+                break
+        return records
 
     async def commit_quietly(self, offsets: Mapping[Any, int]) -> None:
         """Commit for lag displays only: what fails is committed a second later."""
@@ -117,22 +162,10 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
             super().verify_event_path(now, tp)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        handler = self.handler
-        active = set(active_partitions or ())
-        batch = {tp for tp in active if tp.topic in handler.topics}
-        generation = handler.generation
-        chosen = (active - batch) | handler.wanted(batch)
-        wait = min(timeout, handler.poll_timeout())
-        records: dict[TP, list[Any]] = {}
-        if chosen:
-            records = dict(await super()._getmany(chosen, wait))
-        else:  # an empty set means "every partition" to aiokafka
-            await self.sleep(wait)
-        mine = {tp: records.pop(tp) for tp in list(records) if tp.topic in handler.topics}
-        if generation == handler.generation and self.flow_active:
-            ends = {tp: end for tp in batch if (end := self.highwater(tp)) is not None}
-            if not await handler.handle(mine, ends):
-                await self.seek_batches()
+        records = await super()._getmany(active_partitions, timeout)
+        if self._thread.lost:
+            self._thread.lost = False
+            await self.seek_batches()
         return records
 
     async def perform_seek(self) -> None:

@@ -1,13 +1,15 @@
 """The batch cycle of one worker: decode → order → compute → commit → publish. `transport` drives it.
 
-It knows nothing of Faust. The position of truth is the cursor in the store, see `commits`. All public methods run on one event loop; what blocks runs in a thread, one at a time.
+It knows nothing of Faust. The position of truth is the cursor in the store, see `commits`. A turn is
+served, blocking, in the thread that fetched its records: a hop to another costs more than the turn of
+a few records. `start_at` and `revoked` may come from another thread's loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +31,7 @@ from stream_features.computation import Computation, Computed
 from stream_features.ordering import NO_LIMIT, NO_TIME
 from stream_features.pace import Pace
 from stream_features.stages import Stages
+from stream_features.turns import Turns
 
 log = structlog.get_logger(__name__)
 R = TypeVar("R")
@@ -37,6 +40,8 @@ LAGGING_MS: Final = 1_000
 PACE_WAIT_S: Final = 0.0005
 PACE_WAITS: Final = 40
 """How often in one turn a worker looks whether those it waits for have moved."""
+SERVE_S: Final = 0.5
+"""How long a turn may keep its thread, which has Kafka's heartbeats to send."""
 
 
 class Assigned(Protocol):
@@ -104,7 +109,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, "worker")
         self._queue = ArrivalQueue(max_wait_s)
         self._held_by_pace = False
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
 
     def not_ready(self) -> str:
         """Return "" while serving, else the reason why not."""
@@ -150,11 +155,12 @@ class Worker:
         """
         self.generation += 1
         generation = self.generation
-        async with self._turn:
+        async with self._turns:
             wanted = list(partitions)
             self._forget()
             try:
-                await self._retry(generation, self._take_over, {tp.partition for tp in wanted})
+                numbers = {tp.partition for tp in wanted}
+                await self._retry(generation, partial(self._in_thread, self._take_over, numbers))
             except _Superseded:
                 return {}
             except FraudError as error:
@@ -167,7 +173,7 @@ class Worker:
     async def revoked(self) -> None:
         """Let the commit under way end, then forget everything; `start_at` comes next."""
         self.generation += 1
-        async with self._turn:
+        async with self._turns:
             self._forget()
             try:
                 await self._in_thread(self._pace.withdraw)
@@ -177,12 +183,12 @@ class Worker:
     async def handle(self, records: Mapping[Any, Sequence[Any]], ends: Mapping[Any, int]) -> bool:
         """Process one poll; False if positions must be taken anew (fenced)."""
         generation = self.generation
-        async with self._turn:
+        async with self._turns:
             if generation != self.generation or self.failure is not None:
                 return True
             turn = self._accept(records, ends)
             try:
-                await self._retry(generation, self._advance, generation, turn)
+                await self._retry(generation, partial(self._served, generation, turn))
             except (Fenced, Unpublished) as error:
                 self._metrics.count("fenced")
                 log.warning("batch dropped: taking the partitions over anew", reason=str(error))
@@ -228,7 +234,8 @@ class Worker:
         return turn
 
     def _advance(self, generation: int, turn: _Turn) -> None:
-        """Do what can be done now. Blocks; may be called again after a TemporaryError."""
+        """Do what can be done in SERVE_S. Blocks; may be called again after a TemporaryError."""
+        until = self._monotonic() + SERVE_S
         if turn.transactions:
             with self._stages.time("decode"):
                 self._queue.add(self._computation.decode(turn.transactions))
@@ -237,7 +244,7 @@ class Worker:
             self._check(generation)
             self._serve_labels(turn, turn.labels[: self._max_batch])
         waits = 0
-        while self._in_order() and waits < PACE_WAITS:
+        while self._in_order() and waits < PACE_WAITS and self._monotonic() < until:
             self._check(generation)
             batch = self._queue.next(self._limit(), self._max_batch)
             if batch is not None:
@@ -339,15 +346,15 @@ class Worker:
         done(rows)
         self._commits.publish(computed.messages)
 
-    async def _retry(self, generation: int, step: Callable[..., R], *args: object) -> R:
-        """Run a blocking step in a thread until the world answers or the assignment changes."""
+    async def _retry(self, generation: int, step: Callable[[], Awaitable[R]]) -> R:
+        """Await a step until the world answers or the assignment changes."""
         delay = self._retry_s
         while True:
             try:
-                result = await self._in_thread(step, *args)
+                result = await step()
             except TemporaryError as error:
                 self.waiting_for = str(error)
-                self._metrics.count("retries", step=step.__name__.strip("_"))
+                self._metrics.count("retries", step="worker")
                 log.warning("waiting to try again", reason=str(error), seconds=delay)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
@@ -356,6 +363,9 @@ class Worker:
             else:
                 self.waiting_for = ""
                 return result
+
+    async def _served(self, generation: int, turn: _Turn) -> None:
+        self._advance(generation, turn)
 
     async def _in_thread(self, step: Callable[..., R], *args: object) -> R:
         """Run a blocking step; if cancelled, only when it has ended, as a thread cannot be stopped."""
