@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import redis
 
@@ -16,6 +17,8 @@ from schemas.errors import ConfigurationError, FatalError
 
 _OLDEST: Final = 7  # server-side function libraries
 _READY_S: Final = 30.0
+_LONGEST_SOCKET: Final = 107
+"""Bytes of a socket's path on Linux."""
 
 
 def server_command() -> str:
@@ -54,12 +57,15 @@ class RedisServer:
         self._dir = data_dir
         self._log_dir = log_dir
         self._port = free_port()
+        self._socket = data_dir / "redis.sock"
         self._child: Child | None = None
 
     @property
     def url(self) -> str:
-        """Address for clients."""
-        return f"redis://127.0.0.1:{self._port}/0"
+        """Address for clients: a Unix socket costs both sides half of what TCP does."""
+        if len(bytes(self._socket)) > _LONGEST_SOCKET:
+            return f"redis://127.0.0.1:{self._port}/0"
+        return f"unix://{quote(str(self._socket))}?db=0"
 
     @property
     def pid(self) -> int:
@@ -119,6 +125,8 @@ class RedisServer:
             "save": "",
             "daemonize": "no",
         }
+        if self.url.startswith("unix"):
+            settings["unixsocket"] = str(self._socket)
         command = [server_command()]
         for name, value in settings.items():
             command += [f"--{name}", value]

@@ -61,6 +61,9 @@ class ArrivalQueue:
         rows = self._unordered
         if rows is None:
             return False
+        if len(self.read) == 1:  # nothing to merge
+            self._ordered, self._done, self._unordered = rows, 0, None
+            return True
         numbers = np.array(sorted(self.read), np.int64)
         here = np.unique(rows.partition).tolist()
         waiting = self._hold.unread(self.read, ends, here, now)

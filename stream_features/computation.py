@@ -147,11 +147,11 @@ class EngineComputation:
         good = batch
         if batch.dead:
             good = batch.take(np.flatnonzero(batch.time != NO_TIME))
-        keys = self._engine.keys(good.columns)
+        opened = self._engine.open(good.columns)
         with self._stages.time("load"):
-            values = self._store.load(keys)
+            values = self._store.load(opened.keys)
         with self._stages.time("compute"):
-            result = self._engine.process(good.columns, values)
+            result = self._engine.process(good.columns, opened, values)
         with self._stages.time("encode"):
             messages = self._messages(good, result.vectors, result.flags)
             for (partition, _), (key, letter) in sorted(batch.dead.items()):
@@ -182,13 +182,14 @@ class EngineComputation:
             else:
                 good.append(label)
         cards = np.array([hash_id(label["card_id"]) for label in good], np.uint64)
-        keys = self._engine.label_keys(cards)
-        values = self._store.load(keys)
+        opened = self._engine.open_labels(cards)
+        values = self._store.load(opened.keys)
         result, outcomes = self._engine.apply_labels(
             cards,
             np.array([hash_id(label["transaction_id"]) for label in good], np.uint64),
             np.array([label["transaction_time"] for label in good], np.int64),
             np.array([label["label"] == "FRAUD" for label in good], np.bool_),
+            opened,
             values,
         )
         for outcome, count in enumerate(np.bincount(outcomes, minlength=len(OUTCOMES)).tolist()):

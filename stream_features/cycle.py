@@ -16,7 +16,7 @@ from schemas.columns import TransactionColumns
 from schemas.errors import ConfigurationError, Fenced
 from schemas.runtime.store import NO_CURSOR, Commit, FeatureStore, PartitionAdvance
 from stream_features.engine.blob import NEW_SHARED
-from stream_features.engine.live import KINDS, LiveEngine
+from stream_features.engine.live import LiveEngine
 
 STAGES: Final = ("keys", "load", "unpack", "kernel", "pack", "commit")
 CYCLES: Final = {1: 1_000, 8: 500, 32: 250, 128: 120, 512: 40}
@@ -45,15 +45,15 @@ class Cycle:
         def mark() -> None:
             marks.append(time.perf_counter())
 
-        keys = engine.keys(batch)
+        opened = engine.open(batch)
         mark()
-        values = self.store.load(keys)
+        values = self.store.load(opened.keys)
         mark()
-        opened = engine.unpack({kind: getattr(batch, kind) for kind in KINDS}, values)
+        unpacked = engine.unpack(opened, values)
         mark()
-        result, effects = engine.run(batch, opened)
+        result, effects = engine.run(batch, unpacked)
         mark()
-        engine.pack(batch, opened, effects, result)
+        engine.pack(batch, unpacked, effects, result)
         mark()
         following = max(self._cursor, 0) + batch.rows
         answer = self.store.commit(

@@ -21,7 +21,7 @@ from faust.types import TP
 
 log = structlog.get_logger(__name__)
 FAUST_VERSION: Final = "0.15.3"
-FETCH_WAIT_MS: Final = 3
+FETCH_WAIT_MS: Final = 2
 FETCH_MIN_BYTES: Final = 4_000
 """A fetch that carries a few dozen records at once: one by one they cost the broker and us more than
 the wait of 3 ms."""

@@ -187,8 +187,8 @@ class KafkaConsumer:
             "enable.auto.offset.store": False,
             "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 1500,
-            "fetch.wait.max.ms": 3,
-            "fetch.min.bytes": 8_000,
+            "fetch.wait.max.ms": 1,
+            "fetch.min.bytes": 1_200,
             "queued.min.messages": 20_000,
             "partition.assignment.strategy": "cooperative-sticky",
         }

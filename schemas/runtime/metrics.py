@@ -96,10 +96,14 @@ class Metrics:
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add to a histogram. Raises KeyError for a name that is not in the list."""
+        self.histogram(name, **labels).observe(value)
+
+    def histogram(self, name: str, **labels: str) -> Histogram:
+        """Return one histogram, to be kept where it is added to often."""
         series = self._series(name, labels)
         if not isinstance(series, Histogram):
             raise TypeError(f"{name} is not a histogram")
-        series.observe(value)
+        return series
 
     def forget(self, name: str) -> None:
         """Drop every series of a metric, for example the lag of partitions given away."""

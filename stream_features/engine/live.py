@@ -90,6 +90,13 @@ class _Group(NamedTuple):
 
 
 class Opened(NamedTuple):
+    """A batch whose entities have their slots: the keys to load, each once."""
+
+    groups: dict[EntityKind, _Group]
+    keys: list[bytes]
+
+
+class Unpacked(NamedTuple):
     """A batch whose entities are in the tables; `bounds` are those of the values, joined."""
 
     groups: dict[EntityKind, _Group]
@@ -122,29 +129,30 @@ class LiveEngine:
         self._map_slots = np.zeros(64, np.int64)
         self._out = np.empty(2**16, np.uint8)
 
-    def keys(self, columns: TransactionColumns) -> list[bytes]:
-        """Return every key that `process` needs, each once."""
-        return self._keys(self._open({kind: getattr(columns, kind) for kind in KINDS}))
+    def open(self, columns: TransactionColumns) -> Opened:
+        """Give the entities of a batch their slots and keys; `process` comes next."""
+        return self._opened({kind: getattr(columns, kind) for kind in KINDS})
 
-    def label_keys(self, cards: Ids) -> list[bytes]:
-        """Return the keys that `apply_labels` needs, each once."""
-        return self._keys(self._open({"card": cards}))
+    def open_labels(self, cards: Ids) -> Opened:
+        """Give cards (uint64[n]) their slots and keys; `apply_labels` comes next."""
+        return self._opened({"card": cards})
 
-    def process(self, columns: TransactionColumns, values: Values) -> LiveResult:
+    def process(self, columns: TransactionColumns, opened: Opened, values: Values) -> LiveResult:
         """Process n transactions in their order.
 
         Args:
             columns: n transactions.
-            values: the stored value of each of `keys(columns)`, None where there is none.
+            opened: what `open(columns)` returned last.
+            values: the stored value of each of `opened.keys`, None where there is none.
         """
-        opened = self.unpack({kind: getattr(columns, kind) for kind in KINDS}, values)
-        result, effects = self.run(columns, opened)
-        self.pack(columns, opened, effects, result)
+        unpacked = self.unpack(opened, values)
+        result, effects = self.run(columns, unpacked)
+        self.pack(columns, unpacked, effects, result)
         return result
 
-    def unpack(self, ids: dict[EntityKind, Ids], values: Values) -> Opened:
-        """Put the entities of `ids` (uint64[n] by kind) into the tables; the first step."""
-        groups = self._open(ids)
+    def unpack(self, opened: Opened, values: Values) -> Unpacked:
+        """Put the values into the tables; the first step."""
+        groups = opened.groups
         parts = [value or b"" for value in values]
         bounds = np.zeros(len(parts) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), out=bounds[1:])
@@ -161,10 +169,10 @@ class LiveEngine:
                 if done == len(distinct):
                     break
                 self._replace(kind, larger_pool(grown(table)))
-        return Opened(groups, self._keys(groups), bounds, generations)
+        return Unpacked(groups, opened.keys, bounds, generations)
 
     def run(
-        self, columns: TransactionColumns, opened: Opened
+        self, columns: TransactionColumns, opened: Unpacked
     ) -> tuple[LiveResult, npt.NDArray[np.uint8]]:
         """Compute vectors and flags; also return the effects of each row, see `workspace`."""
         slots = Slots(*(opened.groups[kind].slots for kind in KINDS))
@@ -174,7 +182,7 @@ class LiveEngine:
     def pack(
         self,
         columns: TransactionColumns,
-        opened: Opened,
+        opened: Unpacked,
         effects: npt.NDArray[np.uint8],
         result: LiveResult,
     ) -> None:
@@ -211,17 +219,19 @@ class LiveEngine:
         transaction: Ids,
         time: Ints,
         fraud: npt.NDArray[np.bool_],
+        opened: Opened,
         values: Values,
     ) -> tuple[LiveResult, npt.NDArray[np.uint8]]:
         """Apply n labels in order; return what to write and what became of each label.
 
         Args:
             card, transaction: uint64[n] hashes. time: int64[n], ms, of the transactions.
-            fraud: bool[n]. values: the stored value of each of `label_keys(card)`.
+            fraud: bool[n].
+            opened, values: what `open_labels(card)` returned last, and the stored values.
         """
         rows = len(card)
-        opened = self.unpack({"card": card}, values)
-        slots = opened.groups["card"].slots
+        unpacked = self.unpack(opened, values)
+        slots = unpacked.groups["card"].slots
         outcome = np.zeros(rows, np.uint8)
         found = np.zeros((rows, 4), np.int64)
         delay = self.plan.label_delay
@@ -234,7 +244,7 @@ class LiveEngine:
             if done < rows:
                 self._replace("card", grown(table))
         result = LiveResult(np.empty((0, VECTOR_SIZE), np.float32), np.zeros(0, np.uint8))
-        result.cards = [(key, value) for key, value, _ in self._packed("card", CHANGED, opened)]
+        result.cards = [(key, value) for key, value, _ in self._packed("card", CHANGED, unpacked)]
         appends: dict[bytes, list[bytes]] = {}
         for row in np.flatnonzero((outcome == ADDED) | (outcome == REMOVED)).tolist():
             sign = FRAUD_ADDED if fraud[row] else FRAUD_REMOVED
@@ -259,8 +269,8 @@ class LiveEngine:
         if size > len(self._out):
             self._out = np.empty(max(size, 2 * len(self._out)), np.uint8)
 
-    def _open(self, ids: dict[EntityKind, Ids]) -> dict[EntityKind, _Group]:
-        """Empty the tables and give the entities their slots."""
+    def _opened(self, ids: dict[EntityKind, Ids]) -> Opened:
+        """Empty the tables, give the entities their slots and say their keys."""
         groups: dict[EntityKind, _Group] = {}
         first = 0
         for kind, mine in ids.items():
@@ -275,7 +285,7 @@ class LiveEngine:
             )
             groups[kind] = _Group(slots, distinct[:count], first)
             first += count
-        return groups
+        return Opened(groups, self._keys(groups))
 
     def _keys(self, groups: dict[EntityKind, _Group]) -> list[bytes]:
         width = len(self._prefix) + 9
@@ -288,7 +298,9 @@ class LiveEngine:
         keys: list[bytes] = self._out[:size].view(f"V{width}").tolist()
         return keys
 
-    def _packed(self, kind: EntityKind, bit: int, opened: Opened) -> list[tuple[bytes, bytes, int]]:
+    def _packed(
+        self, kind: EntityKind, bit: int, opened: Unpacked
+    ) -> list[tuple[bytes, bytes, int]]:
         """Return key, whole value and place among all keys of the entities that carry `bit`."""
         group = opened.groups[kind]
         count = len(group.distinct)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import redis
@@ -362,8 +362,7 @@ class Relay:
         if tls is not None:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(*tls)
-        address = urlsplit(url)
-        self._target = (str(address.hostname), int(address.port or 0))
+        self._target = urlsplit(url)
         self._lose = lose
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
@@ -376,7 +375,7 @@ class Relay:
             except OSError:
                 return  # closed
             try:
-                with incoming, socket.create_connection(self._target) as onward:
+                with incoming, self._connected() as onward:
                     if self._tls is None:
                         self._pass_on(incoming, onward)
                     else:
@@ -384,6 +383,13 @@ class Relay:
                             self._pass_on(opened, onward)
             except ssl.SSLError:
                 continue  # the client did not trust us
+
+    def _connected(self) -> socket.socket:
+        if self._target.scheme == "unix":
+            onward = socket.socket(socket.AF_UNIX)
+            onward.connect(unquote(self._target.path))
+            return onward
+        return socket.create_connection((str(self._target.hostname), self._target.port or 0))
 
     def _pass_on(self, incoming: socket.socket, onward: socket.socket) -> None:
         while request := incoming.recv(65_536):

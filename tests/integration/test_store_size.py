@@ -60,7 +60,8 @@ def test_entities_are_as_small_as_promised(stack: Stack) -> None:
     epoch, columns = store.acquire(0).epoch, month()
     for first in range(0, columns.rows, 200):
         batch = columns.cut(first, first + 200)
-        result = engine.process(batch, store.load(engine.keys(batch)))
+        opened = engine.open(batch)
+        result = engine.process(batch, opened, store.load(opened.keys))
         assert store.commit(
             Commit(
                 epochs={0: epoch},

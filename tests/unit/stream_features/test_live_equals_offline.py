@@ -84,8 +84,8 @@ def test_any_batching_over_stored_bytes_gives_the_same_bits(
         last = min(rows, first + int(random.integers(1, 90)))
         batch = columns.cut(first, last)
         expected, expected_flags = offline.process(batch)
-        loaded = store.load(live.keys(batch))
-        result = live.process(batch, loaded)
+        opened = live.open(batch)
+        result = live.process(batch, opened, store.load(opened.keys))
         assert result.vectors.tobytes() == expected.tobytes()
         assert result.flags.tobytes() == expected_flags.tobytes()
         store.commit(result)
@@ -96,8 +96,8 @@ def test_any_batching_over_stored_bytes_gives_the_same_bits(
             columns.card[picked], columns.transaction[picked], columns.time[picked], known,
         )  # fmt: skip
         expected_outcome = offline.apply_labels(*arguments)
-        held = store.load(live.label_keys(columns.card[picked]))
-        labelled, outcome = live.apply_labels(*arguments, held)
+        opened = live.open_labels(columns.card[picked])
+        labelled, outcome = live.apply_labels(*arguments, opened, store.load(opened.keys))
         assert outcome.tobytes() == expected_outcome.tobytes()
         store.commit(labelled)
         first = last
@@ -112,8 +112,8 @@ def test_a_fold_that_lost_the_race_keeps_every_event() -> None:
     live, store = LiveEngine(), DictStore()
     results = []
     for batch in (mine, yours):
-        loaded = store.load(live.keys(batch))
-        results.append(live.process(batch, loaded))
+        opened = live.open(batch)
+        results.append(live.process(batch, opened, store.load(opened.keys)))
     assert all(result.folds for result in results)
     for result in results:
         store.commit(result)
@@ -122,7 +122,7 @@ def test_a_fold_that_lost_the_race_keeps_every_event() -> None:
         time=np.array([START + 2 * HOUR]), transaction=np.array([10**6], np.uint64),
         card=np.array([10**6], np.uint64), merchant=np.array([7], np.uint64),
     )  # fmt: skip
-    vector = live.process(probe, [None, store.values[key]]).vectors[0]
+    vector = live.process(probe, live.open(probe), [None, store.values[key]]).vectors[0]
     flags = np.concatenate([result.flags for result in results])
     counted = int(((flags == 0) & (columns.time > START + 2 * HOUR - 30 * DAY)).sum())
     assert vector[51] == counted + 1
@@ -131,6 +131,7 @@ def test_a_fold_that_lost_the_race_keeps_every_event() -> None:
 def test_an_entity_seen_once_is_small() -> None:
     columns = stream(1, cards=1, span=HOUR, seed=1)
     live = LiveEngine()
-    result = live.process(columns, [None] * len(live.keys(columns)))
+    opened = live.open(columns)
+    result = live.process(columns, opened, [None] * len(opened.keys))
     assert all(len(value) <= 160 for _, value in result.cards)
     assert all(len(blob.NEW_SHARED + records) <= 40 for _, records in result.appends)
