@@ -40,7 +40,6 @@ class KafkaExclusiveLog:
 
     def __init__(self, settings: Settings, topic: str) -> None:
         self._settings, self._topic = settings, topic
-        self._producer: ck.Producer | None = None
         self._reader: KafkaReader | None = None
         self._messages: list[Message] = []
 
@@ -52,7 +51,7 @@ class KafkaExclusiveLog:
         return list(self._messages)
 
     def append(self, decide: Decide) -> None:
-        """Add what `decide` returns in one transaction."""
+        """Add what `decide` returns in one transaction; afterwards every reader sees it."""
         wait_s = FIRST_WAIT_S
         self.read()  # most of it, so that what is read after the beginning is little
         for _ in range(ATTEMPTS):
@@ -60,11 +59,10 @@ class KafkaExclusiveLog:
                 producer = self._begun()
                 entries = decide(self.read())
                 if entries:
-                    self._commit(producer, entries)
+                    self._await(self._committed(producer, entries))
                 return
             except _GotAhead as error:
                 log.info("another writer got ahead", topic=self._topic, reason=str(error))
-                self._producer = None
             time.sleep(random.uniform(0.0, wait_s))  # two writers must not keep step
             wait_s = min(2.0 * wait_s, LONGEST_WAIT_S)
         raise BrokerUnavailable(
@@ -72,39 +70,54 @@ class KafkaExclusiveLog:
         )
 
     def close(self) -> None:
-        """Let go of both connections."""
-        self._producer = None
+        """Let go of the connection."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
             self._messages.clear()
 
     def _begun(self) -> ck.Producer:
-        """Return a producer that has fenced all others, and is fenced when another begins."""
-        if self._producer is None:
-            producer = ck.Producer(
-                connection(self._settings)
-                | {
-                    "transactional.id": f"{self._topic}-writer",
-                    "transaction.timeout.ms": TRANSACTION_MS,
-                    "linger.ms": 0,
-                }
-            )
-            self._step("begin", lambda: producer.init_transactions(ANSWER_S))
-            self._producer = producer
-        return self._producer
+        """Return a producer that has fenced all others, and is fenced when another begins.
 
-    def _commit(self, producer: ck.Producer, entries: Sequence[Entry]) -> None:
+        Kafka lets it begin only when whatever was under way has ended, for readers too. It does not
+        promise that of a producer's own last transaction, so each one makes one transaction.
+        """
+        producer = ck.Producer(
+            connection(self._settings)
+            | {
+                "transactional.id": f"{self._topic}-writer",
+                "transaction.timeout.ms": TRANSACTION_MS,
+                "linger.ms": 0,
+            }
+        )
+        self._step("begin", lambda: producer.init_transactions(ANSWER_S))
+        return producer
+
+    def _committed(self, producer: ck.Producer, entries: Sequence[Entry]) -> int:
+        """Commit, and return the offset of the last message."""
+        offsets: list[int] = []
+
+        def note(error: ck.KafkaError | None, message: ck.Message) -> None:
+            offsets.append(message.offset() or 0)
+
         self._step("open", producer.begin_transaction)
         try:
             for key, value in entries:
-                producer.produce(self._topic, value=value, key=key, partition=0)
-        except ck.KafkaException as error:
-            self._producer = None  # the next one to begin aborts what was opened
+                producer.produce(self._topic, value=value, key=key, partition=0, on_delivery=note)
+        except ck.KafkaException as error:  # the next one to begin aborts what was opened
             raise DeliveryRejected(
                 f"cannot write to {self._topic}: {error.args[0].str()}"
             ) from error
         self._step("commit", lambda: producer.commit_transaction(ANSWER_S))
+        return max(offsets)
+
+    def _await(self, offset: int) -> None:
+        """Wait until readers see a message: Kafka ends a commit a moment after its answer."""
+        deadline = time.monotonic() + ANSWER_S
+        while not self._messages or self._messages[-1].offset < offset:
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(f"what was committed to {self._topic} does not appear")
+            self.read()
 
     def _step(self, name: str, step: Callable[[], object]) -> None:
         deadline = time.monotonic() + ANSWER_S
@@ -116,7 +129,6 @@ class KafkaExclusiveLog:
                 error: ck.KafkaError = failed.args[0]
                 if error.retriable() and time.monotonic() < deadline:
                     continue
-                self._producer = None
                 if error.code() == ck.KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
                     raise ConfigurationError(
                         f"Kafka does not let this user write {self._topic} by the transactional id "
