@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from schemas.errors import ConfigurationError
-from schemas.runtime.command_line import errors, say
+from schemas.runtime.command_line import errors, say, write_report
 from schemas.runtime.model_registry import open_registry, registration
 from schemas.runtime.settings import load_settings
 
@@ -42,8 +40,7 @@ def models(
     for text in ignored:
         say(text, "red")
     errors.print(_table(states))
-    if json_path is not None:
-        _write([state.document() for state in states], json_path)
+    write_report([state.document() for state in states], json_path)
 
 
 def register(
@@ -117,6 +114,7 @@ def _change(
 
 
 def _table(states: ModelStates) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("model", "stage", "share", "metrics", "since (UTC)", "by", "comment")
@@ -124,23 +122,12 @@ def _table(states: ModelStates) -> Table:
         row = state.document()
         shown = {name: row["metrics"][name] for name in SHOWN_METRICS if name in row["metrics"]}
         table.add_row(
-            row["model_id"],
+            escape(row["model_id"]),
             row["stage"],
             "" if row["share"] is None else f"{row['share']:g}",
             ", ".join(f"{name} {value:.3f}" for name, value in shown.items()),
             row["since"][:19].replace("T", " "),
-            row["actor"],
-            row["comment"] or "",
+            escape(row["actor"]),
+            escape(row["comment"] or ""),
         )
     return table
-
-
-def _write(documents: list[dict[str, object]], path: Path) -> None:
-    text = json.dumps(documents)
-    if str(path) == "-":
-        print(text, flush=True)
-        return
-    try:
-        path.write_text(text + "\n")
-    except OSError as error:
-        raise ConfigurationError(f"--json {path}: {error}") from error
