@@ -13,12 +13,12 @@ from typing import Final
 
 from loadtest.history import MAPPING, write_history
 from loadtest.world import World
-from schemas.errors import FatalError
+from schemas.errors import ConfigurationError, FatalError
 from schemas.features import FINGERPRINT
 from schemas.manifest import FORMAT, MANIFEST_NAME
 from schemas.model_stages import STEPS
 from schemas.records import Stage
-from schemas.runtime.model_registry import open_registry, registration
+from schemas.runtime.model_registry import ModelRegistry, open_registry, registration
 from schemas.runtime.settings import Settings
 
 HISTORY_DAYS: Final = 45
@@ -28,19 +28,31 @@ ACTOR: Final = "loadtest"
 
 
 def publish(settings: Settings, directory: Path, stage: Stage = "CHAMPION") -> str:
-    """Put a bundle at a stage, wait until Kafka has it, and return its model_id.
+    """Put a bundle at a stage, wait until Kafka has it, and return its model_id; see `put`."""
+    with open_registry(settings) as registry:
+        return put(registry, directory, stage)
+
+
+def put(registry: ModelRegistry, directory: Path, stage: Stage = "CHAMPION") -> str:
+    """Put a bundle at a stage, registered first if need be, and return its model_id.
 
     Raises:
-        ConfigurationError: it is no bundle, or it cannot get to that stage from where it stands.
+        ConfigurationError: it is no bundle, another one of that name is in use, or it cannot get to
+            that stage from where it stands.
     """
     event = registration(directory, actor=ACTOR)
     model_id = event["model_id"]
-    with open_registry(settings) as registry:
-        states = registry.states()
-        if "REGISTERED" in STEPS[states.stage(model_id)]:
-            registry.register(event)
-        if states.stage(model_id) != stage:
-            registry.change(model_id, stage, actor=ACTOR)
+    states = registry.states()
+    state = states.get(model_id)
+    if "REGISTERED" in STEPS[states.stage(model_id)]:
+        registry.register(event)
+    elif state is not None and state.event["sha256"] != event["sha256"]:
+        raise ConfigurationError(
+            f"{model_id} is {state.stage} with another bundle, {state.event['artefact_uri']}: "
+            "give the model another name, or use another --prefix"
+        )
+    if states.stage(model_id) != stage:
+        registry.change(model_id, stage, actor=ACTOR)
     return model_id
 
 
