@@ -166,7 +166,8 @@ def test_of_several_swaps_the_worst_counts_and_all_that_lies_between() -> None:
 def test_a_swap_that_no_decision_shows_or_a_decision_without_a_model_is_a_failure() -> None:
     ledger, phase = measured(100, 2, lambda at: 3_000_000)
     whole = report.build("run", ledger, phase, last_answer=START + SECOND)
-    ledger.models.update({hash_id("a"): 5, hash_id("b"): 3, 1: -200, 0: 2})
+    ledger.forget_mix()
+    ledger.models.update({hash_id("a"): 5, hash_id("b"): 3, 0: 2})
     found = by_model(ledger, ["a"])
     assert found == {"decisions_by_model": {"a": 5}, "by_other_models": 3, "by_no_model": 2}
     swapped = effect(ledger, phase, [Swapped("a", START, None)])
