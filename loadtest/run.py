@@ -65,7 +65,7 @@ def run(plan: Plan, watch: Watch, view: View) -> dict[str, Any]:
         model_id = None
         if model is not None:
             model_id = publish(place.settings, model)
-            if plan.swap is not None and plan.swap.count > 1:
+            if plan.swap is not None and plan.swap.times > 1:
                 back = plan.swap._replace(models=(*plan.swap.models, model))
                 plan = replace(plan, swap=back)
         shadows = [publish(place.settings, each, "SHADOW") for each in plan.shadows]

@@ -27,12 +27,12 @@ PUBLISH_S: Final = 60.0
 
 
 class Swap(NamedTuple):
-    """Make the bundles of `models` champion one after the other, `count` times, every `every_s`
+    """Make the bundles of `models` champion one after the other, `times` times, every `every_s`
     seconds from `at_s` seconds after the start on."""
 
     at_s: float
     models: tuple[Path, ...]
-    count: int = 1
+    times: int = 1
     every_s: float = 0.0
 
 
@@ -67,7 +67,7 @@ class Swapper:
                 change.result()
         number = len(self._begun)
         due = started + int((self._swap.at_s + number * self._swap.every_s) * SECOND_NS)
-        if number < self._swap.count and started and now >= due:
+        if number < self._swap.times and started and now >= due:
             model = self._swap.models[number % len(self._swap.models)]
             self._begun.append((now, self._thread.submit(self._change, model)))
 

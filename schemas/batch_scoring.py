@@ -247,7 +247,8 @@ def encode_decisions(
     """
     count = len(vectors)
     watching = [scores for _, scores in shadows]
-    shapes = {values.shape for values in (action, score, anomaly, model, role, *watching)}
+    shapes = {values.shape for values in (action, score, anomaly, model, role)}
+    shapes |= {scores.shape for scores in watching}
     if shapes != {(count,)}:
         raise ValueError(f"columns of shapes {sorted(shapes)} for {count} vectors")
     if count and (

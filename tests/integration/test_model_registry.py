@@ -21,7 +21,7 @@ from schemas.runtime.kafka import KafkaConsumer, KafkaProducer, KafkaReader, con
 from schemas.runtime.memory_streams import MemoryBroker, MemoryExclusiveLog
 from schemas.runtime.model_registry import ModelRegistry
 from schemas.runtime.settings import Settings, load_settings
-from schemas.runtime.streams import Entry, ExclusiveLog, Message
+from schemas.runtime.streams import Decide, Entry, ExclusiveLog, Message
 from schemas.runtime.topic_admin import create_topics
 from schemas.topics import MODELS
 from tests.unit.schemas.test_model_stages import event
@@ -193,7 +193,7 @@ def test_a_lost_answer_does_not_make_a_step_twice() -> None:
     """The step arrived, its answer did not: the second attempt finds it and leaves it."""
 
     class Forgetful(MemoryExclusiveLog):
-        def append(self, decide: Callable[..., list[Entry]]) -> None:  # type: ignore[override]
+        def append(self, decide: Decide) -> None:
             super().append(decide)
             super().append(decide)
 
