@@ -211,7 +211,7 @@ def test_each_shadow_scores_as_it_would_as_the_champion(model: Model, tmp_path: 
     shadows = tuple(
         small_model(tmp_path / name, name, seed=seed) for seed, name in ((5, "b"), (6, "c"))
     )
-    rows = [{"amount": amount} for amount in (SMALL, LARGE, 499.0, 501.0)]
+    rows: list[dict[str, Any]] = [{"amount": each} for each in (SMALL, LARGE, 499.0, 501.0)]
     rows.insert(2, {"amount": SMALL, "fingerprint": b"otherone"})
     watched = answers(Serving(champion=model, shadows=shadows), *rows)
     assert watched[2]["shadows"] == []
