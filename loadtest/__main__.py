@@ -97,6 +97,13 @@ def run(
         float | None, typer.Option(min=0, help="second at which --swap-to becomes champion")
     ] = None,
     swap_to: Annotated[Path | None, typer.Option(help="model bundle to swap to")] = None,
+    swaps: Annotated[
+        int, typer.Option(min=1, help="swaps, alternating between --swap-to and the first champion")
+    ] = 1,
+    swap_every: Annotated[float, typer.Option(min=0.1, help="seconds between swaps")] = 2.0,
+    shadow: Annotated[
+        list[Path] | None, typer.Option(help="model bundle that scores beside; repeatable")
+    ] = None,
     customers: Customers = 20_000,
     seed: Seed = 7,
     first_day: FirstDay = FIRST_DAY,
@@ -122,6 +129,9 @@ def run(
 
     Example: python -m loadtest run --input day.parquet
     --mapping loadtest/mappings/handbook.yaml --speedup 3600
+
+    Example: python -m loadtest run --rate 1000 --seconds 60
+    --swap-at 20 --swap-to var/models/next --swaps 10 --swap-every 2
     """
     from loadtest.run import Plan
     from loadtest.run import run as measured
@@ -136,6 +146,14 @@ def run(
         raise ConfigurationError("the generated stream has no end: give --rate and --seconds")
     if (swap_at is None) != (swap_to is None):
         raise ConfigurationError("give both --swap-at and --swap-to, or neither")
+    if swaps > 1 and (swap_to is None or no_model or not services):
+        raise ConfigurationError(
+            "--swaps goes with --swap-at, --swap-to and a first champion: "
+            "leave --no-model and --no-services out"
+        )
+    swap = None
+    if swap_at is not None and swap_to is not None:
+        swap = Swap(swap_at, (swap_to,), swaps, swap_every)
     plan = Plan(
         target=target_of(bootstrap, redis, prefix, partitions, services),
         feed=feed_of(
@@ -150,7 +168,8 @@ def run(
         no_model=no_model,
         queued=queued,
         warm_up_s=warm_up if input_path is None else 0.0,
-        swap=None if swap_at is None or swap_to is None else Swap(swap_at, swap_to),
+        swap=swap,
+        shadows=tuple(shadow or ()),
     )  # fmt: skip
     watch, view = _view()
     with view:

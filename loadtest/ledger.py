@@ -6,6 +6,7 @@ and the stages. Looking an identity up is a compiled open-addressing table.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -44,6 +45,8 @@ class Ledger:
         self.size = 0
         self.unknown = 0
         self.degraded = 0
+        self.models: Counter[int] = Counter()
+        """Decisions by the hash of the model that they name, 0 for none."""
         self.answered = 0
         """Transactions with an answer; one sent twice counts once."""
         self.actions = np.zeros(len(ACTIONS), np.int64)
@@ -83,6 +86,8 @@ class Ledger:
         real = answers.action[rows] >= 0
         self.actions += np.bincount(answers.action[rows][real], minlength=len(ACTIONS))
         self.degraded += int(answers.degraded[rows].sum())
+        named, counts = np.unique(answers.model[rows][real], return_counts=True)
+        self.models.update(dict(zip(named.tolist(), counts.tolist(), strict=True)))
         if real.any():
             self._note_stages(answers, rows, index)
         latency: npt.NDArray[np.int64] = self.latency[index]
@@ -118,6 +123,7 @@ class Ledger:
         """Count decisions by kind anew, after a warm-up."""
         self.actions[:] = 0
         self.degraded = 0
+        self.models.clear()
 
     def waiting(self, now: int) -> int:
         """Return how many transactions were due by `now` (ns, monotonic) and have no answer yet."""

@@ -1,75 +1,59 @@
 """A model for the services under load: trained from the world's history, put on `models`.
 
-The trainer is another process: loadtest knows only its command line and the registry event.
+The trainer is another process: loadtest knows only its command line and the registry.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from loadtest.history import MAPPING, write_history
 from loadtest.world import World
-from schemas import codec
 from schemas.errors import ConfigurationError, FatalError
 from schemas.features import FINGERPRINT
-from schemas.manifest import FORMAT, MANIFEST_NAME, sha256
-from schemas.records import ModelEvent, Stage
-from schemas.runtime.kafka import KafkaProducer
+from schemas.manifest import FORMAT, MANIFEST_NAME
+from schemas.model_stages import STEPS
+from schemas.records import Stage
+from schemas.runtime.model_registry import ModelRegistry, open_registry, registration
 from schemas.runtime.settings import Settings
-from schemas.topics import MODELS
 
 HISTORY_DAYS: Final = 45
 HISTORY_CUSTOMERS: Final = 3_000
 TRAIN_S: Final = 600.0
-
-
-def registry_event(directory: Path, stage: Stage, *, occurred_at: int) -> ModelEvent:
-    """Return the event that puts a bundle at `stage`; `occurred_at` in ms.
-
-    Raises:
-        ConfigurationError: the directory holds no readable manifest.
-    """
-    path = directory / MANIFEST_NAME
-    try:
-        data = path.read_bytes()
-        document = json.loads(data)
-        model_id, fingerprint = str(document["model_id"]), bytes.fromhex(document["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"{directory} is not a model bundle ({error}): train one with "
-            "`python -m trainer bootstrap`"
-        ) from error
-    return {
-        "model_id": model_id,
-        "stage": stage,
-        "canary_share": None,
-        "artefact_uri": directory.resolve().as_uri(),
-        "sha256": sha256(data),
-        "fingerprint": fingerprint,
-        "metrics": {},
-        "occurred_at": occurred_at,
-        "actor": "loadtest",
-        "comment": None,
-    }
+ACTOR: Final = "loadtest"
 
 
 def publish(settings: Settings, directory: Path, stage: Stage = "CHAMPION") -> str:
-    """Put a bundle on the models topic, wait until Kafka has it, and return its model_id."""
-    event = registry_event(directory, stage, occurred_at=time.time_ns() // 1_000_000)
-    producer = KafkaProducer(settings)
-    try:
-        value = codec.encode("ModelEvent", event)
-        producer.produce(settings.topic(MODELS), event["model_id"].encode(), value)
-        producer.flush(30.0)
-    finally:
-        producer.close()
-    return event["model_id"]
+    """Put a bundle at a stage, wait until Kafka has it, and return its model_id; see `put`."""
+    with open_registry(settings) as registry:
+        return put(registry, directory, stage)
+
+
+def put(registry: ModelRegistry, directory: Path, stage: Stage = "CHAMPION") -> str:
+    """Put a bundle at a stage, registered first if need be, and return its model_id.
+
+    Raises:
+        ConfigurationError: it is no bundle, another one of that name is in use, or it cannot get to
+            that stage from where it stands.
+    """
+    event = registration(directory, actor=ACTOR)
+    model_id = event["model_id"]
+    states = registry.states()
+    state = states.get(model_id)
+    if "REGISTERED" in STEPS[states.stage(model_id)]:
+        registry.register(event)
+    elif state is not None and state.event["sha256"] != event["sha256"]:
+        raise ConfigurationError(
+            f"{model_id} is {state.stage} with another bundle, {state.event['artefact_uri']}: "
+            "give the model another name, or use another --prefix"
+        )
+    if states.stage(model_id) != stage:
+        registry.change(model_id, stage, actor=ACTOR)
+    return model_id
 
 
 def bootstrap_command(history: Path, output: Path, model_id: str) -> list[str]:

@@ -112,6 +112,11 @@ def failures(report: Mapping[str, Any]) -> list[str]:
     wrong = [
         f"{name}: {report[name]}" for name in ("lost", "duplicated", "conflicting") if report[name]
     ]
+    if report.get("swapped"):
+        if report["by_no_model"]:
+            wrong.append(f"decisions that name no model: {report['by_no_model']}")
+        if report["swaps_applied"] < len(report["swaps"]):
+            wrong.append(f"swaps: {report['swaps_applied']} of {len(report['swaps'])} were seen")
     return wrong if report["decided"] else [*wrong, "nothing was decided"]
 
 

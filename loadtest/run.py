@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from loadtest.deployment import Deployment, Services, Target, deployed
 from loadtest.exposition import Series, read_metrics, stage_costs
 from loadtest.feed import FeedSettings
 from loadtest.interrupt import Interrupt
+from loadtest.ledger import Ledger
 from loadtest.model import prepared, publish
 from loadtest.processes import Meter
 from loadtest.recovery import back_to_normal
@@ -22,6 +24,7 @@ from loadtest.traffic import Phase, Traffic
 from loadtest.view import View
 from loadtest.watch import Watch
 from schemas.errors import FatalError
+from schemas.keys import hash_id
 from schemas.runtime.kafka import end_offsets
 from schemas.topics import DEAD_LETTER
 
@@ -33,6 +36,7 @@ SECOND_ANSWERS_S = 1.0
 class Plan:
     """What to run. `queued` transactions are there before the services start; `warm_up_s` seconds
     at the order's rate come before what is measured; `model` None trains one, unless `no_model`.
+    After a swap of several the first champion's turn comes again, too.
     """
 
     target: Target
@@ -46,6 +50,7 @@ class Plan:
     queued: int = 0
     warm_up_s: float = 0.0
     swap: Swap | None = None
+    shadows: tuple[Path, ...] = ()
 
 
 def run(plan: Plan, watch: Watch, view: View) -> dict[str, Any]:
@@ -60,11 +65,22 @@ def run(plan: Plan, watch: Watch, view: View) -> dict[str, Any]:
         model_id = None
         if model is not None:
             model_id = publish(place.settings, model)
+            if plan.swap is not None and plan.swap.times > 1:
+                back = plan.swap._replace(models=(*plan.swap.models, model))
+                plan = replace(plan, swap=back)
+        shadows = [publish(place.settings, each, "SHADOW") for each in plan.shadows]
         with (
             Services(place, workers=plan.workers, scorers=plan.scorers) as services,
             Traffic(plan.feed, place.settings, watch.note) as traffic,
+            ExitStack() as opened,
         ):
-            return Measurement(plan, place, services, traffic, view, model_id).measure(watch)
+            swapper = None
+            if plan.swap is not None:
+                swapper = opened.enter_context(Swapper(plan.swap, place.settings))
+            measurement = Measurement(
+                plan, place, services, traffic, view, model_id, shadows, swapper
+            )
+            return measurement.measure(watch)
 
 
 def model_for(plan: Plan, view: View) -> Path | None:
@@ -88,6 +104,8 @@ class Measurement:
         traffic: Traffic,
         view: View,
         model_id: str | None,
+        shadows: Sequence[str],
+        swapper: Swapper | None,
     ) -> None:
         self._plan = plan
         self._place = place
@@ -96,7 +114,8 @@ class Measurement:
         self._view = view
         self._model_id = model_id
         self._interrupt = Interrupt()
-        self._swapper = Swapper(plan.swap, place.settings) if plan.swap else None
+        self._shadows = list(shadows)
+        self._swapper = swapper
 
     def measure(self, watch: Watch) -> dict[str, Any]:
         """Start the services, send, wait for the answers, report."""
@@ -110,8 +129,9 @@ class Measurement:
             self._services.start()
             if not plan.queued:
                 self._services.wait_ready()
-                if self._model_id is not None:
-                    self._services.await_model(self._model_id)
+                for model_id in (self._model_id, *self._shadows):
+                    if model_id is not None:
+                        self._services.await_model(model_id)
         with Interrupt() as self._interrupt:
             return self._measure(watch, services_started)
 
@@ -169,15 +189,16 @@ class Measurement:
             "warm_up_s": plan.warm_up_s,
             "labels_ahead": self._traffic.labels_ahead,
             "interrupted": bool(self._interrupt),
-            "swapped": bool(self._swapper and self._swapper.published),
+            "swapped": False,
+            "shadows": self._shadows,
         }
         if plan.queued:
             extra |= back_to_normal(self._traffic.ledger, phase, services_started)
-        if self._swapper is not None and self._swapper.published:
-            published = self._swapper.published
-            applied = next((at for at, _ in watch.models if at > published), None)
-            extra |= effect(self._traffic.ledger, phase, published, applied)
-        return extra
+        swaps = self._swapper.swapped(watch.models) if self._swapper is not None else []
+        if swaps:
+            extra |= {"swapped": True, **effect(self._traffic.ledger, phase, swaps)}
+        named = [self._model_id, *(swap.model_id for swap in swaps)]
+        return extra | by_model(self._traffic.ledger, [name for name in named if name])
 
     def _pids(self) -> dict[str, int]:
         return self._services.pids() if self._plan.start_services else {}
@@ -191,6 +212,14 @@ def raise_if_dead(services: Services, place: Deployment) -> None:
     dead = services.dead()
     if dead:
         raise FatalError(f"{', '.join(dead)} ended in mid-run: see the logs in {place.log_dir}")
+
+
+def by_model(ledger: Ledger, model_ids: Iterable[str]) -> dict[str, Any]:
+    """Return how many decisions name each of `model_ids`, another model, and none."""
+    counts = {name: ledger.models[hash_id(name)] for name in model_ids}
+    unnamed = ledger.models[0]
+    others = sum(ledger.models.values()) - sum(counts.values()) - unnamed
+    return {"decisions_by_model": counts, "by_other_models": others, "by_no_model": unnamed}
 
 
 def dead_letters(place: Deployment) -> int:

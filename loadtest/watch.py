@@ -40,9 +40,11 @@ class Watch:
 
     newest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=NEWEST))
     models: list[tuple[int, int]] = field(default_factory=list)
-    """When (ns, monotonic) decisions of another model were first seen, and the model's hash."""
+    """When (ns, monotonic) decisions of a model were seen first, or again after a report without
+    any, and the model's hash."""
     blocks: int = 0
     """Blocks that went into `newest` so far."""
+    _present: set[int] = field(default_factory=set)
     _recent: list[npt.NDArray[np.int64]] = field(default_factory=list)
     _sent: int = 0
     _decided: int = 0
@@ -51,10 +53,15 @@ class Watch:
     def note(self, report: Report, latency: npt.NDArray[np.int64]) -> None:
         """Take in what came back."""
         self._recent.append(latency)
-        models = report.answers.model
-        for row in np.flatnonzero(np.diff(models, prepend=np.uint64(0))):
-            if models[row] and all(models[row] != seen for _, seen in self.models):
-                self.models.append((int(report.answers.seen[row]), int(models[row])))
+        found, rows = np.unique(report.answers.model, return_index=True)
+        present = {
+            model: int(report.answers.seen[row])
+            for model, row in zip(found.tolist(), rows.tolist(), strict=True)
+            if model
+        }
+        fresh = [(seen, model) for model, seen in present.items() if model not in self._present]
+        self.models += sorted(fresh)
+        self._present = set(present)
         for message in report.newest:
             try:
                 _, record = codec.decode(message)

@@ -20,13 +20,13 @@ from schemas import batch_scoring_kernel as kernel
 from schemas.batch_codec import Ints, Rejected, as_array, joined, sliced
 from schemas.errors import BadMessage, UnknownSchema
 from schemas.features import FINGERPRINT, VECTOR_SIZE
-from schemas.records import Reason, ShadowScore, Transaction
+from schemas.records import Reason, Transaction
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
 VECTOR_HEADER: Final = codec.header("FeatureVector")
 DECISION_HEADER: Final = codec.header("Decision")
-NO_EXPLANATION: Final = b"\x00\x00\x00\x00"
+NO_EXPLANATION: Final = b"\x00\x00\x00"
 _TEXT: Final = {name: place for place, name in enumerate(batch_kernel.TEXT_FIELDS)}
 
 
@@ -194,22 +194,16 @@ def explain(
     degraded: str | None = None,
     rule_hits: Sequence[str] = (),
     reasons: Sequence[Reason] = (),
-    shadows: Sequence[ShadowScore] = (),
 ) -> bytes:
-    """Return the Avro bytes of these four fields, which stand together in a Decision.
+    """Return the Avro bytes of these three fields, which stand together in a Decision.
 
     >>> explain() == NO_EXPLANATION
     True
     """
-    if not (degraded or rule_hits or reasons or shadows):
+    if not (degraded or rule_hits or reasons):
         return NO_EXPLANATION
     out = BytesIO()
-    record = {
-        "degraded": degraded,
-        "rule_hits": list(rule_hits),
-        "reasons": list(reasons),
-        "shadows": list(shadows),
-    }
+    record = {"degraded": degraded, "rule_hits": list(rule_hits), "reasons": list(reasons)}
     fastavro.schemaless_writer(out, _EXPLANATION_SCHEMA, record)
     return out.getvalue()
 
@@ -221,7 +215,7 @@ _EXPLANATION_SCHEMA: Final = fastavro.parse_schema(
         "fields": [
             field
             for field in codec.raw_schema("Decision")["fields"]
-            if field["name"] in ("degraded", "rule_hits", "reasons", "shadows")
+            if field["name"] in ("degraded", "rule_hits", "reasons")
         ],
     }
 )
@@ -239,18 +233,22 @@ def encode_decisions(
     policy_version: str,
     explanations: Mapping[int, bytes],
     decided_at: int,
+    shadows: Sequence[tuple[str, Floats]] = (),
 ) -> list[bytes]:
     """Return one Decision message for each row of `vectors`, equal to `codec.encode`.
 
     All arrays have shape (g,). `action`: 0 APPROVE, 1 REVIEW, 2 BLOCK; `role`: 0 NONE,
     1 CHAMPION, 2 CANARY; NaN scores are null; `model` indexes `model_ids`, -1 is null;
-    `explanations` holds `explain(…)` of the rows that have one; `decided_at` in µs.
+    `explanations` holds `explain(…)` of the rows that have one; `decided_at` in µs; `shadows` are
+    names and scores of the models that only watch, NaN where they have none.
 
     Raises:
         ValueError: shapes or codes are out of range.
     """
     count = len(vectors)
+    watching = [scores for _, scores in shadows]
     shapes = {values.shape for values in (action, score, anomaly, model, role)}
+    shapes |= {scores.shape for scores in watching}
     if shapes != {(count,)}:
         raise ValueError(f"columns of shapes {sorted(shapes)} for {count} vectors")
     if count and (
@@ -262,9 +260,12 @@ def encode_decisions(
         parts[row] = explanation
     tails, tail_starts = joined(parts)
     names, name_starts = joined([name.encode() for name in model_ids])
+    watchers, watcher_starts = joined([name.encode() for name, _ in shadows])
+    watched = np.array(watching, np.float64).reshape(len(watching), count)
     out, ends = kernel.encode_decisions(
         as_array(DECISION_HEADER), as_array(vectors.data), vectors.spans, vectors.numbers,
         vectors.source, vectors.flags, action, score, anomaly, model, as_array(names), name_starts,
-        role, as_array(policy_version.encode()), as_array(tails), tail_starts, int(decided_at),
+        role, as_array(policy_version.encode()), as_array(tails), tail_starts,
+        as_array(watchers), watcher_starts, watched, int(decided_at),
     )  # fmt: skip
     return sliced(out.tobytes(), np.concatenate([[0], ends[:-1]]) if count else ends, ends)

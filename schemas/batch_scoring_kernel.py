@@ -29,6 +29,8 @@ PARTITION, OFFSET, RECEIVED, COMPUTED, VECTOR_START, VECTOR_SIZE, BODY_START, BO
     0, 1, 2, 3, 4, 5, 6, 7,
 )  # fmt: skip
 TIME, AMOUNT = 0, 1
+FIXED_SHADOW = 18
+"""The longest length prefix of a shadow's name, and its score."""
 FIXED_DECISION = 200
 """More than the header, the longest numbers and the length prefixes of a Decision take."""
 
@@ -101,17 +103,37 @@ def write_optional_double(out, position, value):
 
 
 @njit(cache=True)
+def write_shadows(out, position, names, starts, scores):
+    """Write the array of ShadowScore; return the next position."""
+    present = np.int64(0)
+    for shadow in range(len(scores)):
+        present += not np.isnan(scores[shadow])
+    if present > 0:
+        position = write_long(out, position, present)
+        for shadow in range(len(scores)):
+            if not np.isnan(scores[shadow]):
+                position = write_text(out, position, names, starts[shadow], starts[shadow + 1])
+                out[position : position + 8].view(np.float64)[0] = scores[shadow]
+                position += 8
+    out[position] = 0
+    return position + 1
+
+
+@njit(cache=True)
 def encode_decisions(
     head, buffer, spans, numbers, source, flags, action, score, anomaly, model, models,
-    model_starts, role, policy, explanations, explanation_starts, decided,
+    model_starts, role, policy, explanations, explanation_starts, shadows, shadow_starts,
+    shadow_scores, decided,
 ):  # fmt: skip
     """Write n Decisions: (bytes uint8[size], ends int64[n]).
 
     `model` k is `models[model_starts[k]:model_starts[k+1]]`, -1 is null; explanation i (degraded,
-    rule hits, reasons, shadows, already Avro) is `explanations[explanation_starts[i]:…]`.
+    rule hits, reasons, already Avro) is `explanations[explanation_starts[i]:…]`; the names of
+    shadows lie in `shadows` in the same way, and a score of NaN is left out.
     """
     count = len(action)
     size = len(explanations) + count * (FIXED_DECISION + len(head) + len(policy))
+    size += count * (len(shadows) + FIXED_SHADOW * len(shadow_scores))
     for row in range(count):
         for field in (TRANSACTION_ID, CARD, MERCHANT, CURRENCY):
             size += spans[row, field, 1] - spans[row, field, 0]
@@ -143,6 +165,7 @@ def encode_decisions(
         at = write_bytes(
             out, at + 2, explanations, explanation_starts[row], explanation_starts[row + 1]
         )
+        at = write_shadows(out, at, shadows, shadow_starts, shadow_scores[:, row])
         at = write_long(out, at, source[row, RECEIVED])
         at = write_long(out, at, source[row, COMPUTED])
         at = write_long(out, at, decided)

@@ -2,6 +2,7 @@
 
 FraudError
 ├── ConfigurationError   the operator must change a setting or a file
+│   └── ImpossibleTransition  a model cannot go to that stage from where it stands
 ├── BadMessage           one message is at fault: it goes to the dead-letter topic
 │   ├── UndecodableMessage
 │   ├── UnknownSchema
@@ -19,6 +20,8 @@ FraudError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class FraudError(Exception):
     """Root of every error that this project raises on purpose."""
@@ -26,6 +29,19 @@ class FraudError(Exception):
 
 class ConfigurationError(FraudError):
     """A setting or a file is wrong; the text names it, its value and the remedy."""
+
+
+class ImpossibleTransition(ConfigurationError):
+    """No step leads a model to the wanted stage; `possible` are those that do."""
+
+    def __init__(self, model_id: str, present: str, wanted: str, possible: Sequence[str]) -> None:
+        super().__init__(
+            f"{model_id} is {present} and cannot become {wanted}: "
+            f"possible is {' or '.join(possible)}"
+            + (", by registering its bundle" if tuple(possible) == ("REGISTERED",) else "")
+        )
+        self.model_id, self.present, self.wanted = model_id, present, wanted
+        self.possible = tuple(possible)
 
 
 class BadMessage(FraudError):

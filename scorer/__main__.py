@@ -47,6 +47,9 @@ def compile_kernels() -> None:
 def bench(
     bundle: Annotated[Path, typer.Argument(help="directory of a model bundle")],
     policy: Annotated[Path | None, typer.Option(help="policy document")] = None,
+    shadows: Annotated[
+        int, typer.Option(min=0, help="measure what so many copies of the bundle cost as shadows")
+    ] = 0,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="write the report here; - for stdout")
     ] = None,
@@ -54,9 +57,11 @@ def bench(
     """Measure the scorer's own work on one thread, without Kafka: decode to encoded decision.
 
     Example: python -m scorer bench var/models/bootstrap-1 --json var/bench.json
+
+    Example: python -m scorer bench var/models/bootstrap-1 --shadows 2
     """
     from schemas.manifest import MANIFEST_NAME, sha256
-    from scorer.benchmark import measure
+    from scorer.benchmark import measure, measure_shadows
     from scorer.decide import Serving
     from scorer.model import load_model
     from scorer.policy_document import DEFAULT_POLICY, compile_policy
@@ -64,7 +69,8 @@ def bench(
     path = bundle / MANIFEST_NAME
     if not path.is_file():
         raise ConfigurationError(f"{bundle} is no bundle: it has no {MANIFEST_NAME}")
-    model = load_model(bundle, sha256(path.read_bytes()))
+    digest = sha256(path.read_bytes())
+    model = load_model(bundle, digest)
     rules = DEFAULT_POLICY if policy is None else compile_policy(_read(policy))
     with errors.status("measuring for about 15 s"):
         report = measure(Serving(rules, champion=model))
@@ -73,6 +79,15 @@ def bench(
             f"{row['rows']:5d} rows: p50 {row['p50_ms']:.3f} ms, p99 {row['p99_ms']:.3f} ms, "
             f"{row['per_s']:,} decisions/s, {row['cpu_us_per_row']:.1f} µs of CPU a row"
         )
+    if shadows:
+        copies = [load_model(bundle, digest) for _ in range(shadows)]
+        with errors.status("measuring shadows for about 8 s"):
+            report["shadows"] = measure_shadows(Serving(rules, champion=model), copies)
+        for row in report["shadows"]:
+            say(
+                f"{row['rows']:5d} rows: {row['cpu_ms']:.3f} ms of CPU, with {shadows} shadows "
+                f"{row['cpu_with_shadows_ms']:.3f} ms: {row['ratio']:.2f} times"
+            )
     write_report(report, json_path)
 
 

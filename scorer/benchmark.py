@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import cycle
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from scorer.decide import Serving, decide
 from scorer.model import Model
 
 SIZES: Final = (1, 8, 32, 64, 128, 500, 2000)
+SHADOW_SIZES: Final = (1, 8, 64, 1000)
 SECONDS: Final = 1.0
 """How long each measurement repeats."""
 
@@ -65,6 +67,42 @@ def measure(serving: Serving, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
         found["parts_us_per_row"] = {
             str(size): _parts(serving, serving.champion, encoded, size) for size in (1, 500)
         }
+    return found
+
+
+def measure_shadows(
+    serving: Serving, shadows: Sequence[Model], sizes: Sequence[int] = SHADOW_SIZES
+) -> list[dict[str, Any]]:
+    """Return for each batch size what `shadows` cost: median CPU time in ms of a batch without and
+    with them, measured in turn, and the quotient."""
+    encoded = messages(2 * max(sizes))
+    watched = replace(serving, shadows=tuple(shadows))
+    found = []
+    for size in sizes:
+        begin = _windows(encoded, size)
+        took: dict[bool, list[float]] = {False: [], True: []}
+
+        def turn(
+            size: int = size,
+            begin: Callable[[], int] = begin,
+            took: dict[bool, list[float]] = took,
+        ) -> None:
+            for shadowed, each in ((False, serving), (True, watched)):
+                at = begin()
+                began = time.thread_time()
+                decide(decode_feature_vectors(encoded[at : at + size]), each, 0)
+                took[shadowed].append(time.thread_time() - began)
+
+        _repeat(turn, 2 * SECONDS)
+        alone, beside = (float(np.median(took[shadowed])) * 1e3 for shadowed in (False, True))
+        found.append(
+            {
+                "rows": size,
+                "cpu_ms": round(alone, 4),
+                "cpu_with_shadows_ms": round(beside, 4),
+                "ratio": round(beside / alone, 3),
+            }
+        )
     return found
 
 

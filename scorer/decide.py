@@ -15,7 +15,7 @@ import numpy.typing as npt
 from schemas.batch_scoring import DecodedVectors, encode_decisions, explain
 from schemas.columns import CHANNELS
 from schemas.features import NAMES
-from schemas.records import Reason, ShadowScore
+from schemas.records import Reason
 from scorer.model import Model, Thresholds
 from scorer.policy import Rule
 from scorer.policy_document import DEFAULT_POLICY, TEXT_FIELDS, ListPart, Policy
@@ -116,7 +116,7 @@ def decide(vectors: DecodedVectors, serving: Serving, decided_at: int) -> Decide
     action = _by_rules(action, columns, policy, hits, rows)
     _by_lists(action, vectors, policy, hits)
     degraded = _degraded(vectors, scores)
-    explanations = _explanations(action, scores, hits, degraded, rows)
+    explanations = _explanations(action, scores, hits, degraded)
     messages = encode_decisions(
         vectors,
         action=action,
@@ -128,6 +128,7 @@ def decide(vectors: DecodedVectors, serving: Serving, decided_at: int) -> Decide
         policy_version=policy.version,
         explanations=explanations,
         decided_at=decided_at,
+        shadows=scores.shadows,
     )
     counts: dict[str, int] = {}
     for found in hits:
@@ -172,11 +173,28 @@ def _score(vectors: DecodedVectors, serving: Serving) -> _Scores:
         scores.model[mine] = len(scores.models)
         scores.role[mine] = role
         scores.models.append(model)
-    for shadow in serving.shadows:
-        own = np.full(rows, np.nan)
-        own[todo] = shadow.score(shadow.inputs(vectors.matrix[todo]))
-        scores.shadows.append((shadow.model_id, own))
+    if serving.shadows:
+        _watch(scores, serving.shadows, vectors.matrix if whole else vectors.matrix[todo], todo)
     return scores
+
+
+def _watch(
+    scores: _Scores,
+    shadows: tuple[Model, ...],
+    matrix: npt.NDArray[np.float32],
+    todo: npt.NDArray[np.int64],
+) -> None:
+    """Score `matrix`, the rows `todo`, by every shadow; one copy of it serves all of them."""
+    inputs = shadows[0].inputs(matrix)
+    for place, shadow in enumerate(shadows):
+        if place:
+            shadow.renew(inputs)
+        own = shadow.score(inputs)
+        if len(todo) < len(scores.score):
+            everywhere = np.full(len(scores.score), np.nan)
+            everywhere[todo] = own
+            own = everywhere
+        scores.shadows.append((shadow.model_id, own))
 
 
 def _shares(
@@ -264,26 +282,19 @@ def _explanations(
     scores: _Scores,
     hits: list[list[Rule | ListPart]],
     degraded: dict[int, str],
-    rows: int,
 ) -> dict[int, bytes]:
-    """Return the explanation of each row that has one: answers, hits, shadows, degraded ones."""
+    """Return the explanation of each row that has one: not approved, a rule hit, degraded."""
     wanted = set(degraded) | {row for row in range(len(hits)) if hits[row]}
-    wanted.update(range(rows) if scores.shadows else np.flatnonzero(action != APPROVE).tolist())
+    wanted.update(np.flatnonzero(action != APPROVE).tolist())
     reasons = _feature_reasons(action, scores)
     explanations = {}
     for row in wanted:
         found = hits[row] if hits else []
         named: list[Reason] = [hit_reason(hit) for hit in found] if action[row] else []
-        shadows: list[ShadowScore] = [
-            {"model_id": model_id, "score": float(own[row])}
-            for model_id, own in scores.shadows
-            if not np.isnan(own[row])
-        ]
         explanations[row] = explain(
             degraded.get(row),
             [hit_reason(hit)["code"] for hit in found],
             named + reasons.get(row, []),
-            shadows,
         )
     return explanations
 

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlparse
 
 import structlog
 
-from schemas import codec
 from schemas.errors import BadMessage, BrokerUnavailable, ConfigurationError
+from schemas.model_stages import ModelStates
 from schemas.records import Alert, ModelEvent
 from schemas.runtime.clock import Clock
 from schemas.runtime.metrics import Metrics
@@ -23,7 +23,7 @@ from scorer.decide import Canary, Serving
 from scorer.model import Model, load_model
 from scorer.policy_document import Policy
 from scorer.policy_event import read_policy
-from scorer.registry import Line, Registry
+from scorer.registry import Line, line
 
 log = structlog.get_logger(__name__)
 SERVICE = "scorer"
@@ -59,7 +59,7 @@ class Follower:
         self._models, self._policy = models, policy
         self._alert, self._metrics, self._clock = alert, metrics, clock
         self._public_key = public_key
-        self._registry = Registry()
+        self._states = ModelStates()
         self._loaded: dict[str, tuple[str, Model]] = {}
         self._refused: dict[str, str] = {}
         self._stop = threading.Event()
@@ -122,23 +122,17 @@ class Follower:
             self._change_line()
 
     def _apply_event(self, message: Message) -> None:
-        if message.value is None:
-            self._registry.forget((message.key or b"").decode(errors="replace"))
-            return
-        name, record = codec.decode(message.value)
-        if name != "ModelEvent":
-            raise BadMessage(f"a {name} on the models topic")
-        event: ModelEvent = record  # type: ignore[assignment]
-        self._refused.pop(event["model_id"], None)  # published again: perhaps it was repaired
-        self._registry.apply(event)
+        event = self._states.read(message.key, message.value)
+        if event is not None:  # published again: perhaps its bundle was repaired
+            self._refused.pop(event["model_id"], None)
 
     def _change_line(self) -> None:
         """Load what is missing; a bundle that does not load leaves its place to the one before."""
         while True:
-            line = self._registry.line(self._refused)
-            if all(self._load(event) for event in line.events):
+            now = line(self._states, self._refused)
+            if all(self._load(event) for event in now.events):
                 break
-        self._serve(line=line)
+        self._serve(now=now)
 
     def _load(self, event: ModelEvent) -> bool:
         model_id, sha256 = event["model_id"], event["sha256"]
@@ -155,19 +149,18 @@ class Follower:
         self._loaded[model_id] = (sha256, model)
         return True
 
-    def _serve(self, *, policy: Policy | None = None, line: Line | None = None) -> None:
+    def _serve(self, *, policy: Policy | None = None, now: Line | None = None) -> None:
         before = self.serving
-        if line is None:
+        if now is None:
             champion, canaries, shadows = before.champion, before.canaries, before.shadows
         else:
             held = {model_id: model for model_id, (_, model) in self._loaded.items()}
-            champion = None if line.champion is None else held[line.champion["model_id"]]
+            champion = None if now.champion is None else held[now.champion["model_id"]]
             canaries = tuple(
-                Canary(held[each["model_id"]], each["canary_share"] or 0.0)
-                for each in line.canaries
+                Canary(held[each["model_id"]], each["canary_share"] or 0.0) for each in now.canaries
             )
-            shadows = tuple(held[each["model_id"]] for each in line.shadows)
-            used = {each["model_id"] for each in line.events}
+            shadows = tuple(held[each["model_id"]] for each in now.shadows)
+            used = {each["model_id"] for each in now.events}
             self._loaded = {name: kept for name, kept in self._loaded.items() if name in used}
             log.info(
                 "models",

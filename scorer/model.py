@@ -60,8 +60,12 @@ class Model:
         """Return float32[n, 71]: vectors float32[n, 70] and the anomaly score."""
         rows = np.empty((len(vectors), COLUMNS), np.float32)
         rows[:, :VECTOR_SIZE] = vectors
-        rows[:, VECTOR_SIZE] = anomaly_scores(self.anomaly, rows)
+        self.renew(rows)
         return rows
+
+    def renew(self, inputs: Matrix) -> None:
+        """Turn the inputs of another model, in place, into this one's: its own anomaly score."""
+        inputs[:, VECTOR_SIZE] = anomaly_scores(self.anomaly, inputs)
 
     def probability(self, inputs: Matrix) -> Matrix:
         """Return the uncalibrated probability, float32[n]."""

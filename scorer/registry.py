@@ -1,18 +1,12 @@
-"""Which models serve in which role: the events of the `models` topic, folded. Pure.
-
-The topic is compacted by model_id, so the last event of each model is its state; the champion is
-the one whose CHAMPION event came last. When it is retired or rolled back, the champion before it
-serves again.
-"""
+"""Who serves in which role, by the state of the `models` topic and the bundles that load. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent
-
-SERVING = ("CHAMPION", "CANARY", "SHADOW")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,32 +24,18 @@ class Line:
         return (*first, *self.canaries, *self.shadows)
 
 
-@dataclass(slots=True)
-class Registry:
-    """The last event of each model, in the order in which the events came."""
+def line(states: ModelStates, refused: Mapping[str, str] | None = None) -> Line:
+    """Return who serves, without `refused` (model_id to SHA-256): bundles that do not load.
 
-    _last: dict[str, ModelEvent] = field(default_factory=dict)
+    A champion that does not load leaves its place to the one before it.
+    """
+    bad = refused or {}
 
-    def apply(self, event: ModelEvent) -> None:
-        """Note an event; a model's newest counts."""
-        self._last.pop(event["model_id"], None)
-        self._last[event["model_id"]] = event
+    def usable(events: list[ModelEvent]) -> list[ModelEvent]:
+        return [event for event in events if bad.get(event["model_id"]) != event["sha256"]]
 
-    def forget(self, model_id: str) -> None:
-        """Drop a model, as a tombstone asks."""
-        self._last.pop(model_id, None)
-
-    def line(self, refused: Mapping[str, str] | None = None) -> Line:
-        """Return who serves, without `refused` (model_id to SHA-256): bundles that do not load."""
-        bad = refused or {}
-        usable = [
-            event
-            for event in self._last.values()
-            if event["stage"] in SERVING and bad.get(event["model_id"]) != event["sha256"]
-        ]
-        champions = [event for event in usable if event["stage"] == "CHAMPION"]
-        return Line(
-            champions[-1] if champions else None,
-            tuple(event for event in usable if event["stage"] == "CANARY"),
-            tuple(event for event in usable if event["stage"] == "SHADOW"),
-        )
+    return Line(
+        next(iter(usable(states.champions())), None),
+        tuple(usable(states.at("CANARY"))),
+        tuple(usable(states.at("SHADOW"))),
+    )

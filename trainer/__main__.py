@@ -6,18 +6,19 @@ import typer
 
 from schemas.runtime.command_line import run_command
 from trainer.commands.bootstrap import bootstrap
-from trainer.commands.publish import publish
+from trainer.commands.models import canary, models, promote, register, retire, rollback, shadow
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 
 @app.callback()
 def trainer() -> None:
-    """Train models from history."""
+    """Train models and govern their stages."""
 
 
 app.command()(bootstrap)
-app.command()(publish)
+for command in (models, register, shadow, canary, promote, rollback, retire):
+    app.command()(command)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ def run_command(command: Callable[[], object]) -> None:
         sys.exit(CONFIGURATION_ERROR if isinstance(error, ConfigurationError) else FAILURE)
 
 
-def write_report(report: Mapping[str, Any], path: Path | None) -> None:
+def write_report(report: Mapping[str, Any] | Sequence[Any], path: Path | None) -> None:
     """Write the report as one line to a file, or to standard output if `path` is "-".
 
     Raises:

@@ -26,6 +26,8 @@ BUFFER_WAIT_S: Final = 30.0
 """How long produce waits for room in the local buffer."""
 ANSWER_WAIT_S: Final = 10.0
 """How long a question to the broker is asked again."""
+COMMITTED: Final = {"isolation.level": "read_committed"}
+"""What every reader has: a transaction that was aborted, or is not yet committed, is not seen."""
 Answer = TypeVar("Answer")
 _PASSING: Final = frozenset(
     {
@@ -185,6 +187,7 @@ class KafkaConsumer:
             "auto.offset.reset": "earliest" if from_beginning else "latest",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
+            **COMMITTED,
             "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 1500,
             "fetch.wait.max.ms": 1,
@@ -274,6 +277,7 @@ class KafkaReader:
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 100,
+                **COMMITTED,
             }
         )
         if starts is None:
@@ -340,7 +344,7 @@ def read_tail(settings: Settings, topic: str, partition: int, count: int) -> lis
 
 def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
     """Return the next offset of every partition. Blocks; raises BrokerUnavailable."""
-    consumer = ck.Consumer(connection(settings) | {"group.id": "unused"})
+    consumer = ck.Consumer(connection(settings) | {"group.id": "unused", **COMMITTED})
     try:
         return {
             number: _ends(consumer, topic, number)[1] for number in _partitions(consumer, topic)

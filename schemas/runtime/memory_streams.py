@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from schemas.errors import BrokerUnavailable
 from schemas.runtime.clock import Clock, SystemClock
-from schemas.runtime.streams import BY_KEY, Message, OnAssign, OnRevoke, Outgoing, TopicPartition
+from schemas.runtime.streams import (
+    BY_KEY,
+    Decide,
+    Message,
+    OnAssign,
+    OnRevoke,
+    Outgoing,
+    TopicPartition,
+)
 
 
 class MemoryBroker:
@@ -180,6 +188,29 @@ class MemoryReader(_Positions):
             raise BrokerUnavailable("the broker in memory is switched off")
         with self._broker.arrived:
             return self._take(2**62)
+
+
+class MemoryExclusiveLog:
+    """See `streams.ExclusiveLog`: a writer holds the broker while it decides."""
+
+    def __init__(self, broker: MemoryBroker, topic: str) -> None:
+        self._broker = broker
+        self._at = TopicPartition(topic, 0)
+
+    def read(self) -> list[Message]:
+        """Return everything, in order."""
+        if not self._broker.available:
+            raise BrokerUnavailable("the broker in memory is switched off")
+        return list(self._broker.log(self._at))
+
+    def append(self, decide: Decide) -> None:
+        """Add what `decide` returns."""
+        with self._broker.arrived:
+            for key, value in decide(self.read()):
+                self._broker.append(self._at.topic, (self._at.partition, key, value))
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def murmur2_partition(key: bytes, partitions: int) -> int:

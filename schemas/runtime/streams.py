@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 BY_KEY: Final = -1
@@ -112,6 +112,34 @@ class Reader(Protocol):
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
         """Return what has come since, as `Consumer.poll_batch`."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
+Entry = tuple[bytes, bytes]
+"""Key, value."""
+Decide = Callable[[Sequence[Message]], Sequence[Entry]]
+"""Told everything that stands on a log; returns what to add, nothing to leave it. It may be called
+again, when another writer got ahead or an answer of the broker was lost; what it raises is raised,
+and nothing was added then."""
+
+
+class ExclusiveLog(Protocol):
+    """A topic of one partition to which writers add by what stands there. One writer at a time:
+    between what `decide` is told and what it adds nothing else is added."""
+
+    def read(self) -> list[Message]:
+        """Return everything that was added for good, in order. Blocks; raises BrokerUnavailable."""
+
+    def append(self, decide: Decide) -> None:
+        """Add what `decide` returns, all or nothing. Blocks until it is there.
+
+        Raises:
+            BrokerUnavailable: Kafka does not answer, or other writers were quicker every time.
+                What was decided last may yet have been added.
+            DeliveryRejected: Kafka will never take it.
+        """
 
     def close(self) -> None:
         """Let go."""

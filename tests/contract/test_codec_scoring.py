@@ -103,7 +103,7 @@ def test_other_catalogues_are_marked_and_other_records_refused(record: dict[str,
 REASONS = st.fixed_dictionaries(
     {"code": st.text(), "text": st.text(), "contribution": st.none() | st.floats(allow_nan=False)}
 )
-SHADOWS = st.fixed_dictionaries({"model_id": st.text(), "score": st.floats(allow_nan=False)})
+SHADOWS = ("Schatten-ü", "x" * 300, "")
 
 
 @given(
@@ -128,7 +128,11 @@ def test_decisions_are_the_bytes_of_fastavro(
             "degraded": data.draw(st.sampled_from([None, "no_model"])),
             "rule_hits": data.draw(st.lists(st.text(), max_size=2)),
             "reasons": data.draw(st.lists(REASONS, max_size=2)),
-            "shadows": data.draw(st.lists(SHADOWS, max_size=2)),
+            "shadows": [
+                {"model_id": name, "score": data.draw(st.floats(allow_nan=False))}
+                for name in SHADOWS
+                if data.draw(st.booleans())
+            ],
         }
         for _ in records
     ]
@@ -162,10 +166,23 @@ def test_decisions_are_the_bytes_of_fastavro(
         ),
         policy_version=policy,
         explanations={
-            row: explain(a["degraded"], a["rule_hits"], a["reasons"], a["shadows"])
+            row: explain(a["degraded"], a["rule_hits"], a["reasons"])
             for row, a in enumerate(answers)
         },
         decided_at=decided,
+        shadows=[
+            (
+                name,
+                np.array(
+                    [
+                        next((s["score"] for s in a["shadows"] if s["model_id"] == name), nan)
+                        for a in answers
+                    ],
+                    np.float64,
+                ),
+            )
+            for name in SHADOWS
+        ],
     )
     assert written == expected
 

@@ -14,6 +14,11 @@ from devstack.stack import Stack
 from loadtest.history import MAPPING
 from loadtest.report import KEYS
 from loadtest.world import World, parse_day
+from schemas import codec
+from schemas.runtime.kafka import read_all
+from schemas.runtime.settings import load_settings
+from schemas.topics import DECISIONS
+from tests.unit.scorer.stand_ins import small_bundle
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +58,34 @@ def test_the_services_answer_everything(stack: Stack, tmp_path: Path) -> None:
     assert report["p50_ms"] > 0
     assert report["stages"]["stream"]["p50_ms"] > 0
     assert {"stream-1", "scorer-1", "sender", "receiver"} <= report["processes"].keys()
+
+
+def test_champions_change_in_turn_beside_a_shadow_and_every_decision_names_one(
+    stack: Stack, tmp_path: Path
+) -> None:
+    bundles = {name: tmp_path / name for name in ("first", "next", "watching")}
+    for seed, (name, directory) in enumerate(bundles.items()):
+        small_bundle(directory, name, seed=seed)
+    report = loadtest(
+        stack, "lt-swap-", tmp_path,
+        "run", "--rate", "300", "--seconds", "8", "--warm-up", "1", "--customers", "1000",
+        "--model", str(bundles["first"]), "--shadow", str(bundles["watching"]),
+        "--swap-at", "1", "--swap-to", str(bundles["next"]), "--swaps", "3", "--swap-every", "1.5",
+    )  # fmt: skip
+    assert report["swaps_applied"] == 3
+    assert [swap["model_id"] for swap in report["swaps"]] == ["next", "first", "next"]
+    assert (report["by_no_model"], report["by_other_models"]) == (0, 0)
+    counts = report["decisions_by_model"]
+    assert counts.keys() == {"first", "next"}
+    assert min(counts.values()) > 100
+    assert sum(counts.values()) == report["measured"]["decided"] == 2_400
+    settings = load_settings(bootstrap=stack.bootstrap, topic_prefix="lt-swap-")
+    decisions = read_all(settings, settings.topic(DECISIONS))
+    watched = {
+        tuple(shadow["model_id"] for shadow in codec.decode(message.value or b"")[1]["shadows"])
+        for message in decisions
+    }
+    assert watched == {("watching",)}
 
 
 def test_a_file_is_replayed_with_its_labels(stack: Stack, tmp_path: Path) -> None:

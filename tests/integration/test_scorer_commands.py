@@ -13,12 +13,11 @@ import pyarrow.parquet
 import pytest
 
 from devstack.stack import Stack
-from schemas import codec
 from schemas.features import FINGERPRINT
 from schemas.manifest import MANIFEST_NAME, sha256
 from schemas.topics import DECISIONS, FEATURES, MODELS
 from tests.e2e.pipeline import Pipeline
-from tests.unit.scorer.stand_ins import LARGE, vector
+from tests.unit.scorer.stand_ins import LARGE, small_bundle, vector
 from tests.unit.trainer.test_bootstrap import MAPPING, history
 
 RULE = {"id": "r", "action": "REVIEW", "when": "amount > 1", "text": "over one"}
@@ -92,25 +91,52 @@ def test_a_bootstrapped_model_is_published_and_decides(bench: Bench, tmp_path: P
     (decision,) = bench.pipeline.wait_for(DECISIONS, 1)
     assert decision["model_id"] == "first"
 
-    canary = bench.run("trainer", "publish", str(bundle), "--stage", "CANARY", "--share", "0.1")
-    assert canary.returncode == 0, canary.stderr
-    event = codec.decode(bench.pipeline.messages(MODELS)[-1].value or b"")[1]
-    assert (event["stage"], event["canary_share"]) == ("CANARY", 0.1)
+    canary = bench.run("trainer", "canary", "first", "--share", "0.1")
+    assert canary.returncode == 2
+    assert "first is CHAMPION and cannot become CANARY" in canary.stderr
+    assert len(bench.pipeline.messages(MODELS)) == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--stage", "CANARY"], "--share"),
-        (["--stage", "CHAMPION", "--share", "0.5"], "--share"),
-        (["--stage", "BEST"], "BEST"),
-        (["--stage", "CHAMPION"], "no bundle"),
-    ],
-)
-def test_a_wrong_publication_is_named(
-    bench: Bench, tmp_path: Path, arguments: list[str], said: str
-) -> None:
-    refused = bench.run("trainer", "publish", str(tmp_path), *arguments)
+def test_a_model_goes_through_its_stages_by_commands(bench: Bench, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        small_bundle(tmp_path / name, name)
+    steps: list[tuple[str, ...]] = [
+        ("register", str(tmp_path / "one")),
+        ("promote", "one"),
+        ("register", str(tmp_path / "two"), "--actor", "jane"),
+        ("shadow", "two"),
+        ("canary", "two", "--share", "0.05", "--actor", "joe", "--comment", "a [small] part"),
+    ]
+    for step in steps:
+        done = bench.run("trainer", *step)
+        assert done.returncode == 0, done.stderr
+    shown = bench.run("trainer", "models", "--json", "-")
+    one, two = json.loads(shown.stdout)
+    assert (one["model_id"], one["stage"], one["actor"]) == ("one", "CHAMPION", "operator")
+    assert two == {
+        "model_id": "two",
+        "stage": "CANARY",
+        "share": 0.05,
+        "since": two["since"],
+        "actor": "joe",
+        "comment": "a [small] part",
+        "metrics": {"auc": 1.0},
+        "artefact_uri": (tmp_path / "two").as_uri(),
+        "sha256": sha256((tmp_path / "two" / MANIFEST_NAME).read_bytes()),
+    }
+    for part in ("two", "CANARY", "0.05", "auc 1.000", "joe", "a [small] part"):
+        assert part in shown.stderr
+    assert bench.run("trainer", "promote", "two").returncode == 0
+    back = bench.run("trainer", "rollback", "two")
+    assert "the champion is one" in back.stderr
+    refused = bench.run("trainer", "promote", "two")
     assert refused.returncode == 2
-    assert said in refused.stderr
+    assert "two is ROLLED_BACK and cannot become CHAMPION" in refused.stderr
+    assert "rules decide alone" in bench.run("trainer", "retire", "one").stderr
+
+
+def test_what_is_no_bundle_is_not_registered(bench: Bench, tmp_path: Path) -> None:
+    refused = bench.run("trainer", "register", str(tmp_path))
+    assert refused.returncode == 2
+    assert "no bundle" in refused.stderr
     assert bench.pipeline.messages(MODELS) == []

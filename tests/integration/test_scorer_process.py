@@ -14,14 +14,13 @@ import pytest
 from devstack.service import Service
 from devstack.stack import Stack
 from schemas import codec
-from schemas.features import NAMES
+from schemas.features import FINGERPRINT, NAMES
 from schemas.manifest import MANIFEST_NAME, sha256, write_manifest
 from schemas.records import ModelEvent
 from schemas.runtime.memory_streams import murmur2_partition
 from schemas.topics import ALERTS, DEAD_LETTER, DECISIONS, FEATURES, MODELS, POLICY
 from tests.e2e.pipeline import Pipeline, until
 from tests.unit.scorer.stand_ins import LARGE, SMALL, small_bundle, vector
-from trainer.registry import model_event
 
 BACK_S = 5.0
 """A restarted scorer must be back within this time (the promise of the design)."""
@@ -67,11 +66,20 @@ class Bench:
         return directory
 
     def event(self, directory: Path, stage: Any, share: float | None = None) -> ModelEvent:
-        digest = sha256((directory / MANIFEST_NAME).read_bytes())
-        return model_event(
-            directory.name, stage, directory, digest, {},
-            occurred_at=time.time_ns() // 1_000_000, canary_share=share,
-        )  # fmt: skip
+        """Return the event as it is written for a bundle, also for one that is damaged."""
+        data = (directory / MANIFEST_NAME).read_bytes()
+        return {
+            "model_id": directory.name,
+            "stage": stage,
+            "canary_share": share,
+            "artefact_uri": directory.as_uri(),
+            "sha256": sha256(data),
+            "fingerprint": FINGERPRINT,
+            "metrics": {},
+            "occurred_at": time.time_ns() // 1_000_000,
+            "actor": "test",
+            "comment": None,
+        }
 
     def publish(self, directory: Path, stage: str, share: float | None = None) -> None:
         self.publish_event(self.event(directory, stage, share))

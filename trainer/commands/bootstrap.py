@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
@@ -12,7 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
 from schemas.runtime.command_line import errors, say, write_report
+from schemas.runtime.model_registry import open_registry, registration
 from schemas.runtime.settings import load_settings
+
+ACTOR: Final = "trainer"
 
 
 def bootstrap(
@@ -25,7 +28,7 @@ def bootstrap(
     threads: Annotated[
         int, typer.Option(min=1, help="threads of XGBoost; more than free cores make it slower")
     ] = 1,
-    publish: Annotated[bool, typer.Option(help="make it the champion on `models`")] = False,
+    publish: Annotated[bool, typer.Option(help="register it and make it the champion")] = False,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="write the report here; - for stdout")
     ] = None,
@@ -35,7 +38,7 @@ def bootstrap(
     Example: python -m trainer bootstrap --input day.parquet
     --mapping loadtest/mappings/handbook.yaml --output var/models --publish
     """
-    from trainer import batch, bundle, dataset, registry
+    from trainer import batch, bundle, dataset
 
     began = time.perf_counter()
     now = time.time_ns() // 1_000_000
@@ -55,17 +58,16 @@ def bootstrap(
         trained = batch.train(data, gap_ms=delay, rounds=rounds, threads=threads)
     directory = output / name
     sha256 = bundle.write(directory, name, trained)
-    events = [
-        registry.model_event(name, stage, directory, sha256, trained.metrics, occurred_at=now)
-        for stage in registry.FIRST_STEPS
-    ]
+    event = registration(directory, actor=ACTOR, occurred_at=now)
     if publish:
-        registry.publish(load_settings(), events)
+        with open_registry(load_settings()) as registry:
+            registry.register(event)
+            registry.change(name, "CHAMPION", actor=ACTOR)
     report = {
         "model_id": name,
-        "artefact_uri": events[-1]["artefact_uri"],
+        "artefact_uri": event["artefact_uri"],
         "sha256": sha256,
-        "fingerprint": events[-1]["fingerprint"].hex(),
+        "fingerprint": event["fingerprint"].hex(),
         "metrics": trained.metrics,
         "thresholds": trained.thresholds,
         "seconds": time.perf_counter() - began,

@@ -15,10 +15,12 @@ from loadtest.exposition import StageCost
 from loadtest.latency import percentiles_ms
 from loadtest.ledger import Ledger
 from loadtest.recovery import back_to_normal
+from loadtest.run import by_model
 from loadtest.sender import Order
-from loadtest.swap import effect
+from loadtest.swap import Swapped, effect
 from loadtest.traffic import Phase
 from schemas.errors import ConfigurationError
+from schemas.keys import hash_id
 
 SECOND = 1_000_000_000
 START = 100 * SECOND
@@ -111,7 +113,7 @@ def test_the_shipped_bounds_name_figures_of_reports() -> None:
     figures = (
         set(found)
         | set(back_to_normal(ledger, phase, START))
-        | set(effect(ledger, phase, START + SECOND, None))
+        | set(effect(ledger, phase, [Swapped("m", START + SECOND, None)]))
     )
     for bound in json.loads(bounds.BOUNDS.read_text()):
         assert bound["figure"] in figures
@@ -137,8 +139,39 @@ def test_the_swaps_worst_second_is_found() -> None:
     ledger, phase = measured(
         500, 10, lambda at: 9_000_000 if stall[0] <= at < stall[1] else 3_000_000
     )
-    found = effect(ledger, phase, START + 5 * SECOND, START + int(5.3 * SECOND))
+    swap = Swapped("m", START + 5 * SECOND, START + int(5.3 * SECOND))
+    found = effect(ledger, phase, [swap])
     assert found["p99_before_ms"] == pytest.approx(3.0)
     assert found["p99_in_swap_ms"] == pytest.approx(9.0)
     assert found["p99_in_swap_ratio"] == pytest.approx(3.0)
     assert found["p99_after_ms"] == pytest.approx(3.0)
+
+
+def test_of_several_swaps_the_worst_counts_and_all_that_lies_between() -> None:
+    ledger, phase = measured(
+        500, 12, lambda at: 9_000_000 if 6 * SECOND <= at < 6.02 * SECOND else 3_000_000
+    )
+    swaps = [
+        Swapped(name, START + at * SECOND, START + at * SECOND + SECOND // 5)
+        for name, at in (("b", 4), ("a", 6), ("b", 8))
+    ]
+    found = effect(ledger, phase, swaps)
+    assert [swap["p99_in_swap_ms"] > 3.5 for swap in found["swaps"]] == [False, True, False]
+    assert found["p99_in_swap_ms"] == found["swaps"][1]["p99_in_swap_ms"]
+    assert found["p99_while_swapping_ms"] == pytest.approx(3.0)  # 10 of 2,600 were late
+    assert (found["published_s"], found["applied_s"]) == (4.0, 4.2)
+    assert (found["p99_after_ms"], found["swaps_applied"]) == (pytest.approx(3.0), 3)
+
+
+def test_a_swap_that_no_decision_shows_or_a_decision_without_a_model_is_a_failure() -> None:
+    ledger, phase = measured(100, 2, lambda at: 3_000_000)
+    whole = report.build("run", ledger, phase, last_answer=START + SECOND)
+    ledger.forget_mix()
+    ledger.models.update({hash_id("a"): 5, hash_id("b"): 3, 0: 2})
+    found = by_model(ledger, ["a"])
+    assert found == {"decisions_by_model": {"a": 5}, "by_other_models": 3, "by_no_model": 2}
+    swapped = effect(ledger, phase, [Swapped("a", START, None)])
+    assert report.failures({**whole, **found, **swapped, "swapped": True}) == [
+        "decisions that name no model: 2",
+        "swaps: 0 of 1 were seen",
+    ]

@@ -14,6 +14,7 @@ from loadtest.ledger import Ledger
 from loadtest.receiver import Report
 from loadtest.view import line
 from loadtest.watch import Watch
+from schemas.keys import hash_id
 from schemas.runtime.health import HealthServer
 from schemas.runtime.metrics import Metrics
 from tests.unit.loadtest.test_ledger import REASON, Run, decision
@@ -66,12 +67,15 @@ def test_the_newest_blocks_come_first_with_their_reasons() -> None:
     assert why(watch.newest[0]) == ["because"]
 
 
-def test_a_new_model_is_noticed_when_it_first_decides() -> None:
+def test_a_model_is_noticed_when_it_begins_to_decide_also_again() -> None:
     run, watch = Run(), Watch()
     noted(run, watch, [decision(row) for row in run.rows[:3]], seen=5)
     noted(run, watch, [decision(run.rows[3]), decision(run.rows[4], model_id="next")], seen=9)
     noted(run, watch, [decision(run.rows[5], model_id=None)], seen=11)
     assert [seen for seen, _ in watch.models] == [5, 9]
+    noted(run, watch, [decision(run.rows[6], model_id="next")], seen=13)
+    noted(run, watch, [decision(run.rows[7], model_id="next")], seen=15)
+    assert watch.models[1:] == [(9, hash_id("next")), (13, hash_id("next"))]
 
 
 def test_an_unreadable_message_is_passed_over() -> None:

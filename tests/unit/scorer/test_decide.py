@@ -207,6 +207,25 @@ def test_canary_cards_are_the_same_in_every_batch_and_shadows_ride_along(
         assert [shadow["model_id"] for shadow in record["shadows"]] == ["canary"]
 
 
+def test_each_shadow_scores_as_it_would_as_the_champion(model: Model, tmp_path: Path) -> None:
+    shadows = tuple(
+        small_model(tmp_path / name, name, seed=seed) for seed, name in ((5, "b"), (6, "c"))
+    )
+    rows: list[dict[str, Any]] = [{"amount": each} for each in (SMALL, LARGE, 499.0, 501.0)]
+    rows.insert(2, {"amount": SMALL, "fingerprint": b"otherone"})
+    watched = answers(Serving(champion=model, shadows=shadows), *rows)
+    assert watched[2]["shadows"] == []
+    plain = answers(Serving(champion=model), *rows)
+    assert [{**record, "shadows": []} for record in watched] == plain
+    for place, shadow in enumerate(shadows):
+        alone = answers(Serving(champion=shadow), *rows)
+        for row in (0, 1, 3, 4):
+            assert watched[row]["shadows"][place] == {
+                "model_id": shadow.model_id,
+                "score": alone[row]["score"],
+            }
+
+
 def test_an_answer_does_not_depend_on_the_batch(model: Model) -> None:
     serving = Serving(policy(rules=[rule("big", "REVIEW", "card_tx_count_24h > 9")]), model)
     draw = np.random.default_rng(3)

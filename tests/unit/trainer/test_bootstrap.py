@@ -18,9 +18,10 @@ from schemas.codec import decode, encode
 from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
 from schemas.features import ANOMALY_INPUTS, DAY, FINGERPRINT
+from schemas.runtime.model_registry import registration
 from scorer.anomaly import anomaly_scores
 from scorer.model import load_model
-from trainer import anomaly, batch, bundle, registry
+from trainer import anomaly, batch, bundle
 from trainer.__main__ import app
 from trainer.dataset import Dataset, from_table, known_fraud, split
 
@@ -138,8 +139,13 @@ def test_bundle_is_complete_verifiable_and_without_pickle(tmp_path: Path) -> Non
     with pytest.raises(ConfigurationError, match="exists"):
         bundle.write(tmp_path / "m1", "m1", trained)
     assert [path.name for path in tmp_path.iterdir()] == ["m1"]
-    event = registry.model_event("m1", "CHAMPION", tmp_path / "m1", sha256, {}, occurred_at=1)
+    event = registration(tmp_path / "m1", actor="jane", occurred_at=1)
     assert decode(encode("ModelEvent", event)) == ("ModelEvent", event)
+    assert (event["model_id"], event["sha256"], event["actor"]) == ("m1", sha256, "jane")
+    assert event["metrics"] == trained.metrics
+    (tmp_path / "m1" / "metrics.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match=r"metrics\.json"):
+        registration(tmp_path / "m1", actor="jane")
 
 
 def test_bootstrap_command_learns_and_reports(tmp_path: Path) -> None:
