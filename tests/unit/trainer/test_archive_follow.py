@@ -173,7 +173,7 @@ def test_compaction_and_retention_keep_positions_and_old_versions(tmp_path: Path
     assert archive.compact("features") == (2, 1)  # rows of one day came in two files
     assert archive.retain("features", now_ms=START + 3 * DAY, keep_ms=2 * DAY) == (1, 0)
     assert archive.positions("features", ["features/0"]) == {"features/0": 3}
-    assert archive.read("features").column("source_offset").to_pylist() == [2]
+    assert sorted(archive.read("features").column("source_offset").to_pylist()) == [1, 2]
     assert archive.read("features", version=before).num_rows == 3
 
 
