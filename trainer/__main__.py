@@ -7,6 +7,7 @@ import typer
 from schemas.runtime.command_line import run_command
 from trainer.commands.archive import archive
 from trainer.commands.bootstrap import bootstrap
+from trainer.commands.data_check import data_check
 from trainer.commands.publish import publish
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -19,6 +20,7 @@ def trainer() -> None:
 
 app.command()(archive)
 app.command()(bootstrap)
+app.command()(data_check)
 app.command()(publish)
 
 
