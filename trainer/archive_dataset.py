@@ -174,11 +174,12 @@ def _labels(archive: Archive, version: int, cutoff_ms: int) -> pl.DataFrame:
         where=pc.field("label_time") <= cutoff_ms,
     )
     frame: Any = pl.from_arrow(table)
-    return (
+    newest: pl.DataFrame = (
         frame.sort("label_time", "topic_partition", "topic_offset")
         .unique(subset=_KEY, keep="last")
         .select(*_KEY, (pl.col("label") == "FRAUD").alias("fraud"), "label_time")
     )
+    return newest
 
 
 def _joined(

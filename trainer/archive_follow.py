@@ -254,7 +254,7 @@ class Archiver:
             MembershipLost, Fenced: another archiver has the partitions; close, and join anew.
             ArchiveUnavailable: the archive did not answer; likewise.
         """
-        messages = consumer.poll_batch(MOST_ROWS, POLL_S)
+        messages = consumer.poll_batch(min(MOST_ROWS, self._flush_rows), POLL_S)
         if self._lost:
             raise MembershipLost(self._lost)
         by_topic: dict[str, list[Message]] = {}

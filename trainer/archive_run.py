@@ -94,6 +94,7 @@ def run(settings: Settings, *, url: str | None = None, once: bool = False) -> di
         "rejected": counts.rejected,
         "commits": counts.commits,
         "seconds": seconds,
+        "cpu_seconds": progress.cpu_seconds,
         "rows_per_second": {name: rows / seconds for name, rows in counts.archived.items()},
         "versions": archive.versions(),
     }
@@ -132,17 +133,24 @@ class _Progress:
         }
         self._seen: dict[TopicPartition, int] = {}
         self._began = self._moved = time.monotonic()
+        self._cpu = time.process_time()
 
     @property
     def seconds(self) -> float:
         """From the assignment of the first partitions until now."""
         return max(time.monotonic() - self._began, 1e-9)
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of all threads in that time."""
+        return time.process_time() - self._cpu
+
     def finished(self) -> bool:
         """Whether everything up to the ends was read."""
         read = self._archiver.read
         if not self._seen and read:
             self._began = self._moved = time.monotonic()
+            self._cpu = time.process_time()
         if read != self._seen:
             self._seen, self._moved = read, time.monotonic()
         if not self._ends or not read:

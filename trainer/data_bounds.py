@@ -30,18 +30,18 @@ class Bounds(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rows: int = Field(1_000, ge=1)
-    frauds: int = Field(20, ge=1)
+    rows: int = Field(default=1_000, ge=1)
+    frauds: int = Field(default=20, ge=1)
     fraud_rate: Range = (1e-5, 0.3)
     missing: Share = 1.0
     missing_of: dict[str, Share] = Field(default_factory=dict)
     ranges: dict[str, Range] = Field(default_factory=dict)
     out_of_range: Share = 0.0
     volume: Range = (0.2, 5.0)
-    volume_days: int = Field(5, ge=1)
+    volume_days: int = Field(default=5, ge=1)
     duplicates: Share = 0.0
     labels_before_transactions: Share = 0.001
-    leakage_auc: float = Field(0.98, ge=0.5, le=1)
+    leakage_auc: float = Field(default=0.98, ge=0.5, le=1)
     leakage_exempt: frozenset[str] = frozenset()
 
     @field_validator("fraud_rate", "volume")

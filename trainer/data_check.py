@@ -222,7 +222,7 @@ def auc(positive: npt.NDArray[np.float32], negative: npt.NDArray[np.float32]) ->
 
     Source: Mann and Whitney (1947).
 
-    >>> auc(np.float32([2, 3]), np.float32([1, 2]))
+    >>> auc(np.array([2, 3], np.float32), np.array([1, 2], np.float32))
     0.875
     """
     if len(positive) == 0 or len(negative) == 0:

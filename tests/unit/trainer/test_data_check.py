@@ -126,8 +126,8 @@ def test_a_feature_that_gives_the_label_away(way: str) -> None:
 
 
 def test_auc_counts_ties_half() -> None:
-    assert auc(np.float32([2, 3]), np.float32([1, 2])) == 0.875
-    assert auc(np.float32([]), np.float32([1])) == 0.5
+    assert auc(np.array([2, 3], np.float32), np.array([1, 2], np.float32)) == 0.875
+    assert auc(np.zeros(0, np.float32), np.ones(1, np.float32)) == 0.5
 
 
 def test_bounds_come_from_a_file_and_its_errors_are_named(tmp_path: Path) -> None:
