@@ -15,11 +15,13 @@ from typer.testing import CliRunner
 from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
 from schemas.features import CATALOGUE, DAY
+from schemas.mapping import Mapping
 from tests.unit.trainer.archive_messages import START, feature, filled, label
+from tests.unit.trainer.test_bootstrap import MAPPING, history
 from trainer.__main__ import app
 from trainer.data_bounds import Bounds
 from trainer.data_check import auc, check
-from trainer.dataset import Dataset
+from trainer.dataset import Dataset, from_table
 
 ROWS = 4_000
 FRAUD_EVERY = 40
@@ -85,6 +87,13 @@ def test_values_out_of_range_and_infinite() -> None:
     assert failed(data, Bounds(out_of_range=0.001)) == []
     low = Bounds(out_of_range=0.001, ranges={CATALOGUE[2].name: (0.5, 1.0)})
     assert failed(data, low) == [("out of range", CATALOGUE[2].name)]
+
+
+def test_what_the_engine_computes_is_in_range(tmp_path: Path) -> None:
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text(MAPPING)
+    data = from_table(Mapping.load(mapping).apply(history(4_000)), label_delay_ms=DAY)
+    assert failed(data, Bounds(leakage_auc=1.0)) == []
 
 
 def test_a_hole_and_a_spike_are_named_by_their_day() -> None:
