@@ -112,6 +112,35 @@ class DecodedVectors:
         )
         return hashes
 
+    @property
+    def vector_spans(self) -> Ints:
+        """Start and end of each vector in `data`, int64[g, 2], whatever its catalogue."""
+        starts = self.source[:, kernel.VECTOR_START]
+        return np.column_stack([starts, starts + self.source[:, kernel.VECTOR_SIZE]])
+
+    @property
+    def fingerprint_spans(self) -> Ints:
+        """Start and end of each catalogue fingerprint in `data`, int64[g, 2]."""
+        # Between the two stands the vector's size as a varint: a bit is the sign, seven a byte.
+        bytes_of_size = (
+            np.searchsorted(1 << np.arange(6, 63, 7), self.source[:, kernel.VECTOR_SIZE], "right")
+            + 1
+        )
+        ends = self.source[:, kernel.VECTOR_START] - bytes_of_size
+        return np.column_stack([ends - len(FINGERPRINT), ends])
+
+    def text_spans(self, field: str) -> Ints:
+        """Start and end of a text field in `data`, int64[g, 2]; an empty span is missing."""
+        return self.spans[:, _TEXT[field]]
+
+    def gathered(self, spans: Ints) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+        """Return the bytes of `spans` (int64[g, 2]) in one piece and their g + 1 offsets.
+
+        The pair is what an Arrow string or binary array is made of; at most 2 GiB.
+        """
+        data, offsets = kernel.gather(as_array(self.data), np.ascontiguousarray(spans))
+        return data, offsets
+
     def raw(self, field: str) -> list[bytes]:
         """Return a text field of every row as UTF-8, empty if missing."""
         spans = self.spans[:, _TEXT[field]]

@@ -180,3 +180,16 @@ def hash_texts(buffer, spans):
     for row in range(len(spans)):
         hashes[row] = hash_span(buffer, spans[row, 0], spans[row, 1])
     return hashes
+
+
+@njit(cache=True)
+def gather(buffer, spans):
+    """Copy `buffer[spans[i, 0]:spans[i, 1]]` of each row together: (bytes, offsets int32[n+1])."""
+    offsets = np.zeros(len(spans) + 1, np.int32)
+    for row in range(len(spans)):
+        offsets[row + 1] = offsets[row] + np.int32(spans[row, 1] - spans[row, 0])
+    out = np.empty(offsets[-1], np.uint8)
+    for row in range(len(spans)):
+        start, size = spans[row, 0], spans[row, 1] - spans[row, 0]
+        out[offsets[row] : offsets[row] + size] = buffer[start : start + size]
+    return out, offsets

@@ -11,7 +11,8 @@ FraudError
 │   ├── StoreUnavailable
 │   ├── BrokerUnavailable
 │   ├── MembershipLost
-│   └── RegistryUnavailable
+│   ├── RegistryUnavailable
+│   └── ArchiveUnavailable
 └── FatalError           this process must not go on
     ├── DeliveryRejected  Kafka will never take a message
     ├── Fenced           another worker owns the partition
@@ -84,6 +85,10 @@ class MembershipLost(TemporaryError):
 
 class RegistryUnavailable(TemporaryError):
     """The schema registry does not answer."""
+
+
+class ArchiveUnavailable(TemporaryError):
+    """The archive's storage does not take or give what it was asked; nothing was written."""
 
 
 class FatalError(FraudError):

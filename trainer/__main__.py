@@ -5,7 +5,9 @@ from __future__ import annotations
 import typer
 
 from schemas.runtime.command_line import run_command
+from trainer.commands.archive import archive
 from trainer.commands.bootstrap import bootstrap
+from trainer.commands.data_check import data_check
 from trainer.commands.models import canary, models, promote, register, retire, rollback, shadow
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -16,7 +18,9 @@ def trainer() -> None:
     """Train models and govern their stages."""
 
 
+app.command()(archive)
 app.command()(bootstrap)
+app.command()(data_check)
 for command in (models, register, shadow, canary, promote, rollback, retire):
     app.command()(command)
 

@@ -344,11 +344,14 @@ def read_tail(settings: Settings, topic: str, partition: int, count: int) -> lis
 
 def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
     """Return the next offset of every partition. Blocks; raises BrokerUnavailable."""
+    return {number: end for number, (_, end) in offset_bounds(settings, topic).items()}
+
+
+def offset_bounds(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
+    """Return first and next offset of every partition. Blocks; raises BrokerUnavailable."""
     consumer = ck.Consumer(connection(settings) | {"group.id": "unused", **COMMITTED})
     try:
-        return {
-            number: _ends(consumer, topic, number)[1] for number in _partitions(consumer, topic)
-        }
+        return {number: _ends(consumer, topic, number) for number in _partitions(consumer, topic)}
     finally:
         consumer.close()
 

@@ -42,6 +42,7 @@ METRICS: Final = (
     MetricSpec("counter", "rule_hits", "decisions that a rule of the policy touched", ("rule",)),
     MetricSpec("counter", "answered_before", "vectors dropped: their position has a decision"),
     MetricSpec("counter", "refused", "bundles and policies that were refused", ("kind",)),
+    MetricSpec("counter", "archived", "rows written to the archive", ("table",)),
     MetricSpec("counter", "restarts", "restarts by the watchdog"),
     MetricSpec("histogram", "batch_rows", "records in one batch", (), ROWS),
     MetricSpec("histogram", "stage_seconds", "time of a stage of a batch", ("stage",), LATENCY_S),

@@ -64,13 +64,39 @@ class Settings(BaseSettings):
         pattern=r"^[0-9a-fA-F]{64}$",
         description="Ed25519 key (hex); model bundles must then be signed by it",
     )
+    archive_url: str = Field(
+        "var/archive", min_length=1, description="archive: a folder, or s3://bucket/path"
+    )
+    archive_s3_endpoint: str | None = Field(
+        None, description="address of an S3-compatible store that is not Amazon's"
+    )
+    archive_s3_region: str = Field("us-east-1", description="its region")
+    archive_s3_key: SecretStr | None = Field(None, description="its access key id")
+    archive_s3_secret: SecretStr | None = Field(None, description="its secret access key")
+    archive_flush_rows: Positive = Field(
+        100_000, description="rows of a table that are written to the archive at once"
+    )
+    archive_flush_after: str = Field("30s", description="longest time a row waits for that")
+    archive_maintain_every: str = Field(
+        "6h", description="how often the archiver compacts and deletes what is too old"
+    )
+    archive_keep: str = Field("400d", description="age (event date) at which rows are deleted")
+    archive_keep_versions: str = Field(
+        "30d", description="how long old versions of the tables can be read again"
+    )
     health_port: Port = Field(0, description="port of /healthz, /readyz, /metrics; 0: none")
     health_host: str = Field("127.0.0.1", description="address the health server listens on")
     worker_id: str | None = Field(None, description="fixed name of this process in its group")
     log_format: Literal["json", "console"] = Field("json", description="form of log lines")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="log level")
 
-    @field_validator("label_delay")
+    @field_validator(
+        "label_delay",
+        "archive_flush_after",
+        "archive_maintain_every",
+        "archive_keep",
+        "archive_keep_versions",
+    )
     @classmethod
     def _is_duration(cls, text: str) -> str:
         _duration_ms(text)
@@ -88,6 +114,26 @@ class Settings(BaseSettings):
     def label_delay_ms(self) -> int:
         """Label delay in ms."""
         return _duration_ms(self.label_delay)
+
+    @property
+    def archive_flush_after_s(self) -> float:
+        """Longest time a row waits to be written, in seconds."""
+        return _duration_ms(self.archive_flush_after) / 1000
+
+    @property
+    def archive_maintain_every_s(self) -> float:
+        """Time between two rounds of the archive's upkeep, in seconds."""
+        return _duration_ms(self.archive_maintain_every) / 1000
+
+    @property
+    def archive_keep_ms(self) -> int:
+        """Age at which archived rows are deleted, in ms."""
+        return _duration_ms(self.archive_keep)
+
+    @property
+    def archive_keep_versions_ms(self) -> int:
+        """How long old versions can be read again, in ms."""
+        return _duration_ms(self.archive_keep_versions)
 
     @property
     def key_prefix(self) -> bytes:

@@ -1,0 +1,125 @@
+"""The dataset is what was known at the cut-off, and the same again from the same versions."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.errors import ConfigurationError
+from schemas.features import DAY
+from schemas.runtime.streams import Message
+from tests.unit.trainer.archive_messages import START, add, decision, feature, filled, label
+from trainer.archive import Archive
+from trainer.archive_dataset import content_hash, from_archive
+
+MATURITY = 1000
+CUTOFF = START + 2000
+
+
+def labelled(tmp_path: Path, *labels: Message) -> list[bool]:
+    """Return the verdicts of transactions 0 and 1 under these labels."""
+    archive = filled(str(tmp_path / "a"), features=[feature(0), feature(1)], labels=labels)
+    data, _ = from_archive(archive, cutoff_ms=CUTOFF, maturity_ms=MATURITY)
+    verdicts: list[bool] = data.fraud.tolist()
+    return verdicts
+
+
+def test_the_newest_label_known_at_the_cutoff_decides(tmp_path: Path) -> None:
+    events = [
+        label(0, 0, fraud=True, source="CHARGEBACK", label_time=START + 900),
+        label(1, 0, fraud=False, source="ANALYST", label_time=START + 300),  # arrived later
+        label(2, 1, fraud=False, label_time=START + 100),
+        label(3, 1, fraud=True, label_time=START + 100),  # same time: the later one
+        label(4, 1, fraud=False, label_time=CUTOFF + 1),  # not known yet
+    ]
+    assert labelled(tmp_path, *events) == [True, True]
+
+
+def test_a_label_of_another_card_is_not_ours(tmp_path: Path) -> None:
+    assert labelled(tmp_path, label(0, 0, card_id="other")) == [False, False]
+
+
+def test_only_mature_rows_in_event_order_and_the_unlabelled_are_genuine(tmp_path: Path) -> None:
+    archive = filled(
+        str(tmp_path / "a"),
+        features=[
+            feature(0, event_time=START + 7),
+            feature(1, event_time=START + 5),
+            feature(2, event_time=START + MATURITY),
+            feature(3, event_time=START + MATURITY + 1),
+            feature(4, event_time=START - 1),
+            feature(5, duplicate=True),
+            feature(6, late=True),
+            feature(7, fingerprint=b"olderone"),
+        ],
+        labels=[label(0, 1), label(1, 3), label(2, 0, fraud=False, label_time=START + 6)],
+    )
+    data, provenance = from_archive(archive, cutoff_ms=CUTOFF, maturity_ms=MATURITY, since_ms=START)
+    assert (data.time - START).tolist() == [5, 7, MATURITY]
+    assert data.fraud.tolist() == [True, False, False]
+    assert (data.label_time - START).tolist() == [11, 6, 2 * MATURITY]
+    expected = [np.random.default_rng([0, 0, n]).normal(size=70).astype("<f4") for n in (1, 0, 2)]
+    assert np.array_equal(data.vectors, np.array(expected))
+    assert provenance["counts"] == {
+        "rows": 3, "frauds": 1, "labelled": 2, "unlabelled_taken_as_genuine": 1, "duplicates": 1,
+        "late": 1, "foreign_fingerprint": 1, "labels_before_transactions": 1,
+    }  # fmt: skip
+    assert json.loads(json.dumps(provenance)) == provenance
+
+
+def test_the_same_versions_give_the_same_hash_after_appends_and_compaction(tmp_path: Path) -> None:
+    archive = filled(
+        str(tmp_path / "a"),
+        features=[feature(n, event_time=START + n // 2) for n in range(20)],
+        labels=[label(0, 3)],
+    )
+    add(archive, "features", [feature(n, partition=1, event_time=START) for n in range(20)])
+    first, kept = from_archive(archive, cutoff_ms=CUTOFF, maturity_ms=MATURITY)
+    add(archive, "labels", [label(1, 5)])
+    add(archive, "features", [feature(20)])
+    archive.compact("features")
+    _, new = from_archive(archive, cutoff_ms=CUTOFF, maturity_ms=MATURITY)
+    again, old = from_archive(
+        Archive(archive.url), cutoff_ms=CUTOFF, maturity_ms=MATURITY, versions=kept["versions"]
+    )
+    assert new["sha256"] != kept["sha256"] == old["sha256"] == content_hash(again)
+    assert len(again) == len(first) == 40
+    assert new["counts"]["rows"] == 41
+    assert new["counts"]["frauds"] == 2
+
+
+def test_every_array_is_in_the_hash(tmp_path: Path) -> None:
+    archive = filled(str(tmp_path / "a"), features=[feature(0)])
+    data, provenance = from_archive(archive, cutoff_ms=CUTOFF, maturity_ms=MATURITY)
+    data.label_time[0] += 1
+    assert content_hash(data) != provenance["sha256"]
+
+
+def test_a_version_that_was_cleaned_away_is_named(tmp_path: Path) -> None:
+    url = str(tmp_path / "a")
+    archive = filled(url, features=[feature(0)], labels=[label(0, 0)], decisions=[decision(0)])
+    add(archive, "features", [feature(1)])
+    _, kept = from_archive(archive, cutoff_ms=CUTOFF, maturity_ms=MATURITY)
+    archive.compact("features")
+    for file in Path(url, "features").glob("event_date=*/*.parquet"):
+        if f"{file.name}" not in json.dumps(archive.refreshed("features").file_uris()):
+            file.unlink()  # as vacuum does when the time to keep versions is over
+    with pytest.raises(ConfigurationError, match=r"is gone.*FRAUD_ARCHIVE_KEEP_VERSIONS"):
+        from_archive(archive, cutoff_ms=CUTOFF, maturity_ms=MATURITY, versions=kept["versions"])
+
+
+def test_bad_requests_are_named(tmp_path: Path) -> None:
+    empty = filled(str(tmp_path / "empty"))
+    with pytest.raises(ConfigurationError, match="has no transaction"):
+        from_archive(empty, cutoff_ms=CUTOFF, maturity_ms=MATURITY)
+    with pytest.raises(ConfigurationError, match="in the future"):
+        from_archive(empty, cutoff_ms=time.time_ns() // 1_000_000 + DAY, maturity_ms=0)
+    older = filled(str(tmp_path / "older"), features=[feature(0, fingerprint=b"olderone")])
+    with pytest.raises(ConfigurationError, match="another feature catalogue"):
+        from_archive(older, cutoff_ms=CUTOFF, maturity_ms=MATURITY)
+    with pytest.raises(ConfigurationError, match="lack the tables"):
+        from_archive(older, cutoff_ms=CUTOFF, maturity_ms=MATURITY, versions={"features": 1})

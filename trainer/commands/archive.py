@@ -1,0 +1,53 @@
+"""`python -m trainer archive`: follow what was served into the archive."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import ConfigurationError
+from schemas.runtime.command_line import errors, say, write_report
+from schemas.runtime.settings import load_settings
+
+
+def archive(
+    url: Annotated[
+        str | None, typer.Option("--archive", help="folder or s3:// URL; FRAUD_ARCHIVE_URL")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="stop at the present ends")] = False,
+    maintain: Annotated[
+        bool, typer.Option("--maintain", help="only compact and delete what is too old")
+    ] = False,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the report here; - for stdout")
+    ] = None,
+) -> None:
+    """Follow `features`, `decisions` and `labels` into Delta Lake tables, each row once.
+
+    Several archivers share the partitions. Without --once it runs until stopped and maintains the
+    archive every FRAUD_ARCHIVE_MAINTAIN_EVERY.
+
+    Example: python -m trainer archive --archive var/archive --once --json -
+    """
+    from trainer import archive_run
+    from trainer.archive import Archive
+
+    if once and maintain:
+        raise ConfigurationError("--once and --maintain are two things: give one of them")
+    settings = load_settings()
+    if maintain:
+        place = Archive.from_settings(settings, url)
+        with errors.status(f"maintaining {place.url}"):
+            report = archive_run.maintain(
+                place, now_ms=time.time_ns() // 1_000_000, keep_ms=settings.archive_keep_ms
+            )
+        merged = sum(table["files_merged"] for table in report.values())
+        say(f"{place.url}: {merged:,} files merged")
+    else:
+        report = archive_run.run(settings, url=url, once=once)
+        rows = ", ".join(f"{count:,} {name}" for name, count in report["archived"].items())
+        say(f"{report['archive']}: {rows} in {report['seconds']:.1f} s")
+    write_report(report, json_path)
