@@ -45,7 +45,7 @@ def served(
     )
     decoded = decode_feature_vectors(messages)
     reason = [{"code": "amount", "text": "amount 1,000 in EUR", "contribution": 0.5}]
-    explained = explain(None, ["velocity"], reason, [])  # type: ignore[arg-type]
+    explained = explain(None, ["velocity"], reason)  # type: ignore[arg-type]
     decisions = encode_decisions(
         decoded,
         action=np.zeros(rows, np.uint8),
