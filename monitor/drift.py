@@ -23,8 +23,11 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.float32]
 SCORE: Final = "score"
-CALENDAR: Final = frozenset(("hour_of_day", "day_of_week", "is_weekend", "is_night"))
-"""They differ between any two days; a window shorter than a week says nothing about them."""
+NO_DRIFT: Final = frozenset(
+    ("hour_of_day", "day_of_week", "is_weekend", "is_night", "card_age_days", "merchant_age_days",
+     "device_age_days")
+)  # fmt: skip
+"""The calendar, of which a day's window is no fair sample, and ages, which grow by themselves."""
 STORED_SCORES: Final = (ANOMALY_FEATURE, SCORE)
 
 
@@ -105,8 +108,12 @@ class Window:
             self._counts[fresh % self._hours] = 0
             self._newest = newest
 
-    def add(self, matrix: Matrix, time: Ints) -> None:
-        """Add float32[n, f] in the columns of the reference, with times in ms."""
+    def add(self, matrix: Matrix | Floats, time: Ints) -> None:
+        """Add the values [n, f] of the reference's columns, with times in ms.
+
+        Values must have the precision that the reference was made of (float32 features, float64
+        scores): the edges are values that occur, and a rounded one falls beyond its edge.
+        """
         hour = time // HOUR
         kept = (hour > self._newest - self._hours) & (hour <= self._newest)
         places = np.where(kept, hour % self._hours, -1)
@@ -122,6 +129,10 @@ class Window:
     def rows(self) -> int:
         """Rows in the window."""
         return int(self._counts[:, 0].sum()) if self.reference.names else 0
+
+    def covered(self) -> float:
+        """Return the share of the window's hours that have rows."""
+        return float(np.mean(self._counts[:, 0].sum(axis=1) > 0)) if self.reference.names else 0.0
 
     def psi(self) -> dict[str, float]:
         """Return the PSI of each column, missing values as a bin of their own."""

@@ -121,9 +121,7 @@ def rate_bounds(k: int, n: int, alpha: float) -> tuple[float, float]:
     limit = mixture + math.log(alpha)
 
     def outside(p: float) -> bool:
-        likelihood = (k * math.log(p) if k else 0.0) + (
-            (n - k) * math.log1p(-p) if n > k else 0.0
-        )
+        likelihood = (k * math.log(p) if k else 0.0) + ((n - k) * math.log1p(-p) if n > k else 0.0)
         return likelihood <= limit
 
     centre = k / n

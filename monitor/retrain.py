@@ -43,9 +43,7 @@ class Retrain:
         own = [each["occurred_at"] for each in written if each["reason"] in (PRECISION, DRIFT)]
         self._last = max(own, default=None)
 
-    def evaluate(
-        self, alerts: Alerts, now_ms: int, champion: str | None
-    ) -> RetrainRequest | None:
+    def evaluate(self, alerts: Alerts, now_ms: int, champion: str | None) -> RetrainRequest | None:
         """Return the request to write now, or None."""
         if champion is None or (self._last is not None and now_ms - self._last < self._quiet_ms):
             return None

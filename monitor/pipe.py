@@ -1,0 +1,114 @@
+"""The monitor over framed standard input and output, on the clock of the frames.
+
+A frame is a 4-byte little-endian length and so many bytes: a line of JSON and a raw Avro value. In:
+`{"topic", "timestamp"[, "now"]}` and the value of a message (of `models` with its "key"), or
+`{"now", "flush": true}`. The answer to a flush is what is due by then: frames of `{"topic"}` and a
+value, then `{"done": now}`. Topics have their plain names. Used by the simulation of the loop.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final
+
+from monitor.models import Models
+from monitor.rollback import TopicRegistry
+from monitor.service import FOLLOWED, Monitor, Options
+from schemas.currency import CurrencyTable
+from schemas.errors import UndecodableMessage
+from schemas.runtime.clock import ManualClock
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.streams import Message
+from schemas.topics import MODELS
+
+MOST_ROWS: Final = 5_000
+MOST_BYTES: Final = 16_000_000
+_LENGTH: Final = struct.Struct("<I")
+_TOPICS: Final = frozenset(spec.name for spec in FOLLOWED)
+
+
+def frames(stream: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield header and value of each frame until the stream ends.
+
+    Raises:
+        UndecodableMessage: a frame is cut short, too long or has no header.
+    """
+    while head := stream.read(_LENGTH.size):
+        size = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else -1
+        if not 0 <= size <= MOST_BYTES:
+            raise UndecodableMessage(f"a frame of {size} bytes: at most {MOST_BYTES} are read")
+        body = stream.read(size)
+        line, _, value = body.partition(b"\n")
+        try:
+            header = json.loads(line)
+        except ValueError as error:
+            raise UndecodableMessage(f"a frame without a header of JSON: {error}") from error
+        if len(body) < size or not isinstance(header, dict):
+            raise UndecodableMessage("a frame is cut short, or its header is no object")
+        yield header, value
+
+
+def frame(header: dict[str, Any], value: bytes = b"") -> bytes:
+    """Return one frame."""
+    body = json.dumps(header).encode() + b"\n" + value
+    return _LENGTH.pack(len(body)) + body
+
+
+def pipe(options: Options, currencies: CurrencyTable, source: BinaryIO, sink: BinaryIO) -> None:
+    """Serve frames until the input ends.
+
+    Raises:
+        UndecodableMessage: a frame is not one.
+    """
+    clock = ManualClock()
+    models = Models()
+
+    def publish(key: str, value: bytes) -> None:
+        monitor.outbox.append((MODELS, key.encode(), value))
+        monitor.receive(MODELS.name, [Message(MODELS.name, 0, 0, clock.now_ms(), None, value)])
+
+    monitor = Monitor(
+        options,
+        clock=clock,
+        metrics=Metrics("monitor"),
+        currencies=currencies,
+        models=models,
+        registry=TopicRegistry(models.events, publish, clock),
+    )
+    batch: list[Message] = []
+
+    def hand_over() -> None:
+        if batch:
+            monitor.receive(batch[0].topic, batch)
+            batch.clear()
+
+    for header, value in frames(source):
+        if header.get("flush"):
+            hand_over()
+            _move(clock, int(header["now"]))
+            monitor.due()
+            while monitor.outbox:
+                topic, key, written = monitor.outbox.popleft()
+                sink.write(frame({"topic": topic.name, "key": key.decode()}, written))
+            sink.write(frame({"done": clock.now_ms()}))
+            sink.flush()
+            continue
+        topic, timestamp = str(header.get("topic")), header.get("timestamp")
+        if topic not in _TOPICS or not isinstance(timestamp, int):
+            raise UndecodableMessage(f"a frame of topic {topic} at {timestamp}: not followed")
+        now = int(header.get("now", timestamp))
+        if batch and (
+            batch[0].topic != topic or len(batch) == MOST_ROWS or now - clock.now_ms() > 60_000
+        ):
+            hand_over()
+        _move(clock, now)
+        key_text = header.get("key")
+        encoded = key_text.encode() if isinstance(key_text, str) else None
+        batch.append(Message(topic, 0, 0, timestamp, encoded, value or None))
+    hand_over()
+
+
+def _move(clock: ManualClock, now_ms: int) -> None:
+    clock.advance(max(now_ms - clock.now_ms(), 0))
