@@ -20,6 +20,7 @@ from schemas import codec
 from schemas.batch_scoring import decode_feature_vectors, encode_decisions, explain
 from schemas.currency import CurrencyTable
 from schemas.features import ANOMALY_FEATURE, FINGERPRINT, NAMES, VECTOR_SIZE
+from schemas.records import ModelEvent
 from schemas.runtime.clock import ManualClock
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.streams import Message
@@ -46,7 +47,7 @@ def measure(total: int, progress: Callable[[int], None] = lambda count: None) ->
         models=models,
         registry=TopicRegistry(models.events, lambda key, value: None, clock),
     )
-    event = {
+    event: ModelEvent = {
         "model_id": "champion", "stage": "CHAMPION", "canary_share": None, "artefact_uri": "",
         "sha256": "", "fingerprint": FINGERPRINT, "metrics": {}, "occurred_at": START,
         "actor": "bench", "comment": None,
@@ -81,12 +82,15 @@ def _pass(
     now = clock.now_ms()
     names = [b"%0*d" % (ID_DIGITS, first + row) for row in range(BATCH)]
     blank = b"#" * ID_DIGITS
+    pairs = zip(vectors, decisions, names, strict=True)
+    named = [(vector.replace(blank, name), decision.replace(blank, name))
+             for vector, decision, name in pairs]  # fmt: skip
+    labels = [_label(max(first - 50_000, 0) + row, now) for row in range(0, BATCH, LABEL_EVERY)]
     fed = [
-        (FEATURES.name, [each.replace(blank, name) for each, name in zip(vectors, names)]),
-        (DECISIONS.name, [each.replace(blank, name) for each, name in zip(decisions, names)]),
-        (LABELS.name, [_label(max(first - 50_000, 0) + row, now)
-                       for row in range(0, BATCH, LABEL_EVERY)]),
-    ]  # fmt: skip
+        (FEATURES.name, [vector for vector, _ in named]),
+        (DECISIONS.name, [decision for _, decision in named]),
+        (LABELS.name, labels),
+    ]
     ready = [(topic, _messages(topic, values, now)) for topic, values in fed]
     began = time.process_time()
     for topic, messages in ready:

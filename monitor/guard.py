@@ -132,7 +132,7 @@ def rate_bounds(k: int, n: int, alpha: float) -> tuple[float, float]:
 
 def _bisect(outer: float, inner: float, outside: Callable[[float], bool]) -> float:
     """Return the edge between `outer`, which is outside, and `inner`, which is not."""
-    for _ in range(50):
+    for _ in range(30):
         middle = (outer + inner) / 2.0
         if outside(middle):
             outer = middle

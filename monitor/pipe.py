@@ -90,8 +90,8 @@ def pipe(options: Options, currencies: CurrencyTable, source: BinaryIO, sink: Bi
             _move(clock, int(header["now"]))
             monitor.due()
             while monitor.outbox:
-                topic, key, written = monitor.outbox.popleft()
-                sink.write(frame({"topic": topic.name, "key": key.decode()}, written))
+                spec, key, written = monitor.outbox.popleft()
+                sink.write(frame({"topic": spec.name, "key": key.decode()}, written))
             sink.write(frame({"done": clock.now_ms()}))
             sink.flush()
             continue

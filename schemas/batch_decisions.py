@@ -87,12 +87,12 @@ class DecodedDecisions:
     @property
     def duplicate(self) -> npt.NDArray[np.bool_]:
         """Whether the transaction was seen before."""
-        return self.codes[:, kernel.DUPLICATE] != 0
+        return self.codes[:, kernel.DUPLICATE].astype(np.bool_)
 
     @property
     def degraded(self) -> npt.NDArray[np.bool_]:
         """Whether something stood in for the model."""
-        return self.codes[:, kernel.DEGRADED] != 0
+        return self.codes[:, kernel.DEGRADED].astype(np.bool_)
 
     def raw(self, field: str) -> list[bytes]:
         """Return a field of `batch_decisions_kernel.TEXTS` of every row as UTF-8, empty if null."""
