@@ -136,8 +136,8 @@ def _page(before: pd.DataFrame, current: pd.DataFrame) -> str:
     from evidently.presets import ClassificationPreset, DataDriftPreset
 
     def dataset(table: pd.DataFrame, columns: Sequence[str], **more: Any) -> Dataset:
-        numbers = [name for name in (*NUMERICAL, *NAMES) if name in columns]
-        texts = [name for name in CATEGORICAL if name in columns]
+        texts = [name for name in columns if name in CATEGORICAL]
+        numbers = [name for name in columns if name not in CATEGORICAL]
         return Dataset.from_pandas(
             table[list(columns)],
             data_definition=DataDefinition(
@@ -147,7 +147,7 @@ def _page(before: pd.DataFrame, current: pd.DataFrame) -> str:
 
     columns = [
         name
-        for name in (*NUMERICAL, *CATEGORICAL, *NAMES)
+        for name in dict.fromkeys((*NUMERICAL, *CATEGORICAL, *NAMES))
         if name in current and current[name].notna().any() and before[name].notna().any()
     ]
     drift = Report([DataDriftPreset()]).run(dataset(current, columns), dataset(before, columns))

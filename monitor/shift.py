@@ -1,9 +1,9 @@
 """ADWIN on the mean of scores: a shift of level is seen as soon as it is certain. Pure.
 
 River's ADWIN takes one value at a time; it is fed the mean of every `GROUP` consecutive scores of
-one model: a sixteenth of the cost, and less skewed than single scores, of which nearly all are close
-to 0. Larger groups see less, as ADWIN's bound has a term in 1 / values. Source: Bifet and Gavaldà, Learning from time-changing data with adaptive
-windowing (2007).
+one model: a sixteenth of the cost, and less skewed than single scores, of which nearly all are
+close to 0. Larger groups see less, as ADWIN's bound has a term in 1 / values.
+Source: Bifet and Gavaldà, Learning from time-changing data with adaptive windowing (2007).
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def decision_message(number: int, score: float, at: int, model_id: str, **change
         "card_id": f"c{number}", "merchant_id": "m", "event_time": at, "amount": 1_000,
         "currency": "EUR",
         "decision": "BLOCK" if score > 0.95 else "REVIEW" if score > 0.75 else "APPROVE",
-        "score": float(score), "anomaly_score": 0.5, "model_id": model_id,
+        "score": float(score), "anomaly_score": number * 0.618 % 1.0, "model_id": model_id,
         "model_role": "CHAMPION", "policy_version": "1", "duplicate": False, "late": False,
         "degraded": None, "received_at": at, "computed_at": at * 1000 + 2_000,
         "decided_at": at * 1000 + 3_000,
