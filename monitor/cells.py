@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from monitor.join_kernel import BINS, CELL_NUMBERS, FRAUD, GENUINE, NO_LABEL, VALUE
+from monitor.join_kernel import BINS, CELL_NUMBERS, FRAUD, GENUINE, LABELS_OF, NO_LABEL, VALUE
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -45,9 +45,10 @@ def auc(genuine: npt.NDArray[np.number], fraud: npt.NDArray[np.number]) -> float
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Sums over decisions: `numbers` int64[12] and score histograms by label int64[3, BINS].
+    """Sums over decisions: `numbers` int64[15] and score histograms by label int64[4, BINS].
 
-    In a `mature` cell the label delay has passed, so decisions without a label count as genuine.
+    In a `mature` cell the label delay has passed, so decisions without a label count as genuine;
+    those of which the record was lost before that count as neither.
     """
 
     numbers: Ints
@@ -57,12 +58,12 @@ class Cell:
     @classmethod
     def empty(cls) -> Cell:
         """Return a cell without decisions."""
-        return cls(np.zeros(CELL_NUMBERS, np.int64), np.zeros((3, BINS), np.int64))
+        return cls(np.zeros(CELL_NUMBERS, np.int64), np.zeros((LABELS_OF, BINS), np.int64))
 
     @property
     def by_action(self) -> Ints:
-        """Decisions by action and label, int64[3, 3]; without a label in column 0."""
-        return self.numbers[:VALUE].reshape(3, 3)
+        """Decisions by action and label, int64[3, 4]; without a label in columns 0 and 3."""
+        return self.numbers[:VALUE].reshape(3, LABELS_OF)
 
     @property
     def decided(self) -> int:
@@ -72,7 +73,7 @@ class Cell:
     @property
     def labelled(self) -> int:
         """Number of decisions with a label."""
-        return self.decided - int(self.by_action[:, NO_LABEL].sum())
+        return int(self.by_action[:, [GENUINE, FRAUD]].sum())
 
     def fraud(self, *actions: int) -> int:
         """Return the known frauds that got one of these actions."""

@@ -71,7 +71,7 @@ class Figures:
     def precision_hours(self, model_id: str, now_ms: int) -> range:
         """Return the newest hours in which enough alerts are labelled; empty if there are none."""
         kept = self._seen.quality.hours()
-        judged = self._seen.quality.by_hour(model_id)[:, 1:, 1:].sum(axis=(1, 2))
+        judged = self._seen.quality.by_hour(model_id)[:, 1:, 1:3].sum(axis=(1, 2))
         last = now_ms // HOUR - kept.start + 1
         total = 0
         for place in range(last - 1, max(last - RECENT_HOURS, 0) - 1, -1):

@@ -21,15 +21,18 @@ UNDECIDED: Final = 255
 NO_BIN: Final = 255
 UNKNOWN_CHANNEL: Final = 5
 CHANNEL_CODES: Final = 6
-NO_LABEL, GENUINE, FRAUD = range(3)
-DECIDED, VALUE = 0, 9
-"""Numbers of a cell: decisions by action · 3 + label, then value blocked, of which fraud, and of
+NO_LABEL, GENUINE, FRAUD, LOST = range(4)
+"""LOST: the record was dropped before the label delay had passed, so nobody will know."""
+LABELS_OF: Final = 4
+DECIDED, VALUE = 0, 12
+"""Numbers of a cell: decisions by action · 4 + label, then value blocked, of which fraud, and of
 fraud that was approved."""
-CELL_NUMBERS: Final = 12
+CELL_NUMBERS: Final = 15
 BINS: Final = 64
 REPEATED, OUT_OF_RANGE, UNMATCHED, FORGOTTEN, FLIPPED, LABELS = range(6)
 """Counters: second decisions; decisions outside the hours kept; labels whose decision is not kept;
-decisions that lost their record before a label came; labels that were changed; labels."""
+decisions that lost their record before a label came or the label delay had passed; labels that
+were changed; labels."""
 COUNTERS: Final = 6
 _EMPTY = np.int32(-1)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -99,7 +102,11 @@ def _take_slot(store, ring):
     if key != 0:
         _remove(store, _place(store, key))
         if store.action[slot] != UNDECIDED:
-            store.counters[FORGOTTEN] += store.label[slot] == NO_LABEL
+            if store.label[slot] == NO_LABEL and store.hour[slot] > store.newest[1]:
+                store.counters[FORGOTTEN] += 1
+                _count(store, slot, -1)
+                store.label[slot] = LOST
+                _count(store, slot, 1)
         else:
             store.counters[UNMATCHED] += store.label[slot] != NO_LABEL
         store.key[slot] = 0
@@ -144,7 +151,7 @@ def _count(store, slot, sign):
     hour = store.hour[slot] % store.numbers.shape[1]
     channel, action, label = store.channel[slot], store.action[slot], store.label[slot]
     cell = store.numbers[model, hour, channel]
-    cell[DECIDED + action * 3 + label] += sign
+    cell[DECIDED + action * LABELS_OF + label] += sign
     if action == 2:
         cell[VALUE] += sign * store.amount[slot]
         if label == FRAUD:

@@ -9,7 +9,7 @@ import pytest
 
 from monitor.cells import Cell, score_bins
 from monitor.guard import GuardRules, Sample, judge, rate_bounds
-from monitor.join_kernel import BINS, CELL_NUMBERS, FRAUD, GENUINE, NO_LABEL
+from monitor.join_kernel import BINS, CELL_NUMBERS, FRAUD, GENUINE, LABELS_OF, NO_LABEL, VALUE
 
 RULES: Final = GuardRules()
 EDGES: Final = np.array([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.2, 0.6])
@@ -20,13 +20,13 @@ class Traffic:
 
     def __init__(self, reference: np.ndarray | None = None) -> None:
         self.numbers = np.zeros(CELL_NUMBERS, np.int64)
-        self.histograms = np.zeros((3, BINS), np.int64)
+        self.histograms = np.zeros((LABELS_OF, BINS), np.int64)
         self.scores = np.zeros(len(EDGES) + 1)
         self.reference = reference
 
     def add(self, scores: np.ndarray, label: int = NO_LABEL) -> None:
         actions = (scores > 0.75).astype(int) + (scores > 0.95)
-        self.numbers[:9] += np.bincount(actions * 3 + label, minlength=9)
+        self.numbers[:VALUE] += np.bincount(actions * LABELS_OF + label, minlength=VALUE)
         self.histograms[label] += np.bincount(score_bins(scores), minlength=BINS)
         self.scores += np.bincount(np.searchsorted(EDGES, scores), minlength=len(EDGES) + 1)
 
