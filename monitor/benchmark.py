@@ -53,11 +53,11 @@ def measure(total: int, progress: Callable[[int], None] = lambda count: None) ->
         "actor": "bench", "comment": None,
     }  # fmt: skip
     monitor.receive(MODELS.name, _messages(MODELS.name, [codec.encode("ModelEvent", event)], START))
-    vectors, decisions = _templates()
+    vectors, decisions = _templates(min(TEMPLATES, total // BATCH))
     _pass(monitor, clock, vectors[0], decisions[0], 0)  # compiled, and every page of it touched
     start_rss, spent, done, number = _rss(), 0.0, 0, BATCH
     while done < total:
-        place = number // BATCH % TEMPLATES
+        place = number // BATCH % len(vectors)
         spent += _pass(monitor, clock, vectors[place], decisions[place], number)
         number += BATCH
         done += BATCH
@@ -101,11 +101,11 @@ def _pass(
     return time.process_time() - began
 
 
-def _templates() -> tuple[list[list[bytes]], list[list[bytes]]]:
-    """Return batches of FeatureVector and Decision messages with a blank transaction id."""
+def _templates(count: int) -> tuple[list[list[bytes]], list[list[bytes]]]:
+    """Return `count` batches of FeatureVector and Decision messages with a blank transaction id."""
     draw = np.random.default_rng(7)
     vectors, decisions = [], []
-    for _ in range(TEMPLATES):
+    for _ in range(count):
         matrix = draw.lognormal(1.0, 1.0, (BATCH, VECTOR_SIZE)).astype("<f4")
         matrix[draw.random(matrix.shape) < 0.1] = np.nan
         batch = [

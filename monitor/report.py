@@ -6,6 +6,7 @@ Kafka, or from a Parquet file of them. Called by `python -m monitor report`, dai
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,11 @@ LEAST_ROWS: Final = 20
 COLUMNS: Final = ("event_time", "amount", "score", "anomaly_score", "decision", "model_id", "fraud")
 NUMERICAL: Final = ("amount", "score", "anomaly_score")
 CATEGORICAL: Final = ("decision", "model_id")
+_PAGE: Final = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Monitor report</title>
+<style>body { font-family: sans-serif; margin: 1em } iframe { width: 100%; height: 90vh; border: 0 }
+</style></head><body>
+"""
 Progress = Callable[[int], None]
 
 
@@ -151,12 +157,11 @@ def _page(before: pd.DataFrame, current: pd.DataFrame) -> str:
         if name in current and current[name].notna().any() and before[name].notna().any()
     ]
     drift = Report([DataDriftPreset()]).run(dataset(current, columns), dataset(before, columns))
-    pages = [drift.get_html_str(as_iframe=False)]
+    pages = {"Data drift": drift.get_html_str(as_iframe=False)}
     judged = [table[table["fraud"].notna() & table[SCORE].notna()] for table in (current, before)]
     if all(table["fraud"].nunique() == 2 for table in judged):
         binary = BinaryClassification(
             target="fraud", prediction_labels="alert", pos_label=1,
-            prediction_probas=None,
         )  # fmt: skip
         both = []
         for table in judged:
@@ -170,8 +175,11 @@ def _page(before: pd.DataFrame, current: pd.DataFrame) -> str:
                 )
             )
         quality = Report([ClassificationPreset()]).run(*both)
-        pages.append(quality.get_html_str(as_iframe=False))
-    return "\n".join(pages)
+        pages["Classification"] = quality.get_html_str(as_iframe=False)
+    return _PAGE + "".join(
+        f'<h2>{title}</h2><iframe srcdoc="{html.escape(page)}"></iframe>'
+        for title, page in pages.items()
+    )
 
 
 def _thinned(table: pd.DataFrame, most: int) -> pd.DataFrame:

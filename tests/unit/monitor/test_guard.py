@@ -84,7 +84,7 @@ def test_equal_models_are_rolled_back_in_fewer_runs_than_alpha() -> None:
         draw = np.random.default_rng(seed)
         canary, champion = Traffic(reference(1)), Traffic(reference(2))
         for _ in range(20):
-            for traffic, count in ((canary, 250), (champion, 2_250)):
+            for traffic, count in ((canary, 250), (champion, 1_000)):
                 scores = healthy(draw, count)
                 alerts = scores > 0.75
                 traffic.add(scores[~alerts])
