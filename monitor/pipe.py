@@ -24,6 +24,8 @@ from schemas.runtime.streams import Message
 from schemas.topics import MODELS
 
 MOST_ROWS: Final = 5_000
+EVERY_MS: Final = 60_000
+"""How much of the frames' time goes by before the monitor sees a batch, without a flush."""
 MOST_BYTES: Final = 16_000_000
 _LENGTH: Final = struct.Struct("<I")
 _TOPICS: Final = frozenset(spec.name for spec in FOLLOWED)
@@ -77,13 +79,15 @@ def pipe(options: Options, currencies: CurrencyTable, source: BinaryIO, sink: Bi
         models=models,
         registry=TopicRegistry(models.events, publish, clock),
     )
-    batch: list[Message] = []
+    batches: dict[str, list[Message]] = {spec.name: [] for spec in FOLLOWED}
 
     def hand_over() -> None:
-        if batch:
-            monitor.receive(batch[0].topic, batch)
-            batch.clear()
+        """Give everything to the monitor; the order of topics does not matter but for models."""
+        for topic, batch in batches.items():
+            monitor.receive(topic, batch)
+            batches[topic] = []
 
+    handed = 0
     for header, value in frames(source):
         if header.get("flush"):
             hand_over()
@@ -99,14 +103,15 @@ def pipe(options: Options, currencies: CurrencyTable, source: BinaryIO, sink: Bi
         if topic not in _TOPICS or not isinstance(timestamp, int):
             raise UndecodableMessage(f"a frame of topic {topic} at {timestamp}: not followed")
         now = int(header.get("now", timestamp))
-        if batch and (
-            batch[0].topic != topic or len(batch) == MOST_ROWS or now - clock.now_ms() > 60_000
-        ):
+        if topic == MODELS.name or len(batches[topic]) == MOST_ROWS or now >= handed + EVERY_MS:
             hand_over()
+            handed = now
         _move(clock, now)
         key_text = header.get("key")
         encoded = key_text.encode() if isinstance(key_text, str) else None
-        batch.append(Message(topic, 0, 0, timestamp, encoded, value or None))
+        batches[topic].append(Message(topic, 0, 0, timestamp, encoded, value or None))
+        if topic == MODELS.name:
+            hand_over()
     hand_over()
 
 

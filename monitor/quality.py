@@ -25,6 +25,8 @@ SEGMENTS: Final = (*CHANNELS, "UNKNOWN")
 COUNTERS: Final = ("repeated", "out_of_range", "unmatched", "forgotten", "flipped", "labels")
 MOST_MODELS: Final = 16
 MOST_CODES: Final = 32_000
+MOST_EARLY_LABELS: Final = 20_000
+"""Labels hardly ever come first; one that waits behind so many others has no decision."""
 NO_MODEL: Final = "none"
 Hashes = npt.NDArray[np.uint64]
 
@@ -43,7 +45,7 @@ class Quality:
 
     Args:
         approved, flagged: decisions of which the record is kept, APPROVE and the others.
-        waiting: labels, and vectors, kept while they wait for their decision.
+        waiting: vectors' channels, and at most so many labels, that wait for their decision.
         label_delay_ms: age at which a decision without a label counts as genuine.
         hours: event hours for which there are cells; default the label delay and two days.
     """
@@ -58,7 +60,7 @@ class Quality:
         hours: int | None = None,
     ) -> None:
         kept = hours or (label_delay_ms + 2 * DAY) // HOUR
-        sizes = (waiting, waiting, approved, flagged)
+        sizes = (waiting, min(waiting, MOST_EARLY_LABELS), approved, flagged)
         count = sum(sizes)
         entries = 1 << (2 * count - 1).bit_length()
         cells = (MOST_MODELS, kept, kernel.CHANNEL_CODES)
