@@ -48,8 +48,8 @@ class Models:
         self.events: dict[str, ModelEvent] = {}
         """The last event of each model."""
         self.champion: ModelEvent | None = None
-        self._superseded: str | None = None
-        self._retired: str | None = None
+        self.previous: str | None = None
+        """The champion before this one, which serves again if this one is rolled back."""
         self.canaries: tuple[ModelEvent, ...] = ()
 
     def apply(self, value: bytes | None, key: bytes | None) -> None:
@@ -69,13 +69,12 @@ class Models:
             event: ModelEvent = record  # type: ignore[assignment]
             self.events[event["model_id"]] = event
             self._registry.apply(event)
-            if event["stage"] == "RETIRED":
-                self._retired = event["model_id"]
-        before = self.champion
         line = self._registry.line()
-        self.champion, self.canaries = line.champion, line.canaries
-        if before and (self.champion is None or self.champion["model_id"] != before["model_id"]):
-            self._superseded = before["model_id"]
+        self.champion, self.canaries, self.previous = line.champion, line.canaries, None
+        if line.champion is not None:
+            without = {line.champion["model_id"]: line.champion["sha256"]}
+            former = self._registry.line(without).champion
+            self.previous = None if former is None else former["model_id"]
         serving = {event["model_id"]: event for event in (*self.canaries, self.champion) if event}
         for model_id in list(self._histograms):
             if model_id not in serving:
@@ -83,15 +82,6 @@ class Models:
         for model_id, event in serving.items():
             if model_id not in self._histograms:
                 self._histograms[model_id] = self._read(event)
-
-    @property
-    def previous(self) -> str | None:
-        """The champion before this one.
-
-        After a start the compacted topic no longer says that a model was champion; then it is the
-        model retired last, as a promotion retires the champion.
-        """
-        return self._superseded or self._retired
 
     def serving(self) -> dict[str, Histograms]:
         """Return the reference histograms of the champion and the canaries by model."""
