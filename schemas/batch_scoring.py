@@ -106,7 +106,15 @@ class DecodedVectors:
     @property
     def card_hash(self) -> npt.NDArray[np.uint64]:
         """Hash of the card id: splits canaries."""
-        spans = self.spans[:, _TEXT["card_id"]]
+        return self._hash("card_id")
+
+    @property
+    def transaction_hash(self) -> npt.NDArray[np.uint64]:
+        """Hash of the transaction id: joins vectors to decisions."""
+        return self._hash("transaction_id")
+
+    def _hash(self, field: str) -> npt.NDArray[np.uint64]:
+        spans = self.spans[:, _TEXT[field]]
         hashes: npt.NDArray[np.uint64] = kernel.hash_texts(
             as_array(self.data), np.ascontiguousarray(spans)
         )

@@ -356,6 +356,28 @@ def offset_bounds(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
         consumer.close()
 
 
+def offsets_at(settings: Settings, topic: str, since_ms: int) -> dict[int, int]:
+    """Return the offset of the first message of every partition that came at `since_ms` or later.
+
+    The end of the partition where there is none. Blocks; raises BrokerUnavailable.
+    """
+    consumer = ck.Consumer(connection(settings) | {"group.id": "unused"})
+    try:
+        numbers = _partitions(consumer, topic)
+        wanted = [ck.TopicPartition(topic, number, max(since_ms, 0)) for number in numbers]
+        found = _answered(
+            lambda: consumer.offsets_for_times(wanted, timeout=10), f"no offsets of {topic}"
+        )
+        return {
+            place.partition: place.offset
+            if place.offset >= 0
+            else _ends(consumer, topic, place.partition)[1]
+            for place in found
+        }
+    finally:
+        consumer.close()
+
+
 def _partitions(consumer: ck.Consumer, topic: str) -> list[int]:
     def ask() -> list[int]:
         found = consumer.list_topics(topic, timeout=10).topics[topic]

@@ -54,6 +54,31 @@ METRICS: Final = (
     MetricSpec("gauge", "ready", "1 when serving, 0 when waiting for Kafka or Redis"),
     MetricSpec("gauge", "model_info", "1 for the models in use", ("model_id", "role")),
     MetricSpec("gauge", "policy_info", "1 for the policy in use", ("version",)),
+    MetricSpec("counter", "alerts", "alerts written", ("rule", "state")),
+    MetricSpec("counter", "notifications", "alerts to people by outcome", ("outcome",)),
+    MetricSpec("counter", "retrain_requests", "requests for a new model", ("reason",)),
+    MetricSpec("counter", "rollbacks", "models taken out by the guard", ("test",)),
+    MetricSpec("gauge", "alerts_raised", "subjects that a rule has raised now", ("rule",)),
+    MetricSpec(
+        "gauge", "quality_precision", "precision, last day", ("model_id", "segment", "action")
+    ),
+    MetricSpec("gauge", "quality_recall", "recall, last day", ("model_id", "segment", "action")),
+    MetricSpec("gauge", "quality_auc", "AUC of the score, last day", ("model_id", "segment")),
+    MetricSpec(
+        "gauge", "quality_alert_rate", "REVIEW and BLOCK, last day", ("model_id", "segment")
+    ),
+    MetricSpec("gauge", "quality_coverage", "share labelled, last day", ("model_id", "segment")),
+    MetricSpec(
+        "gauge", "quality_blocked_value", "blocked, base minor units", ("model_id", "segment")
+    ),
+    MetricSpec("gauge", "drift_psi", "PSI against the reference", ("column", "model_id")),
+    MetricSpec("gauge", "drift_missing", "share of missing values", ("column",)),
+    MetricSpec("gauge", "score_shifts", "shifts of the mean score since start", ("model_id",)),
+    MetricSpec("gauge", "label_delay_seconds", "transaction to label", ("quantile",)),
+    MetricSpec("gauge", "stage_delay_seconds", "time in a stage", ("stage", "quantile")),
+    MetricSpec("gauge", "stage_behind", "transactions that a stage is behind", ("stage",)),
+    MetricSpec("gauge", "topic_age_seconds", "age of the newest record", ("topic",)),
+    MetricSpec("gauge", "join_records", "records and labels by what became of them", ("outcome",)),
 )
 
 

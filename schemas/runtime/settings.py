@@ -5,6 +5,7 @@ The table of settings in docs/settings.md is checked against this file by a test
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
@@ -84,6 +85,24 @@ class Settings(BaseSettings):
     archive_keep_versions: str = Field(
         "30d", description="how long old versions of the tables can be read again"
     )
+    alert_urls: SecretStr | None = Field(
+        None, description="who is told of alerts: apprise addresses, separated by spaces"
+    )
+    monitor_precision: float = Field(
+        0.85, gt=0, lt=1, description="precision of alerts below which a new model is asked for"
+    )
+    monitor_labels: Positive = Field(
+        50, description="labelled alerts by which the monitor judges precision"
+    )
+    monitor_psi: float = Field(0.25, gt=0, description="PSI above which a column has drifted")
+    monitor_quiet: str = Field("6h", description="after a retrain request, none for so long")
+    monitor_fresh: str = Field("24h", description="a new champion is guarded for so long")
+    monitor_records: Positive = Field(
+        2_000_000, description="approved decisions that wait for labels; 70 bytes each"
+    )
+    report_folder: Path | None = Field(
+        None, description="folder of the monitor's daily HTML reports; none without"
+    )
     health_port: Port = Field(0, description="port of /healthz, /readyz, /metrics; 0: none")
     health_host: str = Field("127.0.0.1", description="address the health server listens on")
     worker_id: str | None = Field(None, description="fixed name of this process in its group")
@@ -96,6 +115,8 @@ class Settings(BaseSettings):
         "archive_maintain_every",
         "archive_keep",
         "archive_keep_versions",
+        "monitor_quiet",
+        "monitor_fresh",
     )
     @classmethod
     def _is_duration(cls, text: str) -> str:
@@ -134,6 +155,16 @@ class Settings(BaseSettings):
     def archive_keep_versions_ms(self) -> int:
         """How long old versions can be read again, in ms."""
         return _duration_ms(self.archive_keep_versions)
+
+    @property
+    def monitor_quiet_ms(self) -> int:
+        """Quiet after a retrain request in ms."""
+        return _duration_ms(self.monitor_quiet)
+
+    @property
+    def monitor_fresh_ms(self) -> int:
+        """Age up to which a champion is guarded, in ms."""
+        return _duration_ms(self.monitor_fresh)
 
     @property
     def key_prefix(self) -> bytes:

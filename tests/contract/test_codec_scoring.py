@@ -70,6 +70,7 @@ def test_vectors_decode_as_by_fastavro(records: list[dict[str, Any]]) -> None:
         assert decoded.mcc[row] == (-1 if inner["mcc"] is None else inner["mcc"])
         assert CHANNELS[decoded.channel[row]] == inner["channel"]
         assert decoded.card_hash[row] == hash_id(inner["card_id"])
+        assert decoded.transaction_hash[row] == hash_id(inner["transaction_id"])
         assert decoded.transaction(row) == inner
 
 

@@ -1,0 +1,255 @@
+"""The monitor: messages in, what is due by its clock out. The same object runs live and in `pipe`.
+
+`receive` takes what came on a topic, `due` evaluates what is due and leaves messages in `outbox`.
+It does no I/O itself: `run` and `pipe` do.
+
+After a start the topics are read again from as far back as cells are kept (`live` False, nothing is
+raised meanwhile), and `restore` takes up raised alerts and the quiet period from their own topics.
+So a lost disk or another machine changes nothing, and what is remembered cannot contradict Kafka.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from monitor.alerts import SERVICE, Alerts
+from monitor.figures import Figures, Needs
+from monitor.guard import GuardRules
+from monitor.metrics import show
+from monitor.models import Models
+from monitor.observe import Memory, Observations
+from monitor.retrain import Retrain, RetrainRequest
+from monitor.rollback import ACTOR, Found, Registry, worse
+from monitor.rules import default_rules
+from schemas import codec
+from schemas.currency import CurrencyTable
+from schemas.errors import BadMessage, ConfigurationError, FraudError
+from schemas.features import HOUR
+from schemas.records import Alert
+from schemas.runtime.clock import Clock
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.settings import Settings
+from schemas.runtime.streams import Message
+from schemas.topics import (
+    ALERTS,
+    DECISIONS,
+    FEATURES,
+    LABELS,
+    MODELS,
+    RETRAIN_REQUESTS,
+    TopicSpec,
+)
+from schemas.validation import SchemaRegistry
+
+log = structlog.get_logger(__name__)
+FOLLOWED: Final = (FEATURES, DECISIONS, LABELS, MODELS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the monitor judges; see the parts for what each means."""
+
+    memory: Memory = field(default_factory=Memory)
+    needs: Needs = field(default_factory=Needs)
+    guard: GuardRules = field(default_factory=GuardRules)
+    least_precision: float = 0.85
+    most_psi: float = 0.25
+    quiet_ms: int = 6 * HOUR
+    evaluate_every_ms: int = 60_000
+    guard_every_ms: int = 5_000
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Options:
+        """Return the options that the settings ask for."""
+        memory = Memory(
+            approved=settings.monitor_records,
+            flagged=max(settings.monitor_records // 4, 1),
+            waiting=max(settings.monitor_records // 8, 1),
+            label_delay_ms=settings.label_delay_ms,
+        )
+        return cls(
+            memory=memory,
+            needs=Needs(labels=settings.monitor_labels),
+            guard=GuardRules(fresh_ms=settings.monitor_fresh_ms),
+            least_precision=settings.monitor_precision,
+            most_psi=settings.monitor_psi,
+            quiet_ms=settings.monitor_quiet_ms,
+        )
+
+
+class Monitor:
+    """See the module.
+
+    Args:
+        registry: changes stages; it may write to Kafka at once, or by `outbox`.
+        label_registry, pan_key: for labels in other encodings and with card numbers.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        currencies: CurrencyTable,
+        models: Models | None = None,
+        registry: Registry,
+        label_registry: SchemaRegistry | None = None,
+        pan_key: bytes | None = None,
+    ) -> None:
+        self.models = models or Models()
+        self.live = True
+        self.outbox: deque[tuple[TopicSpec, bytes, bytes]] = deque()
+        self.alerted: deque[Alert] = deque(maxlen=1_000)
+        """Alerts not yet taken by whoever tells people."""
+        self.seen = Observations(
+            options.memory, currencies, registry=label_registry, pan_key=pan_key
+        )
+        self._options, self._clock, self._metrics = options, clock, metrics
+        self._registry = registry
+        self._alerts = Alerts(
+            default_rules(least_precision=options.least_precision, most_psi=options.most_psi)
+        )
+        self._retrain = Retrain(quiet_ms=options.quiet_ms)
+        self._figures = Figures(self.seen, options.needs)
+        self._evaluated_at = self._guarded_at = -(2**62)
+        self._rolled: dict[str, int] = {}
+        self._failed: set[str] = set()
+        self.seen.advance(clock.now_ms())
+
+    def restore(self, alerts: Sequence[Message], requests: Sequence[Message]) -> None:
+        """Take up raised alerts and the quiet period from what an earlier process wrote."""
+        self._alerts.restore([alert for alert in _records(alerts, "Alert")])  # type: ignore[misc]
+        asked: list[RetrainRequest] = _records(requests, "RetrainRequest")  # type: ignore[assignment]
+        self._retrain.restore(asked)
+
+    def receive(self, topic: str, messages: Sequence[Message]) -> None:
+        """Take what came on a topic, by its plain name; what cannot be read is counted."""
+        if not messages:
+            return
+        self._metrics.count("records", len(messages), topic=topic)
+        self.seen.advance(self._clock.now_ms())
+        if topic == FEATURES.name:
+            refused = self.seen.sees_vectors(messages)
+        elif topic == DECISIONS.name:
+            refused = self.seen.sees_decisions(messages)
+        elif topic == LABELS.name:
+            refused = self.seen.sees_labels(messages)
+        elif topic == MODELS.name:
+            refused = self._change_models(messages)
+        else:
+            raise ValueError(f"the monitor does not follow {topic}")
+        if refused:
+            self._metrics.count("refused", refused, kind=topic)
+
+    def due(self, transactions: Mapping[int, int] | None = None) -> bool:
+        """Evaluate what is due by the clock; return whether everything was evaluated.
+
+        Late calls are not made up for: one evaluation stands for the intervals gone by.
+        `transactions` are the ends of that topic's partitions, if known.
+        """
+        now_ms = self._clock.now_ms()
+        self.seen.advance(now_ms)
+        if not self.live:
+            return False
+        if now_ms - self._guarded_at >= self._options.guard_every_ms:
+            self._guarded_at = now_ms
+            for found in worse(self.models, self.seen, self._options.guard, now_ms):
+                self._roll_back(found, now_ms)
+        if now_ms - self._evaluated_at < self._options.evaluate_every_ms:
+            return False
+        self._evaluated_at = now_ms
+        serving = [*self.models.serving()]
+        figures = self._figures.make(now_ms, serving, transactions)
+        for alert in self._alerts.evaluate(figures, now_ms):
+            self._alert(alert)
+        champion = self.models.champion
+        request = self._retrain.evaluate(
+            self._alerts, now_ms, None if champion is None else champion["model_id"]
+        )
+        if request is not None:
+            self._metrics.count("retrain_requests", reason=request["reason"])
+            log.warning("retrain request", **request)
+            self._publish(RETRAIN_REQUESTS, request["reason"], "RetrainRequest", request)
+        show(self._metrics, self.seen, self._figures, figures, self._alerts, now_ms)
+        return True
+
+    def _change_models(self, messages: Sequence[Message]) -> int:
+        refused = 0
+        for message in messages:
+            try:
+                self.models.apply(message.key, message.value)
+            except BadMessage as error:
+                refused += 1
+                log.warning("no model event", reason=str(error))
+        champion = self.models.champion
+        try:
+            self.seen.serve(
+                None if champion is None else champion["model_id"], self.models.serving()
+            )
+        except ConfigurationError as error:
+            log.warning("a model is watched without its reference", reason=str(error))
+        for model_id, when in list(self._rolled.items()):
+            state = self.models.states.get(model_id)
+            if state is None or state.event["occurred_at"] > when or state.stage == "ROLLED_BACK":
+                del self._rolled[model_id]
+        return refused
+
+    def _roll_back(self, found: Found, now_ms: int) -> None:
+        if found.model_id in self._rolled:  # written, but not yet read back from `models`
+            return
+        detail = {
+            "model": found.model_id, "stage": found.stage, "against": found.against,
+            "test": found.verdict.test, "figure": f"{found.verdict.candidate:.6g}",
+            "reference": f"{found.verdict.reference:.6g}",
+            "decisions": str(found.verdict.decisions),
+        }  # fmt: skip
+        why = f"{found.verdict}, {found.against} is the reference"
+        try:
+            self._registry.change(found.model_id, "ROLLED_BACK", actor=ACTOR, comment=why)
+        except FraudError as error:
+            self._metrics.count("retries", step="rollback")
+            if found.model_id not in self._failed:
+                self._failed.add(found.model_id)
+                self._alert(_notice("rollback_failed", f"{why}: {error}", detail, now_ms))
+            return
+        self._failed.discard(found.model_id)
+        self._rolled[found.model_id] = now_ms
+        self._metrics.count("rollbacks", test=found.verdict.test)
+        self._alert(
+            _notice("model_rolled_back", f"{found.model_id} rolled back: {why}", detail, now_ms)
+        )
+
+    def _alert(self, alert: Alert) -> None:
+        log.warning("alert", rule=alert["rule"], summary=alert["summary"])
+        self._metrics.count("alerts", rule=alert["rule"], state=alert["detail"]["state"])
+        self.alerted.append(alert)
+        self._publish(ALERTS, alert["rule"], "Alert", alert)
+
+    def _publish(self, topic: TopicSpec, key: str, name: str, record: object) -> None:
+        self.outbox.append((topic, key.encode(), codec.encode(name, record)))
+
+
+def _notice(rule: str, summary: str, detail: dict[str, str], now_ms: int) -> Alert:
+    return {
+        "rule": rule, "severity": "CRITICAL", "summary": summary,
+        "detail": {"state": "raised", **detail}, "service": SERVICE, "occurred_at": now_ms,
+    }  # fmt: skip
+
+
+def _records(messages: Sequence[Message], name: str) -> list[object]:
+    found: list[object] = []
+    for message in messages:
+        try:
+            kind, record = codec.decode(message.value or b"")
+        except BadMessage as error:
+            log.warning("passed over", name=name, reason=str(error))
+            continue
+        if kind == name:
+            found.append(record)
+    return found

@@ -1,0 +1,96 @@
+"""Notification against a real HTTP server on loopback: sent, tried again, given up."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from monitor.notify import Notifier
+from schemas.errors import ConfigurationError
+from schemas.records import Alert
+from schemas.runtime.metrics import Metrics, read_exposition
+
+ALERT: Alert = {
+    "rule": "low_precision", "severity": "CRITICAL", "summary": "precision below 0.85: m 0.8",
+    "detail": {"state": "raised", "m": "0.8"}, "service": "monitor", "occurred_at": 1,
+}  # fmt: skip
+
+
+class Hook:
+    """A webhook that answers with the statuses it was given, then 200."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+        self.received: list[dict[str, Any]] = []
+        self.arrived = threading.Event()
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status = hook.statuses.pop(0) if hook.statuses else 200
+                if status == 200:
+                    hook.received.append(json.loads(body))
+                self.send_response(status)
+                self.end_headers()
+                if status == 200:
+                    hook.arrived.set()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"json://127.0.0.1:{self.server.server_port}/hook"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    made = Hook()
+    made.thread.start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def outcomes(metrics: Metrics) -> dict[str, float]:
+    return {
+        labels["outcome"]: value
+        for name, labels, value in read_exposition(metrics.exposition().decode())
+        if name == "fraud_notifications_total"
+    }
+
+
+def test_an_alert_arrives_and_a_failure_is_tried_again(hook: Hook) -> None:
+    hook.statuses = [503]
+    metrics = Metrics("monitor")
+    notifier = Notifier([hook.url], metrics, waits_s=[0.0])
+    notifier.send(ALERT)
+    assert hook.arrived.wait(30.0)
+    notifier.close()
+    (received,) = hook.received
+    assert received["title"] == "[CRITICAL] low_precision"
+    assert "precision below 0.85: m 0.8" in received["message"]
+    assert received["type"] == "failure"
+    assert outcomes(metrics) == {"sent": 1}
+
+
+def test_a_receiver_that_is_down_does_not_keep_others_from_it(hook: Hook) -> None:
+    metrics = Metrics("monitor")
+    notifier = Notifier(["json://127.0.0.1:1/nobody", hook.url], metrics, waits_s=[0.0])
+    notifier.send(ALERT)
+    assert hook.arrived.wait(30.0)
+    notifier.close()
+    assert len(hook.received) == 1
+    assert outcomes(metrics) == {"failed": 1, "sent": 1}
+
+
+def test_a_wrong_address_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigurationError, match="FRAUD_ALERT_URLS: address 1") as error:
+        Notifier(["nonsense://a-secret-token"], Metrics("monitor"))
+    assert "a-secret-token" not in str(error.value)

@@ -1,0 +1,300 @@
+"""The monitor as a whole on a clock of its own: directly, and the same over frames."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monitor.figures import Needs
+from monitor.models import Models
+from monitor.observe import Memory
+from monitor.pipe import PipedRegistry, frame, frames, pipe
+from monitor.service import Monitor, Options
+from schemas import codec
+from schemas.currency import CurrencyTable
+from schemas.errors import BrokerUnavailable, UndecodableMessage
+from schemas.features import HOUR
+from schemas.runtime.clock import ManualClock
+from schemas.runtime.metrics import Metrics, read_exposition
+from schemas.runtime.streams import Message
+from schemas.topics import ALERTS, DECISIONS, FEATURES, LABELS, MODELS, RETRAIN_REQUESTS
+from tests.unit.monitor.traffic import (
+    START,
+    bundle,
+    decision_message,
+    label_message,
+    model_event,
+    scores,
+    vector_message,
+    vectors,
+)
+
+MINUTE = 60_000
+OPTIONS = Options(
+    memory=Memory(approved=20_000, flagged=5_000, waiting=2_000, drift_hours=2),
+    needs=Needs(labels=20, rows=500, covered=0.5),
+)
+
+
+class RefusingRegistry:
+    """Kafka is away for the first `failures` changes."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.changes: list[tuple[str, str, str]] = []
+
+    def change(self, model_id: str, stage: str, *, actor: str, comment: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise BrokerUnavailable("no broker")
+        self.changes.append((model_id, stage, actor))
+
+
+class Bench:
+    """A monitor with a champion, fed by hand."""
+
+    def __init__(self, folder: Path, failures: int = 0, options: Options = OPTIONS) -> None:
+        self.folder = folder
+        self.clock, self.metrics = ManualClock(START), Metrics("monitor")
+        self.registry = RefusingRegistry(failures)
+        self.monitor = Monitor(
+            options, clock=self.clock, metrics=self.metrics, currencies=CurrencyTable(),
+            registry=self.registry,
+        )  # fmt: skip
+        self.draw = np.random.default_rng(1)
+        self.number = 0
+        self.model("champion", "CHAMPION")
+
+    def model(self, name: str, stage: Any, share: float | None = None) -> None:
+        directory = self.folder / name
+        sha256 = bundle(directory, name)
+        event = model_event(directory, sha256, stage, self.clock.now_ms(), share)
+        self.put(MODELS.name, [event], name.encode())
+
+    def put(self, topic: str, values: list[bytes], key: bytes | None = None) -> None:
+        now = self.clock.now_ms()
+        self.monitor.receive(topic, [Message(topic, 0, 0, now, key, value) for value in values])
+
+    def decide(
+        self, found: np.ndarray, model_id: str = "champion", *, right: float | None = None,
+        shift: float = 0.0,
+    ) -> None:  # fmt: skip
+        """Send vectors and decisions; label the alerts, `right` of them as frauds."""
+        now = self.clock.now_ms()
+        numbers = range(self.number, self.number + len(found))
+        self.number += len(found)
+        matrix = vectors(self.draw, len(found)) + shift
+        self.put(FEATURES.name, [
+            vector_message(n, row, now) for n, row in zip(numbers, matrix, strict=True)
+        ])  # fmt: skip
+        self.put(DECISIONS.name, [
+            decision_message(n, score, now, model_id)
+            for n, score in zip(numbers, found.tolist(), strict=True)
+        ])  # fmt: skip
+        if right is not None:
+            flagged = [n for n, score in zip(numbers, found, strict=True) if score > 0.75]
+            self.put(LABELS.name, [
+                label_message(n, place < right * len(flagged), now)
+                for place, n in enumerate(flagged)
+            ])  # fmt: skip
+
+    def turn(self, minutes: int = 1) -> list[tuple[str, str]]:
+        """Let time go by; return topic and rule or reason of what was written."""
+        written = []
+        for _ in range(minutes):
+            self.clock.advance(MINUTE)
+            self.monitor.due()
+            while self.monitor.outbox:
+                topic, key, value = self.monitor.outbox.popleft()
+                codec.decode(value)
+                written.append((topic.name, key.decode()))
+        return written
+
+    def metric(self, name: str, **labels: str) -> float:
+        (value,) = [
+            value
+            for found, of, value in read_exposition(self.metrics.exposition().decode())
+            if found == f"fraud_{name}" and labels.items() <= of.items()
+        ]
+        return value
+
+
+def test_low_precision_raises_an_alert_and_asks_for_a_model_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.decide(scores(bench.draw, 3_000), right=0.95)
+    assert bench.turn(3) == []
+    bench.clock.advance(HOUR)
+    bench.decide(scores(bench.draw, 3_000), right=0.5)
+    assert bench.turn(10) == [(ALERTS.name, "low_precision"), (RETRAIN_REQUESTS.name, "precision")]
+    assert bench.metric("quality_precision", segment="ECOM", action="ALERT") < 0.85
+    assert bench.metric("retrain_requests_total", reason="precision") == 1
+    assert bench.metric("stage_delay_seconds", stage="decision", quantile="0.5") < 0.002
+    assert bench.metric("drift_psi", column="card_tx_count_24h") < 0.1
+
+
+def test_drift_that_holds_asks_for_a_model(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.decide(scores(bench.draw, 2_000), right=0.95, shift=1.0)
+    written = bench.turn(5)
+    assert (ALERTS.name, "feature_drift") in written
+    assert written.count((RETRAIN_REQUESTS.name, "drift")) == 1
+    assert bench.metric("drift_psi", column="card_tx_count_24h") > 0.25
+
+
+def test_a_broken_canary_is_rolled_back_once_and_told_when_that_fails(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, failures=2)
+    bench.model("canary", "CANARY", share=0.1)
+    bench.decide(scores(bench.draw, 900))
+    bench.decide(np.full(100, 0.99), "canary")
+    assert bench.turn() == [(ALERTS.name, "rollback_failed")]
+    assert bench.turn() == []
+    assert bench.turn() == [(ALERTS.name, "model_rolled_back")]
+    assert bench.registry.changes == [("canary", "ROLLED_BACK", "monitor")]
+    assert bench.turn(3) == []  # not yet read back from `models`: not again
+
+
+def test_a_fresh_champion_is_held_against_the_one_before(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.decide(scores(bench.draw, 2_000))
+    bench.clock.advance(2 * HOUR)
+    bench.model("fresh", "CHAMPION")
+    bench.decide(scores(bench.draw, 400), "fresh")
+    bench.turn()
+    assert bench.registry.changes == []
+    bench.decide(np.full(300, 0.97), "fresh")
+    bench.turn()
+    assert bench.registry.changes == [("fresh", "ROLLED_BACK", "monitor")]
+
+
+def test_an_old_champion_is_not_rolled_back(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.decide(scores(bench.draw, 2_000))
+    bench.model("fresh", "CHAMPION")
+    bench.clock.advance(25 * HOUR)
+    bench.decide(np.full(300, 0.97), "fresh")
+    bench.turn()
+    assert bench.registry.changes == []
+
+
+def test_decisions_and_labels_that_stop_are_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.decide(scores(bench.draw, 1_000), right=1.0)
+    bench.clock.advance(5 * MINUTE)
+    bench.put(FEATURES.name, [vector_message(5_000, vectors(bench.draw, 1)[0], START)])
+    assert (ALERTS.name, "decisions_stopped") in bench.turn(3)
+    bench.clock.advance(25 * HOUR)
+    assert (ALERTS.name, "labels_stopped") in bench.turn()
+
+
+def test_nothing_is_raised_while_the_topics_are_read_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.monitor.live = False
+    bench.decide(scores(bench.draw, 3_000), right=0.5)
+    assert bench.turn(5) == []
+    bench.monitor.live = True
+    assert bench.turn(5) != []
+
+
+def test_what_cannot_be_read_is_counted_and_a_wrong_bundle_only_costs_its_drift(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path)
+    for topic in (FEATURES.name, DECISIONS.name, LABELS.name, MODELS.name):
+        bench.put(topic, [b"noise"])
+        assert bench.metric("refused_total", kind=topic) == 1
+    (tmp_path / "champion" / "histograms.json").write_text("{}")
+    moved = model_event(tmp_path / "champion", "0" * 64, "CHAMPION", START)
+    other = Models()
+    other.apply(b"champion", moved)
+    assert other.serving() == {"champion": {}}
+
+
+def test_the_champion_before_is_the_one_that_a_rollback_leads_to(tmp_path: Path) -> None:
+    models = Models(load=lambda event: {})
+    line = [("old", "CHAMPION"), ("new", "CHAMPION"), ("new", "ROLLED_BACK"), ("old", "RETIRED")]
+    found = []
+    for at, (name, stage) in enumerate(line):
+        stages: Any = stage
+        models.apply(name.encode(), model_event(tmp_path / name, name, stages, at))
+        found.append((models.champion and models.champion["model_id"], models.previous))
+    assert found == [("old", None), ("new", "old"), ("old", None), (None, None)]
+
+
+@pytest.fixture
+def through_pipe(tmp_path: Path) -> Callable[[list[bytes]], list[tuple[dict[str, Any], bytes]]]:
+    def run(sent: list[bytes]) -> list[tuple[dict[str, Any], bytes]]:
+        sink = io.BytesIO()
+        pipe(OPTIONS, CurrencyTable(), io.BytesIO(b"".join(sent)), sink)
+        return list(frames(io.BytesIO(sink.getvalue())))
+
+    return run
+
+
+def test_the_pipe_answers_each_flush_with_what_is_due(
+    tmp_path: Path, through_pipe: Callable[[list[bytes]], list[tuple[dict[str, Any], bytes]]]
+) -> None:
+    draw = np.random.default_rng(1)
+    champion, canary = tmp_path / "champion", tmp_path / "canary"
+    events = [
+        model_event(champion, bundle(champion, "champion"), "CHAMPION", START),
+        model_event(canary, bundle(canary, "canary"), "CANARY", START, 0.1),
+    ]
+    found = scores(draw, 1_000)
+    decisions = [
+        decision_message(n, 0.99 if n % 10 == 0 else score, START,
+                         "canary" if n % 10 == 0 else "champion")
+        for n, score in enumerate(found.tolist())
+    ]  # fmt: skip
+    sent = [
+        frame({"topic": "models", "timestamp": START, "key": key}, event)
+        for key, event in zip(("champion", "canary"), events, strict=True)
+    ]
+    sent += [frame({"topic": "decisions", "timestamp": START}, each) for each in decisions]
+    answers = through_pipe(
+        [
+            *sent,
+            frame({"now": START + MINUTE, "flush": True}),
+            frame({"now": START + 2 * MINUTE, "flush": True}),
+        ]
+    )
+    headers = [(header.get("topic"), header.get("done")) for header, _ in answers]
+    assert headers == [
+        ("models", None), ("alerts", None), (None, START + MINUTE), (None, START + 2 * MINUTE)
+    ]  # fmt: skip
+    event = codec.decode(answers[0][1])[1]
+    assert (event["model_id"], event["stage"], event["actor"]) == (
+        "canary", "ROLLED_BACK", "monitor",
+    )  # fmt: skip
+    assert event["occurred_at"] == START + MINUTE
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"\x05\x00", frame({"topic": "nonsense", "timestamp": 1}), frame({"topic": "labels"})[:-3],
+     b"\x02\x00\x00\x00xx", frame({"topic": "decisions"})],
+)  # fmt: skip
+def test_a_frame_that_is_none_ends_the_pipe(
+    broken: bytes, through_pipe: Callable[[list[bytes]], object]
+) -> None:
+    with pytest.raises(UndecodableMessage):
+        through_pipe([broken])
+
+
+def test_the_piped_registry_keeps_what_the_event_said(tmp_path: Path) -> None:
+    written: list[bytes] = []
+    directory = tmp_path / "canary"
+    models = Models()
+    canary = model_event(directory, bundle(directory, "canary"), "CANARY", START, 0.1)
+    models.apply(b"canary", canary)
+    registry = PipedRegistry(models.states, lambda _, value: written.append(value), ManualClock(5))
+    registry.change("canary", "ROLLED_BACK", actor="monitor", comment="worse")
+    event = codec.decode(written[0])[1]
+    assert (event["stage"], event["comment"], event["canary_share"]) == (
+        "ROLLED_BACK", "worse", None,
+    )  # fmt: skip
+    assert event["artefact_uri"] == directory.as_uri()
