@@ -10,7 +10,8 @@ FraudError
 │   ├── StoreUnavailable
 │   ├── BrokerUnavailable
 │   ├── MembershipLost
-│   └── RegistryUnavailable
+│   ├── RegistryUnavailable
+│   └── TrackingUnavailable
 └── FatalError           this process must not go on
     ├── DeliveryRejected  Kafka will never take a message
     ├── Fenced           another worker owns the partition
@@ -68,6 +69,10 @@ class MembershipLost(TemporaryError):
 
 class RegistryUnavailable(TemporaryError):
     """The schema registry does not answer."""
+
+
+class TrackingUnavailable(TemporaryError):
+    """The MLflow server does not answer, or does not take a run."""
 
 
 class FatalError(FraudError):

@@ -1,0 +1,208 @@
+"""`python -m trainer train`: one training run, from data to a registered model.
+
+Suits cron, Airflow and Prefect: one command, a JSON report, and exit codes:
+
+    0  the model passed, and is registered with --publish
+    1  refused by the data check or by a gate; the report and standard error say why
+    2  an option, a setting or the data must be changed
+    3  something outside is not ready (Kafka): the same command may succeed later
+
+An MLflow server that is down changes none of these: the run is spooled.
+"""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TimeElapsedColumn
+
+from schemas.errors import ConfigurationError
+from schemas.features import DAY
+from schemas.runtime.command_line import errors, say, write_report
+from schemas.runtime.settings import load_settings
+from trainer.commands.history import free_name, replayed
+
+if TYPE_CHECKING:
+    from schemas.records import Stage
+    from schemas.runtime.settings import Settings
+    from trainer.dataset import Dataset
+    from trainer.runs import RunRecord
+    from trainer.training import Champion, RunOptions
+
+REFUSED = 1
+
+
+class FirstStage(StrEnum):
+    """Where a model that passed goes, unless a person is to decide."""
+
+    SHADOW = "SHADOW"
+    CANARY = "CANARY"
+    CHAMPION = "CHAMPION"
+
+
+class RankMetric(StrEnum):
+    """What search and early stopping go by."""
+
+    AUCPR = "aucpr"
+    AUC = "auc"
+
+
+def train(
+    input_path: Annotated[Path, typer.Option("--input", help="Parquet or CSV file of history")],
+    mapping: Annotated[Path, typer.Option(help="YAML mapping of its columns, with a label")],
+    output: Annotated[Path, typer.Option(help="folder for bundles")] = Path("var/models"),
+    state: Annotated[Path, typer.Option(help="folder for runs")] = Path("var/trainer"),
+    model_id: Annotated[str | None, typer.Option(help="name; default from the clock")] = None,
+    label_delay_days: Annotated[float, typer.Option(min=0.001, help="label delay")] = 7.0,
+    rounds: Annotated[int, typer.Option(min=1, help="most trees")] = 300,
+    max_depth: Annotated[int, typer.Option(min=1, max=16, help="of a tree")] = 6,
+    eta: Annotated[float, typer.Option(min=0.0001, max=1.0, help="learning rate")] = 0.1,
+    early_stopping: Annotated[
+        bool, typer.Option(help="as many trees as are best on the newest quarter")
+    ] = False,
+    search_seconds: Annotated[
+        float, typer.Option(min=0.0, help="search hyper-parameters for so long; 0: do not")
+    ] = 0.0,
+    search_trials: Annotated[
+        int | None, typer.Option(min=1, help="end the search after so many trials")
+    ] = None,
+    metric: Annotated[RankMetric, typer.Option(help="what both of them go by")] = RankMetric.AUCPR,
+    block_precision: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="wanted of what is blocked")
+    ] = 0.95,
+    review_precision: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="wanted of what is blocked or reviewed")
+    ] = 0.30,
+    threads: Annotated[int, typer.Option(min=1, help="threads of XGBoost")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="the same seed trains the same model")] = 7,
+    gates: Annotated[Path | None, typer.Option(help="YAML with other bounds")] = None,
+    champion: Annotated[
+        str | None,
+        typer.Option(help="bundle to compare with, or 'none'; default with --publish: who serves"),
+    ] = None,
+    publish: Annotated[bool, typer.Option(help="register it on `models` if it passes")] = False,
+    approval: Annotated[bool, typer.Option(help="register it only: a person promotes it")] = False,
+    stage: Annotated[
+        FirstStage, typer.Option(help="where it goes at once, without --approval")
+    ] = FirstStage.SHADOW,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="share of the cards, for a CANARY")
+    ] = 0.1,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the run here; - for stdout")
+    ] = None,
+) -> None:
+    """Train, check and register a model; exits 0 passed, 1 refused, 2 wrong options, 3 try later.
+
+    Example: python -m trainer train --input history.parquet
+    --mapping loadtest/mappings/generator.yaml --search-seconds 600 --publish --json -
+    """
+    from trainer.batch import TrainOptions
+    from trainer.gate_bounds import load_bounds
+    from trainer.search import SearchOptions
+    from trainer.thresholds import PrecisionTargets
+    from trainer.training import RunOptions
+
+    delay = round(label_delay_days * DAY)
+    options = RunOptions(
+        model_id=free_name(model_id or f"model-{time.time_ns() // 1_000_000}", output),
+        output=output,
+        state_dir=state,
+        train=TrainOptions(
+            gap_ms=delay,
+            rounds=rounds,
+            max_depth=max_depth,
+            eta=eta,
+            metric=metric.value,
+            early_stopping=early_stopping,
+            search=None
+            if search_seconds == 0
+            else SearchOptions(seconds=search_seconds, trials=search_trials, metric=metric.value),
+            targets=PrecisionTargets(block=block_precision, review=review_precision),
+            threads=threads,
+            seed=seed,
+        ),
+        bounds=load_bounds(gates),
+    )
+    if review_precision > block_precision:
+        raise ConfigurationError(
+            f"--review-precision {review_precision:g} is above --block-precision "
+            f"{block_precision:g}: what is blocked must be surer than what is reviewed"
+        )
+    settings = load_settings()
+    against = _champion(settings, champion, publish)
+    data = replayed(input_path, mapping, delay)
+    provenance = {"source": "replay", "input": str(input_path), "mapping": str(mapping)}
+    record = _run(data, provenance, options, against)
+    if record.passed and publish:
+        stages: tuple[Stage, ...] = ("REGISTERED",) if approval else ("REGISTERED", stage.value)
+        record = _register(settings, record, stages, share, state)
+    serving = against.model_id if against is not None and champion is None else None
+    _track(settings, record, state, serving)
+    _tell(record)
+    write_report(record.document(), json_path)
+    if not record.passed:
+        raise typer.Exit(REFUSED)
+
+
+def _champion(settings: Settings, given: str | None, publish: bool) -> Champion | None:
+    from trainer import publication
+
+    if given is not None:
+        return None if given == "none" else publication.champion_of(Path(given))
+    return publication.current_champion(settings) if publish else None
+
+
+def _run(
+    data: Dataset, provenance: dict[str, str], options: RunOptions, against: Champion | None
+) -> RunRecord:
+    from trainer.training import run_training
+
+    columns = ("[progress.description]{task.description}", BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task(f"training on {len(data):,} transactions", total=None)
+        return run_training(
+            data,
+            provenance,
+            options,
+            against,
+            progress=lambda share: bar.update(task, total=1.0, completed=share),
+        )
+
+
+def _register(
+    settings: Settings, record: RunRecord, stages: tuple[Stage, ...], share: float, state: Path
+) -> RunRecord:
+    from trainer import runs
+    from trainer.publication import publish_run
+
+    publish_run(settings, record, stages, share)
+    record = record.at(stages)
+    runs.save(record, state)
+    return record
+
+
+def _track(settings: Settings, record: RunRecord, state: Path, serving: str | None) -> None:
+    if settings.mlflow_tracking_uri is None:
+        return
+    from trainer import tracking
+
+    tracking.spool(record, state)
+    champion_id = None if "CHAMPION" in record.stages else serving
+    done = tracking.upload(settings, state, champion_id=champion_id)
+    if done.left:
+        say(f"{len(done.left)} runs wait for MLflow in {state / 'spool'}: {done.reason}", "yellow")
+
+
+def _tell(record: RunRecord) -> None:
+    if not record.passed:
+        say(f"{record.model_id} is {record.state}:\n  " + "\n  ".join(record.reasons), "red")
+        return
+    auc, precision = record.metrics["auc"], record.metrics["average_precision"]
+    where = f", {' then '.join(record.stages)}" if record.stages else ""
+    say(f"{record.model_id}: AUC {auc:.4f}, average precision {precision:.4f}{where}")
+    say(f"bundle and model card in {record.bundle}")
