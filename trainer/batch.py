@@ -16,28 +16,28 @@ import xgboost
 
 from schemas.features import ANOMALY_FEATURE, DAY, NAMES
 from scorer.anomaly import AnomalyModel, anomaly_scores
-from trainer import anomaly, evaluate, thresholds
+from trainer import anomaly, evaluate, parameters, thresholds
 from trainer.dataset import Dataset, known_fraud, split
 from trainer.search import Examples, Metric, SearchOptions, best_rounds, search
 from trainer.thresholds import PrecisionTargets
 
 COLUMNS = (*NAMES, ANOMALY_FEATURE)
-GENUINE_PER_FRAUD = 50
-"""More of them make training slower but, on the generated world, the ranking no better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
     """How to train. `rounds` is the most trees; without `targets` the default thresholds hold.
 
+    `max_depth` and `eta`, when given, replace the defaults of `trainer.parameters`.
+
     With `early_stopping` or `search` fewer trees may do: as many as were best on the newest
     quarter of the training part.
     """
 
     gap_ms: int = 7 * DAY
-    rounds: int = 300
-    max_depth: int = 6
-    eta: float = 0.1
+    rounds: int = parameters.ROUNDS
+    max_depth: int | None = None
+    eta: float | None = None
     metric: Metric = "aucpr"
     early_stopping: bool = False
     search: SearchOptions | None = None
@@ -97,9 +97,9 @@ def train(
         evaluate.require_both_classes(fraud, part)
     isolation = anomaly.train(data.vectors[parts.train], seed=options.seed)
     matrix = np.column_stack([data.vectors, anomaly_scores(isolation, data.vectors)])
-    kept, weight = _thinned(fitted, options.seed)
+    kept, weight = thinned(fitted, options.seed)
     examples = Examples(matrix[parts.train][kept], fitted[kept], weight)
-    booster, parameters = _fit(examples, options, progress)
+    booster, settings = _fit(examples, options, progress)
 
     def probability(rows: slice) -> npt.NDArray[np.float64]:
         predicted = booster.inplace_predict(matrix[rows], validate_features=False)
@@ -118,7 +118,7 @@ def train(
     histograms["score"] = evaluate.histogram(score)
     trained = Trained(
         booster, isolation, x, y, limits, histograms,
-        _metrics(raw, score, holdout, limits, len(fitted)), parameters, tuple(notes),
+        _metrics(raw, score, holdout, limits, len(fitted)), settings, tuple(notes),
     )  # fmt: skip
     return trained, Holdout(parts.test, holdout, raw, score)
 
@@ -127,35 +127,31 @@ def _fit(
     examples: Examples, options: TrainOptions, progress: Callable[[float], None] | None
 ) -> tuple[xgboost.Booster, dict[str, Any]]:
     """Return the model and the hyper-parameters it was fitted with."""
-    chosen: dict[str, Any] = {"max_depth": options.max_depth, "eta": options.eta}
-    fixed = {
-        "objective": "binary:logistic",
-        "tree_method": "hist",
-        "nthread": options.threads,
-        "seed": options.seed,
-        "eval_metric": options.metric,
-    }
+    fixed = parameters.learner(seed=options.seed, threads=options.threads)
+    fixed["eval_metric"] = options.metric
+    given = {"max_depth": options.max_depth, "eta": options.eta}
+    fixed |= {name: value for name, value in given.items() if value is not None}
     rounds, told = options.rounds, dict[str, Any]()
     if (options.search is not None or options.early_stopping) and _can_validate(examples):
         if options.search is not None:
             found = search(
-                examples, {**fixed, **chosen}, rounds, options.search,
+                examples, fixed, rounds, options.search,
                 seed=options.seed, progress=progress,
             )  # fmt: skip
-            chosen, rounds = {**chosen, **found.parameters}, found.rounds
+            fixed, rounds = {**fixed, **found.parameters}, found.rounds
             told = {
                 "search_trials": found.trials,
                 "search_pruned": found.pruned,
                 f"search_{options.search.metric}": found.value,
             }
         else:
-            rounds = best_rounds(examples, {**fixed, **chosen}, rounds)
+            rounds = best_rounds(examples, fixed, rounds)
     matrix = xgboost.QuantileDMatrix(
         examples.matrix, examples.fraud, weight=examples.weight,
         feature_names=list(COLUMNS), nthread=options.threads,
     )  # fmt: skip
-    booster = xgboost.train({**fixed, **chosen}, matrix, num_boost_round=rounds)
-    return booster, {**chosen, "rounds": rounds, "seed": options.seed, **told}
+    booster = xgboost.train(fixed, matrix, num_boost_round=rounds)
+    return booster, {**fixed, "rounds": rounds, **told}
 
 
 def _can_validate(examples: Examples) -> bool:
@@ -181,12 +177,12 @@ def _metrics(
     return metrics
 
 
-def _thinned(
+def thinned(
     fraud: npt.NDArray[np.bool_], seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Return rows to train on, all frauds and some of the rest, and the weights that make up."""
     genuine = np.flatnonzero(~fraud)
-    wanted = min(GENUINE_PER_FRAUD * int(fraud.sum()), len(genuine))
+    wanted = min(parameters.GENUINE_PER_FRAUD * int(fraud.sum()), len(genuine))
     chosen = np.random.default_rng(seed).choice(genuine, wanted, replace=False)
     rows = np.sort(np.concatenate([np.flatnonzero(fraud), chosen]))
     weight = np.where(fraud[rows], 1.0, len(genuine) / wanted).astype(np.float32)

@@ -79,7 +79,7 @@ def _data(facts: Facts) -> str:
 
 
 def _how(facts: Facts) -> str:
-    rows = [(key, f"{value:g}") for key, value in facts.trained.parameters.items()]
+    rows = [(key, str(value)) for key, value in facts.trained.parameters.items()]
     return "## Hyper-parameters\n\n" + _table(("parameter", "value"), rows)
 
 

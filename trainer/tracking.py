@@ -31,7 +31,7 @@ MODEL_TAG: Final = "fraud.model_id"
 DONE_TAG: Final = "fraud.uploaded"
 _MOST_PARAMETER: Final = 6000
 """MLflow takes no longer value of a parameter."""
-_TIMEOUT_S: Final = 5
+_TIMEOUT_S: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _spool(state_dir: Path) -> Path:
     return state_dir / "spool"
 
 
-def shown(uri: str) -> str:
+def _shown(uri: str) -> str:
     """Return an address without user and password."""
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
@@ -220,4 +220,5 @@ class _Store:
         try:
             return ask()
         except (MlflowException, requests.RequestException, OSError) as error:
-            raise TrackingUnavailable(f"MLflow at {shown(self._uri)}: {error}") from error
+            text = str(error).replace(self._uri, _shown(self._uri))
+            raise TrackingUnavailable(f"MLflow at {_shown(self._uri)}: {text}") from error

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -34,11 +34,14 @@ TIMED_ROWS: Final = 200
 
 
 class CheckReport(Protocol):
-    """What a data check found; a dataclass is stored with the run field by field."""
+    """What a data check found."""
 
     @property
     def failures(self) -> Sequence[Any]:
         """Why not to train on the data, each readable as text; empty: train."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is stored with the run."""
 
 
 Check = Callable[[Dataset], CheckReport]
@@ -115,7 +118,7 @@ def _run(
 ) -> RunRecord:
     if check is not None:
         report = check(data)
-        record = replace(record, check=_check_document(report))
+        record = replace(record, check=report.to_json())
         if report.failures:
             reasons = tuple(str(failure) for failure in report.failures)
             return replace(record, state="refused by data check", reasons=reasons)
@@ -230,9 +233,3 @@ def _load(champion: Champion) -> Model:
             f"the champion {champion.model_id} cannot be compared with: {error}; "
             "--champion none trains without a comparison"
         ) from error
-
-
-def _check_document(report: CheckReport) -> dict[str, Any]:
-    if is_dataclass(report) and not isinstance(report, type):
-        return asdict(report)
-    return {"failures": [str(failure) for failure in report.failures]}

@@ -58,9 +58,11 @@ def train(
     state: Annotated[Path, typer.Option(help="folder for runs")] = Path("var/trainer"),
     model_id: Annotated[str | None, typer.Option(help="name; default from the clock")] = None,
     label_delay_days: Annotated[float, typer.Option(min=0.001, help="label delay")] = 7.0,
-    rounds: Annotated[int, typer.Option(min=1, help="most trees")] = 300,
-    max_depth: Annotated[int, typer.Option(min=1, max=16, help="of a tree")] = 6,
-    eta: Annotated[float, typer.Option(min=0.0001, max=1.0, help="learning rate")] = 0.1,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="most trees; default in trainer/parameters.py")
+    ] = None,
+    max_depth: Annotated[int | None, typer.Option(min=1, max=16, help="of a tree")] = None,
+    eta: Annotated[float | None, typer.Option(min=0.0001, max=1.0, help="learning rate")] = None,
     early_stopping: Annotated[
         bool, typer.Option(help="as many trees as are best on the newest quarter")
     ] = False,
@@ -103,6 +105,7 @@ def train(
     """
     from trainer.batch import TrainOptions
     from trainer.gate_bounds import load_bounds
+    from trainer.parameters import ROUNDS
     from trainer.search import SearchOptions
     from trainer.thresholds import PrecisionTargets
     from trainer.training import RunOptions
@@ -114,7 +117,7 @@ def train(
         state_dir=state,
         train=TrainOptions(
             gap_ms=delay,
-            rounds=rounds,
+            rounds=rounds or ROUNDS,
             max_depth=max_depth,
             eta=eta,
             metric=metric.value,
