@@ -137,7 +137,7 @@ def test_a_file_changes_only_the_bounds_it_names(tmp_path: Path) -> None:
 
 
 def test_the_bootstrap_agrees_with_scikit_learn_and_brackets_the_figure() -> None:
-    tied = np.round(GOOD, 1)
+    tied = np.asarray(np.round(GOOD, 1), np.float64)
     found = intervals(tied, tied, FRAUD, {"review": 2.0}, replicates=100)
     assert found["auc"].value == pytest.approx(roc_auc_score(FRAUD, tied))
     assert found["average_precision"].value == pytest.approx(average_precision_score(FRAUD, tied))
