@@ -114,12 +114,11 @@ def _same_forest(trained: Trained) -> Forest:
     draw = np.random.default_rng(0)
     inner = np.flatnonzero(~np.isnan(forest.trees.condition))
     rows = np.full((COMPARED, served.COLUMNS), np.nan, np.float32)
-    for node in draw.choice(inner, 100 * COMPARED if len(inner) else 0):
-        side = np.float32(draw.choice([-np.inf, np.inf]))
-        value = forest.trees.condition[node]
-        rows[draw.integers(COMPARED), forest.trees.split[node] >> 1] = (
-            value if draw.random() < 0.5 else np.nextafter(value, side)
-        )
+    nodes = draw.choice(inner, 100 * COMPARED if len(inner) else 0)
+    value, beside = forest.trees.condition[nodes], draw.random((2, len(nodes))) < 0.5
+    side = np.where(beside[0], np.float32(-np.inf), np.float32(np.inf))
+    value = np.where(beside[1], value, np.nextafter(value, side))
+    rows[draw.integers(COMPARED, size=len(nodes)), forest.trees.split[nodes] >> 1] = value
     expected = trained.booster.inplace_predict(rows, validate_features=False)
     worst = float(np.max(np.abs(probabilities(forest, rows) - expected)))
     if worst > TOLERANCE:
