@@ -141,11 +141,15 @@ def train(
     data = replayed(input_path, mapping, delay)
     provenance = {"source": "replay", "input": str(input_path), "mapping": str(mapping)}
     record = _run(data, provenance, options, against)
-    if record.passed and publish:
-        stages: tuple[Stage, ...] = ("REGISTERED",) if approval else ("REGISTERED", stage.value)
-        record = _register(settings, record, stages, share, state)
     serving = against.model_id if against is not None and champion is None else None
-    _track(settings, record, state, serving)
+    try:
+        if record.passed and publish:
+            stages: tuple[Stage, ...] = ("REGISTERED",)
+            record = _register(
+                settings, record, stages if approval else (*stages, stage.value), share, state
+            )
+    finally:  # a run whose model Kafka did not take is tracked too
+        _track(settings, record, state, serving)
     _tell(record)
     write_report(record.document(), json_path)
     if not record.passed:
