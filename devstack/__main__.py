@@ -1,4 +1,4 @@
-"""`python -m devstack up|down|status`: a Kafka and a Redis for people to work against."""
+"""`python -m devstack up|down|status`: a Kafka, a Redis and an MLflow to work against."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ _DEFAULT = Path("var/stack")
 def up(
     data: Data = _DEFAULT,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of topics by card.")] = 4,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="An MLflow server too.")] = False,
 ) -> None:
-    """Start both and keep them running until Ctrl-C.
+    """Start them and keep them running until Ctrl-C.
 
-    Example: python -m devstack up --data var/stack
+    Example: python -m devstack up --data var/stack --mlflow
     """
     ended = threading.Event()
-    stack = Stack(data, partitions)
+    stack = Stack(data, partitions, mlflow=mlflow)
     try:
         # A SIGTERM in mid-start must stop the children too, so it raises like Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

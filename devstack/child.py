@@ -1,4 +1,4 @@
-"""One child process that never outlives its parent. Called by kafka, redis_server and service."""
+"""One child process that never outlives its parent. Called by the servers and service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Free TCP ports that stay ours across a restart. Called by kafka, redis_server and service."""
+"""Free TCP ports that stay ours across a restart. Called by the servers and service."""
 
 from __future__ import annotations
 

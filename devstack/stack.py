@@ -1,4 +1,7 @@
-"""Kafka and Redis together. Called by the tests, the demo, loadtest and `python -m devstack`."""
+"""Kafka and Redis, and MLflow when asked for, together.
+
+Called by the tests, the demo, loadtest and `python -m devstack`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from devstack.kafka import Kafka
+from devstack.mlflow_server import MlflowServer
 from devstack.redis_server import RedisServer
 from schemas.errors import ConfigurationError
 
@@ -17,14 +21,15 @@ ADDRESS_FILE = "stack.json"
 
 
 class Stack:
-    """Context manager: both serve when entered and are stopped when left; the data stay."""
+    """Context manager: all serve when entered and are stopped when left; the data stay."""
 
-    def __init__(self, data_dir: Path, partitions: int = 4) -> None:
+    def __init__(self, data_dir: Path, partitions: int = 4, *, mlflow: bool = False) -> None:
         self.data_dir = data_dir.resolve()
         self.partitions = partitions
         logs = self.data_dir / "logs"
         self.kafka = Kafka(self.data_dir / "kafka", logs, partitions)
         self.redis = RedisServer(self.data_dir / "redis", logs)
+        self.mlflow = MlflowServer(self.data_dir / "mlflow", logs) if mlflow else None
         self._lock: IO[str] | None = None
 
     @property
@@ -39,14 +44,17 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """Return the settings that point our services to this stack."""
-        return {
+        settings = {
             "FRAUD_BOOTSTRAP": self.bootstrap,
             "FRAUD_REDIS_URL": self.redis_url,
             "FRAUD_PARTITIONS": str(self.partitions),
         }
+        if self.mlflow is not None:
+            settings["FRAUD_MLFLOW_TRACKING_URI"] = self.mlflow.url
+        return settings
 
     def start(self) -> None:
-        """Start both and block until they serve.
+        """Start all and block until they serve.
 
         Raises ConfigurationError if another stack uses the directory or something is missing.
         """
@@ -59,8 +67,12 @@ class Stack:
             ) from error
         try:
             self.kafka.start(wait=False)  # Java takes longest: Redis starts meanwhile
+            if self.mlflow is not None:
+                self.mlflow.start(wait=False)
             self.redis.start()
             self.kafka.wait_ready()
+            if self.mlflow is not None:
+                self.mlflow.wait_ready()
         except BaseException:
             self.stop()
             raise
@@ -68,11 +80,13 @@ class Stack:
         (self.data_dir / ADDRESS_FILE).write_text(json.dumps(addresses, indent=1) + "\n")
 
     def stop(self) -> None:
-        """Stop both; harmless when stopped."""
+        """Stop all; harmless when stopped."""
         try:
             self.kafka.stop()
         finally:
             self.redis.stop()
+            if self.mlflow is not None:
+                self.mlflow.stop()
         (self.data_dir / ADDRESS_FILE).unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()

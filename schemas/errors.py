@@ -12,7 +12,8 @@ FraudError
 │   ├── BrokerUnavailable
 │   ├── MembershipLost
 │   ├── RegistryUnavailable
-│   └── ArchiveUnavailable
+│   ├── ArchiveUnavailable
+│   └── TrackingUnavailable
 └── FatalError           this process must not go on
     ├── DeliveryRejected  Kafka will never take a message
     ├── Fenced           another worker owns the partition
@@ -89,6 +90,10 @@ class RegistryUnavailable(TemporaryError):
 
 class ArchiveUnavailable(TemporaryError):
     """The archive's storage does not take or give what it was asked; nothing was written."""
+
+
+class TrackingUnavailable(TemporaryError):
+    """The MLflow server does not answer, or does not take a run."""
 
 
 class FatalError(FraudError):

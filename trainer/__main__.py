@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import typer
 
-from schemas.runtime.command_line import run_command
+from schemas.runtime.command_line import TEMPORARY_FAILURE, run_command
 from trainer.commands.archive import archive
 from trainer.commands.bootstrap import bootstrap
 from trainer.commands.data_check import data_check
 from trainer.commands.models import canary, models, promote, register, retire, rollback, shadow
+from trainer.commands.train import train
+from trainer.commands.upload import upload
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -18,16 +22,16 @@ def trainer() -> None:
     """Train models and govern their stages."""
 
 
-app.command()(archive)
-app.command()(bootstrap)
-app.command()(data_check)
-for command in (models, register, shadow, canary, promote, rollback, retire):
+DATA: Final = (archive, data_check)
+LEARNING: Final = (bootstrap, train, upload)
+STAGES: Final = (models, register, shadow, canary, promote, rollback, retire)
+for command in (*DATA, *LEARNING, *STAGES):
     app.command()(command)
 
 
 def main() -> None:
     """Run the command line; see run_command for errors and exit codes."""
-    run_command(app)
+    run_command(app, temporary=TEMPORARY_FAILURE)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
-"""Batch training: dataset to trained, calibrated model. Called by `python -m trainer bootstrap`."""
+"""Batch training: dataset to trained, calibrated model.
+
+Called by `python -m trainer bootstrap` and, through `trainer.training`, by `python -m trainer
+train`: one way of training, whose options differ.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,13 +16,47 @@ import xgboost
 
 from schemas.features import ANOMALY_FEATURE, DAY, NAMES
 from scorer.anomaly import AnomalyModel, anomaly_scores
-from trainer import anomaly, evaluate
+from trainer import anomaly, evaluate, parameters, thresholds
 from trainer.dataset import Dataset, known_fraud, split
+from trainer.search import Examples, Metric, SearchOptions, best_rounds, search
+from trainer.thresholds import PrecisionTargets
 
 COLUMNS = (*NAMES, ANOMALY_FEATURE)
-GENUINE_PER_FRAUD = 50
-"""More of them make training slower but, on the generated world, the ranking no better."""
-THRESHOLDS = {"block": 0.95, "review": 0.75}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """How to train. `rounds` is the most trees; without `targets` the default thresholds hold.
+
+    `max_depth` and `eta`, when given, replace the defaults of `trainer.parameters`.
+
+    With `early_stopping` or `search` fewer trees may do: as many as were best on the newest
+    quarter of the training part.
+    """
+
+    gap_ms: int = 7 * DAY
+    rounds: int = parameters.ROUNDS
+    max_depth: int | None = None
+    eta: float | None = None
+    metric: Metric = "aucpr"
+    early_stopping: bool = False
+    search: SearchOptions | None = None
+    targets: PrecisionTargets | None = None
+    threads: int = 1
+    seed: int = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """The test part: rows of the dataset, labels, and what the model says of them.
+
+    `probability` ranks; `score` is calibrated, and compared with the thresholds.
+    """
+
+    rows: slice
+    fraud: npt.NDArray[np.bool_]
+    probability: npt.NDArray[np.float64]
+    score: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,79 +70,119 @@ class Trained:
     thresholds: dict[str, float]
     histograms: dict[str, Any]
     metrics: dict[str, float]
+    parameters: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def train(
     data: Dataset,
+    options: TrainOptions | None = None,
     *,
-    gap_ms: int = 7 * DAY,
-    rounds: int = 300,
-    threads: int = 1,
-    seed: int = 7,
-) -> Trained:
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Trained, Holdout]:
     """Train on the past, calibrate on what follows it, measure on the holdout after the gap.
+
+    `progress` is told the share of the search's budget that is spent.
 
     Raises:
         ConfigurationError: too short a history, or only one class in a part.
     """
-    parts = split(data, gap_ms=gap_ms)
+    options = options or TrainOptions()
+    parts = split(data, gap_ms=options.gap_ms)
     fitted = known_fraud(data, parts.train, parts.cutoff)
     later = known_fraud(data, parts.calibration, parts.cutoff)
     holdout = data.fraud[parts.test]
     named = (("training", fitted), ("calibration", later), ("test", holdout))
     for part, fraud in named:
         evaluate.require_both_classes(fraud, part)
-    isolation = anomaly.train(data.vectors[parts.train], seed=seed)
+    isolation = anomaly.train(data.vectors[parts.train], seed=options.seed)
     matrix = np.column_stack([data.vectors, anomaly_scores(isolation, data.vectors)])
-    kept, weight = _thinned(fitted, seed)
-    booster = xgboost.train(
-        {
-            "objective": "binary:logistic",
-            "max_depth": 6,
-            "eta": 0.1,
-            "tree_method": "hist",
-            "nthread": threads,
-            "seed": seed,
-            "eval_metric": "aucpr",
-        },
-        xgboost.QuantileDMatrix(
-            matrix[parts.train][kept],
-            fitted[kept],
-            weight=weight,
-            feature_names=list(COLUMNS),
-            nthread=threads,
-        ),
-        num_boost_round=rounds,
-    )
+    kept, weight = thinned(fitted, options.seed)
+    examples = Examples(matrix[parts.train][kept], fitted[kept], weight)
+    booster, settings = _fit(examples, options, progress)
 
     def probability(rows: slice) -> npt.NDArray[np.float64]:
         predicted = booster.inplace_predict(matrix[rows], validate_features=False)
         return np.asarray(predicted, np.float64)
 
-    x, y = evaluate.calibration_knots(probability(parts.calibration), later)
+    before = probability(parts.calibration)
+    x, y = evaluate.calibration_knots(before, later)
     raw = probability(parts.test)
     score = np.interp(raw, x, y)
+    limits, notes = dict(thresholds.DEFAULTS), list[str]()
+    if options.targets is not None:
+        limits, notes = thresholds.choose(np.interp(before, x, y), later, options.targets)
     histograms = {
         name: evaluate.histogram(matrix[parts.train, index]) for index, name in enumerate(COLUMNS)
     }
     histograms["score"] = evaluate.histogram(score)
+    trained = Trained(
+        booster, isolation, x, y, limits, histograms,
+        _metrics(raw, score, holdout, limits, len(fitted)), settings, tuple(notes),
+    )  # fmt: skip
+    return trained, Holdout(parts.test, holdout, raw, score)
+
+
+def _fit(
+    examples: Examples, options: TrainOptions, progress: Callable[[float], None] | None
+) -> tuple[xgboost.Booster, dict[str, Any]]:
+    """Return the model and the hyper-parameters it was fitted with."""
+    fixed = parameters.learner(seed=options.seed, threads=options.threads)
+    fixed["eval_metric"] = options.metric
+    given = {"max_depth": options.max_depth, "eta": options.eta}
+    fixed |= {name: value for name, value in given.items() if value is not None}
+    rounds, told = options.rounds, dict[str, Any]()
+    if (options.search is not None or options.early_stopping) and _can_validate(examples):
+        if options.search is not None:
+            found = search(
+                examples, fixed, rounds, options.search,
+                seed=options.seed, progress=progress,
+            )  # fmt: skip
+            fixed, rounds = {**fixed, **found.parameters}, found.rounds
+            told = {
+                "search_trials": found.trials,
+                "search_pruned": found.pruned,
+                f"search_{options.search.metric}": found.value,
+            }
+        else:
+            rounds = best_rounds(examples, fixed, rounds)
+    matrix = xgboost.QuantileDMatrix(
+        examples.matrix, examples.fraud, weight=examples.weight,
+        feature_names=list(COLUMNS), nthread=options.threads,
+    )  # fmt: skip
+    booster = xgboost.train(fixed, matrix, num_boost_round=rounds)
+    return booster, {**fixed, "rounds": rounds, **told}
+
+
+def _can_validate(examples: Examples) -> bool:
+    """Return whether both halves have both classes; if not, the given setting is taken."""
+    return all(0 < part.fraud.sum() < len(part.fraud) for part in examples.halves())
+
+
+def _metrics(
+    raw: npt.NDArray[np.float64],
+    score: npt.NDArray[np.float64],
+    fraud: npt.NDArray[np.bool_],
+    limits: dict[str, float],
+    train_rows: int,
+) -> dict[str, float]:
     # Isotonic steps tie scores, which costs AUC; the ranking is judged before calibration.
-    metrics = evaluate.metrics(raw, holdout)
-    metrics["brier"] = float(np.mean((score - holdout) ** 2))
-    blocked = score > THRESHOLDS["block"]
+    metrics = evaluate.metrics(raw, fraud)
+    metrics["brier"] = float(np.mean((score - fraud) ** 2))
+    blocked, alerted = score > limits["block"], score > limits["review"]
     metrics["block_rate"] = float(np.mean(blocked))
-    metrics["review_rate"] = float(np.mean((score > THRESHOLDS["review"]) & ~blocked))
-    metrics["recall"] = float(np.mean(score[holdout] > THRESHOLDS["review"]))
-    metrics["train_rows"] = float(len(fitted))
-    return Trained(booster, isolation, x, y, dict(THRESHOLDS), histograms, metrics)
+    metrics["review_rate"] = float(np.mean(alerted & ~blocked))
+    metrics["recall"] = float(np.mean(score[fraud] > limits["review"]))
+    metrics["train_rows"] = float(train_rows)
+    return metrics
 
 
-def _thinned(
+def thinned(
     fraud: npt.NDArray[np.bool_], seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Return rows to train on, all frauds and some of the rest, and the weights that make up."""
     genuine = np.flatnonzero(~fraud)
-    wanted = min(GENUINE_PER_FRAUD * int(fraud.sum()), len(genuine))
+    wanted = min(parameters.GENUINE_PER_FRAUD * int(fraud.sum()), len(genuine))
     chosen = np.random.default_rng(seed).choice(genuine, wanted, replace=False)
     rows = np.sort(np.concatenate([np.flatnonzero(fraud), chosen]))
     weight = np.where(fraud[rows], 1.0, len(genuine) / wanted).astype(np.float32)

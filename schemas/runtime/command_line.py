@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from schemas.errors import ConfigurationError, FraudError
+from schemas.errors import ConfigurationError, FraudError, TemporaryError
 
 CONFIGURATION_ERROR: Final = 2
 """Exit code when the operator must change a setting, an option or a file."""
 FAILURE: Final = 1
 """Exit code of any other failure."""
+TEMPORARY_FAILURE: Final = 3
+"""Exit code, of commands that a scheduler runs, when the same call may succeed later."""
 
 errors = Console(stderr=True, highlight=False)
 """Where people read; standard output is for results."""
@@ -26,12 +28,17 @@ def say(text: str, style: str = "") -> None:
     errors.print(text, style=style, markup=False, soft_wrap=True)
 
 
-def run_command(command: Callable[[], object]) -> None:
-    """Run a command line; an error of ours is one clear line, and ends the process by its code."""
+def run_command(command: Callable[[], object], *, temporary: int = FAILURE) -> None:
+    """Run a command line; an error of ours is one clear line, and ends the process by its code.
+
+    `temporary` is the code of a TemporaryError.
+    """
     try:
         command()
     except FraudError as error:
         say(f"error: {error}", "red")
+        if isinstance(error, TemporaryError):
+            sys.exit(temporary)
         sys.exit(CONFIGURATION_ERROR if isinstance(error, ConfigurationError) else FAILURE)
 
 

@@ -5,6 +5,7 @@ The table of settings in docs/settings.md is checked against this file by a test
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -103,6 +104,10 @@ class Settings(BaseSettings):
     report_folder: Path | None = Field(
         None, description="folder of the monitor's daily HTML reports; none without"
     )
+    mlflow_tracking_uri: SecretStr | None = Field(
+        default_factory=lambda: _standard_secret("MLFLOW_TRACKING_URI"),
+        description="MLflow server of training runs; MLFLOW_TRACKING_URI is read too",
+    )
     health_port: Port = Field(0, description="port of /healthz, /readyz, /metrics; 0: none")
     health_host: str = Field("127.0.0.1", description="address the health server listens on")
     worker_id: str | None = Field(None, description="fixed name of this process in its group")
@@ -178,6 +183,11 @@ class Settings(BaseSettings):
     def group(self, name: str) -> str:
         """Return the name of a consumer group on the broker."""
         return self.topic_prefix + name
+
+
+def _standard_secret(variable: str) -> SecretStr | None:
+    value = os.environ.get(variable)
+    return SecretStr(value) if value else None
 
 
 def _duration_ms(text: str) -> int:

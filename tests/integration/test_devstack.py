@@ -110,3 +110,10 @@ def test_children_end_with_their_parent(tmp_path: Path, how: signal.Signals) -> 
     finally:
         up.kill()
         up.wait()
+
+
+def test_mlflow_is_part_of_the_stack_only_when_asked_for(tmp_path: Path) -> None:
+    assert Stack(tmp_path).mlflow is None
+    with_it = Stack(tmp_path, mlflow=True)
+    assert with_it.mlflow is not None
+    assert with_it.environment()["FRAUD_MLFLOW_TRACKING_URI"] == with_it.mlflow.url

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
-from schemas.errors import ConfigurationError
 from schemas.features import DAY
 from schemas.runtime.command_line import errors, say, write_report
 from schemas.runtime.model_registry import open_registry, registration
 from schemas.runtime.settings import load_settings
+from trainer.commands.sources import free_name, replayed
 
 ACTOR: Final = "trainer"
 
@@ -38,24 +37,16 @@ def bootstrap(
     Example: python -m trainer bootstrap --input day.parquet
     --mapping loadtest/mappings/handbook.yaml --output var/models --publish
     """
-    from trainer import batch, bundle, dataset
+    from trainer import batch, bundle
 
     began = time.perf_counter()
     now = time.time_ns() // 1_000_000
-    name = model_id or f"bootstrap-{now}"
-    if Path(name).name != name or name in {".", ".."}:
-        raise ConfigurationError(f"--model-id {name!r} must be a plain name, without slashes")
-    if (output / name).exists():  # known now, not after minutes of training
-        raise ConfigurationError(f"{output / name} exists: give another --output or --model-id")
+    name = free_name(model_id or f"bootstrap-{now}", output)
     delay = round(label_delay_days * DAY)
-    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task("replay", total=None)
-        data = dataset.from_file(
-            input_path, mapping, label_delay_ms=delay, progress=lambda done: bar.advance(task, done)
-        )
+    data = replayed(input_path, mapping, delay)
     with errors.status(f"training on {len(data.time):,} transactions"):
-        trained = batch.train(data, gap_ms=delay, rounds=rounds, threads=threads)
+        options = batch.TrainOptions(gap_ms=delay, rounds=rounds, threads=threads)
+        trained, _ = batch.train(data, options)
     directory = output / name
     sha256 = bundle.write(directory, name, trained)
     event = registration(directory, actor=ACTOR, occurred_at=now)

@@ -29,6 +29,15 @@ def test_an_error_is_one_whole_line_and_an_exit_code(
     assert capsys.readouterr().err == f"error: {text}\n"
 
 
+def test_a_command_of_a_scheduler_tells_what_may_succeed_later() -> None:
+    def fail() -> None:
+        raise BrokerUnavailable("Kafka does not answer")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(fail, temporary=3)
+    assert ended.value.code == 3
+
+
 def test_other_exceptions_are_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         run_command(lambda: 1 / 0)

@@ -1,0 +1,96 @@
+"""An MLflow tracking server with a SQLite file, as a child process. Called by stack and the tests.
+
+It is MLflow's web application under uvicorn, started without MLflow's own launcher: that forks the
+server as a grandchild, which a SIGKILL of ours would leave behind, and loads everything twice.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+from devstack.child import Child
+from devstack.ports import free_port
+from schemas.errors import ConfigurationError, FatalError
+
+_READY_S: Final = 180.0  # the first start makes the tables, step by step through their history
+_PROBE: Final = "/api/2.0/mlflow/experiments/get?experiment_id=0"
+
+
+class MlflowServer:
+    """A server on a port and directory that stay the same over stop() and start()."""
+
+    def __init__(self, data_dir: Path, log_dir: Path) -> None:
+        self._dir = data_dir.resolve()
+        self._log_dir = log_dir
+        self._port = free_port()
+        self._child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        """Address for clients: their MLFLOW_TRACKING_URI."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        """Process id; raises FatalError before the first start."""
+        return self._started().pid
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start and, with `wait`, block until it serves.
+
+        Raises:
+            ConfigurationError: MLflow is not installed.
+        """
+        if self._child is None:
+            if importlib.util.find_spec("mlflow") is None:
+                raise ConfigurationError("MLflow is not installed: install the trainer extra")
+            self._dir.mkdir(parents=True, exist_ok=True)
+            log = self._log_dir / "mlflow.log"
+            self._child = Child("MLflow", self._command(), log, self._environment())
+        self._child.start()
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Block until it answers from its database; raises as Child.wait_until."""
+
+        def ready() -> bool:
+            try:
+                with urllib.request.urlopen(self.url + _PROBE, timeout=_READY_S) as answer:
+                    return bool(answer.status == 200)
+            except (urllib.error.URLError, OSError):  # not listening yet
+                return False
+
+        self._started().wait_until(ready, _READY_S)
+
+    def stop(self) -> None:
+        """Stop cleanly; harmless when stopped."""
+        if self._child is not None:
+            self._child.stop()
+
+    def _started(self) -> Child:
+        if self._child is None:
+            raise FatalError("MLflow was never started")
+        return self._child
+
+    def _command(self) -> list[str]:
+        where = ["--host", "127.0.0.1", "--port", str(self._port), "--log-level", "warning"]
+        return [sys.executable, "-m", "uvicorn", *where, "mlflow.server.fastapi_app:app"]
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{self._dir / 'mlflow.db'}",
+            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(self._dir / "artefacts"),
+            "_MLFLOW_SGI_NAME": "uvicorn",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }

@@ -1,0 +1,51 @@
+"""Thresholds keep the wanted precision, or say that they cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trainer.thresholds import LEAST_ALERTS, PrecisionTargets, choose, threshold_for
+
+DRAW = np.random.default_rng(8)
+SCORE = np.round(DRAW.random(20_000), 3)
+FRAUD = DRAW.random(20_000) < SCORE**3
+
+
+@pytest.mark.parametrize("wanted", [0.3, 0.6, 0.9])
+def test_the_threshold_is_the_lowest_that_has_the_precision(wanted: float) -> None:
+    limit = threshold_for(SCORE, FRAUD, wanted)
+    assert limit is not None
+    assert FRAUD[limit < SCORE].mean() >= wanted
+    lower = np.unique(SCORE[limit > SCORE])
+    assert all(FRAUD[step - 1e-6 < SCORE].mean() < wanted for step in lower)
+
+
+def test_a_precision_of_few_alerts_is_not_believed() -> None:
+    fraud = np.arange(1000) >= 1000 - LEAST_ALERTS + 1
+    score = np.arange(1000) / 1000
+    assert threshold_for(score, fraud, 1.0) is None
+    assert threshold_for(score, fraud | (np.arange(1000) >= 980), 1.0) == pytest.approx(0.9795)
+
+
+def test_every_row_may_be_above_the_threshold() -> None:
+    limit = threshold_for(np.full(50, 0.4), np.ones(50, np.bool_), 0.9)
+    assert limit is not None
+    assert 0.0 <= limit < 0.4
+
+
+def test_unreachable_targets_fall_back_to_the_defaults_and_are_noted() -> None:
+    hopeless = DRAW.random(20_000) < 0.01
+    limits, notes = choose(SCORE, hopeless, PrecisionTargets())
+    assert limits == {"block": 0.95, "review": 0.75}
+    assert ["block" in notes[0], "review" in notes[1], len(notes)] == [True, True, 2]
+    limits, notes = choose(SCORE, FRAUD, PrecisionTargets(block=0.9, review=0.3))
+    assert notes == []
+    assert limits["review"] < limits["block"] < 0.95
+
+
+def test_review_is_never_above_block() -> None:
+    targets = PrecisionTargets(block=0.3, review=0.9999)
+    limits, notes = choose(SCORE, FRAUD, targets)
+    assert limits["review"] <= limits["block"]
+    assert notes

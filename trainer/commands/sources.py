@@ -1,0 +1,143 @@
+"""What the commands that train have in common: the name of the bundle, and where data come from.
+
+Data are replayed from a file, or read from the archive of what was served: as known at a cut-off,
+or as an earlier run saw them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress
+
+from schemas.errors import ConfigurationError
+from schemas.runtime.command_line import errors
+
+if TYPE_CHECKING:
+    from schemas.runtime.settings import Settings
+    from trainer.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What the options say; exactly one of `input_path`, `archive` and `as_of` is given.
+
+    `archive` is a URL, "" for the settings'; `cutoff` and `since` are times as people write them.
+    """
+
+    input_path: Path | None = None
+    mapping: Path | None = None
+    archive: str | None = None
+    cutoff: str | None = None
+    since: str | None = None
+    as_of: str | None = None
+    label_delay_ms: int
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError unless the options name one source."""
+        given = [self.input_path is not None, self.archive is not None, self.as_of is not None]
+        if sum(given) != 1 or (self.input_path is None) != (self.mapping is None):
+            raise ConfigurationError("give --input and --mapping, or --archive, or --as-of")
+        if self.archive is None and (self.cutoff or self.since):
+            raise ConfigurationError("--cutoff and --since go with --archive")
+
+
+def free_name(model_id: str, output: Path) -> str:
+    """Return the name; known now, not after minutes of training, that a bundle can have it.
+
+    Raises:
+        ConfigurationError: it is no plain name, or the bundle exists.
+    """
+    if Path(model_id).name != model_id or model_id in {".", ".."}:
+        raise ConfigurationError(f"--model-id {model_id!r} must be a plain name, without slashes")
+    if (output / model_id).exists():
+        raise ConfigurationError(f"{output / model_id} exists: give another --output or --model-id")
+    return model_id
+
+
+def dataset_of(source: Source, settings: Settings, state: Path) -> tuple[Dataset, dict[str, Any]]:
+    """Return the data and what they are, for the record of the run; `state` is the folder of runs.
+
+    Raises:
+        ConfigurationError: nothing can be read there, or no longer the same as in the run.
+        ArchiveUnavailable: the storage failed.
+    """
+    if source.input_path is not None and source.mapping is not None:
+        data = replayed(source.input_path, source.mapping, source.label_delay_ms)
+        return data, {
+            "source": "replay",
+            "input": str(source.input_path),
+            "mapping": str(source.mapping),
+            "label_delay_ms": source.label_delay_ms,
+        }
+    from trainer.archive import Archive
+    from trainer.archive_dataset import from_archive
+
+    arguments = _arguments(source, state)
+    expected = arguments.pop("sha256", None)
+    url = arguments.pop("archive", source.archive or None)
+    with errors.status("reading the archive"):
+        data, provenance = from_archive(Archive.from_settings(settings, url), **arguments)
+    if expected is not None and provenance["sha256"] != expected:
+        raise ConfigurationError(
+            f"the data of {source.as_of} are no longer the same: SHA-256 {provenance['sha256']}, "
+            f"the run had {expected}"
+        )
+    return data, {"source": "archive", **provenance}
+
+
+def _arguments(source: Source, state: Path) -> dict[str, Any]:
+    """Return the arguments of from_archive, with the archive's URL and hash of an earlier run."""
+    if source.as_of is None:
+        now = time.time_ns() // 1_000_000
+        return {
+            "cutoff_ms": now if source.cutoff is None else moment("--cutoff", source.cutoff),
+            "since_ms": None if source.since is None else moment("--since", source.since),
+            "maturity_ms": source.label_delay_ms,
+        }
+    from trainer import runs
+
+    record = runs.load(state / "runs" / source.as_of / runs.RUN_FILE)
+    known = record.provenance
+    if known.get("source") != "archive":
+        raise ConfigurationError(f"--as-of {source.as_of} was not trained from an archive")
+    names = ("archive", "cutoff_ms", "since_ms", "maturity_ms", "versions", "sha256")
+    return {name: known[name] for name in names}
+
+
+def replayed(path: Path, mapping: Path, label_delay_ms: int) -> Dataset:
+    """Read, map and replay a file with a progress bar; see `dataset.from_file`."""
+    from trainer import dataset
+
+    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("replay", total=None)
+        return dataset.from_file(
+            path,
+            mapping,
+            label_delay_ms=label_delay_ms,
+            progress=lambda done: bar.advance(task, done),
+        )
+
+
+def moment(option: str, text: str) -> int:
+    """Return ISO 8601 (UTC unless it says otherwise) or ms since the epoch as ms.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if text.isdigit() and len(text) > 8:
+        return int(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{option} {text!r}: write 2026-11-01 or 2026-11-01T12:00"
+        ) from error
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=UTC)
+    return round(found.timestamp() * 1000)

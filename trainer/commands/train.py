@@ -1,0 +1,256 @@
+"""`python -m trainer train`: one training run, from data to a registered model.
+
+Suits cron, Airflow and Prefect: one command, a JSON report, and exit codes:
+
+    0  the model passed, and is registered with --publish
+    1  refused by the data check or by a gate; the report and standard error say why
+    2  an option, a setting or the data must be changed
+    3  something outside is not ready (Kafka): the same command may succeed later
+
+An MLflow server that is down changes none of these: the run is spooled.
+"""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TimeElapsedColumn
+
+from schemas.errors import ConfigurationError
+from schemas.features import DAY
+from schemas.runtime.command_line import errors, say, write_report
+from schemas.runtime.model_registry import open_registry
+from schemas.runtime.settings import load_settings
+from trainer.commands.sources import Source, dataset_of, free_name
+
+if TYPE_CHECKING:
+    from schemas.records import Stage
+    from schemas.runtime.settings import Settings
+    from trainer.data_bounds import Bounds
+    from trainer.dataset import Dataset
+    from trainer.runs import RunRecord
+    from trainer.training import Champion, RunOptions
+
+REFUSED = 1
+
+
+class FirstStage(StrEnum):
+    """Where a model that passed goes, unless a person is to decide."""
+
+    SHADOW = "SHADOW"
+    CANARY = "CANARY"
+    CHAMPION = "CHAMPION"
+
+
+class RankMetric(StrEnum):
+    """What search and early stopping go by."""
+
+    AUCPR = "aucpr"
+    AUC = "auc"
+
+
+def train(
+    input_path: Annotated[
+        Path | None, typer.Option("--input", help="Parquet or CSV file of history")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="YAML mapping of its columns, with a label")
+    ] = None,
+    archive: Annotated[
+        str | None, typer.Option(help="what was served: folder or s3:// URL, instead of --input")
+    ] = None,
+    cutoff: Annotated[
+        str | None, typer.Option(help="with --archive: what was known then (UTC); default now")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="with --archive: transactions from then on (UTC)")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="the very data of an earlier run from the archive")
+    ] = None,
+    data_bounds: Annotated[
+        Path | None, typer.Option(help="YAML with other bounds of the data check")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="folder for bundles")] = Path("var/models"),
+    state: Annotated[Path, typer.Option(help="folder for runs")] = Path("var/trainer"),
+    model_id: Annotated[str | None, typer.Option(help="name; default from the clock")] = None,
+    label_delay_days: Annotated[float, typer.Option(min=0.001, help="label delay")] = 7.0,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="most trees; default in trainer/parameters.py")
+    ] = None,
+    max_depth: Annotated[int | None, typer.Option(min=1, max=16, help="of a tree")] = None,
+    eta: Annotated[float | None, typer.Option(min=0.0001, max=1.0, help="learning rate")] = None,
+    early_stopping: Annotated[
+        bool, typer.Option(help="as many trees as are best on the newest quarter")
+    ] = False,
+    search_seconds: Annotated[
+        float, typer.Option(min=0.0, help="search hyper-parameters for so long; 0: do not")
+    ] = 0.0,
+    search_trials: Annotated[
+        int | None, typer.Option(min=1, help="end the search after so many trials")
+    ] = None,
+    metric: Annotated[RankMetric, typer.Option(help="what both of them go by")] = RankMetric.AUCPR,
+    block_precision: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="wanted of what is blocked")
+    ] = 0.95,
+    review_precision: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="wanted of what is blocked or reviewed")
+    ] = 0.30,
+    threads: Annotated[int, typer.Option(min=1, help="threads of XGBoost")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="the same seed trains the same model")] = 7,
+    gates: Annotated[Path | None, typer.Option(help="YAML with other bounds")] = None,
+    champion: Annotated[
+        str | None,
+        typer.Option(help="bundle to compare with, or 'none'; default with --publish: who serves"),
+    ] = None,
+    publish: Annotated[bool, typer.Option(help="register it on `models` if it passes")] = False,
+    approval: Annotated[bool, typer.Option(help="register it only: a person promotes it")] = False,
+    stage: Annotated[
+        FirstStage, typer.Option(help="where it goes at once, without --approval")
+    ] = FirstStage.SHADOW,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="share of the cards, for a CANARY")
+    ] = 0.1,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the run here; - for stdout")
+    ] = None,
+) -> None:
+    """Train, check and register a model; exits 0 passed, 1 refused, 2 wrong options, 3 try later.
+
+    Example: python -m trainer train --archive var/archive --search-seconds 600 --publish --json -
+
+    Example: python -m trainer train --input history.parquet
+    --mapping loadtest/mappings/generator.yaml
+    """
+    from trainer.batch import TrainOptions
+    from trainer.data_bounds import Bounds
+    from trainer.gate_bounds import load_bounds
+    from trainer.parameters import ROUNDS
+    from trainer.search import SearchOptions
+    from trainer.thresholds import PrecisionTargets
+    from trainer.training import RunOptions
+
+    delay = round(label_delay_days * DAY)
+    source = Source(
+        input_path=input_path,
+        mapping=mapping,
+        archive=archive,
+        cutoff=cutoff,
+        since=since,
+        as_of=as_of,
+        label_delay_ms=delay,
+    )
+    bounds = Bounds.load(data_bounds) if data_bounds else Bounds()
+    options = RunOptions(
+        model_id=free_name(model_id or f"model-{time.time_ns() // 1_000_000}", output),
+        output=output,
+        state_dir=state,
+        train=TrainOptions(
+            gap_ms=delay,
+            rounds=rounds or ROUNDS,
+            max_depth=max_depth,
+            eta=eta,
+            metric=metric.value,
+            early_stopping=early_stopping,
+            search=None
+            if search_seconds == 0
+            else SearchOptions(seconds=search_seconds, trials=search_trials, metric=metric.value),
+            targets=PrecisionTargets(block=block_precision, review=review_precision),
+            threads=threads,
+            seed=seed,
+        ),
+        bounds=load_bounds(gates),
+    )
+    if review_precision > block_precision:
+        raise ConfigurationError(
+            f"--review-precision {review_precision:g} is above --block-precision "
+            f"{block_precision:g}: what is blocked must be surer than what is reviewed"
+        )
+    settings = load_settings()
+    against = _champion(settings, champion, publish)
+    data, provenance = dataset_of(source, settings, state)
+    record = _run(data, provenance, options, against, bounds)
+    serving = against.model_id if against is not None and champion is None else None
+    try:
+        if record.passed and publish:
+            wanted: Stage = "REGISTERED" if approval else stage.value
+            record = _register(settings, record, wanted, share, state)
+    finally:  # a run whose model Kafka did not take is tracked too
+        _track(settings, record, state, serving)
+    _tell(record)
+    write_report(record.document(), json_path)
+    if not record.passed:
+        raise typer.Exit(REFUSED)
+
+
+def _champion(settings: Settings, given: str | None, publish: bool) -> Champion | None:
+    from trainer import publication
+
+    if given is not None:
+        return None if given == "none" else publication.champion_of(Path(given))
+    if not publish:
+        return None
+    with open_registry(settings) as registry:
+        return publication.current_champion(registry)
+
+
+def _run(
+    data: Dataset,
+    provenance: dict[str, Any],
+    options: RunOptions,
+    against: Champion | None,
+    bounds: Bounds,
+) -> RunRecord:
+    from trainer.data_check import check
+    from trainer.training import run_training
+
+    columns = ("[progress.description]{task.description}", BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task(f"training on {len(data):,} transactions", total=None)
+        return run_training(
+            data,
+            provenance,
+            options,
+            against,
+            lambda found: check(found, bounds),
+            progress=lambda share: bar.update(task, total=1.0, completed=share),
+        )
+
+
+def _register(
+    settings: Settings, record: RunRecord, stage: Stage, share: float, state: Path
+) -> RunRecord:
+    from trainer import runs
+    from trainer.publication import publish_run
+
+    with open_registry(settings) as registry:
+        publish_run(registry, record, stage, share if stage == "CANARY" else None)
+    record = record.at(("REGISTERED",) if stage == "REGISTERED" else ("REGISTERED", stage))
+    runs.save(record, state)
+    return record
+
+
+def _track(settings: Settings, record: RunRecord, state: Path, serving: str | None) -> None:
+    if settings.mlflow_tracking_uri is None:
+        return
+    from trainer import tracking
+
+    tracking.spool(record, state)
+    champion_id = None if "CHAMPION" in record.stages else serving
+    done = tracking.upload(settings, state, champion_id=champion_id)
+    if done.left:
+        say(f"{len(done.left)} runs wait for MLflow in {state / 'spool'}: {done.reason}", "yellow")
+
+
+def _tell(record: RunRecord) -> None:
+    if not record.passed:
+        say(f"{record.model_id} is {record.state}:\n  " + "\n  ".join(record.reasons), "red")
+        return
+    auc, precision = record.metrics["auc"], record.metrics["average_precision"]
+    where = f", {' then '.join(record.stages)}" if record.stages else ""
+    say(f"{record.model_id}: AUC {auc:.4f}, average precision {precision:.4f}{where}")
+    say(f"bundle and model card in {record.bundle}")

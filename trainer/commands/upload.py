@@ -1,0 +1,33 @@
+"""`python -m trainer upload`: bring runs to MLflow that it could not take before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import TrackingUnavailable
+from schemas.runtime.command_line import say, write_report
+from schemas.runtime.settings import load_settings
+
+
+def upload(
+    state: Annotated[Path, typer.Option(help="folder of runs")] = Path("var/trainer"),
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the report here; - for stdout")
+    ] = None,
+) -> None:
+    """Upload the runs that wait for MLflow; exits 3 when some still have to wait.
+
+    Example: FRAUD_MLFLOW_TRACKING_URI=http://mlflow:5000 python -m trainer upload
+    """
+    from trainer import tracking
+
+    done = tracking.upload(load_settings(), state)
+    write_report({"uploaded": done.uploaded, "left": done.left}, json_path)
+    if done.left:
+        raise TrackingUnavailable(
+            f"{len(done.left)} runs are left in {state / 'spool'}: {done.reason}"
+        )
+    say(f"{len(done.uploaded)} runs uploaded")

@@ -1,0 +1,69 @@
+"""Thresholds on the calibrated score, chosen for a wanted precision. Pure; called by `batch`.
+
+A transaction is alerted when its score is above the threshold, as `scorer.decide` does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+DEFAULTS: Final = {"block": 0.95, "review": 0.75}
+"""Those of the default policy, taken where no threshold reaches the wanted precision."""
+LEAST_ALERTS: Final = 20
+"""A precision measured on fewer alerts is not believed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionTargets:
+    """Share of frauds wanted among the blocked, and among all that are blocked or reviewed."""
+
+    block: float = 0.95
+    review: float = 0.30
+
+
+def threshold_for(
+    score: npt.NDArray[np.float64], fraud: npt.NDArray[np.bool_], precision: float
+) -> float | None:
+    """Return the least t in [0, 1) such that rows with score > t have the wanted precision.
+
+    None when no t with at least `LEAST_ALERTS` rows above it has. The score is stepped, so t is
+    the middle between two steps: rounding cannot carry a step over it.
+    """
+    steps, step = np.unique(score, return_inverse=True)
+    rows = np.bincount(step, minlength=len(steps))[::-1].cumsum()
+    frauds = np.bincount(step, weights=fraud, minlength=len(steps))[::-1].cumsum()
+    good = np.flatnonzero((rows >= LEAST_ALERTS) & (frauds >= precision * rows))
+    if len(good) == 0:
+        return None
+    lowest = len(steps) - 1 - int(good[-1])  # the lowest step that is still alerted
+    below = steps[lowest - 1] if lowest > 0 else 0.0
+    return float((below + steps[lowest]) / 2)
+
+
+def choose(
+    score: npt.NDArray[np.float64],
+    fraud: npt.NDArray[np.bool_],
+    targets: PrecisionTargets,
+) -> tuple[dict[str, float], list[str]]:
+    """Return the thresholds `block` and `review`, and a note for each that was not reachable."""
+    notes: list[str] = []
+    limits: dict[str, float] = {}
+    for name, wanted in (("block", targets.block), ("review", targets.review)):
+        found = threshold_for(score, fraud, wanted)
+        limits[name] = DEFAULTS[name] if found is None else found
+        if found is None:
+            notes.append(
+                f"no {name} threshold reaches the precision {wanted:g} on at least {LEAST_ALERTS} "
+                f"alerts of the calibration part: the default {DEFAULTS[name]:g} is used"
+            )
+    if limits["review"] > limits["block"]:
+        notes.append(
+            f"the review threshold {limits['review']:.4f} was above the block threshold: it is "
+            f"lowered to {limits['block']:.4f}, nothing is reviewed without being blocked"
+        )
+        limits["review"] = limits["block"]
+    return limits, notes
