@@ -28,6 +28,7 @@ class AnomalyModel:
     masks: Masks = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        """Make the masks."""
         object.__setattr__(self, "masks", masks_of(self.trees))
 
     def arrays(self) -> dict[str, Any]:

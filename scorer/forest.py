@@ -32,6 +32,7 @@ class Forest:
     masks: Masks = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        """Make the masks."""
         object.__setattr__(self, "masks", masks_of(self.trees))
 
     def arrays(self) -> dict[str, Any]:
