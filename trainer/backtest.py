@@ -163,7 +163,9 @@ def run(
         raise ConfigurationError(
             "the input has no transactions to judge: give a longer history or an earlier --since"
         )
-    outcomes = [Outcome(each, np.full(count, np.nan), np.zeros(count, np.uint8)) for each in contenders]
+    outcomes = [
+        Outcome(each, np.full(count, np.nan), np.zeros(count, np.uint8)) for each in contenders
+    ]
     sample = np.arange(0, count, -(-count // SAMPLE))
     vectors = np.empty((len(sample), COLUMNS), np.float32)
     flags = np.zeros(count, np.uint8)
@@ -200,9 +202,7 @@ def run(
     )  # fmt: skip
 
 
-def _batch(
-    table: pa.Table, order: npt.NDArray[np.int64], piece: Piece, skip: int
-) -> ReplayedBatch:
+def _batch(table: pa.Table, order: npt.NDArray[np.int64], piece: Piece, skip: int) -> ReplayedBatch:
     columns: TransactionColumns = piece.columns.cut(skip, piece.last - piece.first)
     return ReplayedBatch(
         table, order[piece.first + skip : piece.last], columns, piece.vectors[skip:]

@@ -38,7 +38,9 @@ def bin_counts(score: Floats, fraud: Bools, bins: int = BINS) -> Ints:
 def bin_places(score: Floats, fraud: Bools, bins: int) -> tuple[Ints, int]:
     """Return the bin of each row and the number of bins; a bin's scores are alike or close."""
     levels = np.linspace(0.0, 1.0, bins + 1)
-    edges = np.unique(np.concatenate([np.quantile(score[fraud], levels), np.quantile(score, levels)]))
+    edges = np.unique(
+        np.concatenate([np.quantile(score[fraud], levels), np.quantile(score, levels)])
+    )
     return np.searchsorted(edges, score), len(edges) + 1
 
 
@@ -136,7 +138,10 @@ def proportion(hits: int, of: int) -> dict[str, Any]:
     if of == 0:
         return {"value": None, "interval": None, "hits": hits, "of": of}
     share, z2 = hits / of, Z * Z
-    centre, spread = share + z2 / (2 * of), Z * np.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
+    centre, spread = (
+        share + z2 / (2 * of),
+        Z * np.sqrt(share * (1 - share) / of + z2 / (4 * of * of)),
+    )
     low, high = (centre - spread) / (1 + z2 / of), (centre + spread) / (1 + z2 / of)
     return {
         "value": share,
@@ -252,9 +257,7 @@ def drift(
     rows = []
     for name, values in columns.items():
         own, other = histogram(values[:middle]), reference.get(name)
-        halves = psi(
-            [*own["counts"], own["missing"]], with_missing(values[middle:], own["edges"])
-        )
+        halves = psi([*own["counts"], own["missing"]], with_missing(values[middle:], own["edges"]))
         known = other is not None and sum(other["counts"]) + other["missing"] > 0
         against = (
             psi([*other["counts"], other["missing"]], with_missing(values, other["edges"]))

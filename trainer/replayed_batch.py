@@ -49,7 +49,9 @@ class ReplayedBatch:
         if field not in self.table.column_names:
             return np.zeros(len(self.rows), "U1")
         column = self._column(field)
-        codes = column.indices.take(pa.array(self.rows)).fill_null(-1).to_numpy(zero_copy_only=False)
+        codes = (
+            column.indices.take(pa.array(self.rows)).fill_null(-1).to_numpy(zero_copy_only=False)
+        )
         used, place = np.unique(codes, return_inverse=True)
         texts = column.dictionary.take(pa.array(used, mask=used < 0)).to_pylist()
         return np.array([text or "" for text in texts], np.str_)[place]
