@@ -1,23 +1,49 @@
-"""Charts of the backtest report, as plotly's JSON. Called by `trainer.backtest_report`."""
+"""Charts of the backtest report as SVG. Called by `trainer.backtest_report`.
+
+Text stays text, so that the page's own fonts draw it and it can be searched; nothing is loaded.
+"""
 
 from __future__ import annotations
 
+import io
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import plotly.graph_objects as go
+import matplotlib
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 COLOURS: Final = ("#1f5fa8", "#c4581a")
-BANDS: Final = ("rgba(31,95,168,0.15)", "rgba(196,88,26,0.15)")
-MIX: Final = {"block": "#b3261e", "review": "#e0a030", "approve": "#9bb8d6"}
+BLOCK, REVIEW, PALE, BOUND = "#b3261e", "#e0a030", "#9bb8d6", "#b3261e"
 SHOWN: Final = 12
 """Bars in a chart; the JSON has all."""
-HALVES, REFERENCE = "second half against first", "period against training"
+WIDTH: Final = 5.6
+STYLE: Final = {
+    "svg.fonttype": "none",
+    "font.size": 11.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#7b8894",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e8ecf1",
+    "legend.frameon": False,
+    "legend.fontsize": 10.0,
+}
+Contenders = list[dict[str, Any]]
 
 
 def charts(report: dict[str, Any]) -> dict[str, str]:
-    """Return name to figure (JSON): roc, pr, cards, mix0.., drift, reasons."""
-    contenders = report["contenders"]
+    """Return name to SVG: roc, pr, cards, mix0, mix1 …, drift, reasons."""
+    with matplotlib.rc_context(STYLE):
+        return {name: svg(figure) for name, figure in figures(report).items()}
+
+
+def figures(report: dict[str, Any]) -> dict[str, Figure]:
+    """Return the charts as matplotlib's figures."""
+    contenders: Contenders = report["contenders"]
     made = {
         "roc": _curves(contenders, "roc", "false positive rate", "recall"),
         "pr": _curves(contenders, "pr", "recall", "precision"),
@@ -25,112 +51,131 @@ def charts(report: dict[str, Any]) -> dict[str, str]:
         "drift": _drift(contenders[0]["drift"]["columns"]),
         "reasons": _reasons(contenders),
     }
+    highest = max(max(_shares(one["mix"])[2]) for one in contenders)
     for place, one in enumerate(contenders):
-        made[f"mix{place}"] = _mix(one["mix"])
-    return {name: str(figure.to_json()) for name, figure in made.items()}
+        made[f"mix{place}"] = _mix(one["mix"], highest)
+    return made
 
 
-def _figure(height: int = 340) -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        template="plotly_white",
-        height=height,
-        margin={"l": 56, "r": 12, "t": 12, "b": 48},
-        font={"family": "system-ui, sans-serif", "size": 13},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    )
-    return figure
+def svg(figure: Figure) -> str:
+    """Return a figure as an <svg> element without XML prologue, metadata and links."""
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
 
 
-def _curves(contenders: list[dict[str, Any]], name: str, x: str, y: str) -> go.Figure:
-    figure = _figure(400)
-    for place, one in enumerate(contenders):
+def _figure(height: float) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _legend(figure: Figure, axes: Any, names: int) -> None:
+    if names > 1:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=1)
+
+
+def _curves(contenders: Contenders, name: str, x: str, y: str) -> Figure:
+    figure, axes = _figure(4.2)
+    for one, colour in zip(contenders, COLOURS, strict=False):
         curve = one["ranking"][name]
-        figure.add_scatter(
-            x=[*curve["x"], *curve["x"][::-1]], y=[*curve["high"], *curve["low"][::-1]],
-            fill="toself", fillcolor=BANDS[place], line={"width": 0}, hoverinfo="skip",
-            showlegend=False,
-        )  # fmt: skip
-        figure.add_scatter(
-            x=curve["x"], y=curve["y"], name=one["name"], line={"color": COLOURS[place], "width": 2},
-            hovertemplate=f"{x} %{{x:.2f}}<br>{y} %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
+        axes.fill_between(
+            curve["x"], curve["low"], curve["high"], color=colour, alpha=0.18, linewidth=0
+        )
+        axes.plot(curve["x"], curve["y"], color=colour, linewidth=1.8, label=one["name"])
     if name == "roc":
-        figure.add_scatter(
-            x=[0, 1], y=[0, 1], line={"color": "#999", "width": 1, "dash": "dot"},
-            showlegend=False, hoverinfo="skip",
-        )  # fmt: skip
-    figure.update_xaxes(title=x, range=[0, 1])
-    figure.update_yaxes(title=y, range=[0, 1.02])
+        axes.plot([0, 1], [0, 1], color="#7b8894", linewidth=1, linestyle=":")
+    axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1.02))
+    _legend(figure, axes, len(contenders))
     return figure
 
 
-def _date(day: int) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).date().isoformat()
+def _dates(days: list[int]) -> list[datetime]:
+    return [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in days]
 
 
-def _cards(contenders: list[dict[str, Any]]) -> go.Figure:
-    figure = _figure()
-    for place, one in enumerate(contenders):
+def _by_date(axes: Any) -> None:
+    locator = AutoDateLocator(minticks=3, maxticks=7)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+def _cards(contenders: Contenders) -> Figure:
+    figure, axes = _figure(3.4)
+    for one, colour in zip(contenders, COLOURS, strict=False):
         cards = one["card_precision"]
-        figure.add_scatter(
-            x=[_date(day) for day in cards["day"]], y=cards["value"], name=one["name"],
-            mode="lines+markers", line={"color": COLOURS[place], "width": 1.5}, marker={"size": 4},
+        axes.plot(
+            _dates(cards["day"]), cards["value"], color=colour, linewidth=1.5, marker="o",
+            markersize=3, label=one["name"],
         )  # fmt: skip
-    figure.update_yaxes(title="card precision", rangemode="tozero", tickformat=".0%")
+    axes.set(ylabel="card precision", ylim=(0, None))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    _by_date(axes)
+    _legend(figure, axes, len(contenders))
     return figure
 
 
-def _mix(mix: dict[str, list[int]]) -> go.Figure:
+def _shares(mix: dict[str, list[int]]) -> tuple[list[float], list[float], list[float]]:
+    """Return the shares of BLOCK, of REVIEW and of both, by day."""
+    rows = list(zip(mix["approve"], mix["review"], mix["block"], strict=True))
+    block = [blocked / max(sum((a, r, blocked)), 1) for a, r, blocked in rows]
+    review = [reviewed / max(sum((a, reviewed, b)), 1) for a, reviewed, b in rows]
+    return block, review, [b + r for b, r in zip(block, review, strict=True)]
+
+
+def _mix(mix: dict[str, list[int]], highest: float) -> Figure:
     """Shares of REVIEW and BLOCK; APPROVE is the rest, and would hide both."""
-    figure = _figure(300)
-    total = [
-        sum(counts) for counts in zip(mix["approve"], mix["review"], mix["block"], strict=True)
-    ]
-    for name in ("block", "review"):
-        figure.add_bar(
-            x=[_date(day) for day in mix["day"]],
-            y=[part / whole if whole else 0 for part, whole in zip(mix[name], total, strict=True)],
-            customdata=list(zip(mix[name], total, strict=True)), name=name.upper(),
-            marker_color=MIX[name],
-            hovertemplate="%{x}: %{customdata[0]:,} of %{customdata[1]:,}<extra></extra>",
-        )  # fmt: skip
-    figure.update_layout(barmode="stack", bargap=0.1)
-    figure.update_yaxes(title="share of transactions", tickformat=".1%")
+    figure, axes = _figure(3.2)
+    block, review, _ = _shares(mix)
+    days = _dates(mix["day"])
+    axes.bar(days, block, color=BLOCK, label="BLOCK", width=0.85)
+    axes.bar(days, review, bottom=block, color=REVIEW, label="REVIEW", width=0.85)
+    axes.set(ylabel="share of transactions", ylim=(0, max(highest * 1.05, 1e-4)))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _by_date(axes)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
 
-def _drift(columns: list[dict[str, Any]]) -> go.Figure:
-    shown = columns[:SHOWN][::-1]
-    figure = _figure(60 + 30 * len(shown) + 60)
-    names = [row["name"] for row in shown]
-    for key, title, colour in (("reference", REFERENCE, "#7a9cc4"), ("halves", HALVES, COLOURS[0])):
-        if any(row[key] is not None for row in shown):
-            figure.add_bar(
-                y=names, x=[row[key] for row in shown], orientation="h", name=title,
-                marker_color=colour,
-            )  # fmt: skip
+def _bars(names: list[str], series: list[tuple[str, str, list[float]]]) -> tuple[Figure, Any]:
+    """Draw horizontal bars, the first name on top; `series` are label, colour and lengths."""
+    figure, axes = _figure(1.2 + 0.34 * max(len(names), 1))
+    height = 0.8 / len(series)
+    for place, (label, colour, lengths) in enumerate(series):
+        at = [-row + 0.4 - height * (place + 0.5) for row in range(len(names))]
+        axes.barh(at, lengths, height=height, color=colour, label=label)
+    axes.set_yticks([-row for row in range(len(names))], names, fontsize=10)
+    axes.grid(visible=False, axis="y")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=1)
+    return figure, axes
+
+
+def _drift(columns: list[dict[str, Any]]) -> Figure:
+    shown = columns[:SHOWN]
+    series = [("second half against first", COLOURS[0], [row["halves"] for row in shown])]
+    if any(row["reference"] is not None for row in shown):
+        lengths = [row["reference"] or 0.0 for row in shown]
+        series.append(("period against training", PALE, lengths))
+    figure, axes = _bars([row["name"] for row in shown], series)
     for bound in (0.1, 0.25):
-        figure.add_vline(x=bound, line={"color": "#b3261e", "width": 1, "dash": "dot"})
-    figure.update_layout(barmode="group", bargap=0.25)
-    figure.update_xaxes(title="PSI", rangemode="tozero")
-    figure.update_yaxes(automargin=True)
+        axes.axvline(bound, color=BOUND, linewidth=1, linestyle=":")
+    axes.set(xlabel="PSI", xlim=(0, None))
     return figure
 
 
-def _reasons(contenders: list[dict[str, Any]]) -> go.Figure:
-    first = list(contenders[0]["reasons"]["named"])[:SHOWN]
-    figure = _figure(60 + 30 * max(len(first), 1) + 60)
-    for place, one in enumerate(contenders):
-        reasons = one["reasons"]
-        share = [
-            reasons["named"].get(name, 0) / max(reasons["alerts_explained"], 1) for name in first
-        ]
-        figure.add_bar(
-            y=first[::-1], x=share[::-1], orientation="h", name=one["name"],
-            marker_color=COLOURS[place],
-        )  # fmt: skip
-    figure.update_layout(barmode="group", bargap=0.25)
-    figure.update_xaxes(title="share of the explained alerts", tickformat=".0%")
-    figure.update_yaxes(automargin=True)
+def _reasons(contenders: Contenders) -> Figure:
+    names = list(contenders[0]["reasons"]["named"])[:SHOWN]
+    series = [
+        (one["name"], colour, _named(one["reasons"], names))
+        for one, colour in zip(contenders, COLOURS, strict=False)
+    ]
+    figure, axes = _bars(names, series)
+    axes.set(xlabel="share of the explained alerts")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return figure
+
+
+def _named(reasons: dict[str, Any], names: list[str]) -> list[float]:
+    """Return the share of the explained alerts that names each feature."""
+    explained = max(reasons["alerts_explained"], 1)
+    return [reasons["named"].get(name, 0) / explained for name in names]

@@ -82,7 +82,7 @@ def resampled(counts: Ints, draws: int = DRAWS, seed: int = 7) -> Ints:
 
 
 def interval(values: Floats) -> list[float]:
-    """Return the 2.5 and 97.5 % quantiles of bootstrap values; draws without a value are left out."""
+    """Return the 2.5 and 97.5 % quantiles of bootstrap values, without those that are NaN."""
     low, high = np.nanquantile(values, [0.025, 0.975])
     return [float(low), float(high)]
 
@@ -231,7 +231,7 @@ def mix_by_day(day: Ints, action: Codes) -> dict[str, list[int]]:
 def psi(expected: Sequence[float], actual: Sequence[float]) -> float:
     """Return the population stability index of two histograms over the same bins.
 
-    >>> round(psi([50, 50], [25, 75]), 4)  # .25 ln 2 ... = (.5-.25) ln(.5/.25) + (.5-.75) ln(.5/.75)
+    >>> round(psi([50, 50], [25, 75]), 4)  # .25 ln(.5 / .25) - .25 ln(.5 / .75)
     0.2747
     """
     a, b = np.asarray(expected, np.float64), np.asarray(actual, np.float64)

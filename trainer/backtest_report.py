@@ -1,6 +1,6 @@
 """From a backtest to its figures (JSON) and to one self-contained HTML page.
 
-The page holds plotly's JavaScript once and loads nothing; the template is templates/backtest.html.
+The page has no script and loads nothing; its template is templates/backtest.html.
 """
 
 from __future__ import annotations
@@ -156,7 +156,6 @@ def write_html(report: dict[str, Any], path: Path) -> None:
         ConfigurationError: the file cannot be written.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from plotly.offline import get_plotlyjs
 
     from trainer.backtest_charts import charts
 
@@ -170,7 +169,7 @@ def write_html(report: dict[str, Any], path: Path) -> None:
     )
     environment.filters["whole"] = lambda value: f"{value:,.0f}"
     page = environment.get_template("backtest.html").render(
-        report=report, charts=charts(report), plotly=get_plotlyjs(), actions=ACTIONS
+        report=report, charts=charts(report), actions=ACTIONS
     )
     try:
         path.write_text(page)
