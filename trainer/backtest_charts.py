@@ -13,7 +13,7 @@ from typing import Any, Final
 import matplotlib
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FormatStrFormatter, PercentFormatter
 
 COLOURS: Final = ("#1f5fa8", "#c4581a")
 BLOCK, REVIEW, PALE, BOUND = "#b3261e", "#e0a030", "#9bb8d6", "#b3261e"
@@ -83,9 +83,12 @@ def _curves(contenders: Contenders, name: str, x: str, y: str) -> Figure:
             curve["x"], curve["low"], curve["high"], color=colour, alpha=0.18, linewidth=0
         )
         axes.plot(curve["x"], curve["y"], color=colour, linewidth=1.8, label=one["name"])
-    if name == "roc":
-        axes.plot([0, 1], [0, 1], color="#7b8894", linewidth=1, linestyle=":")
     axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1.02))
+    if name == "roc":  # what matters is left of one in a hundred
+        rates = contenders[0]["ranking"]["roc"]["x"]
+        axes.plot(rates, rates, color="#7b8894", linewidth=1, linestyle=":")
+        axes.set(xscale="log", xlim=(rates[0], 1))
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     _legend(figure, axes, len(contenders))
     return figure
 
@@ -159,7 +162,8 @@ def _drift(columns: list[dict[str, Any]]) -> Figure:
     figure, axes = _bars([row["name"] for row in shown], series)
     for bound in (0.1, 0.25):
         axes.axvline(bound, color=BOUND, linewidth=1, linestyle=":")
-    axes.set(xlabel="PSI", xlim=(0, None))
+    axes.set(xlabel="PSI, logarithmic", xscale="log", xlim=(0.01, None))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     return figure
 
 

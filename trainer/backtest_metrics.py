@@ -24,7 +24,9 @@ BINS: Final = 500
 DRAWS: Final = 300
 PAIR_BINS: Final = 100
 Z: Final = 1.959964
-GRID: Final = np.linspace(0.0, 1.0, 101)
+RECALLS: Final = np.linspace(0.0, 1.0, 101)
+FALSE_POSITIVE_RATES: Final = np.logspace(-4.0, 0.0, 101)
+"""What matters in service is left of one in a hundred."""
 LEAST_SHARE: Final = 1e-4
 """An empty bin counts as this share: the logarithm of PSI needs more than nothing."""
 
@@ -101,16 +103,16 @@ def ranking(score: Floats, fraud: Bools) -> dict[str, Any]:
         "auc_interval": interval(auc(drawn)),
         "average_precision": float(average_precision(exact)),
         "average_precision_interval": interval(average_precision(drawn)),
-        "roc": _band(counts, drawn, _roc),
-        "pr": _band(counts, drawn, _pr),
+        "roc": _band(FALSE_POSITIVE_RATES, counts, drawn, _roc),
+        "pr": _band(RECALLS, counts, drawn, _pr),
     }
 
 
-def _band(counts: Ints, drawn: Ints, curve: Any) -> dict[str, list[float]]:
+def _band(x: Floats, counts: Ints, drawn: Ints, curve: Any) -> dict[str, list[float]]:
     several = np.array([curve(one) for one in drawn])
     low, high = np.quantile(several, [0.025, 0.975], axis=0)
     return {
-        "x": GRID.tolist(),
+        "x": x.tolist(),
         "y": curve(counts).tolist(),
         "low": low.tolist(),
         "high": high.tolist(),
@@ -119,14 +121,14 @@ def _band(counts: Ints, drawn: Ints, curve: Any) -> dict[str, list[float]]:
 
 def _roc(counts: Ints) -> Floats:
     genuine, fraud = (np.concatenate([[0], np.cumsum(part[::-1])]) for part in counts)
-    return np.interp(GRID, genuine / max(genuine[-1], 1), fraud / max(fraud[-1], 1))
+    return np.interp(FALSE_POSITIVE_RATES, genuine / max(genuine[-1], 1), fraud / max(fraud[-1], 1))
 
 
 def _pr(counts: Ints) -> Floats:
     genuine, fraud = (np.cumsum(part[::-1]) for part in counts)
     precision, recall = fraud / np.maximum(genuine + fraud, 1), fraud / max(fraud[-1], 1)
     first = np.concatenate([[True], np.diff(recall) > 0]) & (fraud > 0)
-    return np.interp(GRID, recall[first], precision[first])
+    return np.interp(RECALLS, recall[first], precision[first])
 
 
 def proportion(hits: int, of: int) -> dict[str, Any]:
