@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba.cpython.unsafe.numbers import trailing_zeros
+from numba.cpython.unsafe import numbers
 
 from scorer.trees import Matrix, Trees, sums
 from stream_features.engine.compiled import compiled
@@ -28,6 +28,7 @@ TOGETHER: Final = 4
 """Splits applied at once; the splits of a word are filled up with some that do nothing."""
 ALL: Final = np.uint32(0xFFFFFFFF)
 CACHE_LINE: Final = 64
+trailing_zeros: Final[Any] = numbers.trailing_zeros
 
 
 class Masks(NamedTuple):

@@ -121,14 +121,17 @@ def _band(x: Floats, counts: Ints, drawn: Ints, curve: Any) -> dict[str, list[fl
 
 def _roc(counts: Ints) -> Floats:
     genuine, fraud = (np.concatenate([[0], np.cumsum(part[::-1])]) for part in counts)
-    return np.interp(FALSE_POSITIVE_RATES, genuine / max(genuine[-1], 1), fraud / max(fraud[-1], 1))
+    x, y = genuine / max(genuine[-1], 1), fraud / max(fraud[-1], 1)
+    recall: Floats = np.interp(FALSE_POSITIVE_RATES, x, y)
+    return recall
 
 
 def _pr(counts: Ints) -> Floats:
     genuine, fraud = (np.cumsum(part[::-1]) for part in counts)
     precision, recall = fraud / np.maximum(genuine + fraud, 1), fraud / max(fraud[-1], 1)
     first = np.concatenate([[True], np.diff(recall) > 0]) & (fraud > 0)
-    return np.interp(RECALLS, recall[first], precision[first])
+    at_recall: Floats = np.interp(RECALLS, recall[first], precision[first])
+    return at_recall
 
 
 def proportion(hits: int, of: int) -> dict[str, Any]:
@@ -258,14 +261,13 @@ def drift(
     """
     rows = []
     for name, values in columns.items():
-        own, other = histogram(values[:middle]), reference.get(name)
+        own = histogram(values[:middle])
         halves = psi([*own["counts"], own["missing"]], with_missing(values[middle:], own["edges"]))
-        known = other is not None and sum(other["counts"]) + other["missing"] > 0
-        against = (
-            psi([*other["counts"], other["missing"]], with_missing(values, other["edges"]))
-            if known
-            else None
-        )
+        against = None
+        if name in reference and sum(reference[name]["counts"]) + reference[name]["missing"] > 0:
+            known = reference[name]
+            actual = with_missing(values, known["edges"])
+            against = psi([*known["counts"], known["missing"]], actual)
         rows.append(
             {
                 "name": name,
