@@ -2,8 +2,8 @@
 
 A row that goes right at a node cannot end in a leaf left of it. So the leaves of a tree are bits,
 each split clears those on its left in the rows that pass it, and the lowest bit that is left is
-the row's leaf. Nothing is looked up by row, so the processor takes sixteen rows in a step: five
-times as fast as `scorer.trees` from some dozen rows on, and the same sums to the last bit.
+the row's leaf. Nothing is looked up by row, so the processor takes sixteen rows in a step: up to
+four times as fast as `scorer.trees`, and the same sums to the last bit (docs/decisions).
 Source: Lucchese et al., "QuickScorer", SIGIR 2015.
 """
 
