@@ -13,7 +13,7 @@ from typing import Any, Final
 import matplotlib
 from matplotlib import dates
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, PercentFormatter
+from matplotlib.ticker import FormatStrFormatter, FuncFormatter, PercentFormatter
 
 COLOURS: Final = ("#1f5fa8", "#c4581a")
 BLOCK, REVIEW, PALE, BOUND = "#b3261e", "#e0a030", "#9bb8d6", "#b3261e"
@@ -88,7 +88,7 @@ def _curves(contenders: Contenders, name: str, x: str, y: str) -> Figure:
         rates = contenders[0]["ranking"]["roc"]["x"]
         axes.plot(rates, rates, color="#7b8894", linewidth=1, linestyle=":")
         axes.set(xscale="log", xlim=(rates[0], 1))
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g}%"))
     _legend(figure, axes, len(contenders))
     return figure
 
