@@ -17,13 +17,12 @@ from scorer.judge import (
     ROLES,
     Canary,
     Codes,
+    Hits,
     Scores,
     Serving,
     judge,
 )
 from scorer.model import Thresholds
-from scorer.policy import Rule
-from scorer.policy_document import ListPart
 from scorer.reasons import feature_reasons, hit_reason
 
 NO_MODEL, UNKNOWN_FINGERPRINT = "no_model", "unknown_fingerprint"
@@ -59,7 +58,7 @@ def decide(vectors: DecodedVectors, serving: Serving, decided_at: int) -> Decide
         decided_at=decided_at,
     )
     counts: dict[str, int] = {}
-    for found in hits:
+    for found in hits.values():
         for hit in found:
             code = hit_reason(hit)["code"]
             counts[code] = counts.get(code, 0) + 1
@@ -83,18 +82,18 @@ def _degraded(vectors: DecodedVectors, scores: Scores) -> dict[int, str]:
 def _explanations(
     action: Codes,
     scores: Scores,
-    hits: list[list[Rule | ListPart]],
+    hits: Hits,
     degraded: dict[int, str],
 ) -> dict[int, bytes]:
     """Return the explanation of each row that has one: answers, hits, shadows, degraded ones."""
-    wanted = set(degraded) | {row for row in range(len(hits)) if hits[row]}
+    wanted = set(degraded) | hits.keys()
     wanted.update(
         range(len(action)) if scores.shadows else np.flatnonzero(action != APPROVE).tolist()
     )
     reasons = _feature_reasons(action, scores)
     explanations = {}
     for row in wanted:
-        found = hits[row] if hits else []
+        found = hits.get(row, [])
         named: list[Reason] = [hit_reason(hit) for hit in found] if action[row] else []
         shadows: list[ShadowScore] = [
             {"model_id": model_id, "score": float(own[row])}

@@ -24,6 +24,7 @@ NO_ROLE, CHAMPION, CANARY = range(3)
 ROLES: Final = ("NONE", "CHAMPION", "CANARY")
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
+Hits = dict[int, list[Rule | ListPart]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,11 @@ class Scores:
 
 @dataclass(slots=True)
 class Judgement:
-    """What became of n rows. `hits` names the rules and lists of each row; empty without any."""
+    """What became of n rows. `hits` names the rules and lists that fired, by row."""
 
     action: Codes
     scores: Scores
-    hits: list[list[Rule | ListPart]]
+    hits: Hits
 
 
 class Columns(Mapping[str, Any]):
@@ -141,15 +142,11 @@ def judge(batch: Batch, serving: Serving) -> Judgement:
     scores = _score(batch, serving)
     columns = Columns(batch, scores)
     policy = serving.policy
-    hits: list[list[Rule | ListPart]] = [[] for _ in range(rows)] if _judges(policy) else []
+    hits: Hits = {}
     action = _by_model(scores, columns, policy, batch.known, rows)
     action = _by_rules(action, columns, policy, hits, rows)
     _by_lists(action, batch, policy, hits)
     return Judgement(action, scores, hits)
-
-
-def _judges(policy: Policy) -> bool:
-    return bool(policy.rules or policy.lists)
 
 
 def _score(batch: Batch, serving: Serving) -> Scores:
@@ -225,9 +222,7 @@ def _by_model(
     return action
 
 
-def _by_rules(
-    action: Codes, columns: Columns, policy: Policy, hits: list[list[Rule | ListPart]], rows: int
-) -> Codes:
+def _by_rules(action: Codes, columns: Columns, policy: Policy, hits: Hits, rows: int) -> Codes:
     if not policy.rules:
         return action
     severest = np.zeros(rows, np.uint8)
@@ -235,7 +230,7 @@ def _by_rules(
     for rule in policy.rules:
         hit = rule.hits(columns, rows)
         for row in np.flatnonzero(hit).tolist():
-            hits[row].append(rule)
+            hits.setdefault(row, []).append(rule)
         code = ACTIONS.index(rule.action)
         if code == APPROVE:
             lifted |= hit
@@ -245,11 +240,9 @@ def _by_rules(
     return np.maximum(action, severest)
 
 
-def _by_lists(
-    action: Codes, batch: Batch, policy: Policy, hits: list[list[Rule | ListPart]]
-) -> None:
+def _by_lists(action: Codes, batch: Batch, policy: Policy, hits: Hits) -> None:
     """Apply the lists, allowing ones first so that blocking ones win."""
     for part, values in sorted(policy.lists, key=lambda each: each[0].action):
         for row in batch.rows_with(part.field, values):
             action[row] = ACTIONS.index(part.action)
-            hits[row].append(part)
+            hits.setdefault(row, []).append(part)

@@ -90,7 +90,7 @@ class Outcome:
         lucky = np.argsort(ticket)[:EXPLAINED]
         hits: Counter[str] = Counter(
             hit.id if isinstance(hit, ListPart) else hit.rule_id
-            for found in judged.hits
+            for found in judged.hits.values()
             for hit in found
         )
         with self._lock:
