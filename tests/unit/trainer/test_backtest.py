@@ -32,7 +32,6 @@ from trainer import backtest
 from trainer.__main__ import app
 from trainer.backtest import Contender
 from trainer.contenders import bundle_in
-from trainer.registry import model_event
 
 START = 1_700_000_000_000
 TEXTS = ("customer_id", "device_id", "ip", "ip_country", "card_country", "merchant_country")
@@ -244,7 +243,11 @@ def test_what_cannot_be_judged_is_named(
 
 def test_a_model_is_found_by_its_last_event(tmp_path: Path) -> None:
     def message(model_id: str, sha256: str) -> Message:
-        event = model_event(model_id, "REGISTERED", tmp_path / sha256, sha256, {}, occurred_at=1)
+        event = {
+            "model_id": model_id, "stage": "REGISTERED", "canary_share": None, "sha256": sha256,
+            "artefact_uri": (tmp_path / sha256).as_uri(), "fingerprint": FINGERPRINT,
+            "metrics": {}, "occurred_at": 1, "actor": "trainer", "comment": None,
+        }  # fmt: skip
         return Message("models", 0, 0, 0, model_id.encode(), codec.encode("ModelEvent", event))
 
     log = [message("a", "1" * 64), message("b", "2" * 64), message("a", "3" * 64)]
