@@ -6,7 +6,7 @@ refuses is read by the reference, which says what is wrong with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
@@ -161,6 +161,14 @@ class DecodedVectors:
     def texts(self, field: str) -> list[str | None]:
         """Return a text field of every row, None if missing."""
         return [value.decode() if value else None for value in self.raw(field)]
+
+    def strings(self, field: str) -> npt.NDArray[np.str_]:
+        """Return a text field of every row, "" if missing."""
+        return np.array([value.decode() for value in self.raw(field)], np.str_)
+
+    def rows_with(self, field: str, values: Collection[bytes]) -> list[int]:
+        """Return the rows, ascending, whose text field (UTF-8) is one of `values`."""
+        return [row for row, text in enumerate(self.raw(field)) if text in values]
 
     def transaction(self, row: int) -> Transaction:
         """Return the whole transaction of a row by the reference codec (slow)."""

@@ -12,11 +12,12 @@ import typer
 
 from schemas.errors import BadMessage, ConfigurationError
 from schemas.runtime.command_line import errors, run_command, say, write_report
+from scorer.policy_file import policy_text
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 policy_app = typer.Typer(no_args_is_help=True, help="Check, publish and show the policy.")
 app.add_typer(policy_app, name="policy")
-PolicyFile = Annotated[Path, typer.Argument(help="JSON document, see docs/policy.md")]
+PolicyFile = Annotated[Path, typer.Argument(help="JSON or YAML document, see docs/policy.md")]
 
 
 @app.command("run")
@@ -71,7 +72,7 @@ def bench(
         raise ConfigurationError(f"{bundle} is no bundle: it has no {MANIFEST_NAME}")
     digest = sha256(path.read_bytes())
     model = load_model(bundle, digest)
-    rules = DEFAULT_POLICY if policy is None else compile_policy(_read(policy))
+    rules = DEFAULT_POLICY if policy is None else compile_policy(policy_text(policy))
     with errors.status("measuring for about 15 s"):
         report = measure(Serving(rules, champion=model))
     for row in report["batches"]:
@@ -99,7 +100,7 @@ def check_policy(path: PolicyFile) -> None:
     """
     from scorer.policy_document import compile_policy
 
-    policy = compile_policy(_read(path))
+    policy = compile_policy(policy_text(path))
     say(
         f"{path}: version {policy.version}, {len(policy.rules)} rules, "
         f"{len(policy.lists)} lists, {len(policy.segments)} segments"
@@ -123,7 +124,7 @@ def publish_policy(
     from scorer.policy_document import compile_policy
     from scorer.policy_event import POLICY_ID
 
-    text = _read(path)
+    text = policy_text(path)
     policy = compile_policy(text)
     settings = load_settings()
     create_topics(settings)
@@ -166,13 +167,6 @@ def show_policy() -> None:
         return
     print(json.dumps(json.loads(event["document"]), indent=1))
     say(f"version {event['version']}, published by {event['actor']}")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read {path}: {error}") from error
 
 
 def main() -> None:

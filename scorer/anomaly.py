@@ -7,14 +7,15 @@ Source: Liu, Ting, Zhou, "Isolation Forest", ICDM 2008: score = 2 ** (-mean path
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.features import VECTOR_SIZE
-from scorer.trees import Matrix, Trees, sums, trees_from
+from scorer.leaf_masks import Masks, masks_of, row_sums
+from scorer.trees import Matrix, Trees, trees_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,11 @@ class AnomalyModel:
     trees: Trees
     length: npt.NDArray[np.float32]
     normaliser: float
+    masks: Masks = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Make the masks."""
+        object.__setattr__(self, "masks", masks_of(self.trees))
 
     def arrays(self) -> dict[str, Any]:
         """Return what `anomaly_from_arrays` takes, for an .npz file."""
@@ -46,6 +52,6 @@ def anomaly_from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> AnomalyModel:
 
 def anomaly_scores(model: AnomalyModel, vectors: Matrix) -> Matrix:
     """Return scores in [0, 1], float32[n], of vectors float32[n, 70 or more], C order."""
-    total = sums(model.trees, model.length, 0.0, vectors)
+    total = row_sums(model.trees, model.masks, model.length, 0.0, vectors)
     scores: Matrix = np.exp2(total / np.float32(-len(model.trees.roots) * model.normaliser))
     return scores

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import ConfigurationError
-from scorer.trees import Matrix, Tree, Trees, join, steps, sums, trees_from
+from scorer.leaf_masks import Masks, masks_of, row_sums
+from scorer.trees import Matrix, Tree, Trees, join, steps, trees_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,11 @@ class Forest:
     trees: Trees
     expected: npt.NDArray[np.float32]
     base: float
+    masks: Masks = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Make the masks."""
+        object.__setattr__(self, "masks", masks_of(self.trees))
 
     def arrays(self) -> dict[str, Any]:
         """Return what `forest_from_arrays` takes, for an .npz file."""
@@ -125,7 +131,7 @@ def probabilities(forest: Forest, matrix: Matrix) -> Matrix:
 
     `matrix` is float32 (n, features), C order; NaN is missing.
     """
-    margins = sums(forest.trees, forest.expected, forest.base, matrix)
+    margins = row_sums(forest.trees, forest.masks, forest.expected, forest.base, matrix)
     result: Matrix = np.float32(1.0) / (np.float32(1.0) + np.exp(-margins))
     return result
 

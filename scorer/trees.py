@@ -1,8 +1,8 @@
-"""Decision trees as flat arrays and the compiled walk through them, for every batch size.
+"""Decision trees as flat arrays and the compiled walk through them.
 
 Both models of a bundle use it: the boosted forest (`scorer.forest`) and the isolation forest
 (`scorer.anomaly`). Sixteen trees are walked at once, without a branch: the processor then waits for
-sixteen nodes in the time of one.
+sixteen nodes in the time of one. Larger batches go another way (`scorer.leaf_masks`).
 """
 
 from __future__ import annotations
@@ -115,8 +115,15 @@ def trees_from(arrays: Mapping[str, npt.NDArray[Any]], features: int) -> Trees:
     inner = trees.child != own
     if np.any(inner & ((trees.child < own) | (trees.child + 1 >= stop))):
         raise ValueError("a child that is not below its parent in the same tree")
+    children = np.concatenate([trees.child[inner], trees.child[inner] + 1])
+    parents = np.bincount(children, minlength=nodes)
+    parents[roots] += 1
+    if np.any(parents != 1):
+        raise ValueError("a node with two parents, or with none")
     if np.any(~inner & ~np.isnan(trees.condition)):
         raise ValueError("a leaf with a condition")
+    if np.any(np.isinf(trees.condition)):
+        raise ValueError("a split at infinity")
     if np.any((trees.split < 0) | (trees.split >= 2 * features)):
         raise ValueError("a split on an unknown feature")
     return trees

@@ -10,6 +10,7 @@ from scorer.anomaly import AnomalyModel
 from scorer.benchmark import messages
 from scorer.decide import Canary, Serving, decide
 from scorer.forest import Forest
+from scorer.leaf_masks import FEWEST
 from scorer.model import Model, Thresholds
 from scorer.policy_document import compile_policy
 from scorer.trees import Tree, join
@@ -38,5 +39,5 @@ def warm_up() -> None:
         Thresholds(),
     )
     serving = Serving(compile_policy(POLICY), model, (Canary(model, 0.5),), (model,))
-    for count in (1, 8):
+    for count in (1, 8, FEWEST):
         decide(decode_feature_vectors(messages(count)), serving, 0)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from schemas.columns import TransactionColumns
 from schemas.features import DAY, NAMES, VECTOR_SIZE
 from schemas.mapping import Mapping
 from stream_features.engine.offline import OfflineEngine
@@ -39,13 +40,14 @@ class Replay:
 
 
 class Piece(NamedTuple):
-    """Rows first..last-1 of the event order, with their vectors and flags.
+    """Rows first..last-1 of the event order: transactions, vectors and flags.
 
     `seconds` is the time that the engine took for them and for the labels before them.
     """
 
     first: int
     last: int
+    columns: TransactionColumns
     vectors: npt.NDArray[np.float32]
     flags: npt.NDArray[np.uint8]
     seconds: float
@@ -103,10 +105,13 @@ def _pieces(
         first = last
 
 
-def _replayed(
+def replay_pieces(
     table: pa.Table, order: npt.NDArray[np.int64], label_delay_ms: int
 ) -> Iterator[Piece]:
-    """Run a mapped table through the engine in the order of `order`, piece by piece."""
+    """Run a mapped table through the engine in the order of `order`, piece by piece.
+
+    A piece has at most 65,536 rows; its arrays stay as they are when the next one is made.
+    """
     ordered = bool((order == np.arange(len(order))).all())
     columns = table_columns(table, None if ordered else order)
     engine = OfflineEngine(label_delay_ms=label_delay_ms)
@@ -122,8 +127,9 @@ def _replayed(
             engine.apply_labels(
                 columns.card[rows], columns.transaction[rows], columns.time[rows], label[rows]
             )
-        vectors, flags = engine.process(columns.cut(first, last))
-        yield Piece(first, last, vectors, flags, time.perf_counter() - began)
+        cut = columns.cut(first, last)
+        vectors, flags = engine.process(cut)
+        yield Piece(first, last, cut, vectors, flags, time.perf_counter() - began)
 
 
 def replay_table(
@@ -142,7 +148,7 @@ def replay_table(
     order = event_order(table)
     vectors = np.empty((len(order), VECTOR_SIZE), np.float32)
     flags = np.zeros(len(order), np.uint8)
-    for piece in _replayed(table, order, label_delay_ms):
+    for piece in replay_pieces(table, order, label_delay_ms):
         vectors[piece.first : piece.last] = piece.vectors
         flags[piece.first : piece.last] = piece.flags
         if progress is not None:
@@ -185,7 +191,7 @@ def replay_file(
     order = event_order(table)
     engine_seconds = 0.0
     with FeatureFile(output_path, table, order) as file:
-        for piece in _replayed(table, order, label_delay_ms):
+        for piece in replay_pieces(table, order, label_delay_ms):
             engine_seconds += piece.seconds
             file.add(piece.vectors, piece.flags)
             if progress is not None:

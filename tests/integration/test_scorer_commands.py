@@ -91,6 +91,16 @@ def test_a_bootstrapped_model_is_published_and_decides(bench: Bench, tmp_path: P
     (decision,) = bench.pipeline.wait_for(DECISIONS, 1)
     assert decision["model_id"] == "first"
 
+    history_of = (
+        "trainer", "backtest", "--input", str(tmp_path / "day.parquet"),
+        "--mapping", str(tmp_path / "map.yaml"), "--label-delay-days", "2", "--json", "-",
+    )  # fmt: skip
+    replayed = bench.run(*history_of, "--model", "first")
+    assert replayed.returncode == 0, replayed.stderr
+    assert json.loads(replayed.stdout)["contenders"][0]["model_id"] == "first"
+    unknown = bench.run(*history_of, "--model", "second")
+    assert (unknown.returncode, "it has first" in unknown.stderr) == (2, True)
+
     canary = bench.run("trainer", "canary", "first", "--share", "0.1")
     assert canary.returncode == 2
     assert "first is CHAMPION and cannot become CANARY" in canary.stderr
