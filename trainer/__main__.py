@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from schemas.runtime.command_line import run_command
+from trainer.commands.benchmark import benchmark
 from trainer.commands.bootstrap import bootstrap
 from trainer.commands.publish import publish
 
@@ -16,6 +17,7 @@ def trainer() -> None:
     """Train models from history."""
 
 
+app.command()(benchmark)
 app.command()(bootstrap)
 app.command()(publish)
 

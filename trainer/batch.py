@@ -11,12 +11,10 @@ import xgboost
 
 from schemas.features import ANOMALY_FEATURE, DAY, NAMES
 from scorer.anomaly import AnomalyModel, anomaly_scores
-from trainer import anomaly, evaluate
+from trainer import anomaly, evaluate, parameters
 from trainer.dataset import Dataset, known_fraud, split
 
 COLUMNS = (*NAMES, ANOMALY_FEATURE)
-GENUINE_PER_FRAUD = 50
-"""More of them make training slower but, on the generated world, the ranking no better."""
 THRESHOLDS = {"block": 0.95, "review": 0.75}
 
 
@@ -37,7 +35,7 @@ def train(
     data: Dataset,
     *,
     gap_ms: int = 7 * DAY,
-    rounds: int = 300,
+    rounds: int = parameters.ROUNDS,
     threads: int = 1,
     seed: int = 7,
 ) -> Trained:
@@ -55,17 +53,9 @@ def train(
         evaluate.require_both_classes(fraud, part)
     isolation = anomaly.train(data.vectors[parts.train], seed=seed)
     matrix = np.column_stack([data.vectors, anomaly_scores(isolation, data.vectors)])
-    kept, weight = _thinned(fitted, seed)
+    kept, weight = thinned(fitted, seed)
     booster = xgboost.train(
-        {
-            "objective": "binary:logistic",
-            "max_depth": 6,
-            "eta": 0.1,
-            "tree_method": "hist",
-            "nthread": threads,
-            "seed": seed,
-            "eval_metric": "aucpr",
-        },
+        parameters.learner(seed=seed, threads=threads),
         xgboost.QuantileDMatrix(
             matrix[parts.train][kept],
             fitted[kept],
@@ -98,12 +88,12 @@ def train(
     return Trained(booster, isolation, x, y, dict(THRESHOLDS), histograms, metrics)
 
 
-def _thinned(
+def thinned(
     fraud: npt.NDArray[np.bool_], seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Return rows to train on, all frauds and some of the rest, and the weights that make up."""
     genuine = np.flatnonzero(~fraud)
-    wanted = min(GENUINE_PER_FRAUD * int(fraud.sum()), len(genuine))
+    wanted = min(parameters.GENUINE_PER_FRAUD * int(fraud.sum()), len(genuine))
     chosen = np.random.default_rng(seed).choice(genuine, wanted, replace=False)
     rows = np.sort(np.concatenate([np.flatnonzero(fraud), chosen]))
     weight = np.where(fraud[rows], 1.0, len(genuine) / wanted).astype(np.float32)

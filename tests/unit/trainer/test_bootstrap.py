@@ -20,7 +20,7 @@ from schemas.errors import ConfigurationError
 from schemas.features import ANOMALY_INPUTS, DAY, FINGERPRINT
 from scorer.anomaly import anomaly_scores
 from scorer.model import load_model
-from trainer import anomaly, batch, bundle, registry
+from trainer import anomaly, batch, bundle, parameters, registry
 from trainer.__main__ import app
 from trainer.dataset import Dataset, from_table, known_fraud, split
 
@@ -110,13 +110,13 @@ def test_exported_trees_score_as_scikit_learn_does() -> None:
 
 def test_thinning_keeps_every_fraud_and_the_weight_of_the_rest() -> None:
     fraud = np.arange(20_000) % 1_000 == 0
-    rows, weight = batch._thinned(fraud, seed=1)
+    rows, weight = batch.thinned(fraud, seed=1)
     assert set(np.flatnonzero(fraud)) <= set(rows.tolist())
-    assert len(rows) == len(set(rows.tolist())) == 20 * (1 + batch.GENUINE_PER_FRAUD)
+    assert len(rows) == len(set(rows.tolist())) == 20 * (1 + parameters.GENUINE_PER_FRAUD)
     assert weight[fraud[rows]].tolist() == [1.0] * 20
     assert weight[~fraud[rows]].sum() == pytest.approx(19_980)
     few = np.arange(100) % 2 == 0
-    assert len(batch._thinned(few, seed=1)[0]) == 100
+    assert len(batch.thinned(few, seed=1)[0]) == 100
 
 
 def test_bundle_is_complete_verifiable_and_without_pickle(tmp_path: Path) -> None:
