@@ -70,8 +70,8 @@ def read_mapped(path: Path, mapping_path: Path | None) -> tuple[pa.Table, Mappin
 
 def published_features(
     path: Path, mapping: Mapping, transactions: TransactionColumns
-) -> tuple[list[str], npt.NDArray[np.float32]]:
-    """Return names and values float32[n, k] of another's features, and the amount, in our order.
+) -> npt.NDArray[np.float32]:
+    """Return float32[n, k]: another's features of `transactions`, in their order, and the amount.
 
     The file is a Parquet file with the transaction id under the name that it has in the data; every
     other column is a feature.
@@ -102,7 +102,7 @@ def published_features(
     names = [name for name in table.column_names if name != key]
     columns: list[Any] = [_numbers(path, table, name)[rows] for name in names]
     columns.append(transactions.amount / 100)
-    return [*names, "amount"], np.column_stack(columns).astype(np.float32)
+    return np.column_stack(columns).astype(np.float32)
 
 
 def _numbers(path: Path, table: pa.Table, name: str) -> npt.NDArray[np.float32]:

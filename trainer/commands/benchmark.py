@@ -77,15 +77,15 @@ def benchmark(
 
 
 TITLES = {
-    "strict": "our catalogue, 7 days of training",
-    "full": "our catalogue, all history",
-    "published_features": "published features, 7 days",
+    "strict": "strict (7 days)",
+    "full": "full history",
+    "published_features": "published features",
 }
 
 
 def _shown(report: dict[str, Any]) -> Table:
     """Return mean ± standard deviation over the folds of what was measured."""
-    table = Table("", "AUC ROC", "average precision", "card precision@100")
+    table = Table("", "AUC ROC", "avg precision", "card precision@100")
     for name, title in TITLES.items():
         part = report[name]
         if part is not None:

@@ -85,7 +85,7 @@ def transactions(rows: int = 3000, days: int = 24) -> pa.Table:
     """Return a set with the handbook's columns: frauds are of large amounts, mostly."""
     random = np.random.default_rng(4)
     fraud = random.random(rows) < 0.06
-    large = np.where(random.random(rows) < 0.9, fraud, ~fraud)
+    large = np.where(random.random(rows) < 0.98, fraud, ~fraud)
     return pa.table(
         {
             "tx_id": np.arange(rows, dtype=np.int32),
