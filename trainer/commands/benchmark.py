@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from rich.table import Table
 
 from schemas.runtime.command_line import errors, write_report
+from trainer.parameters import ROUNDS
 
 
 def benchmark(
@@ -28,7 +29,7 @@ def benchmark(
         list[datetime] | None,
         typer.Option(formats=["%Y-%m-%d"], help="first day of a training week; may be repeated"),
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="trees of a model")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="trees of a model")] = ROUNDS,
     threads: Annotated[
         int, typer.Option(min=1, help="threads of XGBoost; more than free cores make it slower")
     ] = 1,
@@ -48,7 +49,6 @@ def benchmark(
     from trainer import benchmark_run, handbook
     from trainer.benchmark import STARTS
     from trainer.dataset import from_table
-    from trainer.parameters import ROUNDS
 
     began = time.perf_counter()
     starts: list[date] = [day.date() for day in start or []] or list(STARTS)
@@ -67,7 +67,7 @@ def benchmark(
             folds,
             theirs,
             threads=threads,
-            rounds=rounds or ROUNDS,
+            rounds=rounds,
             fitted=lambda: bar.advance(models),
         )
     errors.print(_shown(report))
