@@ -41,8 +41,8 @@ def read_table(path: Path, columns: list[str]) -> pa.Table:
     raise ConfigurationError(f"{path}: expected a .parquet, .csv or .csv.gz file")
 
 
-def _hashes(column: Any, *, address: bool = False) -> npt.NDArray[np.uint64]:
-    """Hash a text column by its distinct values; missing is 0."""
+def hashed_ids(column: Any, *, address: bool = False) -> npt.NDArray[np.uint64]:
+    """Hash a column of ids (uint64[n]) by its distinct values; missing is 0."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
@@ -101,9 +101,9 @@ def table_columns(
     ids = {"transaction": "transaction_id", "card": "card_id", "merchant": "merchant_id", "device": "device_id"}  # fmt: skip
     for field, name in ids.items():
         if name in names:
-            changes[field] = _hashes(table.column(name))
+            changes[field] = hashed_ids(table.column(name))
     if "ip" in names:
-        changes["ip"] = _hashes(table.column("ip"), address=True)
+        changes["ip"] = hashed_ids(table.column("ip"), address=True)
     for name in ("card_country", "merchant_country", "ip_country"):
         if name in names:
             changes[name] = _coded(table.column(name), pack_country, np.uint16)

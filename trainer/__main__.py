@@ -9,6 +9,7 @@ import typer
 from schemas.runtime.command_line import TEMPORARY_FAILURE, run_command
 from trainer.commands.archive import archive
 from trainer.commands.backtest import backtest
+from trainer.commands.benchmark import benchmark
 from trainer.commands.bootstrap import bootstrap
 from trainer.commands.data_check import data_check
 from trainer.commands.models import canary, models, promote, register, retire, rollback, shadow
@@ -24,7 +25,7 @@ def trainer() -> None:
 
 
 DATA: Final = (archive, data_check)
-LEARNING: Final = (bootstrap, train, upload, backtest)
+LEARNING: Final = (bootstrap, train, upload, backtest, benchmark)
 STAGES: Final = (models, register, shadow, canary, promote, rollback, retire)
 for command in (*DATA, *LEARNING, *STAGES):
     app.command()(command)

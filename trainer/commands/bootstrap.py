@@ -13,6 +13,7 @@ from schemas.runtime.command_line import errors, say, write_report
 from schemas.runtime.model_registry import open_registry, registration
 from schemas.runtime.settings import load_settings
 from trainer.commands.sources import free_name, replayed
+from trainer.parameters import ROUNDS
 
 ACTOR: Final = "trainer"
 
@@ -23,7 +24,7 @@ def bootstrap(
     output: Annotated[Path, typer.Option(help="folder for bundles")] = Path("var/models"),
     model_id: Annotated[str | None, typer.Option(help="name; default from the clock")] = None,
     label_delay_days: Annotated[float, typer.Option(min=0.001, help="label delay")] = 7.0,
-    rounds: Annotated[int, typer.Option(min=1, help="trees")] = 300,
+    rounds: Annotated[int, typer.Option(min=1, help="trees")] = ROUNDS,
     threads: Annotated[
         int, typer.Option(min=1, help="threads of XGBoost; more than free cores make it slower")
     ] = 1,
