@@ -113,7 +113,7 @@ def test_a_worse_candidate_is_refused_against_the_champion(
     assert champion == Champion("m1", folder / "models" / "m1", better.sha256 or "")
     wanted = options(tmp_path, "m2", max_depth=1)
     worse = data(signal=4.0)
-    worse.vectors[: len(worse) // 2, 0] = 0.0  # learns little, is judged on sound rows
+    worse.vectors[: 3 * len(worse) // 4, 0] = 0.0  # learns nothing, is judged on sound rows
     record = run_training(worse, {}, wanted, champion)
     assert record.state == "refused by gates"
     assert any("against m1 on the same rows" in reason for reason in record.reasons)
