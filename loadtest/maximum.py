@@ -25,6 +25,9 @@ FINE: Final = 1.08
 """The search ends when the highest rate held and the lowest not held are this close."""
 BACK_OFF: Final = 0.93
 """Of a rate that a short try held but the long one did not."""
+LASTING: Final = 0.97
+"""Of what was answered while a long try failed."""
+LEAST: Final = 0.5
 GIVE_UP_S: Final = 2.0
 """A try ends early when this much of its load waits for answers."""
 
@@ -36,6 +39,8 @@ class Try(NamedTuple):
     seconds: float
     held: bool
     p99_ms: float | None
+    answered_per_s: float = 0.0
+    """Decided while it was sent, over the time that this took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +77,9 @@ def find(search: Search, attempt: Callable[[float, float], Try], clock: Callable
         done = attempt(rate, search.hold_s)
         if done.held or clock() - began > search.budget_s:
             return done
-        rate *= BACK_OFF
+        # What was answered meanwhile is about what lasts: a bit less than that, so that the
+        # backlog of one long try after the other does not grow.
+        rate = min(rate * BACK_OFF, max(done.answered_per_s * LASTING, rate * LEAST))
 
 
 def run(plan: Plan, search: Search, watch: Watch, view: View, *, with_limit: int) -> dict[str, Any]:
@@ -175,17 +182,20 @@ class _Ladder:
         meter = Meter({**self._place.pids, **pids, **traffic.pids()})
         before = self._metrics()
         self.phase = traffic.finish(self._go_on)
-        waiting = traffic.ledger.waiting(time.monotonic_ns())
+        now = time.monotonic_ns()
+        waiting = traffic.ledger.waiting(now)
+        sent = self.phase.last - self.phase.first
+        answered = max(sent - waiting, 0) / ((now - self.phase.started) / 1e9)
         counts = traffic.drain(tick=self.show)
         self.last_answer = traffic.last_answer
         self.processes = meter.read()
         self.costs = list(stage_costs(before, self._metrics()))
         rows = slice(self.phase.first, self.phase.last)
         p99 = percentiles_ms(traffic.ledger.latency[rows])["p99_ms"]
-        whole = self.phase.last - self.phase.first >= 0.98 * rate * seconds
+        whole = sent >= 0.98 * rate * seconds
         in_bounds = p99 is not None and p99 <= self._search.p99_ms
         held = whole and in_bounds and counts.lost == 0 and waiting < rate * GIVE_UP_S
-        done = Try(round(rate, 1), seconds, held, p99)
+        done = Try(round(rate, 1), seconds, held, p99, round(answered, 1))
         self.tries.append(done)
         return done
 

@@ -18,8 +18,8 @@ class Machine:
 
     def attempt(self, rate: float, seconds: float) -> Try:
         self.now += seconds
-        held = rate <= (self.lasting if seconds >= 30 else self.capacity)
-        self.tries.append(Try(rate, seconds, held, 10.0))
+        capacity = self.lasting if seconds >= 30 else self.capacity
+        self.tries.append(Try(rate, seconds, rate <= capacity, 10.0, min(rate, capacity)))
         return self.tries[-1]
 
     def clock(self) -> float:
@@ -39,7 +39,8 @@ def test_a_rate_that_only_short_tries_held_is_lowered() -> None:
     machine = Machine(20_000.0, lasting=17_000.0)
     found = find(Search(), machine.attempt, machine.clock)
     assert found.held
-    assert 15_000 < found.rate <= 17_000
+    assert 16_000 < found.rate <= 17_000
+    assert sum(each.seconds == 30.0 for each in machine.tries) == 2
 
 
 def test_it_ends_when_its_time_is_over() -> None:
