@@ -120,8 +120,8 @@ class RedisServer:
             "appendonly": "yes",
             "appendfsync": "everysec",
             # By default it is rewritten at each doubling from 64 MB on: at full load every two
-            # seconds, by a second process that takes a core.
-            "auto-aof-rewrite-min-size": "512mb",
+            # seconds, by a second process that takes a core. Loading 2 GB takes some ten seconds.
+            "auto-aof-rewrite-min-size": "2gb",
             "save": "",
             "daemonize": "no",
         }
