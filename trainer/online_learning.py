@@ -155,8 +155,8 @@ class Online:
         self.base = document["base"]
 
     def _learn(self, known: Known) -> None:
-        if not len(known.slots):
-            return
+        if not len(known.slots) or not self.pending.ripe:
+            return  # before the first delay has passed frauds alone are known: all would look so
         inputs, odds = self.pending.inputs[known.slots], self.pending.log_odds[known.slots]
         adjusted = self.learner.learn(inputs, odds, known.fraud, known.weight)
         self.window.add(adjusted, odds, known.fraud)

@@ -56,7 +56,7 @@ def replay(
             continue
         comparison = online.compare()
         candidate = online.learner.adjustment(online.base, count + 1, now)
-        new = online.learner.learned > 0 and online.differs(candidate, published)
+        new = online.counts.frauds > 0 and online.differs(candidate, published)
         if new:
             published, count = candidate, count + 1
         used += online.rule.better
