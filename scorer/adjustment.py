@@ -7,7 +7,6 @@ learner of `trainer.online` writes it, `scorer.model` applies it before the cali
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,8 +19,8 @@ FILE: Final = "adjustment.json"
 FORMAT: Final = 1
 COLUMNS: Final = (*NAMES, ANOMALY_FEATURE)
 MOST_BOUND: Final = 10.0
-MOST_LOG_ODDS: Final = math.log((1.0 - 2.0**-24) / 2.0**-24)
-"""Beyond this a float32 probability says 1: log-odds are taken within ± so much."""
+LEAST: Final = 2.0**-24
+"""Probabilities count within this and 1 less this, next to which a float32 has only 1."""
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 
@@ -68,7 +67,7 @@ class Adjustment:
     def added(self, inputs: Matrix, log_odds: Floats) -> Floats:
         """Return what is added to `log_odds` (float64[n]) of inputs float32[n, 71]."""
         total = self._parts(inputs).sum(axis=1) + self.intercept + self.champion * log_odds
-        bounded: Floats = np.clip(total, -self.bound, self.bound)
+        bounded: Floats = np.minimum(np.maximum(total, -self.bound), self.bound)
         return bounded
 
     def adjusted(self, inputs: Matrix, probability: Matrix) -> Matrix:
@@ -93,9 +92,13 @@ class Adjustment:
         return result
 
     def _parts(self, inputs: Matrix) -> Floats:
-        scaled = (squeezed(inputs[:, self.columns]) - self.means) / self.scales
-        parts: Floats = np.nan_to_num(scaled, nan=0.0) * self.weights
-        return parts
+        """Return what each feature adds, float64[n, m]."""
+        scaled = squeezed(inputs[:, self.columns])
+        scaled -= self.means
+        scaled /= self.scales
+        scaled *= self.weights
+        np.copyto(scaled, 0.0, where=np.isnan(scaled))
+        return scaled
 
     def document(self) -> str:
         """Return it as the text of its file."""
@@ -146,11 +149,9 @@ def log_odds(probability: npt.NDArray[Any]) -> Floats:
     >>> log_odds(np.array([0.5, 0.0])).round(2).tolist()
     [0.0, -16.64]
     """
-    exact = probability.astype(np.float64)
-    with np.errstate(divide="ignore"):
-        result = np.log(exact) - np.log1p(-exact)
-    bounded: Floats = np.clip(result, -MOST_LOG_ODDS, MOST_LOG_ODDS)
-    return bounded
+    exact = np.minimum(np.maximum(probability.astype(np.float64), LEAST), 1.0 - LEAST)
+    result: Floats = np.log(exact / (1.0 - exact))
+    return result
 
 
 def squeezed(values: npt.NDArray[Any]) -> Floats:
