@@ -32,6 +32,11 @@ SERVICE: Final = "online"
 FOLLOWED: Final = (FEATURES, LABELS)
 MOST_ROWS: Final = 5_000
 POLL_S: Final = 0.2
+REPORTED: Final = {
+    "auc": "online_auc", "champion_auc": "champion_auc", "auc_difference": "difference",
+    "auc_difference_low": "low", "auc_difference_high": "high", "frauds": "frauds",
+}  # fmt: skip
+"""Metrics of a derived bundle, prequential, by their names in a comparison."""
 
 
 class Follower:
@@ -144,8 +149,7 @@ class Follower:
             return None
         if not online.differs(change, published):
             return None
-        names = ("online_auc", "champion_auc", "difference", "low", "high", "frauds")
-        metrics = {name: float(told[name]) for name in names if name in told}
+        metrics = {name: float(told[of]) for name, of in REPORTED.items() if of in told}
         name = publisher.publish(self._champion, change, metrics, better)
         self._metrics.count("online_published")
         return name

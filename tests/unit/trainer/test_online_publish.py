@@ -79,6 +79,9 @@ class Bench:
 def test_it_watches_until_it_is_better_and_again_when_it_no_longer_is(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     assert bench.step(False) == {"base": "CHAMPION", "base+online-1": "SHADOW"}
+    (event,) = bench.registry.states().at("SHADOW")
+    assert event["metrics"]["frauds"] == 100
+    assert event["metrics"]["auc"] > event["metrics"]["champion_auc"]
     assert bench.step(False) == bench.stages(), "the weights are the same: nothing to publish"
     assert bench.step(True) == {"base": "FORMER_CHAMPION", "base+online-1": "CHAMPION"}
     bench.learn()
