@@ -93,7 +93,7 @@ def test_the_window_forgets_the_oldest_and_ranks_both() -> None:
     draw = np.random.default_rng(1)
     noise = draw.normal(size=2_000)
     fraud = draw.random(2_000) < 0.2
-    window.add(noise[:1000], fraud[:1000].astype(np.float64), fraud[:1000])  # the champion knows it all
+    window.add(noise[:1000], fraud[:1000].astype(np.float64), fraud[:1000])  # the champion knows
     window.add(fraud[1000:].astype(np.float64), noise[1000:], fraud[1000:])  # now the learner does
     found = window.compare()
     assert found is not None
