@@ -20,6 +20,8 @@ import numpy.typing as npt
 from schemas.errors import ConfigurationError
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.manifest import MANIFEST_NAME, read_verified
+from scorer import adjustment
+from scorer.adjustment import Adjustment
 from scorer.anomaly import AnomalyModel, anomaly_from_arrays, anomaly_scores
 from scorer.forest import Forest, contributions, forest_from_arrays, probabilities
 
@@ -55,6 +57,7 @@ class Model:
     knots_x: Floats
     knots_y: Floats
     thresholds: Thresholds
+    adjustment: Adjustment | None = None
 
     def inputs(self, vectors: Matrix) -> Matrix:
         """Return float32[n, 71]: vectors float32[n, 70] and the anomaly score."""
@@ -69,7 +72,10 @@ class Model:
 
     def probability(self, inputs: Matrix) -> Matrix:
         """Return the uncalibrated probability, float32[n]."""
-        return probabilities(self.forest, inputs)
+        probability = probabilities(self.forest, inputs)
+        if self.adjustment is None:
+            return probability
+        return self.adjustment.adjusted(inputs, probability)
 
     def score(self, inputs: Matrix) -> Floats:
         """Return the calibrated probability of fraud, float64[n]."""
@@ -78,7 +84,10 @@ class Model:
 
     def contributions(self, inputs: Matrix) -> Floats:
         """Return what each of the 71 columns adds to the log-odds, float64[n, 71]."""
-        return contributions(self.forest, inputs)
+        added = contributions(self.forest, inputs)
+        if self.adjustment is None:
+            return added
+        return self.adjustment.contributions(inputs, probabilities(self.forest, inputs), added)
 
 
 def load_model(directory: Path, sha256: str, public_key: bytes | None = None) -> Model:
@@ -132,7 +141,8 @@ def _assemble(model_id: str, files: dict[str, bytes]) -> Model:
     thresholds = Thresholds(float(limits["block"]), float(limits["review"]))
     if not 0.0 <= thresholds.review <= thresholds.block <= 1.0:
         raise ValueError(f"review {thresholds.review} and block {thresholds.block} do not ascend")
-    return Model(model_id, forest, anomaly, knots_x, knots_y, thresholds)
+    change = adjustment.read(files[adjustment.FILE]) if adjustment.FILE in files else None
+    return Model(model_id, forest, anomaly, knots_x, knots_y, thresholds, change)
 
 
 def _arrays(data: bytes) -> dict[str, Any]:

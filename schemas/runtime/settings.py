@@ -101,6 +101,25 @@ class Settings(BaseSettings):
     monitor_records: Positive = Field(
         2_000_000, description="approved decisions that wait for labels; 70 bytes each"
     )
+    online_every: str = Field(
+        "15m", description="how often the online learner is compared and publishes"
+    )
+    online_stage: Literal["SHADOW", "CANARY", "CHAMPION"] = Field(
+        "CHAMPION", description="where its adjustment goes when it is better; SHADOW: by hand only"
+    )
+    online_share: float = Field(0.1, gt=0, le=1, description="share of the cards of such a canary")
+    online_margin: float = Field(
+        0.002, ge=0, lt=1, description="AUC by which it must be better than the champion"
+    )
+    online_frauds: int = Field(
+        200, ge=20, le=1000, description="frauds over which that is judged; 1000 are remembered"
+    )
+    online_bound: float = Field(
+        2.0, gt=0, le=10, description="most that it adds to or takes from the log-odds"
+    )
+    online_records: int = Field(
+        500_000, ge=10_000, description="its transactions that wait for labels; 320 bytes each"
+    )
     report_folder: Path | None = Field(
         None, description="folder of the monitor's daily HTML reports; none without"
     )
@@ -122,6 +141,7 @@ class Settings(BaseSettings):
         "archive_keep_versions",
         "monitor_quiet",
         "monitor_fresh",
+        "online_every",
     )
     @classmethod
     def _is_duration(cls, text: str) -> str:
@@ -170,6 +190,11 @@ class Settings(BaseSettings):
     def monitor_fresh_ms(self) -> int:
         """Age up to which a champion is guarded, in ms."""
         return _duration_ms(self.monitor_fresh)
+
+    @property
+    def online_every_s(self) -> float:
+        """Time between two comparisons of the online learner, in seconds."""
+        return _duration_ms(self.online_every) / 1000
 
     @property
     def key_prefix(self) -> bytes:

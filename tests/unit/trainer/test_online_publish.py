@@ -1,0 +1,168 @@
+"""An adjustment as a bundle: its stages by the rule, and respect for those that others moved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas.errors import ConfigurationError
+from schemas.manifest import MANIFEST_NAME, sha256
+from schemas.runtime.clock import ManualClock
+from schemas.runtime.memory_streams import MemoryBroker, MemoryExclusiveLog
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.model_registry import ModelRegistry, registration
+from scorer.follow import bundle_directory
+from scorer.model import load_model
+from tests.unit.scorer.stand_ins import small_bundle
+from trainer import online_learning
+from trainer.online import LearnerOptions
+from trainer.online_follow import Follower
+from trainer.online_learning import Online, OnlineOptions
+from trainer.online_publish import Publisher, derive
+
+DRAW = np.random.default_rng(1)
+
+
+@pytest.fixture(autouse=True)
+def _any_change_is_material(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(online_learning, "MATERIAL", 1e-6)
+
+
+class Bench:
+    """A registry in memory with a champion, and a follower that has learned something."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.folder = folder
+        self.registry = ModelRegistry(MemoryExclusiveLog(MemoryBroker(1), "models"))
+        self.champion("base")
+        self.publisher = Publisher(self.registry, folder, **options)
+        self.online = Online(
+            OnlineOptions(
+                records=10_000, label_delay_ms=1, learner=LearnerOptions(rate=1e-4, bound=10.0)
+            )
+        )
+        self.follower = Follower(
+            self.online, {}, self.publisher, clock=ManualClock(1), metrics=Metrics("online")
+        )
+        self.follower.follow_champion(self.registry.states())
+        self.learn()
+
+    def champion(self, name: str, **options: Any) -> None:
+        small_bundle(self.folder / name, name, **options)
+        self.registry.register(registration(self.folder / name, actor="me"))
+        self.registry.change(name, "CHAMPION", actor="me")
+
+    def learn(self, rows: int = 1_000) -> None:
+        """Genuine ones mature, then frauds are reported."""
+        for number in range(2):
+            first = self.online.counts.transactions
+            keys = (np.arange(rows) + first + 1).astype(np.uint64)
+            vectors = DRAW.gamma(2.0, 10.0, (rows, 70)).astype(np.float32)
+            self.online.transactions(keys, vectors, np.full(rows, first + 10))
+            if number:
+                self.online.labels(keys[::10].tolist(), [True] * len(keys[::10]))
+
+    def step(self, better: bool) -> dict[str, str]:
+        """Evaluate under a rule that has made up its mind; return the stages."""
+        self.online.rule.better = better
+        self.online.rule.frauds = 10**9
+        self.follower.evaluate()
+        return self.stages()
+
+    def stages(self) -> dict[str, str]:
+        return {state.model_id: state.stage for state in self.registry.states()}
+
+
+def test_it_watches_until_it_is_better_and_again_when_it_no_longer_is(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    assert bench.step(False) == {"base": "CHAMPION", "base+online-1": "SHADOW"}
+    (event,) = bench.registry.states().at("SHADOW")
+    assert event["metrics"]["frauds"] == 100
+    assert event["metrics"]["auc"] > event["metrics"]["champion_auc"]
+    assert bench.step(False) == bench.stages(), "the weights are the same: nothing to publish"
+    assert bench.step(True) == {"base": "FORMER_CHAMPION", "base+online-1": "CHAMPION"}
+    bench.learn()
+    assert bench.step(True) == {
+        "base": "FORMER_CHAMPION", "base+online-1": "RETIRED", "base+online-2": "CHAMPION",
+    }  # fmt: skip
+    assert bench.online.base == "base", "its own adjustment is no new champion"
+    bench.follower.evaluate()
+    assert bench.online.learner.learned > 0
+    bench.learn()
+    stages = bench.step(False)
+    assert stages["base"] == "CHAMPION"
+    assert stages["base+online-2"] == "ROLLED_BACK"
+    assert stages["base+online-3"] == "SHADOW"
+
+
+def test_as_a_canary_it_has_its_share_and_falls_back_to_a_shadow(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, stage="CANARY", share=0.8)
+    assert bench.step(True) == {"base": "CHAMPION", "base+online-1": "CANARY"}
+    bench.learn()
+    assert bench.step(True)["base+online-2"] == "CANARY", "two of 0.8 are more than there is"
+    (canary,) = bench.registry.states().at("CANARY")
+    assert canary["canary_share"] == 0.8
+    assert bench.step(False)["base+online-2"] == "SHADOW"
+
+
+def test_it_only_watches_where_people_promote(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, stage="SHADOW")
+    assert bench.step(True)["base+online-1"] == "SHADOW"
+    bench.registry.change("base+online-1", "CHAMPION", actor="jane")
+    assert bench.step(False)["base+online-1"] == "CHAMPION", "jane put it there"
+
+
+def test_taken_out_by_somebody_else_it_proves_itself_anew(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step(True)
+    bench.online.window.add(np.ones(5), np.ones(5), np.ones(5, bool))
+    bench.registry.change("base+online-1", "ROLLED_BACK", actor="monitor")
+    stages = bench.step(True)
+    assert stages == {
+        "base": "CHAMPION", "base+online-1": "ROLLED_BACK", "base+online-2": "SHADOW",
+    }  # fmt: skip
+    assert (bench.online.window.frauds, bench.online.rule.better) == (0, False)
+
+
+def test_under_a_new_champion_the_old_adjustment_stops_watching(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step(False)
+    bench.champion("next", edge=900.0)
+    assert bench.step(False) == {
+        "base": "FORMER_CHAMPION", "next": "CHAMPION", "base+online-1": "RETIRED",
+    } | {name: stage for name, stage in bench.stages().items() if "next+" in name}  # fmt: skip
+    assert bench.online.base == "next"
+
+
+def test_a_derived_bundle_is_the_champion_and_its_adjustment(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    (event,) = bench.registry.states().at("CHAMPION")
+    change = bench.online.learner.adjustment("base", 4, 9)
+    directory = derive(event, tmp_path, change, {"online_auc": 0.9})
+    loaded = load_model(directory, sha256((directory / MANIFEST_NAME).read_bytes()))
+    assert loaded.model_id == "base+online-4"
+    assert loaded.adjustment is not None
+    assert loaded.adjustment.document() == change.document()
+    vectors = DRAW.gamma(2.0, 10.0, (50, 70)).astype(np.float32)
+    base = load_model(tmp_path / "base", event["sha256"])
+    inputs = base.inputs(vectors)
+    assert np.array_equal(
+        loaded.probability(inputs), change.adjusted(inputs, base.probability(inputs))
+    )
+    with pytest.raises(ConfigurationError, match="exists"):
+        derive(event, tmp_path, change, {})
+    assert (tmp_path / "base" / "forest.npz").samefile(directory / "forest.npz")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_damaged_champion_is_not_derived_from(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    (event,) = bench.registry.states().at("CHAMPION")
+    (bundle_directory(event["artefact_uri"]) / "forest.npz").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match="SHA-256"):
+        bench.step(False)
+    assert bench.stages() == {"base": "CHAMPION"}
+    assert not (tmp_path / "base+online-1").exists()
