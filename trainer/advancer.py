@@ -137,6 +137,6 @@ class ArchivedDecisions:
         except FraudError as error:
             log.warning("decisions not counted", model_id=key[0], reason=str(error))
             return count
-        count += rows.num_rows
+        count += len(rows)
         self._counts = {key: (until, count)}
         return count

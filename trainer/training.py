@@ -58,7 +58,7 @@ class Champion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """`output` is the folder of bundles, `state_dir` that of runs; `run_id` None: from the clock."""
+    """`output` is the folder of bundles, `state_dir` that of runs; `run_id` is made up if None."""
 
     model_id: str
     output: Path

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from schemas.errors import ConfigurationError
@@ -39,18 +38,12 @@ def checked(options: list[str]) -> list[str]:
     """Return options of `trainer train`, which a run at three in the morning is not to find wrong.
 
     Raises:
-        ConfigurationError: `train` has no such option, or one that is the service's.
+        ConfigurationError: one of them is for the service to give. Typer ends the command by 2 for
+            one that `train` does not know.
     """
     probe = typer.Typer(add_completion=False)
     probe.command()(train)
-    try:
-        given = typer.main.get_command(probe).make_context("train", list(options))
-    except click.exceptions.Exit as error:
-        raise ConfigurationError("--help is asked of `python -m trainer train`") from error
-    except click.ClickException as error:
-        raise ConfigurationError(
-            f"of the options for training: {error.format_message()}"
-        ) from error
+    given = typer.main.get_command(probe).make_context("train", list(options))
     own = ("input_path", "as_of", "model_id", "run_id", "publish", "approval", "json_path")
     wrong = [name for name in own if given.params[name]]
     if wrong:

@@ -9,7 +9,8 @@ Suits cron, Airflow and Prefect: one command, a JSON report, and exit codes:
        the same command may succeed later
 
 A command that is given the same --run-id again goes on where it stopped: what was trained is not
-trained again, only registered. One run at a time in a folder of runs. An MLflow server that is down changes none of these: the run is spooled.
+trained again, only registered. One run at a time in a folder of runs. An MLflow server that is down
+changes none of these: the run is spooled.
 """
 
 from __future__ import annotations
