@@ -20,6 +20,7 @@ from devstack.stack import Stack
 from schemas import codec
 from schemas.model_stages import ModelStates
 from schemas.runtime.kafka import committed_offsets
+from schemas.runtime.streams import TopicPartition
 from schemas.topics import FEATURES, LABELS, MODELS, RETRAIN_REQUESTS
 from tests.e2e.pipeline import Pipeline, until
 from tests.unit.trainer.served_history import GATES, LABEL_DELAY_DAYS, messages
@@ -109,9 +110,8 @@ class Bench:
 
     def committed(self) -> int | None:
         settings = self.pipeline.settings
-        return committed_offsets(
-            settings, settings.group(GROUP), settings.topic(RETRAIN_REQUESTS)
-        ).get(0)
+        at = TopicPartition(settings.topic(RETRAIN_REQUESTS), 0)
+        return committed_offsets(settings, settings.group(GROUP), [at]).get(at)
 
 
 @pytest.fixture(scope="module")
