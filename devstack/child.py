@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from schemas.errors import FatalError, TemporaryError
+from schemas.runtime.parent import die_with_parent
 
-_PR_SET_PDEATHSIG = 1
 _LOG_TAIL_BYTES = 2000
 _POLL_S = 0.05
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """Return what the child runs before exec so that the kernel kills it with its parent.
-
-    The kernel watches the thread that forked: start children from a thread that lives on.
-    """
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork
-    parent = os.getpid()
-
-    def before_exec() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return before_exec
 
 
 class Child:
@@ -77,7 +56,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=self._env,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),
+                preexec_fn=die_with_parent(),
             )
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:

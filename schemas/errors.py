@@ -13,7 +13,8 @@ FraudError
 │   ├── MembershipLost
 │   ├── RegistryUnavailable
 │   ├── ArchiveUnavailable
-│   └── TrackingUnavailable
+│   ├── TrackingUnavailable
+│   └── TrainerBusy      another trainer is at work
 └── FatalError           this process must not go on
     ├── DeliveryRejected  Kafka will never take a message
     ├── Fenced           another worker owns the partition
@@ -94,6 +95,10 @@ class ArchiveUnavailable(TemporaryError):
 
 class TrackingUnavailable(TemporaryError):
     """The MLflow server does not answer, or does not take a run."""
+
+
+class TrainerBusy(TemporaryError):
+    """Another training run, or another service, has the folder of runs: one at a time."""
 
 
 class FatalError(FraudError):

@@ -28,7 +28,8 @@ def _delete(days: int) -> dict[str, str]:
 
 
 ARRIVAL: Final = {"message.timestamp.type": "LogAppendTime"}
-"""Messages carry the broker's time of arrival; event times are judged by it, whenever read."""
+"""Messages carry the broker's time of arrival; event times are judged by it, whenever read, and
+whether a training run came after a request."""
 TRANSACTIONS: Final = TopicSpec(
     "transactions", "card_id", "Transaction", True, _delete(7) | ARRIVAL
 )
@@ -40,7 +41,7 @@ POLICY: Final = TopicSpec(
     "policy", "policy_id", "PolicyEvent", False, {"cleanup.policy": "compact"}
 )
 RETRAIN_REQUESTS: Final = TopicSpec(
-    "retrain-requests", "reason", "RetrainRequest", False, _delete(30)
+    "retrain-requests", "reason", "RetrainRequest", False, _delete(30) | ARRIVAL
 )
 ALERTS: Final = TopicSpec("alerts", "rule", "Alert", False, _delete(30))
 DEAD_LETTER: Final = TopicSpec("dead-letter", "original key", "DeadLetter", False, _delete(30))

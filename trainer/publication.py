@@ -9,10 +9,9 @@ from schemas.manifest import MANIFEST_NAME, read_verified, sha256
 from schemas.records import Stage
 from schemas.runtime.model_registry import ModelRegistry, registration
 from scorer.follow import bundle_directory
+from trainer.advance import ACTOR
 from trainer.runs import RunRecord
 from trainer.training import Champion
-
-ACTOR = "trainer"
 
 
 def current_champion(registry: ModelRegistry) -> Champion | None:
@@ -46,6 +45,9 @@ def publish_run(
 ) -> None:
     """Register the model of a run that passed, and put it at `stage`; `share` is a canary's.
 
+    What was done before of it, by a process that broke off, is not done again; a model that others
+    have moved on meanwhile is left where it is.
+
     Raises:
         BrokerUnavailable: Kafka does not answer.
         ImpossibleTransition: another writer moved the model meanwhile.
@@ -55,6 +57,10 @@ def publish_run(
     event = registration(
         Path(record.bundle), actor=ACTOR, comment=record.run_id, occurred_at=record.finished_at
     )
-    registry.register(event)
+    state = registry.states().get(record.model_id)
+    if state is None or state.event["sha256"] != event["sha256"]:
+        registry.register(event)
+    elif state.stage != "REGISTERED":
+        return
     if stage != "REGISTERED":
         registry.change(record.model_id, stage, actor=ACTOR, comment=record.run_id, share=share)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from schemas.errors import ConfigurationError
 
 State = Literal["passed", "refused by gates", "refused by data check", "failed"]
 RUN_FILE: Final = "run.json"
+_ID: Final = re.compile(r"run-[A-Za-z0-9._-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +58,44 @@ class RunRecord:
         return asdict(self)
 
 
+def checked_id(run_id: str) -> str:
+    """Return a name that people gave to a run.
+
+    Raises:
+        ConfigurationError: it cannot be one.
+    """
+    if not _ID.fullmatch(run_id):
+        raise ConfigurationError(
+            f"--run-id {run_id!r}: write run- and letters, digits, dots, dashes, as run-2026-11-01"
+        )
+    return run_id
+
+
+def failed(run_id: str, started_at: int, finished_at: int, reason: str, source: str) -> RunRecord:
+    """Return the record of a run that never came to a model."""
+    return RunRecord(
+        run_id=run_id,
+        model_id="",
+        started_at=started_at,
+        finished_at=finished_at,
+        state="failed",
+        reasons=(reason,),
+        provenance={"source": source},
+    )
+
+
+def file_of(run_id: str, state_dir: Path) -> Path:
+    """Return where the record of a run is kept."""
+    return state_dir / "runs" / run_id / RUN_FILE
+
+
 def save(record: RunRecord, state_dir: Path) -> Path:
     """Write the record, whole or not at all, and return its file.
 
     Raises:
         ConfigurationError: it cannot be written.
     """
-    path = state_dir / "runs" / record.run_id / RUN_FILE
+    path = file_of(record.run_id, state_dir)
     put(path, record)
     return path
 

@@ -58,13 +58,14 @@ class Champion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """`output` is the folder of bundles, `state_dir` that of runs."""
+    """`output` is the folder of bundles, `state_dir` that of runs; `run_id` is made up if None."""
 
     model_id: str
     output: Path
     state_dir: Path
     train: TrainOptions
     bounds: Bounds
+    run_id: str | None = None
 
 
 def run_training(
@@ -89,7 +90,7 @@ def run_training(
     """
     started = clock()
     begun = RunRecord(
-        run_id=f"run-{started}-{os.getpid()}",
+        run_id=options.run_id or f"run-{started}-{os.getpid()}",
         model_id=options.model_id,
         started_at=started,
         finished_at=started,

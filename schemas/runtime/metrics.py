@@ -62,6 +62,12 @@ METRICS: Final = (
     MetricSpec("counter", "notifications", "alerts to people by outcome", ("outcome",)),
     MetricSpec("counter", "retrain_requests", "requests for a new model", ("reason",)),
     MetricSpec("counter", "rollbacks", "models taken out by the guard", ("test",)),
+    MetricSpec("counter", "training_runs", "training runs by how they ended", ("state",)),
+    MetricSpec("counter", "advances", "steps of candidates by the trainer itself", ("stage",)),
+    MetricSpec("gauge", "training", "1 while a training run is under way"),
+    MetricSpec("gauge", "training_queue", "requests and times that wait for a training run"),
+    MetricSpec("gauge", "training_success_seconds", "Unix time of the last run that passed"),
+    MetricSpec("gauge", "advances_waiting", "steps of candidates that wait for a person"),
     MetricSpec("gauge", "alerts_raised", "subjects that a rule has raised now", ("rule",)),
     MetricSpec(
         "gauge", "quality_precision", "precision, last day", ("model_id", "segment", "action")

@@ -127,6 +127,24 @@ class Settings(BaseSettings):
         default_factory=lambda: _standard_secret("MLFLOW_TRACKING_URI"),
         description="MLflow server of training runs; MLFLOW_TRACKING_URI is read too",
     )
+    retrain_at: str = Field(
+        "03:00",
+        pattern=r"^(never|([01]\d|2[0-3]):[0-5]\d(,([01]\d|2[0-3]):[0-5]\d)*)$",
+        description="times of day (UTC) of the trainer's daily runs, like 03:00,15:00; or never",
+    )
+    train_time: str = Field("2h", description="a training run is ended after so long")
+    train_memory_mb: Positive = Field(
+        8192, description="resident memory (MB) at which a training run is ended"
+    )
+    train_nice: int = Field(
+        20, ge=0, le=20, description="niceness of training; 20: only idle processor time"
+    )
+    approval: bool = Field(False, description="a person promotes; the trainer only registers")
+    shadow_for: str = Field("2h", description="a candidate is a shadow for so long")
+    canary_for: str = Field("2h", description="and then a canary for so long at least")
+    canary_decisions: Positive = Field(1000, description="and until it has made so many decisions")
+    canary_at_most: str = Field("24h", description="or, with fewer, for so long")
+    canary_share: float = Field(0.1, gt=0, le=1, description="share of the cards of that canary")
     health_port: Port = Field(0, description="port of /healthz, /readyz, /metrics; 0: none")
     health_host: str = Field("127.0.0.1", description="address the health server listens on")
     worker_id: str | None = Field(None, description="fixed name of this process in its group")
@@ -142,6 +160,10 @@ class Settings(BaseSettings):
         "monitor_quiet",
         "monitor_fresh",
         "online_every",
+        "train_time",
+        "shadow_for",
+        "canary_for",
+        "canary_at_most",
     )
     @classmethod
     def _is_duration(cls, text: str) -> str:
@@ -195,6 +217,34 @@ class Settings(BaseSettings):
     def online_every_s(self) -> float:
         """Time between two comparisons of the online learner, in seconds."""
         return _duration_ms(self.online_every) / 1000
+
+    @property
+    def retrain_minutes(self) -> tuple[int, ...]:
+        """Minutes of the day (UTC) at which the daily runs are due, none for never."""
+        if self.retrain_at == "never":
+            return ()
+        times = (text.split(":") for text in self.retrain_at.split(","))
+        return tuple(sorted({60 * int(hour) + int(minute) for hour, minute in times}))
+
+    @property
+    def train_time_ms(self) -> int:
+        """Longest time of a training run in ms."""
+        return _duration_ms(self.train_time)
+
+    @property
+    def shadow_for_ms(self) -> int:
+        """Time of a candidate as shadow in ms."""
+        return _duration_ms(self.shadow_for)
+
+    @property
+    def canary_for_ms(self) -> int:
+        """Least time of a candidate as canary in ms."""
+        return _duration_ms(self.canary_for)
+
+    @property
+    def canary_at_most_ms(self) -> int:
+        """Time after which a canary with few decisions is promoted, in ms."""
+        return _duration_ms(self.canary_at_most)
 
     @property
     def key_prefix(self) -> bytes:

@@ -101,7 +101,7 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
         }
     from trainer import runs
 
-    record = runs.load(state / "runs" / source.as_of / runs.RUN_FILE)
+    record = runs.load(runs.file_of(source.as_of, state))
     known = record.provenance
     if known.get("source") != "archive":
         raise ConfigurationError(f"--as-of {source.as_of} was not trained from an archive")

@@ -5,13 +5,17 @@ Suits cron, Airflow and Prefect: one command, a JSON report, and exit codes:
     0  the model passed, and is registered with --publish
     1  refused by the data check or by a gate; the report and standard error say why
     2  an option, a setting or the data must be changed
-    3  something outside is not ready (Kafka): the same command may succeed later
+    3  something outside is not ready (Kafka, the archive's storage), or another run is under way:
+       the same command may succeed later
 
-An MLflow server that is down changes none of these: the run is spooled.
+A command that is given the same --run-id again goes on where it stopped: what was trained is not
+trained again, only registered. One run at a time in a folder of runs. An MLflow server that is down
+changes none of these: the run is spooled.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, FraudError
 from schemas.features import DAY
 from schemas.runtime.command_line import errors, say, write_report
 from schemas.runtime.model_registry import open_registry
@@ -78,6 +82,9 @@ def train(
     output: Annotated[Path, typer.Option(help="folder for bundles")] = Path("var/models"),
     state: Annotated[Path, typer.Option(help="folder for runs")] = Path("var/trainer"),
     model_id: Annotated[str | None, typer.Option(help="name; default from the clock")] = None,
+    run_id: Annotated[
+        str | None, typer.Option(help="run-…: the same again goes on where it stopped")
+    ] = None,
     label_delay_days: Annotated[float, typer.Option(min=0.001, help="label delay")] = 7.0,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="most trees; default in trainer/parameters.py")
@@ -126,9 +133,11 @@ def train(
     Example: python -m trainer train --input history.parquet
     --mapping loadtest/mappings/generator.yaml
     """
+    from trainer import runs
     from trainer.batch import TrainOptions
     from trainer.data_bounds import Bounds
     from trainer.gate_bounds import load_bounds
+    from trainer.lock import TRAINING, only_one
     from trainer.parameters import ROUNDS
     from trainer.search import SearchOptions
     from trainer.thresholds import PrecisionTargets
@@ -146,7 +155,8 @@ def train(
     )
     bounds = Bounds.load(data_bounds) if data_bounds else Bounds()
     options = RunOptions(
-        model_id=free_name(model_id or f"model-{time.time_ns() // 1_000_000}", output),
+        run_id=None if run_id is None else runs.checked_id(run_id),
+        model_id=model_id or f"model-{time.time_ns() // 1_000_000}",
         output=output,
         state_dir=state,
         train=TrainOptions(
@@ -171,20 +181,54 @@ def train(
             f"{block_precision:g}: what is blocked must be surer than what is reviewed"
         )
     settings = load_settings()
-    against = _champion(settings, champion, publish)
-    data, provenance = dataset_of(source, settings, state)
-    record = _run(data, provenance, options, against, bounds)
-    serving = against.model_id if against is not None and champion is None else None
-    try:
-        if record.passed and publish:
-            wanted: Stage = "REGISTERED" if approval else stage.value
-            record = _register(settings, record, wanted, share, state)
-    finally:  # a run whose model Kafka did not take is tracked too
-        _track(settings, record, state, serving)
+    with only_one(state, TRAINING):
+        record = _earlier(options)
+        if record is None:
+            free_name(options.model_id, output)
+            against = _champion(settings, champion, publish)
+            data, provenance = _data(source, settings, options)
+            record = _run(data, provenance, options, against, bounds)
+        serving = record.champion_id if champion is None else None
+        try:
+            if record.passed and publish and not record.stages:
+                wanted: Stage = "REGISTERED" if approval else stage.value
+                record = _register(settings, record, wanted, share, state)
+        finally:  # a run whose model Kafka did not take is tracked too
+            _track(settings, record, state, serving)
     _tell(record)
     write_report(record.document(), json_path)
     if not record.passed:
         raise typer.Exit(REFUSED)
+
+
+def _earlier(options: RunOptions) -> RunRecord | None:
+    """Return the run of this id, unless it is to be run (again)."""
+    from trainer import runs
+
+    if options.run_id is None or not runs.file_of(options.run_id, options.state_dir).exists():
+        return None
+    record = runs.load(runs.file_of(options.run_id, options.state_dir))
+    if record.state == "failed":
+        return None
+    say(f"{record.run_id} was trained before: it goes on from there", "yellow")
+    return record
+
+
+def _data(
+    source: Source, settings: Settings, options: RunOptions
+) -> tuple[Dataset, dict[str, Any]]:
+    """Return the data; a run that gets none is recorded as failed."""
+    from trainer import runs
+
+    began = time.time_ns() // 1_000_000
+    try:
+        return dataset_of(source, settings, options.state_dir)
+    except FraudError as error:
+        place = "replay" if source.input_path is not None else "archive"
+        run_id = options.run_id or f"run-{began}-{os.getpid()}"
+        failed = runs.failed(run_id, began, time.time_ns() // 1_000_000, str(error), place)
+        runs.save(failed, options.state_dir)
+        raise
 
 
 def _champion(settings: Settings, given: str | None, publish: bool) -> Champion | None:

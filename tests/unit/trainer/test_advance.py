@@ -1,0 +1,142 @@
+"""A candidate goes on by age and decisions, one at a time, and what was rolled back never does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import ConfigurationError, ImpossibleTransition
+from schemas.features import HOUR
+from schemas.model_stages import ModelStates
+from schemas.records import ModelEvent, Stage
+from tests.unit.schemas.test_model_stages import event as bare
+from trainer.advance import ACTOR, AdvanceRules, Step, counted, next_steps
+
+RULES = AdvanceRules(canary_decisions=100)
+
+
+def event(model_id: str, stage: Stage, at: int, actor: str = ACTOR) -> ModelEvent:
+    made = bare(model_id, stage, 0.1 if stage == "CANARY" else None, at=at)
+    made["actor"] = actor
+    return made
+
+
+def states(*events: ModelEvent) -> ModelStates:
+    found = ModelStates()
+    for each in events:
+        found.apply(each)
+    return found
+
+
+def moves(found: list[Step]) -> list[tuple[str, str]]:
+    return [(step.model_id, step.stage) for step in found]
+
+
+SERVES = event("old", "CHAMPION", -99 * HOUR)
+
+
+def test_a_shadow_is_tried_as_canary_after_its_time_and_not_before() -> None:
+    on_trial = states(SERVES, event("new", "SHADOW", 0))
+    assert next_steps(on_trial, RULES, 2 * HOUR - 1, {}) == []
+    (step,) = next_steps(on_trial, RULES, 2 * HOUR, {})
+    assert (step.model_id, step.stage, step.share) == ("new", "CANARY", 0.1)
+
+
+def test_a_canary_is_promoted_by_age_and_decisions_or_by_the_longer_age() -> None:
+    on_trial = states(SERVES, event("new", "CANARY", 0))
+    assert next_steps(on_trial, RULES, 2 * HOUR - 1, {"new": 10**6}) == []
+    assert next_steps(on_trial, RULES, 2 * HOUR, {"new": 99}) == []
+    assert moves(next_steps(on_trial, RULES, 2 * HOUR, {"new": 100})) == [("new", "CHAMPION")]
+    assert next_steps(on_trial, RULES, 24 * HOUR - 1, {}) == []
+    assert moves(next_steps(on_trial, RULES, 24 * HOUR, {})) == [("new", "CHAMPION")]
+    assert [each["model_id"] for each in counted(on_trial, RULES, 2 * HOUR)] == ["new"]
+    assert counted(on_trial, RULES, 2 * HOUR - 1) == counted(on_trial, RULES, 24 * HOUR) == []
+
+
+def test_a_trial_counts_beside_the_present_champion_only() -> None:
+    on_trial = states(event("new", "CANARY", 0), event("other", "CHAMPION", 5 * HOUR))
+    assert next_steps(on_trial, RULES, 6 * HOUR, {"new": 10**6}) == []
+    assert moves(next_steps(on_trial, RULES, 7 * HOUR, {"new": 10**6})) == [("new", "CHAMPION")]
+
+
+def test_a_model_that_was_rolled_back_or_that_a_person_tries_is_left_alone() -> None:
+    for stage in ("ROLLED_BACK", "RETIRED", "REGISTERED"):
+        assert next_steps(states(SERVES, event("new", stage, 0)), RULES, 99 * HOUR, {}) == []
+    by_hand = states(SERVES, event("new", "SHADOW", 0, "jane"), event("two", "CANARY", 0, "jane"))
+    assert next_steps(by_hand, RULES, 99 * HOUR, {}) == []
+    anybody = AdvanceRules(actors=None)
+    assert moves(next_steps(by_hand, anybody, 99 * HOUR, {})) == [("two", "CHAMPION")]
+
+
+def test_a_newer_candidate_retires_the_older_unless_that_one_is_just_ripe() -> None:
+    two = states(SERVES, event("a", "SHADOW", 0), event("b", "SHADOW", HOUR))
+    assert moves(next_steps(two, RULES, HOUR, {})) == [("a", "RETIRED")]
+    assert moves(next_steps(two, RULES, 2 * HOUR, {})) == [("a", "CANARY")]
+    assert moves(next_steps(two, RULES, 3 * HOUR, {})) == [("b", "CANARY"), ("a", "RETIRED")]
+
+
+def test_no_shadow_goes_on_beside_a_canary_of_anybody() -> None:
+    beside = states(SERVES, event("two", "CANARY", 0, "jane"), event("new", "SHADOW", 0))
+    assert next_steps(beside, RULES, 99 * HOUR, {}) == []
+    ours = states(SERVES, event("two", "CANARY", 0), event("new", "SHADOW", 0))
+    assert moves(next_steps(ours, RULES, 2 * HOUR, {"two": 100})) == [("two", "CHAMPION")]
+
+
+def test_without_a_champion_a_shadow_becomes_it() -> None:
+    alone = states(event("first", "SHADOW", 0))
+    assert next_steps(alone, RULES, HOUR, {}) == []
+    assert moves(next_steps(alone, RULES, 2 * HOUR, {})) == [("first", "CHAMPION")]
+
+
+def test_former_champions_beyond_the_last_three_are_retired() -> None:
+    line = [event(f"c{n}", "CHAMPION", n) for n in range(5)]
+    assert next_steps(states(*line[1:]), RULES, HOUR, {}) == []
+    assert moves(next_steps(states(*line), RULES, HOUR, {})) == [("c0", "RETIRED")]
+    promoting = states(*line[1:], event("new", "CANARY", 9))
+    found = next_steps(promoting, RULES, 99 * HOUR, {})
+    assert moves(found) == [("new", "CHAMPION"), ("c1", "RETIRED")]
+
+
+def test_times_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="FRAUD_CANARY_AT_MOST"):
+        AdvanceRules(canary_ms=2 * HOUR, canary_most_ms=HOUR)
+
+
+STAGES = st.sampled_from(["SHADOW", "CANARY", "CHAMPION", "RETIRED", "ROLLED_BACK"])
+
+
+@given(
+    st.lists(st.tuples(STAGES, st.integers(0, 40), st.sampled_from([ACTOR, "jane"])), max_size=9),
+    st.dictionaries(st.sampled_from(["m0", "m1", "m2"]), st.integers(0, 200)),
+)
+def test_steps_are_possible_move_up_one_model_at_most_and_come_to_an_end(
+    models: list[tuple[Stage, int, str]], decisions: dict[str, int]
+) -> None:
+    found = states(
+        *(event(f"m{n}", stage, at * HOUR, actor) for n, (stage, at, actor) in enumerate(models))
+    )
+    for model in found:  # shares as small as people give them
+        model.event["canary_share"] = 0.05 if model.stage == "CANARY" else None
+    dropped = {model.model_id for model in found if model.stage in {"RETIRED", "ROLLED_BACK"}}
+    for round_ in range(20):
+        now = (41 + 30 * round_) * HOUR
+        steps = next_steps(found, RULES, now, decisions)
+        if not steps and round_ > 3:
+            break
+        assert sum(step.stage != "RETIRED" for step in steps) <= 1
+        assert not dropped & {step.model_id for step in steps}
+        for step in steps:
+            try:
+                found.apply(
+                    found.changed(
+                        step.model_id, step.stage, actor=ACTOR, comment=step.why, share=step.share,
+                        occurred_at=now,
+                    )
+                )  # fmt: skip
+            except ImpossibleTransition as error:  # pragma: no cover
+                pytest.fail(f"{step}: {error}")
+            if step.stage == "RETIRED":
+                dropped.add(step.model_id)
+    else:
+        pytest.fail("steps without an end")
