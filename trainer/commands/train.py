@@ -118,7 +118,7 @@ def train(
     ] = False,
     stage: Annotated[
         FirstStage | None,
-        typer.Option(help="with --publish: where it goes at once; default SHADOW"),
+        typer.Option(help="with --publish: where it goes, unless --approval; default SHADOW"),
     ] = None,
     share: Annotated[
         float | None,
@@ -147,7 +147,7 @@ def train(
     _require_used(
         ("--search-trials", search_trials, "--search-seconds", search_seconds > 0),
         ("--approval", approval or None, "--publish", publish),
-        ("--stage", stage, "--publish and without --approval", publish and not approval),
+        ("--stage", stage, "--publish", publish),
         ("--share", share, "--stage CANARY", stage is FirstStage.CANARY),
         ("--label-delay-days", label_delay_days, "--input or --archive", as_of is None),
     )

@@ -207,7 +207,6 @@ def test_the_command_reports_and_exits_by_what_came_of_it(
         (["--search-trials", "3"], "--search-seconds"),
         (["--approval"], "--approval goes with --publish"),
         (["--stage", "CANARY"], "--stage goes with --publish"),
-        (["--publish", "--approval", "--stage", "CANARY"], "without --approval"),
         (["--publish", "--share", "0.2"], "--share goes with --stage CANARY"),
         (["--publish", "--stage", "CANARY", "--share", "0"], "above 0"),
         (["--model-id", "it's"], "plain name"),
