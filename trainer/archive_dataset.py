@@ -135,7 +135,7 @@ def _features(
         "foreign_fingerprint": _count(foreign),
     }
     if _count(unusable) == flags.num_rows:
-        raise _nothing_left(archive, flags.num_rows, counts, mature)
+        raise _nothing_left(archive, flags.num_rows, counts, mature, since_ms)
     usable = (
         where
         & ~pc.field("duplicate")
@@ -151,8 +151,13 @@ def _features(
 
 
 def _nothing_left(
-    archive: Archive, rows: int, counts: dict[str, int], mature: int
+    archive: Archive, rows: int, counts: dict[str, int], mature: int, since_ms: int | None
 ) -> ConfigurationError:
+    if not rows and since_ms is not None:
+        return ConfigurationError(
+            f"the archive {archive.url} has no transaction from {_date(since_ms)} (--since) to "
+            f"{_date(mature)}, the cut-off less the label maturity: give an earlier --since"
+        )
     if not rows:
         return ConfigurationError(
             f"the archive {archive.url} has no transaction up to {_date(mature)}, the cut-off less "

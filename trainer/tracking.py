@@ -7,8 +7,10 @@ in the same MLflow run. Called by the commands `train` and `upload`.
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -51,27 +53,34 @@ def spool(record: RunRecord, state_dir: Path) -> None:
 def upload(settings: Settings, state_dir: Path, *, champion_id: str | None = None) -> Uploaded:
     """Upload everything that is spooled, and point the alias `champion` to that model's version.
 
-    Never raises for a server that is down or refuses a run: that stays in the spool. Waits at most
-    some seconds for a server that does not answer.
+    Never raises for a server that is down or refuses a run, or for a file that is no run: they stay
+    in the spool. Waits at most some seconds for a server that does not answer, and while another
+    process uploads: two at once would make two MLflow runs of one.
 
     Raises:
-        ConfigurationError: no tracking server is configured, or the spool cannot be read.
+        ConfigurationError: no tracking server is configured, or the spool cannot be locked.
     """
     if settings.mlflow_tracking_uri is None:
         raise ConfigurationError("no MLflow server: set FRAUD_MLFLOW_TRACKING_URI")
     uri = settings.mlflow_tracking_uri.get_secret_value()
-    # Oldest first: `candidate` ends at the newest.
-    waiting = sorted(
-        (runs.load(path) for path in _spool(state_dir).glob("run-*.json")),
-        key=lambda record: record.started_at,
-    )
-    names = [record.run_id for record in waiting]
+    with _locked(state_dir / "spool.lock"):
+        return _upload(uri, state_dir, champion_id)
+
+
+def _upload(uri: str, state_dir: Path, champion_id: str | None) -> Uploaded:
+    waiting, names, reason = list[RunRecord](), list[str](), ""
+    for path in sorted(_spool(state_dir).glob("run-*.json")):
+        names.append(path.stem)
+        try:
+            waiting.append(runs.load(path))
+        except ConfigurationError as error:
+            reason = reason or str(error)
+    waiting.sort(key=lambda record: record.started_at)  # `candidate` ends at the newest
     try:
         store = _Store(uri)
     except TrackingUnavailable as error:
         return Uploaded((), tuple(names), str(error))
     done: list[str] = []
-    reason = ""
     for record in waiting:
         try:
             store.put(record)
@@ -86,6 +95,20 @@ def upload(settings: Settings, state_dir: Path, *, champion_id: str | None = Non
         except TrackingUnavailable as error:
             reason = reason or str(error)
     return Uploaded(tuple(done), tuple(name for name in names if name not in done), reason)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot lock the spool by {path}: {error}: give another --state"
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _spool(state_dir: Path) -> Path:
@@ -108,6 +131,7 @@ class _Store:
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         }.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient

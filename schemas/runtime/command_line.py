@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from rich.console import Console
 
 from schemas.errors import ConfigurationError, FraudError, TemporaryError
@@ -31,8 +33,10 @@ def say(text: str, style: str = "") -> None:
 def run_command(command: Callable[[], object], *, temporary: int = FAILURE) -> None:
     """Run a command line; an error of ours is one clear line, and ends the process by its code.
 
-    `temporary` is the code of a TemporaryError.
+    `temporary` is the code of a TemporaryError. Until a service sets up its logs, only warnings are
+    logged, on standard error: standard output is for results.
     """
+    _log_warnings()
     try:
         command()
     except FraudError as error:
@@ -40,6 +44,29 @@ def run_command(command: Callable[[], object], *, temporary: int = FAILURE) -> N
         if isinstance(error, TemporaryError):
             sys.exit(temporary)
         sys.exit(CONFIGURATION_ERROR if isinstance(error, ConfigurationError) else FAILURE)
+
+
+def _log_warnings() -> None:
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def require_folder(**paths: Path | None) -> None:
+    """Refuse output files whose folder is not there: now, and not when the work is done.
+
+    The keywords are the names of the options, None where one is not given.
+
+    Raises:
+        ConfigurationError: one has no folder, or is one itself.
+    """
+    for option, path in paths.items():
+        if path is not None and str(path) != "-" and (path.is_dir() or not path.parent.is_dir()):
+            raise ConfigurationError(
+                f"--{option} {path}: "
+                + ("that is a folder" if path.is_dir() else f"there is no folder {path.parent}")
+            )
 
 
 def write_report(report: Mapping[str, Any] | Sequence[Any], path: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,26 @@ def test_a_server_that_is_down_keeps_the_runs_for_later(
     assert list((tmp_path / "spool").iterdir()) == []
     newest = client(settings).get_model_version_by_alias(tracking.MODEL, tracking.CANDIDATE)
     assert newest.tags[tracking.MODEL_TAG] == "c2"  # the newest, though spooled first
+
+
+def test_a_file_that_is_no_run_stays_and_holds_nothing_up(
+    settings: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tracking.spool(record(tmp_path, "d1", 4_000), tmp_path)
+    (tmp_path / "spool" / "run-broken.json").write_text("{")
+    done = tracking.upload(settings, tmp_path)
+    assert (done.uploaded, done.left) == (("run-d1",), ("run-broken",))
+    assert "run-broken.json" in done.reason
+    assert capfd.readouterr().out == ""  # where reports go
+
+
+def test_two_that_upload_at_once_make_one_run(settings: Settings, tmp_path: Path) -> None:
+    tracking.spool(record(tmp_path, "e1", 5_000), tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: tracking.upload(settings, tmp_path), range(2)))
+    assert sorted(done.uploaded for done in both) == [(), ("run-e1",)]
+    assert [done.left for done in both] == [(), ()]
+    assert len(runs_of(settings, "run-e1")) == 1
 
 
 def test_uploading_nowhere_is_a_wrong_setting(

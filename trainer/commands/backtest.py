@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
-from schemas.runtime.command_line import errors, say, write_report
+from schemas.runtime.command_line import errors, require_folder, say, write_report
 
 
 def backtest(
@@ -50,6 +50,7 @@ def backtest(
     """
     if (model is None) == (candidate is None):
         raise ConfigurationError("give one of --model (an id) and --candidate (a directory)")
+    require_folder(json=json_path, html=html_path)
     since_ms = None if since is None else _day(since)
     from schemas.mapping import Mapping
     from scorer.warm_up import warm_up

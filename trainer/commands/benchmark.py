@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from rich.table import Table
 
-from schemas.runtime.command_line import errors, write_report
+from schemas.runtime.command_line import errors, require_folder, write_report
 from trainer.parameters import ROUNDS
 
 
@@ -46,6 +46,7 @@ def benchmark(
     Example: python -m trainer benchmark --data handbook.parquet
     --published handbook_features.parquet --json benchmark.json
     """
+    require_folder(json=json_path)
     from trainer import benchmark_run, handbook
     from trainer.benchmark import STARTS
     from trainer.dataset import from_table

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from schemas.features import DAY
-from schemas.runtime.command_line import errors, say, write_report
+from schemas.runtime.command_line import errors, require_folder, say, write_report
 from schemas.runtime.model_registry import open_registry, registration
 from schemas.runtime.settings import load_settings
 from trainer.commands.sources import free_name, replayed
@@ -38,6 +38,7 @@ def bootstrap(
     Example: python -m trainer bootstrap --input day.parquet
     --mapping loadtest/mappings/handbook.yaml --output var/models --publish
     """
+    require_folder(json=json_path)
     from trainer import batch, bundle
 
     began = time.perf_counter()

@@ -6,11 +6,12 @@ or as an earlier run saw them.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
@@ -20,6 +21,10 @@ from schemas.runtime.command_line import errors
 if TYPE_CHECKING:
     from schemas.runtime.settings import Settings
     from trainer.dataset import Dataset
+
+
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+"""It becomes a directory, a URL and a filter of MLflow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +57,11 @@ def free_name(model_id: str, output: Path) -> str:
     Raises:
         ConfigurationError: it is no plain name, or the bundle exists.
     """
-    if Path(model_id).name != model_id or model_id in {".", ".."}:
-        raise ConfigurationError(f"--model-id {model_id!r} must be a plain name, without slashes")
+    if not _PLAIN_NAME.fullmatch(model_id):
+        raise ConfigurationError(
+            f"--model-id {model_id!r} must be a plain name of letters, digits, '.', '_' and '-' "
+            "that starts with a letter or digit"
+        )
     if (output / model_id).exists():
         raise ConfigurationError(f"{output / model_id} exists: give another --output or --model-id")
     return model_id
@@ -130,11 +138,12 @@ def moment(option: str, text: str) -> int:
     Raises:
         ConfigurationError: it is neither.
     """
-    if text.isdigit() and len(text) > 8:
-        return int(text)
     try:
+        if text.isdigit() and len(text) > 8:
+            datetime.fromtimestamp(int(text) / 1000, UTC)  # a year that there is
+            return int(text)
         found = datetime.fromisoformat(text)
-    except ValueError as error:
+    except (ValueError, OverflowError, OSError) as error:
         raise ConfigurationError(
             f"{option} {text!r}: write 2026-11-01 or 2026-11-01T12:00"
         ) from error

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +27,7 @@ from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
 from schemas.errors import ConfigurationError, FraudError
 from schemas.features import DAY
-from schemas.runtime.command_line import errors, say, write_report
+from schemas.runtime.command_line import errors, require_folder, say, write_report
 from schemas.runtime.model_registry import open_registry
 from schemas.runtime.settings import load_settings
 from trainer.commands.sources import Source, dataset_of, free_name
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from trainer.training import Champion, RunOptions
 
 REFUSED = 1
+CANARY_SHARE = 0.1
 
 
 class FirstStage(StrEnum):
@@ -85,7 +87,9 @@ def train(
     run_id: Annotated[
         str | None, typer.Option(help="run-…: the same again goes on where it stopped")
     ] = None,
-    label_delay_days: Annotated[float, typer.Option(min=0.001, help="label delay")] = 7.0,
+    label_delay_days: Annotated[
+        float | None, typer.Option(min=0.001, help="label delay; default FRAUD_LABEL_DELAY")
+    ] = None,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="most trees; default in trainer/parameters.py")
     ] = None,
@@ -98,7 +102,8 @@ def train(
         float, typer.Option(min=0.0, help="search hyper-parameters for so long; 0: do not")
     ] = 0.0,
     search_trials: Annotated[
-        int | None, typer.Option(min=1, help="end the search after so many trials")
+        int | None,
+        typer.Option(min=1, help="with --search-seconds: end it after so many trials"),
     ] = None,
     metric: Annotated[RankMetric, typer.Option(help="what both of them go by")] = RankMetric.AUCPR,
     block_precision: Annotated[
@@ -115,13 +120,17 @@ def train(
         typer.Option(help="bundle to compare with, or 'none'; default with --publish: who serves"),
     ] = None,
     publish: Annotated[bool, typer.Option(help="register it on `models` if it passes")] = False,
-    approval: Annotated[bool, typer.Option(help="register it only: a person promotes it")] = False,
+    approval: Annotated[
+        bool, typer.Option(help="with --publish: register it only, a person promotes it")
+    ] = False,
     stage: Annotated[
-        FirstStage, typer.Option(help="where it goes at once, without --approval")
-    ] = FirstStage.SHADOW,
+        FirstStage | None,
+        typer.Option(help="with --publish: where it goes, unless --approval; default SHADOW"),
+    ] = None,
     share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="share of the cards, for a CANARY")
-    ] = 0.1,
+        float | None,
+        typer.Option(help="with --stage CANARY: above 0 and up to 1; default 0.1"),
+    ] = None,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="write the run here; - for stdout")
     ] = None,
@@ -143,7 +152,18 @@ def train(
     from trainer.thresholds import PrecisionTargets
     from trainer.training import RunOptions
 
-    delay = round(label_delay_days * DAY)
+    require_folder(json=json_path)
+    _require_used(
+        ("--search-trials", search_trials, "--search-seconds", search_seconds > 0),
+        ("--approval", approval or None, "--publish", publish),
+        ("--stage", stage, "--publish", publish),
+        ("--share", share, "--stage CANARY", stage is FirstStage.CANARY),
+        ("--label-delay-days", label_delay_days, "--input or --archive", as_of is None),
+    )
+    if share is not None and not 0 < share <= 1:
+        raise ConfigurationError(f"--share {share:g} must be above 0 and up to 1")
+    settings = load_settings()
+    delay = settings.label_delay_ms if label_delay_days is None else round(label_delay_days * DAY)
     source = Source(
         input_path=input_path,
         mapping=mapping,
@@ -180,19 +200,21 @@ def train(
             f"--review-precision {review_precision:g} is above --block-precision "
             f"{block_precision:g}: what is blocked must be surer than what is reviewed"
         )
-    settings = load_settings()
     with only_one(state, TRAINING):
         record = _earlier(options)
         if record is None:
             free_name(options.model_id, output)
             against = _champion(settings, champion, publish)
             data, provenance = _data(source, settings, options)
+            if as_of is not None:  # the gap is that run's label delay
+                gap_ms = provenance["maturity_ms"]
+                options = replace(options, train=replace(options.train, gap_ms=gap_ms))
             record = _run(data, provenance, options, against, bounds)
         serving = record.champion_id if champion is None else None
         try:
             if record.passed and publish and not record.stages:
-                wanted: Stage = "REGISTERED" if approval else stage.value
-                record = _register(settings, record, wanted, share, state)
+                wanted: Stage = "REGISTERED" if approval else (stage or FirstStage.SHADOW).value
+                record = _register(settings, record, wanted, share or CANARY_SHARE, state)
         finally:  # a run whose model Kafka did not take is tracked too
             _track(settings, record, state, serving)
     _tell(record)
@@ -229,6 +251,13 @@ def _data(
         failed = runs.failed(run_id, began, time.time_ns() // 1_000_000, str(error), place)
         runs.save(failed, options.state_dir)
         raise
+
+
+def _require_used(*options: tuple[str, object, str, bool]) -> None:
+    """Refuse options that would be ignored: name, value (None: not given), what it needs, is it."""
+    for name, value, needed, used in options:
+        if value is not None and not used:
+            raise ConfigurationError(f"{name} goes with {needed}: without it, it does nothing")
 
 
 def _champion(settings: Settings, given: str | None, publish: bool) -> Champion | None:

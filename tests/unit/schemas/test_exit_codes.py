@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import structlog
 
 from schemas.errors import BrokerUnavailable, ConfigurationError, EmptyStore, FraudError
-from schemas.runtime.command_line import run_command, write_report
+from schemas.runtime.command_line import require_folder, run_command, write_report
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,33 @@ def test_a_report_goes_to_a_file_or_to_standard_output(
 def test_a_report_that_cannot_be_written_names_the_option(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="--json"):
         write_report({}, tmp_path / "missing" / "report.json")
+
+
+@pytest.mark.parametrize("place", ["missing/report.json", "."])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, place: str
+) -> None:
+    require_folder(json=tmp_path / "report.json", html=None)
+    require_folder(json=Path("-"))
+    with pytest.raises(ConfigurationError, match="--html"):
+        require_folder(html=tmp_path / place)
+
+
+def test_logs_of_a_command_do_not_stand_among_its_results(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = structlog.get_config()
+
+    def log() -> None:
+        structlog.get_logger("kafka").debug("coordinator load in progress")
+        structlog.get_logger("kafka").warning("broker gone")
+        write_report({"sent": 3}, Path("-"))
+
+    try:
+        run_command(log)
+    finally:
+        structlog.configure(**known)
+    written = capsys.readouterr()
+    assert json.loads(written.out) == {"sent": 3}
+    assert "broker gone" in written.err
+    assert "coordinator" not in written.err

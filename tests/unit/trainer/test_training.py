@@ -22,6 +22,7 @@ from scorer.model import load_model
 from tests.unit.trainer.test_bootstrap import MAPPING, dataset, history
 from trainer import batch, bundle, runs
 from trainer.__main__ import app
+from trainer.commands.sources import moment
 from trainer.dataset import Dataset
 from trainer.gate_bounds import Bounds, load_bounds
 from trainer.publication import champion_of
@@ -198,3 +199,31 @@ def test_the_command_reports_and_exits_by_what_came_of_it(
     assert "more than 0.9999 is needed" in " ".join(report["reasons"])
     wrong = CliRunner().invoke(app, [*arguments, "--review-precision", "0.99"])
     assert isinstance(wrong.exception, ConfigurationError)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--search-trials", "3"], "--search-seconds"),
+        (["--approval"], "--approval goes with --publish"),
+        (["--stage", "CANARY"], "--stage goes with --publish"),
+        (["--publish", "--share", "0.2"], "--share goes with --stage CANARY"),
+        (["--publish", "--stage", "CANARY", "--share", "0"], "above 0"),
+        (["--model-id", "it's"], "plain name"),
+        (["--as-of", "run-1"], "--label-delay-days goes with"),
+    ],
+)
+def test_an_option_that_would_be_ignored_or_fail_later_is_refused_at_once(
+    tmp_path: Path, given: list[str], message: str
+) -> None:
+    files = ["--input", "nothing.parquet", "--mapping", "nothing.yaml"]
+    rest = ["--label-delay-days", "2"] if "--as-of" in given else files
+    result = CliRunner().invoke(app, ["train", *rest, *given, "--output", str(tmp_path)])
+    assert isinstance(result.exception, ConfigurationError)
+    assert message in str(result.exception)
+
+
+@pytest.mark.parametrize("text", ["99999999999999999999", "May", "2026-13-01"])
+def test_a_time_that_is_none_is_named(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"--cutoff '{text}'"):
+        moment("--cutoff", text)
