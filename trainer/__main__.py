@@ -13,6 +13,7 @@ from trainer.commands.benchmark import benchmark
 from trainer.commands.bootstrap import bootstrap
 from trainer.commands.data_check import data_check
 from trainer.commands.models import canary, models, promote, register, retire, rollback, shadow
+from trainer.commands.simulate import simulate
 from trainer.commands.train import train
 from trainer.commands.upload import upload
 
@@ -25,7 +26,7 @@ def trainer() -> None:
 
 
 DATA: Final = (archive, data_check)
-LEARNING: Final = (bootstrap, train, upload, backtest, benchmark)
+LEARNING: Final = (bootstrap, train, upload, backtest, benchmark, simulate)
 STAGES: Final = (models, register, shadow, canary, promote, rollback, retire)
 for command in (*DATA, *LEARNING, *STAGES):
     app.command()(command)

@@ -41,6 +41,8 @@ def from_archive(
     maturity_ms: int,
     since_ms: int | None = None,
     versions: Mapping[str, int] | None = None,
+    early: bool = False,
+    silence_ms: int | None = None,
     now_ms: int | None = None,
 ) -> tuple[Dataset, dict[str, Any]]:
     """Return the transactions that are mature at the cut-off, in event order, and the provenance.
@@ -50,6 +52,11 @@ def from_archive(
     without one it is genuine, known when it became mature. Vectors of duplicates, of late
     transactions and of another feature catalogue are left out and counted. `versions` (of SOURCES)
     reads the tables as they were. `now_ms` is the time now, by default the machine's.
+
+    `early` adds what is younger and labelled, fraud or genuine, as the dataset's `young` rows: what
+    is younger and without a label is left out, since nobody knows yet. With `silence_ms`, labels
+    that have stopped for longer are not taken for the absence of fraud: what became mature since
+    the newest label and that time is not mature.
 
     The provenance can be written as JSON: the arguments, `versions`, `counts` and `sha256`.
 
@@ -70,20 +77,40 @@ def from_archive(
     missing = [name for name in SOURCES if name not in versions]
     if missing:
         raise ConfigurationError(f"versions {dict(versions)} lack the tables {missing}")
-    mature = cutoff_ms - maturity_ms
-    features, counts = _features(archive, versions["features"], since_ms, mature)
     labels = _labels(archive, versions["labels"], cutoff_ms)
+    mature = cutoff_ms - maturity_ms
+    if silence_ms is not None and len(labels):
+        newest_label = int(labels["label_time"].max())  # type: ignore[arg-type]
+        mature = min(mature, newest_label + silence_ms - maturity_ms)
+    until = cutoff_ms if early else mature
+    features, counts = _features(archive, versions["features"], since_ms, until)
     order = event_order(features)
-    verdict, label_time, counts_of_labels = _joined(features.take(pa.array(order)), labels)
+    verdict, label_time = _joined(features.take(pa.array(order)), labels)
     times = features.column("event_time").to_numpy()[order]
+    known = (times <= mature) | (label_time >= 0)
+    order, verdict, label_time, times = (
+        order[known],
+        verdict[known],
+        label_time[known],
+        times[known],
+    )
+    young = int((times > mature).sum())
     unlabelled = label_time < 0
-    counts |= counts_of_labels | {"rows": len(order), "frauds": int(verdict.sum())}
+    counts |= {
+        "labelled": int((~unlabelled).sum()),
+        "unlabelled_taken_as_genuine": int(unlabelled.sum()),
+        "rows": len(order),
+        "frauds": int(verdict.sum()),
+    }
+    if early:
+        counts["young"] = young
     counts["labels_before_transactions"] = int((~unlabelled & (label_time < times)).sum())
     data = Dataset(
         table_columns(features, order),
         _vectors(features.column("vector"), order),
         verdict,
         np.where(unlabelled, times + maturity_ms, label_time),
+        young,
     )
     return data, {
         "archive": archive.url,
@@ -91,6 +118,8 @@ def from_archive(
         "cutoff_ms": cutoff_ms,
         "maturity_ms": maturity_ms,
         "since_ms": since_ms,
+        "early": early,
+        "silence_ms": silence_ms,
         "fingerprint": FINGERPRINT.hex(),
         "counts": counts,
         "sha256": content_hash(data),
@@ -184,15 +213,13 @@ def _labels(archive: Archive, version: int, cutoff_ms: int) -> pl.DataFrame:
 
 def _joined(
     features: pa.Table, labels: pl.DataFrame
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], dict[str, int]]:
-    """Return fraud and label time (-1 without a label) of each row, and counts."""
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Return fraud and label time (-1 without a label) of each row."""
     keys: Any = pl.from_arrow(features.select(_KEY))
     found = keys.with_row_index("row").join(labels, on=_KEY, how="left").sort("row")
     fraud = found["fraud"].fill_null(False).to_numpy()
     label_time = found["label_time"].fill_null(-1).to_numpy()
-    labelled = int(found["fraud"].is_not_null().sum())
-    counts = {"labelled": labelled, "unlabelled_taken_as_genuine": len(fraud) - labelled}
-    return fraud.astype(np.bool_), label_time.astype(np.int64), counts
+    return fraud.astype(np.bool_), label_time.astype(np.int64)
 
 
 def _vectors(column: pa.ChunkedArray, order: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

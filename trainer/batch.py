@@ -82,6 +82,9 @@ def train(
 ) -> tuple[Trained, Holdout]:
     """Train on the past, calibrate on what follows it, measure on the holdout after the gap.
 
+    Young rows are trained on, too, each with the weight 1; calibration, thresholds and the holdout
+    are of mature rows, so the shares that they rest on are whole.
+
     `progress` is told the share of the search's budget that is spent.
 
     Raises:
@@ -98,7 +101,12 @@ def train(
     isolation = anomaly.train(data.vectors[parts.train], seed=options.seed)
     matrix = np.column_stack([data.vectors, anomaly_scores(isolation, data.vectors)])
     kept, weight = thinned(fitted, options.seed)
-    examples = Examples(matrix[parts.train][kept], fitted[kept], weight)
+    young = slice(data.mature, len(data))
+    examples = Examples(
+        np.concatenate([matrix[parts.train][kept], matrix[young]]),
+        np.concatenate([fitted[kept], data.fraud[young]]),
+        np.concatenate([weight, np.ones(data.young, np.float32)]),
+    )
     booster, settings = _fit(examples, options, progress)
 
     def probability(rows: slice) -> npt.NDArray[np.float64]:

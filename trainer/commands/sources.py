@@ -10,11 +10,12 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 from schemas.errors import ConfigurationError
+from schemas.features import DAY
 from schemas.runtime.command_line import errors
 
 if TYPE_CHECKING:
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
     from trainer.dataset import Dataset
 
 
+SILENCE_MS: Final = 2 * DAY
+"""Labels that stop for longer are an outage, not an absence of fraud."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """What the options say; exactly one of `input_path`, `archive` and `as_of` is given.
 
     `archive` is a URL, "" for the settings'; `cutoff` and `since` are times as people write them.
+    With `early` young transactions that have a label are trained on, too.
     """
 
     input_path: Path | None = None
@@ -35,6 +41,7 @@ class Source:
     cutoff: str | None = None
     since: str | None = None
     as_of: str | None = None
+    early: bool = False
     label_delay_ms: int
 
     def __post_init__(self) -> None:
@@ -98,6 +105,8 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
             "cutoff_ms": now if source.cutoff is None else moment("--cutoff", source.cutoff),
             "since_ms": None if source.since is None else moment("--since", source.since),
             "maturity_ms": source.label_delay_ms,
+            "early": source.early,
+            "silence_ms": SILENCE_MS,
         }
     from trainer import runs
 
@@ -105,8 +114,11 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
     known = record.provenance
     if known.get("source") != "archive":
         raise ConfigurationError(f"--as-of {source.as_of} was not trained from an archive")
-    names = ("archive", "cutoff_ms", "since_ms", "maturity_ms", "versions", "sha256")
-    return {name: known[name] for name in names}
+    names = (
+        "archive", "cutoff_ms", "since_ms", "maturity_ms", "early", "silence_ms", "versions",
+        "sha256",
+    )  # fmt: skip
+    return {name: known[name] for name in names if name in known}
 
 
 def replayed(path: Path, mapping: Path, label_delay_ms: int) -> Dataset:

@@ -1,0 +1,153 @@
+"""How a candidate goes on by itself: SHADOW, CANARY, CHAMPION, by age and by what it has decided.
+
+Pure. Called once a minute by the service, and by the simulation with its own clock. Only what the
+trainer itself put on trial goes on: that has passed the gates. A model that a person put there is
+for a person to move. What was rolled back is on trial no longer, so nothing here brings it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.errors import ConfigurationError
+from schemas.features import HOUR
+from schemas.model_stages import ModelStates
+from schemas.records import ModelEvent, Stage
+
+ACTOR: Final = "trainer"
+"""Who the trainer is in the registry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvanceRules:
+    """When a candidate goes on.
+
+    A SHADOW becomes a CANARY with `share` (0, 1] of the cards after `shadow_ms`. That becomes the
+    CHAMPION after `canary_ms`, when it has also made `canary_decisions`, or without these after
+    `canary_most_ms`. `former` former champions are kept to roll back to. Those that `actors` put on
+    trial are moved; None: everybody's.
+    """
+
+    shadow_ms: int = 2 * HOUR
+    canary_ms: int = 2 * HOUR
+    canary_decisions: int = 1_000
+    canary_most_ms: int = 24 * HOUR
+    share: float = 0.1
+    former: int = 3
+    actors: frozenset[str] | None = frozenset({ACTOR})
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError if the times contradict each other."""
+        if self.canary_most_ms < self.canary_ms:
+            raise ConfigurationError(
+                "FRAUD_CANARY_AT_MOST is shorter than FRAUD_CANARY_FOR: a canary cannot end before "
+                "it has to"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of stage, and why in words; `share` is a canary's."""
+
+    model_id: str
+    stage: Stage
+    share: float | None
+    why: str
+
+
+def next_steps(
+    states: ModelStates, rules: AdvanceRules, now_ms: int, decisions: Mapping[str, int]
+) -> list[Step]:
+    """Return what is due, in the order in which it is to be done; at most one model moves up.
+
+    Ages count from when the model came to its stage, or from when the present champion did if that
+    is later: a trial beside another champion tells nothing. `decisions` are those that a canary has
+    made since it became one; a model that is not named made none.
+
+    - One canary at a time: while anybody's is tried, no shadow goes on.
+    - Of several candidates the newest stays; one that is older is retired, a shadow not before it
+      could have gone on. So a trial needs to be shorter than the time between two trainings.
+    - Without a champion a shadow becomes it at once after its time: there is none to compare with.
+    """
+    champions = states.champions()
+    champion = champions[0] if champions else None
+    shadows = _ours(states, "SHADOW", rules)
+    canaries = _ours(states, "CANARY", rules)
+    steps = [_retired(event, f"{canaries[-1]['model_id']} is newer") for event in canaries[:-1]]
+    up = None
+    if canaries:
+        up = _promoted(canaries[-1], champion, rules, now_ms, decisions)
+    elif not states.at("CANARY"):
+        up = _tried(shadows, champion, rules, now_ms)
+    if up is not None:
+        steps.append(up)
+    going = up.model_id if up is not None else None
+    steps += [
+        _retired(event, f"{shadows[-1]['model_id']} is newer")
+        for event in shadows[:-1]
+        if event["model_id"] != going
+    ]
+    kept = rules.former + (1 if up is None or up.stage != "CHAMPION" else 0)
+    steps += [
+        _retired(event, f"{rules.former} newer former champions are kept")
+        for event in champions[kept:]
+    ]
+    return steps
+
+
+def counted(states: ModelStates, rules: AdvanceRules, now_ms: int) -> list[ModelEvent]:
+    """Return the canaries whose number of decisions `next_steps` would ask for now."""
+    champion = next(iter(states.champions()), None)
+    return [
+        event
+        for event in _ours(states, "CANARY", rules)
+        if rules.canary_ms <= _age(event, champion, now_ms) < rules.canary_most_ms
+    ]
+
+
+def _ours(states: ModelStates, stage: Stage, rules: AdvanceRules) -> list[ModelEvent]:
+    actors = rules.actors
+    return [event for event in states.at(stage) if actors is None or event["actor"] in actors]
+
+
+def _age(event: ModelEvent, champion: ModelEvent | None, now_ms: int) -> int:
+    since = event["occurred_at"]
+    return now_ms - (since if champion is None else max(since, champion["occurred_at"]))
+
+
+def _tried(
+    shadows: list[ModelEvent], champion: ModelEvent | None, rules: AdvanceRules, now_ms: int
+) -> Step | None:
+    ripe = [event for event in shadows if _age(event, champion, now_ms) >= rules.shadow_ms]
+    if not ripe:
+        return None
+    model_id, why = ripe[-1]["model_id"], f"{_hours(rules.shadow_ms)} as shadow"
+    if champion is None:
+        return Step(model_id, "CHAMPION", None, f"{why}, and there is no champion")
+    return Step(model_id, "CANARY", rules.share, why)
+
+
+def _promoted(
+    canary: ModelEvent,
+    champion: ModelEvent | None,
+    rules: AdvanceRules,
+    now_ms: int,
+    decisions: Mapping[str, int],
+) -> Step | None:
+    age, made = _age(canary, champion, now_ms), decisions.get(canary["model_id"], 0)
+    if age < rules.canary_ms:
+        return None
+    if made < rules.canary_decisions and age < rules.canary_most_ms:
+        return None
+    why = f"{_hours(age)} as canary and {made:,} decisions, not rolled back"
+    return Step(canary["model_id"], "CHAMPION", None, why)
+
+
+def _retired(event: ModelEvent, why: str) -> Step:
+    return Step(event["model_id"], "RETIRED", None, why)
+
+
+def _hours(ms: int) -> str:
+    return f"{ms / HOUR:.3g} h"
