@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, FINGERPRINT
 from schemas.manifest import MANIFEST_NAME, write_manifest
@@ -110,9 +112,9 @@ class Learner:
     def put_bad_model(self, archive: Archive) -> str:
         """Train a model that passes the gates, break its bundle, and make that a canary.
 
-        What breaks is the calibration: it is served in per cent where a share belongs, as after a
-        wrong export. Nothing offline sees it, since the gates judged the bundle before. Returns its
-        model_id.
+        What breaks is the calibration: its steps are served in log-odds where probabilities
+        belong, as after a wrong export. Nothing offline sees it, since the gates judged the bundle
+        before. Returns its model_id.
 
         Raises:
             ConfigurationError: check or gates refuse it.
@@ -134,7 +136,7 @@ class Learner:
         self._registry.change(
             model_id, stage, actor="person", comment="passed every gate", share=share
         )
-        self._tell("canary", f"{model_id}: {share:.0%} of the cards, served in per cent")
+        self._tell("canary", f"{model_id}: {share:.0%} of the cards, served by log-odds")
         return model_id
 
     def _publish(self, record: RunRecord) -> None:
@@ -184,13 +186,14 @@ class Learner:
 
 
 def broken(bundle: Path, model_id: str) -> Path:
-    """Copy a bundle under another name with its calibration in per cent; return the directory."""
+    """Copy a bundle with its calibration over log-odds; return the directory, named `model_id`."""
     directory = bundle.with_name(model_id)
     shutil.copytree(bundle, directory)
     (directory / MANIFEST_NAME).unlink()
     path = directory / CALIBRATION
     knots = json.loads(path.read_text())
-    knots["y"] = [min(100.0 * y, 1.0) for y in knots["y"]]
+    share = np.clip(np.array(knots["x"]), 1e-9, 1.0 - 1e-9)
+    knots["x"] = np.log(share / (1.0 - share)).tolist()
     path.write_text(json.dumps(knots))
     write_manifest(directory, model_id, FINGERPRINT)
     return directory

@@ -67,7 +67,7 @@ class Plan:
         )
     )
     targets: PrecisionTargets = field(
-        default_factory=lambda: PrecisionTargets(block=0.97, review=0.92)
+        default_factory=lambda: PrecisionTargets(block=0.95, review=0.88)
     )
 
     def __post_init__(self) -> None:
