@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.columns import TransactionColumns
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, FINGERPRINT, VECTOR_SIZE
 from stream_features.tables import event_order, table_columns
@@ -26,6 +27,7 @@ from trainer.dataset import Dataset
 
 SOURCES: Final = ("features", "labels")
 """Tables that a dataset is made of."""
+LEAST_FRAUDS: Final = 50
 _KEY: Final = ["card_id", "transaction_id"]
 _COLUMNS: Final = (
     "source_partition", "source_offset", "event_time", "vector", "amount", "mcc", "channel",
@@ -53,10 +55,9 @@ def from_archive(
     transactions and of another feature catalogue are left out and counted. `versions` (of SOURCES)
     reads the tables as they were. `now_ms` is the time now, by default the machine's.
 
-    `early` adds what is younger and labelled, fraud or genuine, as the dataset's `young` rows: what
-    is younger and without a label is left out, since nobody knows yet. With `silence_ms`, labels
-    that have stopped for longer are not taken for the absence of fraud: what became mature since
-    the newest label and that time is not mature.
+    `early` adds what is younger as the dataset's `young` rows, see `_young`. With `silence_ms`,
+    labels that have stopped for longer are not taken for the absence of fraud: what became mature
+    since the newest label and that time is not mature.
 
     The provenance can be written as JSON: the arguments, `versions`, `counts` and `sha256`.
 
@@ -87,13 +88,13 @@ def from_archive(
     order = event_order(features)
     verdict, label_time = _joined(features.take(pa.array(order)), labels)
     times = features.column("event_time").to_numpy()[order]
-    known = (times <= mature) | (label_time >= 0)
-    order, verdict, label_time, times = (
-        order[known],
-        verdict[known],
-        label_time[known],
-        times[known],
-    )
+    columns = table_columns(features, order)
+    weight = None
+    if early:
+        weight = _young(columns, verdict, label_time, mature, cutoff_ms)
+        kept = np.flatnonzero(weight > 0)
+        order, verdict, label_time = order[kept], verdict[kept], label_time[kept]
+        times, columns, weight = times[kept], columns.take(kept), weight[kept]
     young = int((times > mature).sum())
     unlabelled = label_time < 0
     counts |= {
@@ -106,11 +107,12 @@ def from_archive(
         counts["young"] = young
     counts["labels_before_transactions"] = int((~unlabelled & (label_time < times)).sum())
     data = Dataset(
-        table_columns(features, order),
+        columns,
         _vectors(features.column("vector"), order),
         verdict,
         np.where(unlabelled, times + maturity_ms, label_time),
         young,
+        weight,
     )
     return data, {
         "archive": archive.url,
@@ -135,6 +137,8 @@ def content_hash(data: Dataset) -> str:
         "fraud": data.fraud,
         "label_time": data.label_time,
     }
+    if data.weight is not None:
+        arrays["weight"] = data.weight
     for name, array in arrays.items():
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).data)
@@ -220,6 +224,33 @@ def _joined(
     fraud = found["fraud"].fill_null(False).to_numpy()
     label_time = found["label_time"].fill_null(-1).to_numpy()
     return fraud.astype(np.bool_), label_time.astype(np.int64)
+
+
+def _young(
+    columns: TransactionColumns,
+    fraud: npt.NDArray[np.bool_],
+    label_time: npt.NDArray[np.int64],
+    mature: int,
+    cutoff_ms: int,
+) -> npt.NDArray[np.float32]:
+    """Return how much each row may count, float32[n]; 0: not at all. A mature or labelled row is 1.
+
+    A young row without a label may yet become a fraud. It counts as genuine by the share of mature
+    frauds whose label had come at its age: nothing when new, nearly all of it when nearly mature.
+    It does not count if its card has a young fraud: the others of a series are reported later.
+    Leaving such rows out altogether would teach that whatever is recent (the ages of shops and
+    devices tell) is fraud. Without LEAST_FRAUDS mature frauds they are left out all the same.
+    """
+    young = columns.time > mature
+    labelled = label_time >= 0
+    old = ~young & labelled & fraud
+    delays = np.sort(label_time[old] - columns.time[old])
+    age = cutoff_ms - columns.time
+    come = np.searchsorted(delays, age, side="right") / max(len(delays), 1)
+    if len(delays) < LEAST_FRAUDS:
+        come[:] = 0.0
+    come[np.isin(columns.card, columns.card[young & fraud])] = 0.0
+    return np.where(young & ~labelled, come, 1.0).astype(np.float32)
 
 
 def _vectors(column: pa.ChunkedArray, order: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

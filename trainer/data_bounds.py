@@ -21,8 +21,8 @@ class Bounds(BaseModel):
     rows, frauds: at least so many (genuine rows: as many as frauds).
     fraud_rate: lowest and highest share of frauds.
     missing, missing_of: highest share of missing values, and by feature where that differs.
-    ranges: lowest and highest value by feature; out_of_range: highest share outside (of a hundred
-        thousand rows one has a rate above 1: frauds and transactions of a shop are summed in tiles).
+    ranges: lowest and highest value by feature; out_of_range: highest share outside (of a
+        hundred thousand rows one has a fraud rate above 1: windows of shops are summed in tiles).
     volume: lowest and highest count of a day by the median day's, from `volume_days` days on.
     duplicates: highest share of transactions that come twice.
     labels_before_transactions: highest share of labels that are older than their transaction.

@@ -26,8 +26,9 @@ CALIBRATION_SHARE = 0.25
 class Dataset:
     """n labelled transactions in event order: vectors float32[n, 70], times int64[n] in ms.
 
-    `label_time` is when the label became known. The last `young` rows are not mature: they are
-    there because their label is known already; they can be learned from but say nothing of shares.
+    `label_time` is when the label became known. The last `young` rows are not mature: they can be
+    learned from, each as much as its `weight` (float32[n]) says, but not measured by. Without
+    weights every row counts as one; mature rows always do.
     """
 
     transactions: TransactionColumns
@@ -35,6 +36,7 @@ class Dataset:
     fraud: npt.NDArray[np.bool_]
     label_time: npt.NDArray[np.int64]
     young: int = 0
+    weight: npt.NDArray[np.float32] | None = None
 
     @property
     def mature(self) -> int:
@@ -58,6 +60,7 @@ class Dataset:
             self.fraud[rows],
             self.label_time[rows],
             int((rows >= self.mature).sum()),
+            None if self.weight is None else self.weight[rows],
         )
 
 

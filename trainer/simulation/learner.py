@@ -148,7 +148,7 @@ class Learner:
         self._tell(
             "shadow",
             f"{record.model_id}: AUC {record.metrics['auc']:.4f}, trained with "
-            f"{counts.get('young', 0)} young rows",
+            f"{counts.get('young', 0):,} young rows, {counts['frauds']:,} frauds",
         )
 
     def _train(self, archive: Archive, *, early: bool) -> RunRecord:

@@ -67,7 +67,7 @@ class Plan:
         )
     )
     targets: PrecisionTargets = field(
-        default_factory=lambda: PrecisionTargets(block=0.95, review=0.88)
+        default_factory=lambda: PrecisionTargets(block=0.93, review=0.80, most_false=0.0006)
     )
 
     def __post_init__(self) -> None:
