@@ -18,6 +18,9 @@ def simulate(
     days: Annotated[int, typer.Option(min=2, help="days on which models decide")] = 30,
     history_days: Annotated[int, typer.Option(min=20, help="days archived before them")] = 40,
     customers: Annotated[int, typer.Option(min=300, help="people in the world")] = 3_000,
+    fraud_factor: Annotated[
+        float, typer.Option(min=0.1, help="times as much fraud as ordinarily")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="the same seed gives the same world")] = 7,
     onset_day: Annotated[
         int | None, typer.Option(min=1, help="day of the event; default a third of the days")
@@ -49,6 +52,7 @@ def simulate(
         days=days,
         history_days=history_days,
         customers=customers,
+        fraud_factor=fraud_factor,
         seed=seed,
         onset_day=onset_day,
     )

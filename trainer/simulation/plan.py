@@ -43,6 +43,7 @@ class Plan:
         step_ms: event time between two looks of everything.
         new_pattern_factor: the new fraud's incidents by their ordinary number: it comes as a wave.
         outage_ms: how long labels are withheld.
+        fraud_factor: times as much fraud as ordinarily, so that a small world has enough.
         quiet_ms: the monitor's time between two retrain requests.
         labels: labelled alerts by which the monitor judges precision.
     """
@@ -51,6 +52,7 @@ class Plan:
     days: int = 30
     history_days: int = 40
     customers: int = 3_000
+    fraud_factor: float = 1.0
     seed: int = 7
     onset_day: int | None = None
     step_ms: int = 15 * MINUTE

@@ -61,6 +61,7 @@ def generate(plan: Plan, path: Path) -> None:
         sys.executable, "-m", "loadtest", "generate", "--days", str(plan.world_days),
         "--output", str(path), "--customers", str(plan.customers), "--seed", str(plan.seed),
         "--first-day", str(np.datetime64(FIRST_DAY, "D")), "--messages",
+        "--fraud-factor", str(plan.fraud_factor),
     ]  # fmt: skip
     if plan.scenario == Scenario.NEW_PATTERN:
         command += [
