@@ -28,6 +28,7 @@ from trainer.dataset import Dataset
 SOURCES: Final = ("features", "labels")
 """Tables that a dataset is made of."""
 LEAST_FRAUDS: Final = 50
+MOST: Final = 3.0
 _KEY: Final = ["card_id", "transaction_id"]
 _COLUMNS: Final = (
     "source_partition", "source_offset", "event_time", "vector", "amount", "mcc", "channel",
@@ -233,24 +234,26 @@ def _young(
     mature: int,
     cutoff_ms: int,
 ) -> npt.NDArray[np.float32]:
-    """Return how much each row may count, float32[n]; 0: not at all. A mature or labelled row is 1.
+    """Return how much each row counts, float32[n]; 0: not at all. Mature rows count as one.
 
-    A young row without a label may yet become a fraud. It counts as genuine by the share of mature
-    frauds whose label had come at its age: nothing when new, nearly all of it when nearly mature.
-    It does not count if its card has a young fraud: the others of a series are reported later.
-    Leaving such rows out altogether would teach that whatever is recent (the ages of shops and
-    devices tell) is fraud. Without LEAST_FRAUDS mature frauds they are left out all the same.
+    Let F be the share of mature frauds whose label had come at a row's age. A young labelled fraud
+    stands for 1 / F frauds, at most MOST. A young row without a label may yet become a fraud: it
+    counts as genuine, as much as keeps the odds: F times what a fraud of its age does. It does not
+    count if its card has a young fraud: the others of a series are reported later. Leaving all such
+    rows out would teach that whatever is recent (the ages of shops and devices tell) is fraud.
+    Without LEAST_FRAUDS mature frauds F is taken as 0. A young row labelled genuine counts as one.
     """
     young = columns.time > mature
     labelled = label_time >= 0
     old = ~young & labelled & fraud
     delays = np.sort(label_time[old] - columns.time[old])
-    age = cutoff_ms - columns.time
-    come = np.searchsorted(delays, age, side="right") / max(len(delays), 1)
-    if len(delays) < LEAST_FRAUDS:
-        come[:] = 0.0
-    come[np.isin(columns.card, columns.card[young & fraud])] = 0.0
-    return np.where(young & ~labelled, come, 1.0).astype(np.float32)
+    come = np.zeros(len(fraud))
+    if len(delays) >= LEAST_FRAUDS:
+        come = np.searchsorted(delays, cutoff_ms - columns.time, side="right") / len(delays)
+    stands_for = 1.0 / np.maximum(come, 1.0 / MOST)
+    weight = np.where(fraud, stands_for, np.where(labelled, 1.0, stands_for * come))
+    weight[~labelled & np.isin(columns.card, columns.card[young & fraud])] = 0.0
+    return np.where(young, weight, 1.0).astype(np.float32)
 
 
 def _vectors(column: pa.ChunkedArray, order: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -45,6 +45,7 @@ class Plan:
         outage_ms: how long labels are withheld.
         fraud_factor: times as much fraud as ordinarily, so that a small world has enough.
         quiet_ms: the monitor's time between two retrain requests.
+        daily_ms: time of the day of the training that nobody has to ask for; None: there is none.
         labels: labelled alerts by which the monitor judges precision.
     """
 
@@ -61,6 +62,7 @@ class Plan:
     outage_ms: int = 4 * DAY
     quiet_ms: int = 6 * HOUR
     labels: int = 30
+    daily_ms: int | None = 3 * HOUR
     rounds: int = 150
     canary_share: float = 0.1
     advance: AdvanceRules = field(
@@ -69,7 +71,7 @@ class Plan:
         )
     )
     targets: PrecisionTargets = field(
-        default_factory=lambda: PrecisionTargets(block=0.93, review=0.80, most_false=0.0006)
+        default_factory=lambda: PrecisionTargets(block=0.93, review=0.60, most_false=0.0006)
     )
 
     def __post_init__(self) -> None:

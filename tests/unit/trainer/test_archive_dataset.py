@@ -126,7 +126,7 @@ def test_bad_requests_are_named(tmp_path: Path) -> None:
 
 
 def test_early_rows_count_by_what_is_known_of_them(tmp_path: Path) -> None:
-    """Delays of mature frauds are 10 or 100; a row of age 50 counts half as genuine."""
+    """Delays of mature frauds are 10 or 100; a fraud of age 40 stands for two."""
     frauds = [label(n, n, label_time=START + n + (10 if n % 2 else 100)) for n in range(60)]
     cutoff = START + 2_000
     young = {
@@ -153,9 +153,11 @@ def test_early_rows_count_by_what_is_known_of_them(tmp_path: Path) -> None:
     data, provenance = from_archive(archive, **arguments, early=True)
     assert (len(plain), plain.young, plain.weight) == (60, 0, None)
     assert (data.mature, data.young, provenance["counts"]["young"]) == (60, 3, 3)
-    assert data.weight is not None and data.weight[60:].tolist() == [0.5, 1.0, 1.0]
+    assert data.weight is not None
+    assert data.weight[60:].tolist() == [1.0, 2.0, 1.0]
     assert data.fraud[60:].tolist() == [False, True, False]
-    assert content_hash(data) != content_hash(plain) and json.dumps(provenance)
+    assert content_hash(data) != content_hash(plain)
+    assert json.dumps(provenance)
 
 
 def test_what_became_mature_while_labels_were_silent_is_not_mature(tmp_path: Path) -> None:
