@@ -72,14 +72,14 @@ def tables(found: dict[str, Any]) -> list[Table]:
     figures.add_column("learning" if found["learning"] else "no learning", justify="right")
     if other is not None:
         figures.add_column("no learning", justify="right")
-    for name, text in _SHOWN.items():
+    for name, text in SHOWN.items():
         cells = [_text(name, each[name]) for each in (found, other) if each is not None]
         if any(cell != "-" for cell in cells):
             figures.add_row(text, *cells)
     return [timeline, figures]
 
 
-_SHOWN = {
+SHOWN = {
     "detected_hours": "hours from onset to the first sign",
     "recall_after_24h": "recall, 24 h to 48 h after onset",
     "recall_to_end": "recall, 24 h after onset to the end",

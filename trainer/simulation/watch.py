@@ -78,7 +78,7 @@ class Watch:
         self._write(_frame({"now": now_ms, "flush": True}))
         if self._process.stdin is not None:
             self._process.stdin.flush()
-        said = []
+        said: list[Said] = []
         while True:
             header, value = self._read()
             if "done" in header:
