@@ -92,8 +92,10 @@ def train(
     """
     options = options or TrainOptions()
     parts = split(data, gap_ms=options.gap_ms)
-    fitted = known_fraud(data, parts.train, parts.cutoff)
-    later = known_fraud(data, parts.calibration, parts.cutoff)
+    # Young rows are younger than the holdout, so with them all is known that is known today.
+    until = parts.cutoff if not data.young else int(data.label_time.max())
+    fitted = known_fraud(data, parts.train, until)
+    later = known_fraud(data, parts.calibration, until)
     holdout = data.fraud[parts.test]
     named = (("training", fitted), ("calibration", later), ("test", holdout))
     for part, fraud in named:

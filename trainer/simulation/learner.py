@@ -73,7 +73,7 @@ class Learner:
         Raises:
             ConfigurationError: check or gates refuse it.
         """
-        record = self._train(archive, early=False)
+        record = self._train(archive, early=True)
         if not record.passed:
             raise ConfigurationError(
                 f"the first model is {record.state}: {'; '.join(record.reasons)}; "
