@@ -73,7 +73,7 @@ class Learner:
         Raises:
             ConfigurationError: check or gates refuse it.
         """
-        record = self._train(archive, early=True)
+        record = self._train(archive)
         if not record.passed:
             raise ConfigurationError(
                 f"the first model is {record.state}: {'; '.join(record.reasons)}; "
@@ -90,7 +90,7 @@ class Learner:
         self._tell("retrain_started", reason)
         began = time.perf_counter()
         try:
-            record = self._train(archive, early=True)
+            record = self._train(archive)
         except ConfigurationError as error:
             self._tell("retrain_failed", str(error))
             return
@@ -121,7 +121,7 @@ class Learner:
         """
         bundle = self._folder / "models" / BAD_MODEL
         if not bundle.exists():
-            record = self._train(archive, early=False)
+            record = self._train(archive)
             if not record.passed or record.bundle is None:
                 raise ConfigurationError(
                     f"the model to be broken is {record.state}: {'; '.join(record.reasons)}"
@@ -151,7 +151,7 @@ class Learner:
             f"{counts.get('young', 0):,} young rows, {counts['frauds']:,} frauds",
         )
 
-    def _train(self, archive: Archive, *, early: bool) -> RunRecord:
+    def _train(self, archive: Archive) -> RunRecord:
         plan, now = self._plan, self._clock.now_ms()
         self._count += 1
         data, provenance = from_archive(
@@ -159,7 +159,7 @@ class Learner:
             cutoff_ms=now,
             maturity_ms=plan.label_delay_ms,
             since_ms=max(plan.archived_from, now - plan.history_days * DAY),
-            early=early,
+            early=True,
             silence_ms=DAY,
             now_ms=now,
         )

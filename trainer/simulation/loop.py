@@ -127,7 +127,7 @@ class Loop:
                 for said in watch.says(until):
                     self._hears(said)
                 if self.learning:
-                    if until % DAY == plan.daily_ms:
+                    if until % DAY == plan.trains_at:
                         self._learner.asked(self._store.flush(), "daily")
                     self._learner.due(self._canary)
                 self._progress((until - plan.start) / DAY)

@@ -88,6 +88,11 @@ class Plan:
         return max(self.days // 3, 1) if self.onset_day is None else self.onset_day
 
     @property
+    def trains_at(self) -> int | None:
+        """Time of the day of the daily training, ms; none beside a bad model, which would end it."""
+        return None if self.scenario == Scenario.BAD_MODEL else self.daily_ms
+
+    @property
     def archived_from(self) -> int:
         """When the archive begins, ms."""
         return (FIRST_DAY + WARM_UP_DAYS) * DAY
