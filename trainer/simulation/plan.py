@@ -89,7 +89,7 @@ class Plan:
 
     @property
     def trains_at(self) -> int | None:
-        """Time of the day of the daily training, ms; none beside a bad model, which would end it."""
+        """Time of the daily training in its day, ms; none beside a bad model: it would end that."""
         return None if self.scenario == Scenario.BAD_MODEL else self.daily_ms
 
     @property
