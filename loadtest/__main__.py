@@ -18,12 +18,15 @@ from loadtest.options import (
     Bootstrap,
     Check,
     Customers,
+    DriftDay,
     FirstDay,
     FraudFactor,
     Json,
     LabelOrder,
+    Messages,
     ModelDir,
     NewPattern,
+    NewPatternFactor,
     NoModel,
     Partitions,
     Prefix,
@@ -52,10 +55,15 @@ def generate(
     seed: Seed = 7,
     first_day: FirstDay = FIRST_DAY,
     new_pattern_day: NewPattern = None,
+    new_pattern_factor: NewPatternFactor = 1.0,
+    drift_day: DriftDay = None,
     fraud_factor: FraudFactor = 1.0,
+    messages: Messages = False,
     json_path: Json = None,
 ) -> None:
     """Write history of the generated world with labels, for loadtest/mappings/generator.yaml.
+
+    Beside the mapped columns there are `fraud`, the truth, and `scenario`, which kind it is.
 
     Example: python -m loadtest generate --days 60 --customers 5000 --output var/history.parquet
     """
@@ -64,13 +72,21 @@ def generate(
 
     first = day_of(first_day)
     pattern = None if new_pattern_day is None else first + new_pattern_day
-    world = World(customers, seed, new_pattern_day=pattern, fraud_factor=fraud_factor)
+    world = World(
+        customers,
+        seed,
+        new_pattern_day=pattern,
+        new_pattern_factor=new_pattern_factor,
+        drift_day=None if drift_day is None else first + drift_day,
+        fraud_factor=fraud_factor,
+    )
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("days", total=days)
         done = write_history(
-            world, first, days, output, lambda day: bar.update(task, completed=day)
-        )
+            world, first, days, output, lambda day: bar.update(task, completed=day),
+            messages=messages,
+        )  # fmt: skip
     rows = sum(done.rows)
     say(f"{rows:,} transactions, {done.frauds:,} frauds ({done.reported:,} labels): {output}")
     found = {"transactions": rows, "frauds": done.frauds, "labels": done.reported}

@@ -180,9 +180,12 @@ def bust_out(people: Population, rng: np.random.Generator, day: int) -> Rows:
 
 
 def remote_access(people: Population, rng: np.random.Generator, day: int) -> Rows:
-    """The new pattern: the victim's own device, guided by a caller, pays round sums to mules."""
+    """The new pattern: the victim's own device, guided by a caller, pays round sums to mules.
+
+    Callers work from eight to nine in the evening (UTC).
+    """
     customer = rng.integers(0, people.customers, 1)
-    start = day * DAY_MS + 12 * HOUR_MS + int(rng.integers(0, 5 * HOUR_MS))
+    start = day * DAY_MS + 8 * HOUR_MS + int(rng.integers(0, 13 * HOUR_MS))
     n = int(rng.integers(4, 9))
     mules = people.of_category((5999,), online=True)
     return make_rows(
@@ -197,35 +200,46 @@ def remote_access(people: Population, rng: np.random.Generator, day: int) -> Row
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A behaviour, how often it starts, and how long its label takes (median, days)."""
+    """A behaviour, how often it starts, and how long its label takes (median, days).
+
+    `early` is the share of its transactions that somebody reports within hours (median
+    `EARLY_HOURS`): a holder who is warned by the banking app, or calls when a caller has hung up.
+    """
 
     name: str
     play: Behaviour | None
     rate: float
     label_days: float
+    early: float = 0.0
 
 
 SCENARIOS: Final = (
     Scenario("genuine", None, 0.0, 0.0),
-    Scenario("card_testing", card_testing, 0.25, 2.0),
-    Scenario("stolen_card_spree", stolen_card_spree, 5.0, 1.0),
-    Scenario("account_takeover", account_takeover, 5.0, 1.5),
-    Scenario("compromised_merchant", compromised_merchant, 0.25, 4.0),
-    Scenario("farm", farm, 0.2, 3.0),
-    Scenario("slow_abuse", slow_abuse, 1.0, 9.0),
+    Scenario("card_testing", card_testing, 0.25, 2.0, 0.15),
+    Scenario("stolen_card_spree", stolen_card_spree, 5.0, 1.0, 0.3),
+    Scenario("account_takeover", account_takeover, 5.0, 1.5, 0.3),
+    Scenario("compromised_merchant", compromised_merchant, 0.25, 4.0, 0.15),
+    Scenario("farm", farm, 0.2, 3.0, 0.15),
+    Scenario("slow_abuse", slow_abuse, 1.0, 9.0, 0.05),
     Scenario("bust_out", bust_out, 0.6, 12.0),
-    Scenario("remote_access", remote_access, 5.0, 3.0),
+    Scenario("remote_access", remote_access, 5.0, 3.0, 0.4),
 )
 NEW_PATTERN: Final = len(SCENARIOS) - 1
+EARLY_HOURS: Final = 2.0
 LONGEST_DAYS: Final = 22
 
 
 def incidents(
-    people: Population, seed: int, day: int, new_pattern_day: int | None, factor: float = 1.0
+    people: Population,
+    seed: int,
+    day: int,
+    new_pattern_day: int | None,
+    factor: float = 1.0,
+    new_pattern_factor: float = 1.0,
 ) -> Rows:
     """Return all transactions of the incidents that start on a day; some are on later days.
 
-    `factor` multiplies the rates.
+    `factor` multiplies the rates, `new_pattern_factor` that of the new pattern once more.
     """
     parts: list[Rows] = []
     for number, scenario in enumerate(SCENARIOS):
@@ -233,7 +247,8 @@ def incidents(
         if scenario.play is None or (new and (new_pattern_day is None or day < new_pattern_day)):
             continue
         rng = np.random.default_rng([seed, 5, number, day])
-        for _ in range(rng.poisson(factor * scenario.rate * people.customers / 10_000)):
+        rate = scenario.rate * factor * (new_pattern_factor if new else 1.0)
+        for _ in range(rng.poisson(rate * people.customers / 10_000)):
             rows = scenario.play(people, rng, day)
             parts.append(rows._replace(scenario=np.full(len(rows.time), number, np.int8)))
     nothing = make_rows(np.zeros(0), 0, 0, 0)

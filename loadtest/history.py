@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from loadtest.encode import encode_transactions
 from loadtest.world import World
 from schemas.errors import ConfigurationError
 
@@ -29,8 +31,12 @@ def write_history(
     days: int,
     path: Path,
     progress: Callable[[int], None] = lambda day: None,
+    *,
+    messages: bool = False,
 ) -> Written:
     """Write whole days, in event order; the file appears whole or not at all.
+
+    With `messages` a column `message` holds each transaction as a message of `transactions`.
 
     Raises:
         ConfigurationError: the file cannot be written.
@@ -43,6 +49,9 @@ def write_history(
         with contextlib.ExitStack() as stack:
             writer: pq.ParquetWriter | None = None
             for table in world.days(first_day, days):
+                if messages:
+                    values = pa.array(encode_transactions(table).values, pa.binary())
+                    table = table.append_column("message", values)
                 if writer is None:
                     writer = stack.enter_context(pq.ParquetWriter(partial, table.schema))
                 writer.write_table(table)

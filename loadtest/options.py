@@ -24,6 +24,16 @@ NewPattern = Annotated[
     int | None,
     typer.Option("--new-pattern-day", min=0, help="day (0: first) on which a new fraud begins"),
 ]
+NewPatternFactor = Annotated[
+    float, typer.Option(min=0, help="times as many incidents of the new fraud as ordinarily")
+]
+DriftDay = Annotated[
+    int | None,
+    typer.Option(min=0, help="day (0: first) on which honest people begin to shop otherwise"),
+]
+Messages = Annotated[
+    bool, typer.Option("--messages", help="also write each transaction as its Avro message")
+]
 FraudFactor = Annotated[float, typer.Option(min=0, help="times as much fraud as ordinarily")]
 Bootstrap = Annotated[str | None, typer.Option(help="Kafka that is there; default: our own")]
 Redis = Annotated[str | None, typer.Option(help="Redis that is there, redis://…")]

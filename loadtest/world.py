@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from loadtest import fraud
-from loadtest.genuine import DAY_MS, genuine_day
+from loadtest.drift import drifted
+from loadtest.genuine import DAY_MS, HOUR_MS, genuine_day
 from loadtest.places import COUNTRIES
 from loadtest.population import Population, numbered
 from loadtest.rows import Rows, join
@@ -49,11 +50,15 @@ class World:
         seed: int,
         *,
         new_pattern_day: int | None = None,
+        new_pattern_factor: float = 1.0,
+        drift_day: int | None = None,
         fraud_factor: float = 1.0,
     ) -> None:
         self.people = Population(customers, seed)
         self.seed = seed
         self.new_pattern_day = new_pattern_day
+        self.new_pattern_factor = new_pattern_factor
+        self.drift_day = drift_day
         self.fraud_factor = fraud_factor
         self._incidents: dict[int, Rows] = {}
 
@@ -75,12 +80,20 @@ class World:
             day += 1
 
     def _rows(self, day: int) -> Rows:
-        parts = [genuine_day(self.people, self.seed, day)]
+        honest = genuine_day(self.people, self.seed, day)
+        if self.drift_day is not None and day >= self.drift_day:
+            honest = drifted(self.people, self.seed, day, day - self.drift_day, honest)
+        parts = [honest]
         for start in range(day - fraud.LONGEST_DAYS, day + 1):
             rows = self._incidents.get(start)
             if rows is None:
                 rows = fraud.incidents(
-                    self.people, self.seed, start, self.new_pattern_day, self.fraud_factor
+                    self.people,
+                    self.seed,
+                    start,
+                    self.new_pattern_day,
+                    self.fraud_factor,
+                    self.new_pattern_factor,
                 )
                 self._incidents[start] = rows
             parts.append(rows.take(rows.time // DAY_MS == day))
@@ -137,6 +150,9 @@ class World:
         days = np.clip(median * rng.lognormal(0.0, 0.7, n), 0.02, LONGEST_LABEL_DAYS)
         friendly = (rows.scenario == 0) & (rng.random(n) < 0.0001)
         reported = ((rows.scenario > 0) & (rng.random(n) < REPORTED_SHARE)) | friendly
+        early = rng.random(n) < np.array([each.early for each in fraud.SCENARIOS])[rows.scenario]
+        hours = np.clip(fraud.EARLY_HOURS * rng.lognormal(0.0, 0.7, n), 0.1, 24.0)
+        days = np.where(early, hours * HOUR_MS / DAY_MS, days)
         days = np.where(rows.scenario > 0, days, 30.0)
         return reported, rows.time + (days * DAY_MS).astype(np.int64)
 

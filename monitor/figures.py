@@ -19,6 +19,8 @@ from schemas.topics import DECISIONS, FEATURES, LABELS
 ALL = "ALL"
 RECENT_HOURS = 24
 LEAST_LABELS_JOINED = 20
+MISSED_HOURS = 3
+DAY_HOURS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class Figures:
         return {
             "alert_precision": {name: self._precision(name, now_ms) for name in models},
             "feature_psi": self._feature_psi(),
+            "missed_frauds": self._missed_frauds(now_ms),
             "score_psi": dict(self._score_psi(models)),
             "score_shifts": {
                 name: float(shift.shifts > 0 and now_ms - shift.last_ms < HOUR)
@@ -103,6 +106,23 @@ class Figures:
         if not hours:
             return math.nan
         return self._seen.quality.total(model_id, hours, now_ms).precision(1, 2)
+
+    def _missed_frauds(self, now_ms: int) -> dict[str, float]:
+        """Return by how many standard deviations approved frauds exceed their usual number.
+
+        Counted by the hour in which their labels became known: the last MISSED_HOURS against the
+        mean of the days before them, as a Poisson number. NaN until two days are known.
+        """
+        kept = self._seen.quality.hours()
+        missed = self._seen.quality.missed()
+        end = min(now_ms // HOUR - kept.start + 1, len(missed))
+        recent, before = missed[max(end - MISSED_HOURS, 0) : end], missed[: max(end - DAY_HOURS, 0)]
+        first = np.flatnonzero(before)
+        usual_hours = len(before) - int(first[0]) if len(first) else 0
+        if usual_hours < DAY_HOURS:
+            return {"labels": math.nan}
+        usual = float(before.sum()) / usual_hours * MISSED_HOURS
+        return {"labels": (float(recent.sum()) - usual) / math.sqrt(max(usual, 1.0))}
 
     def _judges(self, window: Window | None) -> bool:
         return (

@@ -93,9 +93,11 @@ def judge(candidate: Sample, reference: Sample, rules: GuardRules) -> Verdict | 
         too_many = low > max(rules.rate_ratio * most, most + rules.rate_floor)
         if too_many or high < least / rules.rate_ratio:
             return Verdict(name, mine.rate(*actions), other.rate(*actions), mine.decided)
-    moved, band = _distance(candidate, alpha)
-    if moved - band > rules.distance + _distance(reference, alpha)[0]:
-        return Verdict("score distance", moved, _distance(reference, alpha)[0], mine.decided)
+    if reference.scores is not None:  # or nobody knows whether the traffic moved for it, too
+        moved, band = _distance(candidate, alpha)
+        other_moved = _distance(reference, alpha)[0]
+        if moved - band > rules.distance + other_moved:
+            return Verdict("score distance", moved, other_moved, mine.decided)
     good, judged = mine.fraud(1, 2), mine.fraud(1, 2) + mine.genuine(1, 2)
     good0, judged0 = other.fraud(1, 2), other.fraud(1, 2) + other.genuine(1, 2)
     if judged and judged0:

@@ -34,6 +34,7 @@ REPEATED, OUT_OF_RANGE, UNMATCHED, FORGOTTEN, FLIPPED, LABELS = range(6)
 decisions that lost their record before a label came or the label delay had passed; labels that
 were changed; labels."""
 COUNTERS: Final = 6
+HOUR_MS: Final = 3_600_000
 _EMPTY = np.int32(-1)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -58,6 +59,7 @@ class Store(NamedTuple):
     histograms: Any
     model_slot: Any
     newest: Any
+    missed: Any
 
 
 @njit(cache=True, inline="always")
@@ -164,6 +166,15 @@ def _count(store, slot, sign):
 
 
 @njit(cache=True)
+def _note_missed(store, slot):
+    """Count a fraud that was approved in the hour in which its label became known."""
+    if store.action[slot] == 0 and store.label[slot] == FRAUD:
+        hour = store.label_time[slot] // HOUR_MS
+        if _is_kept(store, hour):
+            store.missed[hour % len(store.missed)] += 1
+
+
+@njit(cache=True)
 def add_decisions(store, keys, hours, models, actions, bins, amounts):
     """Note n decisions; a transaction's first one counts."""
     for row in range(len(keys)):
@@ -183,6 +194,7 @@ def add_decisions(store, keys, hours, models, actions, bins, amounts):
         store.action[slot], store.bin[slot] = actions[row], bins[row]
         store.amount[slot] = amounts[row]
         _count(store, slot, 1)
+        _note_missed(store, slot)
 
 
 @njit(cache=True)
@@ -203,6 +215,8 @@ def add_labels(store, keys, frauds, times):
         store.label[slot], store.label_time[slot] = label, times[row]
         if store.action[slot] != UNDECIDED and not _count(store, slot, 1):
             store.counters[UNMATCHED] += 1
+        if label == FRAUD and known != FRAUD:
+            _note_missed(store, slot)
         store.counters[FLIPPED] += known != NO_LABEL and known != label
 
 

@@ -86,6 +86,7 @@ class Quality:
             histograms=np.zeros((*cells, kernel.LABELS_OF, kernel.BINS), np.int32),
             model_slot=np.full(MOST_CODES, -1, np.int16),
             newest=np.full(2, -(2**31), np.int64),
+            missed=np.zeros(kept, np.int64),
         )
 
     @property
@@ -111,6 +112,7 @@ class Quality:
             return
         kept = self._store.numbers.shape[1]
         fresh = np.arange(max(before + 1, newest - kept + 1), newest + 1) % kept
+        self._store.missed[fresh] = 0
         self._store.numbers[:, fresh] = 0
         self._store.histograms[:, fresh] = 0
         self._store.newest[0] = newest
@@ -179,6 +181,15 @@ class Quality:
         numbers = self._store.numbers[slot][np.arange(kept.start, kept.stop) % len(kept)]
         summed: Ints = numbers[:, :, : kernel.VALUE].sum(axis=1).reshape(-1, 3, kernel.LABELS_OF)
         return summed
+
+    def missed(self) -> Ints:
+        """Return, for each of `hours()`, approved frauds whose label became known in it, int64[h].
+
+        Those whose decision is no longer kept are not among them.
+        """
+        kept = self.hours()
+        counted: Ints = self._store.missed[np.arange(kept.start, kept.stop) % len(kept)]
+        return counted
 
     def is_mature(self, hour: int, now_ms: int) -> bool:
         """Whether the label delay has passed for every decision of an hour."""

@@ -10,11 +10,18 @@ from collections.abc import Sequence
 from typing import Final, TypedDict
 
 from monitor.alerts import Alerts
-from monitor.rules import FEATURE_DRIFT, LOW_PRECISION, SCORE_DRIFT
+from monitor.rules import (
+    FEATURE_DRIFT,
+    LABELS_STOPPED,
+    LOW_PRECISION,
+    MISSED_FRAUDS,
+    SCORE_DRIFT,
+)
 from schemas.features import HOUR
 
 PRECISION: Final = "precision"
 DRIFT: Final = "drift"
+MISSED: Final = "missed_frauds"
 
 
 class RetrainRequest(TypedDict):
@@ -28,6 +35,8 @@ class RetrainRequest(TypedDict):
 class Retrain:
     """Asks for a new model while a rule that calls for one is raised.
 
+    Not while labels have stopped: what is learned then is that there is no fraud any more.
+
     Args:
         quiet_ms: time after a request in which there is no other.
         least_features: drifted features that call for a model; a drifted score does alone.
@@ -40,14 +49,19 @@ class Retrain:
 
     def restore(self, written: Sequence[RetrainRequest]) -> None:
         """Take the quiet period up from the requests of an earlier process."""
-        own = [each["occurred_at"] for each in written if each["reason"] in (PRECISION, DRIFT)]
+        own = [
+            each["occurred_at"] for each in written if each["reason"] in (PRECISION, MISSED, DRIFT)
+        ]
         self._last = max(own, default=None)
 
     def evaluate(self, alerts: Alerts, now_ms: int, champion: str | None) -> RetrainRequest | None:
         """Return the request to write now, or None."""
         if champion is None or (self._last is not None and now_ms - self._last < self._quiet_ms):
             return None
+        if alerts.raised(LABELS_STOPPED):
+            return None
         low = alerts.raised(LOW_PRECISION).get(champion)
+        missed = alerts.raised(MISSED_FRAUDS)
         features = alerts.raised(FEATURE_DRIFT)
         scores = {
             name: value
@@ -56,6 +70,8 @@ class Retrain:
         }
         if low is not None:
             reason, figures = PRECISION, {"alert_precision": low}
+        elif missed:
+            reason, figures = MISSED, missed
         elif len(features) >= self._least_features or scores:
             reason, figures = DRIFT, {**features, **scores}
         else:

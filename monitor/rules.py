@@ -9,6 +9,8 @@ from monitor.alerts import Rule
 LOW_PRECISION: Final = "low_precision"
 FEATURE_DRIFT: Final = "feature_drift"
 SCORE_DRIFT: Final = "score_drift"
+MISSED_FRAUDS: Final = "missed_frauds"
+LABELS_STOPPED: Final = "labels_stopped"
 
 
 def default_rules(*, least_precision: float = 0.85, most_psi: float = 0.25) -> tuple[Rule, ...]:
@@ -28,6 +30,10 @@ def default_rules(*, least_precision: float = 0.85, most_psi: float = 0.25) -> t
             clear=0.8 * most_psi, text="drift (PSI) of the scores",
         ),
         Rule(
+            name=MISSED_FRAUDS, severity="CRITICAL", figure="missed_frauds", bound=6.0, clear=2.0,
+            hold=2, text="approved frauds above their usual number, in standard deviations,",
+        ),
+        Rule(
             name="score_shift", severity="WARNING", figure="score_shifts", bound=0.5, clear=0.5,
             hold=1, text="shifts of the mean score within the hour",
         ),
@@ -44,7 +50,7 @@ def default_rules(*, least_precision: float = 0.85, most_psi: float = 0.25) -> t
             clear=5_000.0, text="transactions that the stage is behind",
         ),
         Rule(
-            name="labels_stopped", severity="WARNING", figure="label_silence_hours", bound=24.0,
+            name=LABELS_STOPPED, severity="WARNING", figure="label_silence_hours", bound=24.0,
             clear=1.0, hold=1, text="hours without a label",
         ),
         Rule(

@@ -15,6 +15,7 @@ from trainer.commands.data_check import data_check
 from trainer.commands.models import canary, models, promote, register, retire, rollback, shadow
 from trainer.commands.online import online
 from trainer.commands.run import PASSED_ON, run
+from trainer.commands.simulate import simulate
 from trainer.commands.train import train
 from trainer.commands.upload import upload
 
@@ -27,7 +28,7 @@ def trainer() -> None:
 
 
 DATA: Final = (archive, data_check)
-LEARNING: Final = (bootstrap, train, online, upload, backtest, benchmark)
+LEARNING: Final = (bootstrap, train, online, upload, backtest, benchmark, simulate)
 STAGES: Final = (models, register, shadow, canary, promote, rollback, retire)
 for command in (*DATA, *LEARNING, *STAGES):
     app.command()(command)

@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.columns import TransactionColumns
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, FINGERPRINT, VECTOR_SIZE
 from stream_features.tables import event_order, table_columns
@@ -26,6 +27,8 @@ from trainer.dataset import Dataset
 
 SOURCES: Final = ("features", "labels")
 """Tables that a dataset is made of."""
+LEAST_FRAUDS: Final = 50
+MOST: Final = 3.0
 _KEY: Final = ["card_id", "transaction_id"]
 _COLUMNS: Final = (
     "source_partition", "source_offset", "event_time", "vector", "amount", "mcc", "channel",
@@ -41,6 +44,8 @@ def from_archive(
     maturity_ms: int,
     since_ms: int | None = None,
     versions: Mapping[str, int] | None = None,
+    early: bool = False,
+    silence_ms: int | None = None,
     now_ms: int | None = None,
 ) -> tuple[Dataset, dict[str, Any]]:
     """Return the transactions that are mature at the cut-off, in event order, and the provenance.
@@ -50,6 +55,10 @@ def from_archive(
     without one it is genuine, known when it became mature. Vectors of duplicates, of late
     transactions and of another feature catalogue are left out and counted. `versions` (of SOURCES)
     reads the tables as they were. `now_ms` is the time now, by default the machine's.
+
+    `early` adds what is younger as the dataset's `young` rows, see `_young`. With `silence_ms`,
+    labels that have stopped for longer are not taken for the absence of fraud: what became mature
+    since the newest label and that time is not mature.
 
     The provenance can be written as JSON: the arguments, `versions`, `counts` and `sha256`.
 
@@ -70,20 +79,41 @@ def from_archive(
     missing = [name for name in SOURCES if name not in versions]
     if missing:
         raise ConfigurationError(f"versions {dict(versions)} lack the tables {missing}")
-    mature = cutoff_ms - maturity_ms
-    features, counts = _features(archive, versions["features"], since_ms, mature)
     labels = _labels(archive, versions["labels"], cutoff_ms)
+    mature = cutoff_ms - maturity_ms
+    if silence_ms is not None and len(labels):
+        newest_label = int(labels["label_time"].max())  # type: ignore[arg-type]
+        mature = min(mature, newest_label + silence_ms - maturity_ms)
+    until = cutoff_ms if early else mature
+    features, counts = _features(archive, versions["features"], since_ms, until)
     order = event_order(features)
-    verdict, label_time, counts_of_labels = _joined(features.take(pa.array(order)), labels)
+    verdict, label_time = _joined(features.take(pa.array(order)), labels)
     times = features.column("event_time").to_numpy()[order]
+    columns = table_columns(features, order)
+    weight = None
+    if early:
+        weight = _young(columns, verdict, label_time, mature, cutoff_ms)
+        kept = np.flatnonzero(weight > 0)
+        order, verdict, label_time = order[kept], verdict[kept], label_time[kept]
+        times, columns, weight = times[kept], columns.take(kept), weight[kept]
+    young = int((times > mature).sum())
     unlabelled = label_time < 0
-    counts |= counts_of_labels | {"rows": len(order), "frauds": int(verdict.sum())}
+    counts |= {
+        "labelled": int((~unlabelled).sum()),
+        "unlabelled_taken_as_genuine": int(unlabelled.sum()),
+        "rows": len(order),
+        "frauds": int(verdict.sum()),
+    }
+    if early:
+        counts["young"] = young
     counts["labels_before_transactions"] = int((~unlabelled & (label_time < times)).sum())
     data = Dataset(
-        table_columns(features, order),
+        columns,
         _vectors(features.column("vector"), order),
         verdict,
         np.where(unlabelled, times + maturity_ms, label_time),
+        young,
+        weight,
     )
     return data, {
         "archive": archive.url,
@@ -91,6 +121,8 @@ def from_archive(
         "cutoff_ms": cutoff_ms,
         "maturity_ms": maturity_ms,
         "since_ms": since_ms,
+        "early": early,
+        "silence_ms": silence_ms,
         "fingerprint": FINGERPRINT.hex(),
         "counts": counts,
         "sha256": content_hash(data),
@@ -106,6 +138,8 @@ def content_hash(data: Dataset) -> str:
         "fraud": data.fraud,
         "label_time": data.label_time,
     }
+    if data.weight is not None:
+        arrays["weight"] = data.weight
     for name, array in arrays.items():
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).data)
@@ -189,15 +223,42 @@ def _labels(archive: Archive, version: int, cutoff_ms: int) -> pl.DataFrame:
 
 def _joined(
     features: pa.Table, labels: pl.DataFrame
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], dict[str, int]]:
-    """Return fraud and label time (-1 without a label) of each row, and counts."""
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Return fraud and label time (-1 without a label) of each row."""
     keys: Any = pl.from_arrow(features.select(_KEY))
     found = keys.with_row_index("row").join(labels, on=_KEY, how="left").sort("row")
     fraud = found["fraud"].fill_null(False).to_numpy()
     label_time = found["label_time"].fill_null(-1).to_numpy()
-    labelled = int(found["fraud"].is_not_null().sum())
-    counts = {"labelled": labelled, "unlabelled_taken_as_genuine": len(fraud) - labelled}
-    return fraud.astype(np.bool_), label_time.astype(np.int64), counts
+    return fraud.astype(np.bool_), label_time.astype(np.int64)
+
+
+def _young(
+    columns: TransactionColumns,
+    fraud: npt.NDArray[np.bool_],
+    label_time: npt.NDArray[np.int64],
+    mature: int,
+    cutoff_ms: int,
+) -> npt.NDArray[np.float32]:
+    """Return how much each row counts, float32[n]; 0: not at all. Mature rows count as one.
+
+    Let F be the share of mature frauds whose label had come at a row's age. A young labelled fraud
+    stands for 1 / F frauds, at most MOST. A young row without a label may yet become a fraud: it
+    counts as genuine, as much as keeps the odds: F times what a fraud of its age does. It does not
+    count if its card has a young fraud: the others of a series are reported later. Leaving all such
+    rows out would teach that whatever is recent (the ages of shops and devices tell) is fraud.
+    Without LEAST_FRAUDS mature frauds F is taken as 0. A young row labelled genuine counts as one.
+    """
+    young = columns.time > mature
+    labelled = label_time >= 0
+    old = ~young & labelled & fraud
+    delays = np.sort(label_time[old] - columns.time[old])
+    come = np.zeros(len(fraud))
+    if len(delays) >= LEAST_FRAUDS:
+        come = np.searchsorted(delays, cutoff_ms - columns.time, side="right") / len(delays)
+    stands_for = 1.0 / np.maximum(come, 1.0 / MOST)
+    weight = np.where(fraud, stands_for, np.where(labelled, 1.0, stands_for * come))
+    weight[~labelled & np.isin(columns.card, columns.card[young & fraud])] = 0.0
+    return np.where(young, weight, 1.0).astype(np.float32)
 
 
 def _vectors(column: pa.ChunkedArray, order: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -82,6 +82,9 @@ def train(
 ) -> tuple[Trained, Holdout]:
     """Train on the past, calibrate on what follows it, measure on the holdout after the gap.
 
+    Young rows are trained on, too, by their weights; those of one card in four are calibrated on
+    instead, so that the thresholds know what is new. The holdout is of mature rows.
+
     `progress` is told the share of the search's budget that is spent.
 
     Raises:
@@ -89,29 +92,42 @@ def train(
     """
     options = options or TrainOptions()
     parts = split(data, gap_ms=options.gap_ms)
-    fitted = known_fraud(data, parts.train, parts.cutoff)
-    later = known_fraud(data, parts.calibration, parts.cutoff)
+    # Young rows are younger than the holdout, so with them all is known that is known today.
+    until = parts.cutoff if not data.young else int(data.label_time.max())
+    fitted = known_fraud(data, parts.train, until)
+    later = known_fraud(data, parts.calibration, until)
     holdout = data.fraud[parts.test]
     named = (("training", fitted), ("calibration", later), ("test", holdout))
     for part, fraud in named:
         evaluate.require_both_classes(fraud, part)
     isolation = anomaly.train(data.vectors[parts.train], seed=options.seed)
     matrix = np.column_stack([data.vectors, anomaly_scores(isolation, data.vectors)])
+    weights = np.ones(len(data), np.float32) if data.weight is None else data.weight
+    young = np.arange(data.mature, len(data))
+    held = data.transactions.card[young] % np.uint64(4) == 0
+    rows = np.concatenate([np.arange(parts.train.stop), young[~held]])
+    fitted = np.concatenate([fitted, data.fraud[young[~held]]])
     kept, weight = thinned(fitted, options.seed)
-    examples = Examples(matrix[parts.train][kept], fitted[kept], weight)
-    booster, settings = _fit(examples, options, progress)
+    rows = rows[kept]
+    booster, settings = _fit(
+        Examples(matrix[rows], fitted[kept], weight * weights[rows]), options, progress
+    )
 
-    def probability(rows: slice) -> npt.NDArray[np.float64]:
+    def probability(rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         predicted = booster.inplace_predict(matrix[rows], validate_features=False)
         return np.asarray(predicted, np.float64)
 
-    before = probability(parts.calibration)
-    x, y = evaluate.calibration_knots(before, later)
+    rows = np.concatenate([np.arange(len(data))[parts.calibration], young[held]])
+    later = np.concatenate([later, data.fraud[young[held]]])
+    before = probability(rows)
+    x, y = evaluate.calibration_knots(before, later, weights[rows])
     raw = probability(parts.test)
     score = np.interp(raw, x, y)
     limits, notes = dict(thresholds.DEFAULTS), list[str]()
     if options.targets is not None:
-        limits, notes = thresholds.choose(np.interp(before, x, y), later, options.targets)
+        limits, notes = thresholds.choose(
+            np.interp(before, x, y), later, options.targets, weights[rows]
+        )
     histograms = {
         name: evaluate.histogram(matrix[parts.train, index]) for index, name in enumerate(COLUMNS)
     }

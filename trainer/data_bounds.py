@@ -21,7 +21,8 @@ class Bounds(BaseModel):
     rows, frauds: at least so many (genuine rows: as many as frauds).
     fraud_rate: lowest and highest share of frauds.
     missing, missing_of: highest share of missing values, and by feature where that differs.
-    ranges: lowest and highest value by feature; out_of_range: highest share outside.
+    ranges: lowest and highest value by feature; out_of_range: highest share outside (of a
+        hundred thousand rows one has a fraud rate above 1: windows of shops are summed in tiles).
     volume: lowest and highest count of a day by the median day's, from `volume_days` days on.
     duplicates: highest share of transactions that come twice.
     labels_before_transactions: highest share of labels that are older than their transaction.
@@ -36,7 +37,7 @@ class Bounds(BaseModel):
     missing: Share = 1.0
     missing_of: dict[str, Share] = Field(default_factory=dict)
     ranges: dict[str, Range] = Field(default_factory=dict)
-    out_of_range: Share = 0.0
+    out_of_range: Share = 1e-4
     volume: Range = (0.2, 5.0)
     volume_days: int = Field(default=5, ge=1)
     duplicates: Share = 0.0

@@ -176,8 +176,10 @@ _NATURAL: Final = {
 
 
 def _volumes(data: Dataset, bounds: Bounds) -> list[Check]:
-    """Judge each whole day (UTC) against the median day; first and last are rarely whole."""
-    days = data.time // DAY
+    """Judge each whole day (UTC) of mature rows by the median day; first and last rarely are."""
+    if not data.mature:
+        return []
+    days = data.time[: data.mature] // DAY
     counts = np.bincount(days - days[0])[1:-1]
     if len(counts) < bounds.volume_days:
         return []

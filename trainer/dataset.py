@@ -26,13 +26,22 @@ CALIBRATION_SHARE = 0.25
 class Dataset:
     """n labelled transactions in event order: vectors float32[n, 70], times int64[n] in ms.
 
-    `label_time` is when the label became known.
+    `label_time` is when the label became known. The last `young` rows are not mature: they can be
+    learned from, each as much as its `weight` (float32[n]) says, but not measured by. Without
+    weights every row counts as one; mature rows always do.
     """
 
     transactions: TransactionColumns
     vectors: npt.NDArray[np.float32]
     fraud: npt.NDArray[np.bool_]
     label_time: npt.NDArray[np.int64]
+    young: int = 0
+    weight: npt.NDArray[np.float32] | None = None
+
+    @property
+    def mature(self) -> int:
+        """Number of rows before the young ones."""
+        return len(self) - self.young
 
     @property
     def time(self) -> npt.NDArray[np.int64]:
@@ -50,12 +59,17 @@ class Dataset:
             self.vectors[rows],
             self.fraud[rows],
             self.label_time[rows],
+            int((rows >= self.mature).sum()),
+            None if self.weight is None else self.weight[rows],
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row slices in time order; `cutoff` (ms) is when the model is imagined to be trained."""
+    """Row slices of the mature rows in time order.
+
+    `cutoff` (ms) is when the model is imagined to be trained.
+    """
 
     train: slice
     calibration: slice
@@ -110,20 +124,21 @@ def split(data: Dataset, *, gap_ms: int = 7 * DAY) -> Split:
     Raises:
         ConfigurationError: the history is too short for the gap.
     """
-    if len(data.time) == 0:
+    time = data.time[: data.mature]
+    if len(time) == 0:
         raise ConfigurationError("no labelled transactions are left: nothing to train on")
-    first, last = int(data.time[0]), int(data.time[-1])
+    first, last = int(time[0]), int(time[-1])
     cutoff = last - round((last - first) * TEST_SHARE)
-    test = int(np.searchsorted(data.time, cutoff))
-    known = int(np.searchsorted(data.time, cutoff - gap_ms))
+    test = int(np.searchsorted(time, cutoff))
+    known = int(np.searchsorted(time, cutoff - gap_ms))
     train = known - round(known * CALIBRATION_SHARE)
-    if train == 0 or known == train or test == len(data.time):
+    if train == 0 or known == train or test == len(time):
         days = (last - first) / DAY
         raise ConfigurationError(
             f"{days:.1f} days of history are too short for a label delay of {gap_ms / DAY:g} days: "
             "give a longer history or a shorter --label-delay-days"
         )
-    return Split(slice(0, train), slice(train, known), slice(test, len(data.time)), cutoff)
+    return Split(slice(0, train), slice(train, known), slice(test, len(time)), cutoff)
 
 
 def known_fraud(data: Dataset, rows: slice, cutoff: int) -> npt.NDArray[np.bool_]:

@@ -26,9 +26,12 @@ def require_both_classes(fraud: npt.NDArray[np.bool_], part: str) -> None:
         )
 
 
-def calibration_knots(score: Floats, fraud: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def calibration_knots(
+    score: Floats, fraud: npt.NDArray[np.bool_], weight: npt.NDArray[np.float32] | None = None
+) -> tuple[Floats, Floats]:
     """Fit isotonic regression; return at most 256 knots (x, y) for `numpy.interp`."""
-    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, fraud)
+    isotonic = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
+    fitted = isotonic.fit(score, fraud, weight)
     x = np.asarray(fitted.X_thresholds_, np.float64)
     y = np.asarray(fitted.y_thresholds_, np.float64)
     if len(x) > MAX_KNOTS:

@@ -25,9 +25,14 @@ class AucBound(_Part):
 
 
 class ChampionBound(_Part):
-    """The low end of the interval of AUC(candidate) − AUC(champion) must be ≥ −margin."""
+    """The low end of the interval of AUC(candidate) − AUC(champion) must be ≥ −margin.
+
+    `seen_margin` holds instead where the champion has learned from rows of the holdout: there it
+    looks better than it is.
+    """
 
     margin: float = Field(ge=0.0)
+    seen_margin: float = Field(default=0.03, ge=0.0)
 
 
 class FoldsBound(_Part):

@@ -33,7 +33,8 @@ class Evidence:
     """What was measured on the n rows of the holdout, which are in time order.
 
     Probabilities are uncalibrated, they rank; `alerted` is score > review threshold. Without a
-    champion there is nothing to compare with, and that gate passes.
+    champion there is nothing to compare with, and that gate passes. `champion_saw`: it has learned
+    from rows of the holdout.
     """
 
     fraud: npt.NDArray[np.bool_]
@@ -44,6 +45,7 @@ class Evidence:
     row_us: float
     bundle_bytes: int
     slices: Sequence[SliceReport]
+    champion_saw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +102,17 @@ def _auc(evidence: Evidence, bound: AucBound) -> Verdict:
 
 
 def _champion(evidence: Evidence, bound: ChampionBound) -> Verdict:
+    margin = bound.seen_margin if evidence.champion_saw else bound.margin
     if evidence.champion_probability is None:
         text = "there is no champion to compare with"
-        return Verdict("champion", True, 0.0, -bound.margin, text)
+        return Verdict("champion", True, 0.0, -margin, text)
     difference = auc_difference(evidence.probability, evidence.champion_probability, evidence.fraud)
+    seen = ", of which it has learned from some" if evidence.champion_saw else ""
     text = (
-        f"AUC {difference.value:+.4f} against {evidence.champion_id} on the same rows; the 95 % "
-        f"interval begins at {difference.low:+.4f}, {-bound.margin:+g} is the lowest allowed"
+        f"AUC {difference.value:+.4f} against {evidence.champion_id} on the same rows{seen}; the "
+        f"95 % interval begins at {difference.low:+.4f}, {-margin:+g} is the lowest allowed"
     )
-    return Verdict("champion", difference.low >= -bound.margin, difference.low, -bound.margin, text)
+    return Verdict("champion", difference.low >= -margin, difference.low, -margin, text)
 
 
 def _time_folds(evidence: Evidence, bound: FoldsBound) -> Verdict:

@@ -19,24 +19,41 @@ LEAST_ALERTS: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionTargets:
-    """Share of frauds wanted among the blocked, and among all that are blocked or reviewed."""
+    """Share of frauds wanted among the blocked, and among all that are blocked or reviewed.
+
+    `most_false`: highest share of genuine rows that may be blocked or reviewed; None: any. Where
+    fraud grows, a wanted precision alone would let more of the genuine be alerted.
+    """
 
     block: float = 0.95
     review: float = 0.30
+    most_false: float | None = None
 
 
 def threshold_for(
-    score: npt.NDArray[np.float64], fraud: npt.NDArray[np.bool_], precision: float
+    score: npt.NDArray[np.float64],
+    fraud: npt.NDArray[np.bool_],
+    precision: float,
+    *,
+    weight: npt.NDArray[np.float32] | None = None,
+    most_false: float | None = None,
 ) -> float | None:
     """Return the least t in [0, 1) such that rows with score > t have the wanted precision.
+
+    Of the genuine rows at most the share `most_false` is above it. Rows count by their `weight`.
 
     None when no t with at least `LEAST_ALERTS` rows above it has. The score is stepped, so t is
     the middle between two steps: rounding cannot carry a step over it.
     """
     steps, step = np.unique(score, return_inverse=True)
-    rows = np.bincount(step, minlength=len(steps))[::-1].cumsum()
-    frauds = np.bincount(step, weights=fraud, minlength=len(steps))[::-1].cumsum()
-    good = np.flatnonzero((rows >= LEAST_ALERTS) & (frauds >= precision * rows))
+    count = np.bincount(step, minlength=len(steps))[::-1].cumsum()
+    each = np.ones(len(score)) if weight is None else weight.astype(np.float64)
+    rows = np.bincount(step, weights=each, minlength=len(steps))[::-1].cumsum()
+    frauds = np.bincount(step, weights=fraud * each, minlength=len(steps))[::-1].cumsum()
+    fits = (count >= LEAST_ALERTS) & (frauds >= precision * rows)
+    if most_false is not None:
+        fits &= rows - frauds <= most_false * float(each[~fraud].sum())
+    good = np.flatnonzero(fits)
     if len(good) == 0:
         return None
     lowest = len(steps) - 1 - int(good[-1])  # the lowest step that is still alerted
@@ -48,12 +65,13 @@ def choose(
     score: npt.NDArray[np.float64],
     fraud: npt.NDArray[np.bool_],
     targets: PrecisionTargets,
+    weight: npt.NDArray[np.float32] | None = None,
 ) -> tuple[dict[str, float], list[str]]:
     """Return the thresholds `block` and `review`, and a note for each that was not reachable."""
     notes: list[str] = []
     limits: dict[str, float] = {}
     for name, wanted in (("block", targets.block), ("review", targets.review)):
-        found = threshold_for(score, fraud, wanted)
+        found = threshold_for(score, fraud, wanted, weight=weight, most_false=targets.most_false)
         limits[name] = DEFAULTS[name] if found is None else found
         if found is None:
             notes.append(

@@ -22,7 +22,7 @@ from scorer.model import Model, load_model
 from trainer import batch, bundle, runs
 from trainer.batch import Holdout, Trained, TrainOptions
 from trainer.card import Facts, model_card
-from trainer.dataset import Dataset
+from trainer.dataset import Dataset, split
 from trainer.explain import shap_summary
 from trainer.gate_bounds import Bounds
 from trainer.gates import Evidence, GateReport, judge
@@ -31,6 +31,8 @@ from trainer.runs import RunRecord
 from trainer.slices import slice_labels, slice_reports
 
 TIMED_ROWS: Final = 200
+TRAINING: Final = "training.json"
+"""File of a bundle: `trained_until` (ms), the newest transaction that it has learned from."""
 
 
 class CheckReport(Protocol):
@@ -128,9 +130,12 @@ def _run(
     directory = options.output / options.model_id
     with bundle.draft(directory, options.model_id, trained) as draft:
         model, size = draft.served()
-        facts = _facts(data, record, options, trained, holdout, model, size, against)
+        saw = champion is not None and seen_until(champion) >= int(data.time[holdout.rows.start])
+        facts = _facts(data, record, options, trained, holdout, model, size, against, saw)
         draft.add("shap.png", facts[1])
         draft.add("model_card.md", model_card(facts[0]))
+        until = {"trained_until": trained_until(data, options.train)}
+        draft.add(TRAINING, json.dumps(until))
         draft.add("gates.json", json.dumps(facts[0].gates.document()))
         if record.check is not None:
             draft.add("data_check.json", json.dumps(record.check))
@@ -160,6 +165,7 @@ def _facts(
     model: Model,
     size: int,
     against: Model | None,
+    saw: bool,
 ) -> tuple[Facts, bytes]:
     """Measure everything that the gates and the card want; return it and the SHAP plot."""
     vectors = data.vectors[holdout.rows]
@@ -173,7 +179,7 @@ def _facts(
     image, features = shap_summary(
         trained.booster, inputs, holdout.fraud, batch.COLUMNS, seed=options.train.seed
     )
-    gates = _judged(holdout, alerted, model, size, against, vectors, slices, options.bounds)
+    gates = _judged(holdout, alerted, model, size, against, saw, vectors, slices, options.bounds)
     facts = Facts(
         model_id=options.model_id,
         written_at=record.started_at,
@@ -196,6 +202,7 @@ def _judged(
     model: Model,
     size: int,
     against: Model | None,
+    saw: bool,
     vectors: npt.NDArray[np.float32],
     slices: Sequence[Any],
     bounds: Bounds,
@@ -212,8 +219,30 @@ def _judged(
         row_us=row_us(model, vectors),
         bundle_bytes=size,
         slices=slices,
+        champion_saw=saw,
     )
     return judge(evidence, bounds)
+
+
+def trained_until(data: Dataset, options: TrainOptions) -> int:
+    """Return the time (ms) of the newest transaction that training learns from."""
+    newest = len(data) if data.young else split(data, gap_ms=options.gap_ms).calibration.stop
+    return int(data.time[newest - 1])
+
+
+def seen_until(champion: Champion) -> int:
+    """Return the time (ms) of the newest transaction that a champion has learned from; 0: unknown.
+
+    Raises:
+        ConfigurationError: its file is damaged.
+    """
+    path = champion.directory / TRAINING
+    if not path.is_file():
+        return 0
+    try:
+        return int(json.loads(path.read_text())["trained_until"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{path} does not say trained_until: {error}") from error
 
 
 def row_us(model: Model, vectors: npt.NDArray[np.float32]) -> float:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 from schemas.errors import ConfigurationError
+from schemas.features import DAY
 from schemas.runtime.command_line import errors
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 """It becomes a directory, a URL and a filter of MLflow."""
+SILENCE_MS: Final = 2 * DAY
+"""Labels that stop for longer are an outage, not an absence of fraud."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,7 @@ class Source:
     """What the options say; exactly one of `input_path`, `archive` and `as_of` is given.
 
     `archive` is a URL, "" for the settings'; `cutoff` and `since` are times as people write them.
+    With `early` young transactions that have a label are trained on, too.
     """
 
     input_path: Path | None = None
@@ -40,6 +44,7 @@ class Source:
     cutoff: str | None = None
     since: str | None = None
     as_of: str | None = None
+    early: bool = False
     label_delay_ms: int
 
     def __post_init__(self) -> None:
@@ -106,6 +111,8 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
             "cutoff_ms": now if source.cutoff is None else moment("--cutoff", source.cutoff),
             "since_ms": None if source.since is None else moment("--since", source.since),
             "maturity_ms": source.label_delay_ms,
+            "early": source.early,
+            "silence_ms": SILENCE_MS,
         }
     from trainer import runs
 
@@ -113,8 +120,11 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
     known = record.provenance
     if known.get("source") != "archive":
         raise ConfigurationError(f"--as-of {source.as_of} was not trained from an archive")
-    names = ("archive", "cutoff_ms", "since_ms", "maturity_ms", "versions", "sha256")
-    return {name: known[name] for name in names}
+    names = (
+        "archive", "cutoff_ms", "since_ms", "maturity_ms", "early", "silence_ms", "versions",
+        "sha256",
+    )  # fmt: skip
+    return {name: known[name] for name in names if name in known}
 
 
 def replayed(path: Path, mapping: Path, label_delay_ms: int) -> Dataset:

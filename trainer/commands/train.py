@@ -78,6 +78,10 @@ def train(
     as_of: Annotated[
         str | None, typer.Option(help="the very data of an earlier run from the archive")
     ] = None,
+    early: Annotated[
+        bool,
+        typer.Option("--early", help="also learn from young transactions that have a label"),
+    ] = False,
     data_bounds: Annotated[
         Path | None, typer.Option(help="YAML with other bounds of the data check")
     ] = None,
@@ -171,6 +175,7 @@ def train(
         cutoff=cutoff,
         since=since,
         as_of=as_of,
+        early=early,
         label_delay_ms=delay,
     )
     bounds = Bounds.load(data_bounds) if data_bounds else Bounds()

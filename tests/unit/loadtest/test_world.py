@@ -110,3 +110,39 @@ def test_labels_come_days_after_their_transaction(fortnight: pa.Table) -> None:
     assert days.max() <= 45
     frauds = pc.sum(fortnight.column("fraud")).as_py()
     assert 0.95 < reported.num_rows / frauds <= 1.0
+
+
+def test_some_frauds_are_reported_within_hours(fortnight: pa.Table) -> None:
+    takeover = fortnight.filter(
+        pc.equal(fortnight.column("scenario").cast(pa.string()), "account_takeover")
+    )
+    hours = (column(takeover, "label_time") - column(takeover, "event_time")) / 3_600_000
+    assert 0.2 < (hours < 8).mean() < 0.7
+    slow = fortnight.filter(pc.equal(fortnight.column("scenario").cast(pa.string()), "slow_abuse"))
+    hours = (column(slow, "label_time") - column(slow, "event_time")) / 3_600_000
+    assert (hours < 8).mean() < 0.15
+
+
+def test_the_new_pattern_comes_as_often_as_it_is_told() -> None:
+    some, more = (
+        World(3_000, seed=5, new_pattern_day=DAY, new_pattern_factor=factor).day(DAY)
+        for factor in (2.0, 40.0)
+    )
+    counts = [
+        pc.sum(pc.equal(table.column("scenario").cast(pa.string()), "remote_access")).as_py()
+        for table in (some, more)
+    ]
+    assert counts[1] > 5 * counts[0]
+
+
+def test_drift_changes_how_honest_people_buy_from_its_day_on() -> None:
+    plain, drifting = World(3_000, seed=5), World(3_000, seed=5, drift_day=DAY + 1)
+    assert drifting.day(DAY).equals(plain.day(DAY))
+    honest = [
+        table.filter(pc.invert(table.column("fraud")))
+        for table in (plain.day(DAY + 3), drifting.day(DAY + 3))
+    ]
+    assert honest[0].num_rows == honest[1].num_rows
+    moved = column(honest[0], "amount") != column(honest[1], "amount")
+    assert 0.005 < moved.mean() < 0.02
+    assert column(honest[1], "amount")[moved].mean() > 2 * column(honest[0], "amount")[moved].mean()

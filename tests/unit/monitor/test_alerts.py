@@ -118,3 +118,14 @@ def test_neither_two_features_nor_another_model_call_for_training() -> None:
     assert rounds(alerts, retrain, figures, 0, 10) == []
     figures["score_psi"]["champion score"] = 0.9
     assert rounds(alerts, retrain, figures, 10 * MINUTE, 10) == ["drift"]
+
+
+def test_missed_frauds_ask_for_a_model_but_not_while_labels_have_stopped() -> None:
+    alerts, retrain = Alerts(default_rules()), Retrain()
+    missed: dict[str, dict[str, float]] = {"missed_frauds": {"labels": 9.0}}
+    silent = {**missed, "label_silence_hours": {"labels": 30.0}}
+    assert rounds(alerts, retrain, silent, 0, 5) == []
+    back = {**missed, "label_silence_hours": {"labels": 0.0}}
+    assert rounds(alerts, retrain, back, 10 * MINUTE, 5) == ["missed_frauds"]
+    usual: dict[str, dict[str, float]] = {"missed_frauds": {"labels": 1.0}}
+    assert rounds(alerts, Retrain(), usual, 20 * MINUTE, 3) == []

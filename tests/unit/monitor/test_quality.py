@@ -219,3 +219,21 @@ def test_the_table_finds_every_record_that_is_kept(keys: list[int]) -> None:
         label(made, key, False)
     assert before == 0
     assert made.total("champion", [NOW // HOUR], NOW).labelled == len(kept)
+
+
+def test_missed_frauds_count_in_the_hour_in_which_they_become_known() -> None:
+    made = quality()
+    decide(made, 1, action=0, ago=5)
+    decide(made, 2, action=2, ago=5)
+    for key in (1, 2, 3):  # 2 was blocked, 3 comes before its decision
+        label(made, key, True, NOW - 2 * HOUR)
+    decide(made, 3, action=0)
+    label(made, 1, True, NOW)  # said again
+    decide(made, 4, action=0)
+    label(made, 4, False, NOW)
+    hours, missed = made.hours(), made.missed()
+    assert {hours[place]: missed[place] for place in np.flatnonzero(missed).tolist()} == {
+        NOW // HOUR - 2: 2
+    }
+    made.advance(NOW + 60 * HOUR)
+    assert not made.missed().any()

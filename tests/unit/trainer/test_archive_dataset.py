@@ -123,3 +123,50 @@ def test_bad_requests_are_named(tmp_path: Path) -> None:
         from_archive(older, cutoff_ms=CUTOFF, maturity_ms=MATURITY)
     with pytest.raises(ConfigurationError, match="lack the tables"):
         from_archive(older, cutoff_ms=CUTOFF, maturity_ms=MATURITY, versions={"features": 1})
+
+
+def test_early_rows_count_by_what_is_known_of_them(tmp_path: Path) -> None:
+    """Delays of mature frauds are 10 or 100; a fraud of age 40 stands for two."""
+    frauds = [label(n, n, label_time=START + n + (10 if n % 2 else 100)) for n in range(60)]
+    cutoff = START + 2_000
+    young = {
+        100: {"event_time": cutoff - 50, "card_id": "a"},
+        101: {"event_time": cutoff - 40, "card_id": "b"},  # known fraud
+        102: {"event_time": cutoff - 30, "card_id": "b"},  # of the same card, not known
+        103: {"event_time": cutoff - 20, "card_id": "c"},  # cleared by an analyst
+        104: {"event_time": cutoff - 5, "card_id": "d"},  # no label can have come yet
+    }
+    archive = filled(
+        str(tmp_path / "a"),
+        features=[
+            *(feature(n) for n in range(60)),
+            *(feature(n, **fields) for n, fields in young.items()),
+        ],
+        labels=[
+            *frauds,
+            label(60, 101, card_id="b", label_time=cutoff - 1),
+            label(61, 103, card_id="c", fraud=False, label_time=cutoff - 1),
+        ],
+    )
+    arguments = {"cutoff_ms": cutoff, "maturity_ms": MATURITY}
+    plain, _ = from_archive(archive, **arguments)
+    data, provenance = from_archive(archive, **arguments, early=True)
+    assert (len(plain), plain.young, plain.weight) == (60, 0, None)
+    assert (data.mature, data.young, provenance["counts"]["young"]) == (60, 3, 3)
+    assert data.weight is not None
+    assert data.weight[60:].tolist() == [1.0, 2.0, 1.0]
+    assert data.fraud[60:].tolist() == [False, True, False]
+    assert content_hash(data) != content_hash(plain)
+    assert json.dumps(provenance)
+
+
+def test_what_became_mature_while_labels_were_silent_is_not_mature(tmp_path: Path) -> None:
+    archive = filled(
+        str(tmp_path / "a"),
+        features=[feature(n, event_time=START + 100 * n) for n in range(10)],
+        labels=[label(0, 0, label_time=START + 1_300)],
+    )
+    arguments = {"cutoff_ms": START + 1_900, "maturity_ms": MATURITY}
+    assert len(from_archive(archive, **arguments)[0]) == 10
+    data, _ = from_archive(archive, **arguments, silence_ms=200)
+    assert int(data.time[-1]) == START + 1_300 + 200 - MATURITY

@@ -163,3 +163,35 @@ def test_bootstrap_command_learns_and_reports(tmp_path: Path) -> None:
     assert (tmp_path / "models" / "first" / "manifest.json").is_file()
     again = CliRunner().invoke(app, ["bootstrap", *inputs, *outputs, *settings])
     assert isinstance(again.exception, ConfigurationError)
+
+
+def test_young_rows_are_learned_from_but_not_measured_by() -> None:
+    """A kind of fraud that only young rows have is found afterwards; the holdout stays mature."""
+    old = dataset(np.arange(4000) % 10 == 0)
+    rows = 600
+    fraud = np.arange(rows) % 3 == 0
+    vectors = np.random.default_rng(5).normal(size=(rows, 70)).astype(np.float32)
+    vectors[fraud, 1] += 6
+    columns = empty_columns(rows)._replace(
+        time=old.time[-1] + 1 + np.arange(rows), card=np.arange(rows, dtype=np.uint64)
+    )
+    joined = type(old.transactions)._make(
+        np.concatenate(pair) for pair in zip(old.transactions, columns, strict=True)
+    )
+    data = Dataset(
+        joined,
+        np.concatenate([old.vectors, vectors]),
+        np.concatenate([old.fraud, fraud]),
+        np.concatenate([old.label_time, columns.time + 1]),
+        rows,
+        np.ones(4000 + rows, np.float32),
+    )
+    new = np.random.default_rng(6).normal(size=(200, 71)).astype(np.float32)
+    new[:, 1] += 6
+    said = []
+    for each in (old, data):
+        trained, holdout = batch.train(each, batch.TrainOptions(rounds=20))
+        assert holdout.rows.stop == 4000
+        said.append(float(np.median(trained.booster.inplace_predict(new, validate_features=False))))
+    assert said[1] > 3 * said[0]
+    assert data.take(np.array([0, 3999, 4000])).young == 1

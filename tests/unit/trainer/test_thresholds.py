@@ -49,3 +49,14 @@ def test_review_is_never_above_block() -> None:
     limits, notes = choose(SCORE, FRAUD, targets)
     assert limits["review"] <= limits["block"]
     assert notes
+
+
+def test_an_alert_budget_and_weights_bound_the_threshold() -> None:
+    score = np.arange(1000) / 1000
+    fraud = np.arange(1000) >= 900
+    free = threshold_for(score, fraud, 0.5)
+    bounded = threshold_for(score, fraud, 0.5, most_false=0.01)
+    assert free == pytest.approx(0.7995)
+    assert bounded == pytest.approx(0.8905)
+    light = np.where(fraud, 1.0, 0.5).astype(np.float32)
+    assert threshold_for(score, fraud, 0.5, weight=light) == pytest.approx(0.6995)

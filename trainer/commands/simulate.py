@@ -1,0 +1,83 @@
+"""`python -m trainer simulate`: the whole loop on an event-time clock."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from schemas.runtime.command_line import errors, say, write_report
+from trainer.simulation.plan import Plan, Scenario
+
+
+def simulate(
+    scenario: Annotated[Scenario, typer.Option(help="what happens")] = Scenario.NEW_PATTERN,
+    days: Annotated[int, typer.Option(min=2, help="days on which models decide")] = 30,
+    history_days: Annotated[int, typer.Option(min=20, help="days archived before them")] = 40,
+    customers: Annotated[int, typer.Option(min=300, help="people in the world")] = 3_000,
+    fraud_factor: Annotated[
+        float, typer.Option(min=0.1, help="times as much fraud as ordinarily")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same world")] = 7,
+    onset_day: Annotated[
+        int | None, typer.Option(min=1, help="day of the event; default a third of the days")
+    ] = None,
+    learning: Annotated[
+        bool, typer.Option("--learning/--no-learning", help="retrain and roll back")
+    ] = True,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="not the same run without learning beside it")
+    ] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--keep", help="new folder for archive, bundles and runs")
+    ] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the report here; - for stdout")
+    ] = None,
+) -> None:
+    """Run generator, engine, scorer, archive, monitor and trainer through many days in minutes.
+
+    Example: python -m trainer simulate --scenario new-pattern --days 30 --json pattern.json
+
+    Example: python -m trainer simulate --scenario bad-model --days 6 --customers 1000
+    """
+    from trainer.simulation import story
+    from trainer.simulation.simulate import simulate as played
+
+    plan = Plan(
+        scenario=scenario,
+        days=days,
+        history_days=history_days,
+        customers=customers,
+        fraud_factor=fraud_factor,
+        seed=seed,
+        onset_day=onset_day,
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("day {task.completed:.1f} of {task.total}"),
+        TimeElapsedColumn(),
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="simulation-") as temporary,
+        Progress(*columns, console=errors, transient=True) as bar,
+    ):
+        place = Path(temporary) if folder is None else folder
+        place.mkdir(parents=True, exist_ok=True)
+        task = bar.add_task("world", total=days)
+        found = played(
+            plan,
+            place,
+            learning=learning,
+            alone=alone,
+            progress=lambda part, done: bar.update(task, description=part, completed=done),
+        )
+    for table in story.tables(found):
+        errors.print(table)
+    runtime = found["runtime"]["seconds"]
+    say(f"{days} days with {found['transactions']:,} transactions in {runtime:.0f} s")
+    write_report(found, json_path)
