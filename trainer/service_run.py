@@ -105,7 +105,7 @@ def command(
 ) -> list[str]:
     """Return the command line of one run; `options` win over what is given here."""
     return [
-        sys.executable, "-m", "trainer", "train", "--archive", place, "--publish",
+        sys.executable, "-m", "trainer", "train", "--archive", place, "--early", "--publish",
         "--run-id", run_id, "--state", str(state), "--output", str(output),
         "--label-delay-days", repr(settings.label_delay_ms / DAY),
         *(["--approval"] if settings.approval else []), *options,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_early_rows_count_by_what_is_known_of_them(tmp_path: Path) -> None:
     """Delays of mature frauds are 10 or 100; a fraud of age 40 stands for two."""
     frauds = [label(n, n, label_time=START + n + (10 if n % 2 else 100)) for n in range(60)]
     cutoff = START + 2_000
-    young = {
+    young: dict[int, Any] = {
         100: {"event_time": cutoff - 50, "card_id": "a"},
         101: {"event_time": cutoff - 40, "card_id": "b"},  # known fraud
         102: {"event_time": cutoff - 30, "card_id": "b"},  # of the same card, not known
@@ -148,7 +149,7 @@ def test_early_rows_count_by_what_is_known_of_them(tmp_path: Path) -> None:
             label(61, 103, card_id="c", fraud=False, label_time=cutoff - 1),
         ],
     )
-    arguments = {"cutoff_ms": cutoff, "maturity_ms": MATURITY}
+    arguments: Any = {"cutoff_ms": cutoff, "maturity_ms": MATURITY}
     plain, _ = from_archive(archive, **arguments)
     data, provenance = from_archive(archive, **arguments, early=True)
     assert (len(plain), plain.young, plain.weight) == (60, 0, None)
@@ -166,7 +167,7 @@ def test_what_became_mature_while_labels_were_silent_is_not_mature(tmp_path: Pat
         features=[feature(n, event_time=START + 100 * n) for n in range(10)],
         labels=[label(0, 0, label_time=START + 1_300)],
     )
-    arguments = {"cutoff_ms": START + 1_900, "maturity_ms": MATURITY}
+    arguments: Any = {"cutoff_ms": START + 1_900, "maturity_ms": MATURITY}
     assert len(from_archive(archive, **arguments)[0]) == 10
     data, _ = from_archive(archive, **arguments, silence_ms=200)
     assert int(data.time[-1]) == START + 1_300 + 200 - MATURITY

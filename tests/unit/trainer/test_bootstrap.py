@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -175,9 +176,8 @@ def test_young_rows_are_learned_from_but_not_measured_by() -> None:
     columns = empty_columns(rows)._replace(
         time=old.time[-1] + 1 + np.arange(rows), card=np.arange(rows, dtype=np.uint64)
     )
-    joined = type(old.transactions)._make(
-        np.concatenate(pair) for pair in zip(old.transactions, columns, strict=True)
-    )
+    pairs: Any = zip(old.transactions, columns, strict=True)
+    joined = type(old.transactions)._make(np.concatenate(pair) for pair in pairs)
     data = Dataset(
         joined,
         np.concatenate([old.vectors, vectors]),
