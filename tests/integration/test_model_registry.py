@@ -27,7 +27,7 @@ from schemas.topics import MODELS
 from tests.unit.schemas.test_model_stages import event
 
 Open = Callable[[], ExclusiveLog]
-CHANGES = 30
+CHANGES = 12
 
 
 @pytest.fixture
