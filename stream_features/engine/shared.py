@@ -91,7 +91,8 @@ def _delayed(table, slot, times, plan, floor, work, time):  # type: ignore[no-un
             transactions += work.folded[w]
             frauds += work.folded_frauds[w]
         scratch[FRAUD_COUNT * n_windows + w] = frauds
-        rate = frauds / transactions if transactions > 0 else 0.0
+        # Folded events are rounded to tiles at the edges, frauds are not.
+        rate = min(frauds / transactions, 1.0) if transactions > 0 else 0.0
         scratch[FRAUD_RATE * n_windows + w] = rate
         scratch[RISK * n_windows + w] = (frauds + plan.risk_weight * plan.risk_prior) / (
             transactions + plan.risk_weight
