@@ -49,7 +49,7 @@ def run_command(command: Callable[[], object], *, temporary: int = FAILURE) -> N
 def _log_warnings() -> None:
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
 
 

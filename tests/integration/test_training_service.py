@@ -180,7 +180,7 @@ def test_the_data_of_a_stored_run_are_rebuilt_to_the_byte(bench: Bench) -> None:
     assert 0 < run["provenance"]["counts"]["frauds"] == run["provenance"]["counts"]["labelled"]
     bench.archive()  # the same again, and later versions of the tables
     bench.command("archive", "--maintain")
-    again = bench.command("train", "--as-of", "run-a", "--model-id", "b", *days, *options)
+    again = bench.command("train", "--as-of", "run-a", "--model-id", "b", *options)
     assert again["provenance"] == run["provenance"]
     assert again["metrics"] == run["metrics"]
     known = bench.command("train", "--archive", place, "--run-id", "run-a", *days, *options)
