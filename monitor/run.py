@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 
@@ -28,7 +28,7 @@ from schemas.features import DAY, HOUR
 from schemas.runtime.clock import Clock, SystemClock
 from schemas.runtime.health import HealthServer
 from schemas.runtime.kafka import KafkaProducer, KafkaReader, end_offsets, offsets_at, read_all
-from schemas.runtime.lifecycle import StopSignal
+from schemas.runtime.lifecycle import StopSignal, patiently
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.model_registry import open_registry
@@ -43,7 +43,6 @@ MOST_ROWS: Final = 5_000
 POLL_S: Final = 0.1
 FAILED: Final = 1
 REPORT_HOUR: Final = 0
-Result = TypeVar("Result")
 
 
 class Loop:
@@ -130,7 +129,7 @@ def run(settings: Settings) -> int:
                     settings.health_port, metrics, lambda: waiting, host=settings.health_host
                 )
             )
-        _patiently(lambda: create_topics(settings, timeout_s=3.0), stop)
+        patiently(lambda: create_topics(settings, timeout_s=3.0), stop)
         producer = KafkaProducer(settings)
         parts.callback(producer.close)
         registry = parts.enter_context(open_registry(settings))
@@ -154,7 +153,7 @@ def run(settings: Settings) -> int:
             )
             monitor.receive(MODELS.name, readers[MODELS.name].read_to_end())
 
-        _patiently(open_readers, stop)
+        patiently(open_readers, stop)
         transactions = settings.topic(TRANSACTIONS)
         loop = Loop(
             monitor,
@@ -241,14 +240,3 @@ class _DailyReport:
             [sys.executable, "-m", "monitor", "report", "--output", str(output),
              "--from", start.isoformat(), "--to", end.isoformat()]
         )  # fmt: skip
-
-
-def _patiently(step: Callable[[], Result], stop: StopSignal) -> Result:
-    """Return what `step` gives, waiting for a Kafka that is not there yet."""
-    while True:
-        try:
-            return step()
-        except BrokerUnavailable as error:
-            log.warning("waiting for Kafka", reason=str(error))
-            if stop.wait(1.0):
-                raise SystemExit(0) from error

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack, closing
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 
 from schemas import codec
-from schemas.errors import BrokerUnavailable, FatalError
+from schemas.errors import FatalError
 from schemas.records import Alert
 from schemas.runtime.clock import SystemClock
 from schemas.runtime.health import HealthServer
 from schemas.runtime.kafka import KafkaConsumer, KafkaProducer, KafkaReader, read_tail
-from schemas.runtime.lifecycle import StopSignal
+from schemas.runtime.lifecycle import StopSignal, patiently
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.settings import Settings
@@ -30,7 +29,6 @@ log = structlog.get_logger(__name__)
 FAILED: Final = 1
 SWITCH_S: Final = 0.0005
 """How long another thread may keep the interpreter: with Python's 5 ms, a scrape delays answers."""
-Result = TypeVar("Result")
 
 
 def run(settings: Settings) -> int:
@@ -41,7 +39,7 @@ def run(settings: Settings) -> int:
     metrics, clock = Metrics(SERVICE), SystemClock()
     with ExitStack() as parts:
         warm_up()
-        _patiently(lambda: create_topics(settings, timeout_s=3.0), stop)
+        patiently(lambda: create_topics(settings, timeout_s=3.0), stop)
         producer = KafkaProducer(settings)
         parts.callback(producer.close)
         alerts = settings.topic(ALERTS)
@@ -67,7 +65,7 @@ def run(settings: Settings) -> int:
                 opened.pop_all()
             return follower
 
-        follower = _patiently(follow, stop)
+        follower = patiently(follow, stop)
         parts.callback(follower.stop)
         decisions = settings.topic(DECISIONS)
         scorer = Scorer(
@@ -112,14 +110,3 @@ def run(settings: Settings) -> int:
             return FAILED
     log.info("stopped")
     return 0
-
-
-def _patiently(step: Callable[[], Result], stop: StopSignal) -> Result:
-    """Return what `step` gives, waiting for a Kafka that is not there yet."""
-    while True:
-        try:
-            return step()
-        except BrokerUnavailable as error:
-            log.warning("waiting for Kafka", reason=str(error))
-            if stop.wait(1.0):
-                raise SystemExit(0) from error

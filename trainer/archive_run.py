@@ -11,11 +11,11 @@ from typing import Any, Final
 import structlog
 
 from schemas.currency import CurrencyTable
-from schemas.errors import ArchiveUnavailable, BrokerUnavailable, ConfigurationError
+from schemas.errors import ArchiveUnavailable, ConfigurationError
 from schemas.runtime.clock import Clock, SystemClock
 from schemas.runtime.health import HealthServer
 from schemas.runtime.kafka import KafkaConsumer, offset_bounds
-from schemas.runtime.lifecycle import StopSignal
+from schemas.runtime.lifecycle import StopSignal, patiently
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.schema_registry import ConfluentRegistry
@@ -45,7 +45,7 @@ def run(settings: Settings, *, url: str | None = None, once: bool = False) -> di
     topics = dict(zip(TABLES, map(settings.topic, (FEATURES, DECISIONS, LABELS)), strict=True))
     pan_key = settings.pan_hmac_key
     with ExitStack() as parts:
-        _patiently(lambda: create_topics(settings, timeout_s=3.0), stop)
+        patiently(lambda: create_topics(settings, timeout_s=3.0), stop)
         archive.create()
         archiver = Archiver(
             archive,
@@ -180,14 +180,3 @@ def _upkeep(settings: Settings, url: str | None, clock: Clock) -> Callable[[], N
         thread.join(10.0)
 
     return end
-
-
-def _patiently(step: Callable[[], None], stop: StopSignal) -> None:
-    """Take a step, waiting for a Kafka that is not there yet."""
-    while True:
-        try:
-            return step()
-        except BrokerUnavailable as error:
-            log.warning("waiting for Kafka", reason=str(error))
-            if stop.wait(1.0):
-                raise SystemExit(0) from error

@@ -1,14 +1,19 @@
-"""Orderly stop: SIGTERM and SIGINT set an event that service loops look at."""
+"""Orderly start and stop: SIGTERM and SIGINT set an event that service loops look at."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import TypeVar
 
 import structlog
 
+from schemas.errors import BrokerUnavailable
+
 log = structlog.get_logger(__name__)
+Result = TypeVar("Result")
 
 
 class StopSignal:
@@ -38,3 +43,18 @@ class StopSignal:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self._event.set()
+
+
+def patiently(step: Callable[[], Result], stop: StopSignal) -> Result:
+    """Return what `step` gives, waiting for a Kafka that is not there yet.
+
+    Raises:
+        SystemExit: it was asked to stop meanwhile.
+    """
+    while True:
+        try:
+            return step()
+        except BrokerUnavailable as error:
+            log.warning("waiting for Kafka", reason=str(error))
+            if stop.wait(1.0):
+                raise SystemExit(0) from error
