@@ -82,8 +82,7 @@ class Pipeline:
             reader = KafkaReader(self.settings, self.settings.topic(topic))
             self._readers[topic.name] = (reader, [])
         reader, found = self._readers[topic.name]
-        while batch := reader.poll_batch(10_000, 0.05):
-            found += batch
+        found += reader.read_to_end(DEADLINE_S)
         return found
 
     def records(self, topic: TopicSpec) -> list[dict[str, Any]]:
