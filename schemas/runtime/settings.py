@@ -6,6 +6,7 @@ The table of settings in docs/settings.md is checked against this file by a test
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -145,6 +146,32 @@ class Settings(BaseSettings):
     canary_decisions: Positive = Field(1000, description="and until it has made so many decisions")
     canary_at_most: str = Field("24h", description="or, with fewer, for so long")
     canary_share: float = Field(0.1, gt=0, le=1, description="share of the cards of that canary")
+    database_url: SecretStr = Field(
+        SecretStr("sqlite:///var/fraud.db"),
+        description="SQLAlchemy address: decisions, cases, people, keys; postgresql+psycopg:// too",
+    )
+    store_keep: str = Field("400d", description="age at which stored decisions are deleted")
+    tls_certificate: FilePath | None = Field(
+        None, description="certificate of gateway and dashboard (PEM); without it, plain HTTP"
+    )
+    tls_key: FilePath | None = Field(None, description="its private key (PEM)")
+    api_host: str = Field("127.0.0.1", description="address the gateway listens on")
+    api_port: Port = Field(8000, description="its port; 0: any free one")
+    api_deadline_ms: Positive = Field(
+        100, description="a request without a deadline of its own is answered after so long"
+    )
+    api_body_kb: Positive = Field(64, description="largest body of one transaction")
+    api_batch_kb: Positive = Field(16_384, description="largest body of a batch")
+    api_rate: Positive = Field(5000, description="transactions a second that one key may send")
+    dashboard_host: str = Field("127.0.0.1", description="address the dashboard listens on")
+    dashboard_port: Port = Field(8050, description="its port; 0: any free one")
+    dashboard_targets: dict[str, str] = Field(
+        default_factory=dict,
+        description='JSON: the /metrics that it reads, {"scorer-1": "http://127.0.0.1:8082"}',
+    )
+    session_for: str = Field("12h", description="a log-in ends after so long")
+    case_claim: str = Field("15m", description="a claimed case is free again after so long")
+    case_undo: str = Field("60s", description="a verdict can be taken back for so long")
     health_port: Port = Field(0, description="port of /healthz, /readyz, /metrics; 0: none")
     health_host: str = Field("127.0.0.1", description="address the health server listens on")
     worker_id: str | None = Field(None, description="fixed name of this process in its group")
@@ -164,6 +191,10 @@ class Settings(BaseSettings):
         "shadow_for",
         "canary_for",
         "canary_at_most",
+        "store_keep",
+        "session_for",
+        "case_claim",
+        "case_undo",
     )
     @classmethod
     def _is_duration(cls, text: str) -> str:
@@ -247,6 +278,26 @@ class Settings(BaseSettings):
         return _duration_ms(self.canary_at_most)
 
     @property
+    def store_keep_ms(self) -> int:
+        """Age at which stored decisions are deleted, in ms."""
+        return _duration_ms(self.store_keep)
+
+    @property
+    def session_for_ms(self) -> int:
+        """Longest time of a log-in in ms."""
+        return _duration_ms(self.session_for)
+
+    @property
+    def case_claim_ms(self) -> int:
+        """Time after which a claimed case is free again, in ms."""
+        return _duration_ms(self.case_claim)
+
+    @property
+    def case_undo_ms(self) -> int:
+        """Time for which a verdict can be taken back, in ms."""
+        return _duration_ms(self.case_undo)
+
+    @property
     def key_prefix(self) -> bytes:
         """What stands in front of every Redis key."""
         return self.topic_prefix.encode()
@@ -282,8 +333,10 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except SettingsError as error:  # raised before any value is checked, hence alone
+        named = re.search(r'field "(\w+)"', str(error))
+        name = f"FRAUD_{named.group(1).upper()}" if named else "a setting"
         raise ConfigurationError(
-            'wrong settings:\n  FRAUD_CURRENCY_RATES: not JSON, write {"USD": 0.92}'
+            f'wrong settings:\n  {name}: not JSON, write {{"name": value}}'
         ) from error
     except ValidationError as error:
         wrong = [

@@ -1,0 +1,1 @@
+"""The one relational database: decisions by id, review cases, people and their keys, the audit."""

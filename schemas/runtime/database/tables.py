@@ -1,0 +1,126 @@
+"""Every table, as data. Times are ms since the epoch; migrations/ makes and changes them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata: Final = MetaData()
+_IDENTITY: Final = BigInteger().with_variant(Integer, "sqlite")
+
+decisions: Final = Table(
+    "decisions",
+    metadata,
+    Column("transaction_id", String, primary_key=True),
+    Column("card_id", String, primary_key=True),
+    Column("merchant_id", String, nullable=False),
+    Column("event_time", BigInteger, nullable=False),
+    Column("decided_at", BigInteger, nullable=False),
+    Column("decision", String(7), nullable=False),
+    Column("score", Float),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Column("vector", LargeBinary),
+    Index("decisions_by_card", "card_id", "event_time"),
+    Index("decisions_by_age", "decided_at"),
+)
+"""`record` is the Decision and `vector` the FeatureVector as they were on their topics."""
+
+positions: Final = Table(
+    "positions",
+    metadata,
+    Column("topic", String, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("following", BigInteger, nullable=False),
+)
+"""The next offset to read: written in one transaction with the rows that were read."""
+
+cases: Final = Table(
+    "cases",
+    metadata,
+    Column("case_id", _IDENTITY, primary_key=True, autoincrement=True),
+    Column("transaction_id", String, nullable=False),
+    Column("card_id", String, nullable=False),
+    Column("merchant_id", String, nullable=False),
+    Column("event_time", BigInteger, nullable=False),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("value_at_risk", Float, nullable=False),
+    Column("claimed_by", String),
+    Column("claimed_until", BigInteger),
+    Column("verdict", String(7)),
+    Column("note", Text),
+    Column("decided_by", String),
+    Column("decided_at", BigInteger),
+    Column("label_sent_at", BigInteger),
+    Index("cases_once", "transaction_id", "card_id", unique=True),
+    Index("cases_by_urgency", "verdict", "value_at_risk"),
+)
+"""REVIEW decisions. `verdict` is FRAUD or GENUINE; its label goes out when it can no more be
+undone."""
+
+people: Final = Table(
+    "people",
+    metadata,
+    Column("username", String, primary_key=True),
+    Column("role", String, nullable=False),
+    Column("password_hash", String, nullable=False),
+    Column("must_change", Boolean, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("locked_until", BigInteger, nullable=False),
+)
+
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("token_hash", LargeBinary(32), primary_key=True),
+    Column("username", String, nullable=False),
+    Column("csrf", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("sessions_by_person", "username"),
+)
+
+api_keys: Final = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String, primary_key=True),
+    Column("key_hash", LargeBinary(32), nullable=False),
+    Column("name", String, nullable=False),
+    Column("scopes", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+)
+"""Keys have 256 random bits, so SHA-256 is hash enough; `scopes` are words between spaces."""
+
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("entry_id", _IDENTITY, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("who", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    Index("audit_by_subject", "subject"),
+)
+"""Append-only: triggers refuse UPDATE and DELETE. `before` and `after` are JSON."""
