@@ -83,9 +83,17 @@ people: Final = Table(
     Column("must_change", Boolean, nullable=False),
     Column("disabled", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+)
+
+attempts: Final = Table(
+    "attempts",
+    metadata,
+    Column("key", String, primary_key=True),
     Column("failures", Integer, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
     Column("locked_until", BigInteger, nullable=False),
 )
+"""Failed log-ins by `account:<username>`, also of names that nobody has, and `address:<address>`."""
 
 sessions: Final = Table(
     "sessions",
