@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,10 @@ _POLL_S = 0.05
 
 
 class Child:
-    """A process with its log file. It has a session of its own, so Ctrl-C reaches only us."""
+    """A process with its log file. It has a session of its own, so Ctrl-C reaches only us.
+
+    `account`: user and group id to run under, ours without; `stop_signal`: what stops it in order.
+    """
 
     def __init__(
         self,
@@ -24,11 +28,15 @@ class Child:
         command: Sequence[str],
         log_file: Path,
         env: Mapping[str, str] | None = None,
+        *,
+        account: tuple[int, int] | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name = name
         self.command = list(command)
         self.log_file = log_file
         self._env = dict(os.environ) if env is None else dict(env)
+        self._account, self._stop_signal = account, stop_signal
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,6 +64,9 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=self._env,
                 start_new_session=True,
+                user=self._account[0] if self._account else None,
+                group=self._account[1] if self._account else None,
+                extra_groups=[] if self._account else None,
                 preexec_fn=die_with_parent(),
             )
 
@@ -73,11 +84,11 @@ class Child:
             time.sleep(_POLL_S)
 
     def stop(self, timeout_s: float = 20.0) -> None:
-        """SIGTERM, wait, and SIGKILL if it has not ended in `timeout_s`; harmless when stopped."""
+        """Ask, wait, and SIGKILL if it has not ended in `timeout_s`; harmless when stopped."""
         if self._process is None:
             return
         if self.running:
-            self._process.terminate()
+            self._process.send_signal(self._stop_signal)
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:

@@ -10,6 +10,7 @@ FraudError
 ├── TemporaryError       wait and try again
 │   ├── StoreUnavailable
 │   ├── BrokerUnavailable
+│   ├── DatabaseUnavailable
 │   ├── MembershipLost
 │   ├── RegistryUnavailable
 │   ├── ArchiveUnavailable
@@ -79,6 +80,10 @@ class StoreUnavailable(TemporaryError):
 
 class BrokerUnavailable(TemporaryError):
     """Kafka does not answer, or has not yet acknowledged everything."""
+
+
+class DatabaseUnavailable(TemporaryError):
+    """The database does not answer, or is busy; nothing of the transaction was written."""
 
 
 class MembershipLost(TemporaryError):

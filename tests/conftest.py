@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from devstack.postgres import PostgresServer
 from devstack.stack import Stack
+from schemas.runtime.database.database import Database, open_database
+from schemas.runtime.settings import load_settings
+
+MIGRATED = "migrated"
+"""Database of `postgres` with all tables and no row: copying it is quicker than making them."""
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +23,37 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Real Kafka and Redis for the run. Each test uses a topic and key prefix of its own."""
     with Stack(tmp_path_factory.mktemp("stack")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A real PostgreSQL for the run. Each test uses a database of its own."""
+    # Not below tmp_path, which another account than ours cannot reach.
+    with tempfile.TemporaryDirectory(prefix="fraud-postgres-") as folder:
+        server = PostgresServer(Path(folder), tmp_path_factory.mktemp("postgres"))
+        try:
+            server.start()
+            url = server.create(MIGRATED)
+            open_database(load_settings(database_url=url)).close()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a database with all tables and no row, of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'fraud.db'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = f"t{uuid.uuid4().hex[:12]}"
+    yield server.create(name, template=MIGRATED)
+    server.drop(name)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A database with all tables and no row, of each kind."""
+    with open_database(load_settings(database_url=database_url)) as opened:
+        yield opened

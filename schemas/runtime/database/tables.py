@@ -34,11 +34,23 @@ decisions: Final = Table(
     Column("amount", BigInteger, nullable=False),
     Column("currency", String(3), nullable=False),
     Column("record", LargeBinary, nullable=False),
-    Column("vector", LargeBinary),
     Index("decisions_by_card", "card_id", "event_time"),
     Index("decisions_by_age", "decided_at"),
 )
-"""`record` is the Decision and `vector` the FeatureVector as they were on their topics."""
+_blocked: Final = decisions.c.decision == "BLOCK"
+Index("decisions_blocked", decisions.c.decided_at, sqlite_where=_blocked, postgresql_where=_blocked)
+"""`record` is the Decision as it was on its topic."""
+
+vectors: Final = Table(
+    "vectors",
+    metadata,
+    Column("transaction_id", String, primary_key=True),
+    Column("card_id", String, primary_key=True),
+    Column("computed_at", BigInteger, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Index("vectors_by_age", "computed_at"),
+)
+"""`record` is the FeatureVector as it was on its topic; most come before their decision."""
 
 positions: Final = Table(
     "positions",
