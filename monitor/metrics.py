@@ -11,7 +11,7 @@ from monitor.figures import Figures
 from monitor.observe import Observations
 from schemas.runtime.metrics import Metrics
 
-QUANTILES: Final = (0.5, 0.99)
+PERCENTILES: Final = (50, 99)
 ACTIONS: Final = {"BLOCK": (2,), "ALERT": (1, 2)}
 """By BLOCK alone, and by every decision that is not APPROVE."""
 
@@ -51,11 +51,12 @@ def show(
             put("drift_psi", value, column=column, model_id=model_id)
     for model_id, shift in seen.shifts.items():
         put("score_shifts", shift.shifts, model_id=model_id)
-    for quantile in QUANTILES:
-        share = f"{quantile:g}"
-        put("label_delay_seconds", seen.label_delay.quantile(quantile) / 1e3, quantile=share)
+    for percent in PERCENTILES:
+        known = {"percentile": str(percent)}
+        put("label_delay_seconds", seen.label_delay.quantile(percent / 100) / 1e3, **known)
         for stage, delays in seen.stage_delay.items():
-            put("stage_delay_seconds", delays.quantile(quantile) / 1e6, stage=stage, quantile=share)
+            delay = delays.quantile(percent / 100) / 1e6
+            put("stage_delay_seconds", delay, stage=stage, **known)
     for delays in seen.stage_delay.values():
         delays.clear()
     for topic, newest in seen.freshness.newest_ms.items():

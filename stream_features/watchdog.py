@@ -56,23 +56,17 @@ class Watchdog:
 
     def look(self) -> str:
         """Return "" or which partitions stand still; also keeps the lag gauges."""
-        try:
-            self._ping()
-            ends = self._ends()
-        except TemporaryError as error:
-            self.unreachable = str(error)
+        self.unreachable, ends = self._asked()
+        cursors = dict(self._worker.cursors)
+        if ends is not None:
+            self._show_lag(cursors, ends)
+        if ends is None or self.unreachable:
             self._still.clear()
             return ""
-        self.unreachable = ""
-        cursors, fetched = dict(self._worker.cursors), self._fetched()
-        now = self._monotonic()
+        fetched, now = self._fetched(), self._monotonic()
         stalled = []
-        self._metrics.forget("lag")
         for at, cursor in cursors.items():
             end = ends.get(at, 0)
-            self._metrics.set(
-                "lag", max(end - max(cursor, 0), 0), topic=at.topic, partition=str(at.partition)
-            )
             waiting = fetched.get(at, 0) < end or self._worker.holds(at.partition)
             if end <= cursor or not waiting or self._worker.held_by_others():
                 self._still.pop(at, None)
@@ -84,3 +78,26 @@ class Watchdog:
         for at in self._still.keys() - cursors.keys():
             del self._still[at]
         return ", ".join(stalled)
+
+    def _asked(self) -> tuple[str, Mapping[TopicPartition, int] | None]:
+        """Return why store or broker do not answer, and the log ends if the broker does."""
+        reason, ends = "", None
+        try:
+            self._ping()
+        except TemporaryError as error:
+            reason = str(error)
+        self._metrics.set("reachable", 0 if reason else 1, dependency="redis")
+        try:
+            ends = self._ends()
+        except TemporaryError as error:
+            reason = reason or str(error)
+        self._metrics.set("reachable", 0 if ends is None else 1, dependency="kafka")
+        return reason, ends
+
+    def _show_lag(
+        self, cursors: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> None:
+        self._metrics.forget("lag")
+        for at, cursor in cursors.items():
+            lag = max(ends.get(at, 0) - max(cursor, 0), 0)
+            self._metrics.set("lag", lag, topic=at.topic, partition=str(at.partition))

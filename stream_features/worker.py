@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 import structlog
 
-from schemas.errors import BadMessage, Fenced, FraudError, TemporaryError
+from schemas.errors import BadMessage, Fenced, FraudError, StoreUnavailable, TemporaryError
 from schemas.runtime.clock import Clock
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.store import NO_CURSOR
@@ -354,7 +354,8 @@ class Worker:
                 result = await step()
             except TemporaryError as error:
                 self.waiting_for = str(error)
-                self._metrics.count("retries", step="worker")
+                refused_by = "redis" if isinstance(error, StoreUnavailable) else "kafka"
+                self._metrics.count("retries", step=refused_by)
                 log.warning("waiting to try again", reason=str(error), seconds=delay)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)

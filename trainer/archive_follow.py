@@ -294,6 +294,7 @@ class Archiver:
         rows = self._decoding.rows(name, messages)
         if rows.rejected:
             self.counts.rejected[name] += len(rows.rejected)
+            self._metrics.count("refused", len(rows.rejected), kind=name)
             place, error = rows.rejected[0]
             log.warning(
                 "left out", table=name, rows=len(rows.rejected),

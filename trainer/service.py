@@ -184,7 +184,7 @@ class TrainingService:
             runs.save(record, self._state_dir)
         self._metrics.count("training_runs", state=record.state)
         if record.passed:
-            self._metrics.set("training_success_seconds", record.finished_at / 1e3)
+            self._metrics.set("training_success_timestamp_seconds", record.finished_at / 1e3)
         log.info("recorded", run_id=record.run_id, state=record.state, reasons=record.reasons)
         self._recorded(record)
         answered = max(self._journal.answered_until, current.answers_until)

@@ -10,6 +10,7 @@ import confluent_kafka as ck
 import structlog
 
 from schemas.errors import BrokerUnavailable, DeliveryRejected, MembershipLost
+from schemas.runtime import kafka_errors
 from schemas.runtime.settings import Settings
 from schemas.runtime.streams import (
     BY_KEY,
@@ -56,6 +57,7 @@ def connection(settings: Settings) -> dict[str, Any]:
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
         "logger": _Quiet(),
+        "error_cb": lambda error: kafka_errors.report(error.name()),
     }
     if settings.kafka_ca:
         config["ssl.ca.location"] = str(settings.kafka_ca)

@@ -6,9 +6,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+
+from schemas.runtime import kafka_errors
+from schemas.runtime.build import build_labels
+from schemas.runtime.metric_series import FROM_START
+
+# They double the series, and nobody asks for them.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 LATENCY_S: Final = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03,
@@ -29,6 +43,9 @@ class MetricSpec:
 
 
 METRICS: Final = (
+    MetricSpec("gauge", "build_info", "1 for what runs", ("version", "python", "catalogue")),
+    MetricSpec("counter", "kafka_errors", "errors that Kafka clients reported", ("error",)),
+    MetricSpec("gauge", "reachable", "1 while it answers", ("dependency",)),
     MetricSpec("counter", "records", "records read", ("topic",)),
     MetricSpec("counter", "published", "records handed to Kafka", ("topic",)),
     MetricSpec("counter", "dead_letters", "records that could not be served", ("error_class",)),
@@ -66,7 +83,7 @@ METRICS: Final = (
     MetricSpec("counter", "advances", "steps of candidates by the trainer itself", ("stage",)),
     MetricSpec("gauge", "training", "1 while a training run is under way"),
     MetricSpec("gauge", "training_queue", "requests and times that wait for a training run"),
-    MetricSpec("gauge", "training_success_seconds", "Unix time of the last run that passed"),
+    MetricSpec("gauge", "training_success_timestamp_seconds", "when a run last passed"),
     MetricSpec("gauge", "advances_waiting", "steps of candidates that wait for a person"),
     MetricSpec("gauge", "alerts_raised", "subjects that a rule has raised now", ("rule",)),
     MetricSpec(
@@ -84,8 +101,8 @@ METRICS: Final = (
     MetricSpec("gauge", "drift_psi", "PSI against the reference", ("column", "model_id")),
     MetricSpec("gauge", "drift_missing", "share of missing values", ("column",)),
     MetricSpec("gauge", "score_shifts", "shifts of the mean score since start", ("model_id",)),
-    MetricSpec("gauge", "label_delay_seconds", "transaction to label", ("quantile",)),
-    MetricSpec("gauge", "stage_delay_seconds", "time in a stage", ("stage", "quantile")),
+    MetricSpec("gauge", "label_delay_seconds", "transaction to label", ("percentile",)),
+    MetricSpec("gauge", "stage_delay_seconds", "time in a stage", ("stage", "percentile")),
     MetricSpec("gauge", "stage_behind", "transactions that a stage is behind", ("stage",)),
     MetricSpec("gauge", "topic_age_seconds", "age of the newest record", ("topic",)),
     MetricSpec("gauge", "join_records", "records and labels by what became of them", ("outcome",)),
@@ -115,6 +132,11 @@ class Metrics:
                     f"fraud_{spec.name}", spec.text, labels,
                     registry=self.registry, buckets=spec.buckets,
                 )  # fmt: skip
+        ProcessCollector(registry=self.registry)
+        self.set("build_info", 1, **build_labels())
+        for name, of in FROM_START.get(service, ()):
+            self._series(name, of)
+        kafka_errors.listen(self._count_kafka_error)
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a counter. Raises KeyError for a name that is not in the list."""
@@ -154,6 +176,9 @@ class Metrics:
             series = self._metrics[name].labels(service=self._service, **labels)
             self._known[key] = series
         return series
+
+    def _count_kafka_error(self, error: str) -> None:
+        self.count("kafka_errors", error=error)
 
     def exposition(self) -> bytes:
         """Return Prometheus' text format."""

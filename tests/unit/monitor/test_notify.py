@@ -62,7 +62,7 @@ def outcomes(metrics: Metrics) -> dict[str, float]:
     return {
         labels["outcome"]: value
         for name, labels, value in read_exposition(metrics.exposition().decode())
-        if name == "fraud_notifications_total"
+        if name == "fraud_notifications_total" and value
     }
 
 

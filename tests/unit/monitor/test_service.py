@@ -133,7 +133,7 @@ def test_low_precision_raises_an_alert_and_asks_for_a_model_once(tmp_path: Path)
     assert bench.turn(10) == [(ALERTS.name, "low_precision"), (RETRAIN_REQUESTS.name, "precision")]
     assert bench.metric("quality_precision", segment="ECOM", action="ALERT") < 0.85
     assert bench.metric("retrain_requests_total", reason="precision") == 1
-    assert bench.metric("stage_delay_seconds", stage="decision", quantile="0.5") < 0.002
+    assert bench.metric("stage_delay_seconds", stage="decision", percentile="50") < 0.002
     assert bench.metric("drift_psi", column="card_tx_count_24h") < 0.1
 
 

@@ -82,6 +82,17 @@ def test_an_outage_is_no_stall() -> None:
     assert scene.after(1) != ""
 
 
+def test_lag_goes_on_to_be_shown_while_the_store_is_away() -> None:
+    scene = Scene()
+    scene.after(0)
+    scene.away, scene.end = True, 25
+    scene.after(5)
+    shown = scene.metrics.exposition()
+    assert b'fraud_lag{partition="0",service="test",topic="t"} 20.0' in shown
+    assert b'fraud_reachable{dependency="redis",service="test"} 0.0' in shown
+    assert b'fraud_reachable{dependency="kafka",service="test"} 1.0' in shown
+
+
 def test_gaps_at_the_end_and_waiting_for_others_are_no_stall() -> None:
     for quiet in (Scene(position=9), Scene(held=True), Scene(end=5)):
         quiet.after(0)

@@ -1,0 +1,78 @@
+"""A Debian package unpacked into the cache, without root. Called by prometheus."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from devstack.java import cache_dir
+from schemas.errors import ConfigurationError
+
+_LONGEST_S: Final = 300.0
+
+
+def unpacked(package: str, needed: Sequence[str]) -> Path:
+    """Return the directory that the package lies in, downloading it the first time.
+
+    `needed` are paths in it that must be there.
+
+    Raises:
+        ConfigurationError: this is no Debian or Ubuntu, or the package cannot be had.
+    """
+    for tool in ("apt-get", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise ConfigurationError(f"no {tool} here: install {package}, and put it on the path")
+    root = cache_dir() / f"debian-{package}"
+    root.mkdir(parents=True, exist_ok=True)
+    files = root / "files"
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may both find the cache empty
+        if not all((files / path).is_file() for path in needed):
+            _unpack(package, root, files)
+    for path in needed:
+        if not (files / path).is_file():
+            raise ConfigurationError(f"Debian's package {package} has no {path}: install it")
+    return files
+
+
+def _unpack(package: str, root: Path, files: Path) -> None:
+    Console(stderr=True).print(f"Fetching Debian's {package} (once, into {root})")
+    for old in root.glob("*.deb"):
+        old.unlink()
+    try:
+        _run(["apt-get", "download", package], root)
+    except ConfigurationError:  # no lists of packages yet, as in a container image: get our own
+        ours = _lists_of_our_own(root)
+        _run(["apt-get", *ours, "update"], root)
+        _run(["apt-get", *ours, "download", package], root)
+    [archive] = root.glob("*.deb")
+    _run(["dpkg-deb", "--extract", str(archive), str(files)], root)
+    archive.unlink()
+
+
+def _lists_of_our_own(root: Path) -> list[str]:
+    lists, cache = root / "lists", root / "apt"
+    for folder in (lists, cache):
+        (folder / "partial").mkdir(parents=True, exist_ok=True)
+    return ["-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={cache}"]
+
+
+def _run(command: list[str], where: Path) -> None:
+    """Run a step of the fetch in `where`; ConfigurationError if it fails."""
+    try:
+        answer = subprocess.run(
+            command, cwd=where, capture_output=True, text=True, timeout=_LONGEST_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigurationError(f"{' '.join(command)}: {error}") from error
+    if answer.returncode != 0:
+        raise ConfigurationError(
+            f"{' '.join(command)} failed: {answer.stderr.strip()[-500:]}: check the network, or "
+            "install the package and put its programs on the path"
+        )

@@ -1,0 +1,139 @@
+"""A real Prometheus as a child process, and promtool. Called by the tests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import yaml
+
+from devstack.child import Child
+from devstack.debian import unpacked
+from devstack.ports import free_port
+from schemas.errors import TemporaryError
+
+_PROGRAMS: Final = ("prometheus", "promtool")
+_READY_S: Final = 60.0
+_ANSWER_S: Final = 30.0
+
+
+def program(name: str) -> str:
+    """Return `prometheus` or `promtool`: that of the path, else of Debian's package (19 MB).
+
+    Raises:
+        ConfigurationError: there is none and it cannot be fetched.
+    """
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    paths = [f"usr/bin/{each}" for each in _PROGRAMS]
+    return str(unpacked("prometheus", paths) / "usr/bin" / name)
+
+
+def promtool(
+    *arguments: str, text: str | None = None, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run promtool with `text` on its standard input; return its exit code and output."""
+    return subprocess.run(
+        [program("promtool"), *arguments], input=text, capture_output=True, text=True, cwd=folder
+    )
+
+
+class Prometheus:
+    """Scrapes the ports of 127.0.0.1 that it is given. Context manager: the data stay.
+
+    Args:
+        jobs: ports by job name.
+        rules: rule files.
+        interval: of scraping and of evaluation, like "500ms".
+    """
+
+    def __init__(
+        self, data_dir: Path, jobs: Mapping[str, Sequence[int]], rules: Sequence[Path],
+        interval: str,
+    ) -> None:  # fmt: skip
+        self._port = free_port()
+        data_dir.mkdir(parents=True, exist_ok=True)
+        config = data_dir / "prometheus.yml"
+        config.write_text(yaml.safe_dump(_configuration(jobs, rules, interval)))
+        self._child = Child(
+            "Prometheus",
+            [
+                program("prometheus"),
+                f"--config.file={config}",
+                f"--storage.tsdb.path={data_dir / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self._port}",
+                "--query.lookback-delta=1m",
+            ],
+            data_dir / "prometheus.log",
+        )
+
+    @property
+    def url(self) -> str:
+        """Address of its page and API."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the series of an instant query: `metric` (labels) and `value` (time, text)."""
+        result: list[dict[str, Any]] = self._data("query", query=expression)["result"]
+        return result
+
+    def firing(self) -> list[dict[str, str]]:
+        """Return the labels of the alerts that fire now."""
+        alerts = self._data("alerts")["alerts"]
+        return [each["labels"] for each in alerts if each["state"] == "firing"]
+
+    def __enter__(self) -> Prometheus:
+        """Start, and block until it serves."""
+        self._child.start()
+        self._child.wait_until(self._ready, _READY_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self._child.stop()
+
+    def _ready(self) -> bool:
+        try:
+            with urlopen(f"{self.url}/-/ready", timeout=_ANSWER_S) as answer:
+                return bool(answer.status == 200)
+        except (URLError, HTTPException, OSError):
+            return False
+
+    def _data(self, what: str, **parameters: str) -> Any:
+        address = f"{self.url}/api/v1/{what}?{urlencode(parameters)}"
+        try:
+            with urlopen(address, timeout=_ANSWER_S) as answer:
+                return json.load(answer)["data"]
+        except (URLError, HTTPException, OSError) as error:
+            raise TemporaryError(
+                f"Prometheus does not answer {what} {parameters}: {error}"
+            ) from error
+
+
+def _configuration(
+    jobs: Mapping[str, Sequence[int]], rules: Sequence[Path], interval: str
+) -> dict[str, Any]:
+    return {
+        "global": {
+            "scrape_interval": interval,
+            "scrape_timeout": interval,
+            "evaluation_interval": interval,
+        },
+        "rule_files": [str(path) for path in rules],
+        "scrape_configs": [
+            {
+                "job_name": job,
+                "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}],
+            }
+            for job, ports in jobs.items()
+        ],
+    }
