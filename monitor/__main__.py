@@ -33,6 +33,20 @@ def run_service() -> None:
     sys.exit(run(load_settings()))
 
 
+@app.command("dashboard")
+def run_dashboard() -> None:
+    """Serve the web pages: live figures, review queue, models, audit, people.
+
+    The first admin is added by `python -m monitor people add`.
+
+    Example: FRAUD_DASHBOARD_PORT=8050 FRAUD_DATABASE_URL=sqlite:///var/fraud.db
+    python -m monitor dashboard
+    """
+    from monitor.dashboard.run import run
+
+    sys.exit(run(load_settings()))
+
+
 @app.command("pipe")
 def pipe_frames() -> None:
     """Run the monitor over frames on standard input and output; see monitor/pipe.py.

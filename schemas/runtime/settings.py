@@ -169,6 +169,11 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='JSON: the /metrics that it reads, {"scorer-1": "http://127.0.0.1:8082"}',
     )
+    trusted_proxies: str = Field(
+        "",
+        pattern=r"^[0-9a-fA-F.:/, ]*$",
+        description="reverse proxies (addresses, commas between) whose X-Forwarded-For counts",
+    )
     session_for: str = Field("12h", description="a log-in ends after so long")
     case_claim: str = Field("15m", description="a claimed case is free again after so long")
     case_undo: str = Field("60s", description="a verdict can be taken back for so long")

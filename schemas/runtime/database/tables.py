@@ -105,7 +105,7 @@ attempts: Final = Table(
     Column("last_at", BigInteger, nullable=False),
     Column("locked_until", BigInteger, nullable=False),
 )
-"""Failed log-ins by `account:<username>`, also of names that nobody has, and `address:<address>`."""
+"""Failed log-ins by `account:<username>`, also a name that nobody has, and `address:<address>`."""
 
 sessions: Final = Table(
     "sessions",

@@ -1,0 +1,42 @@
+"""What the pages work with. `run.py` makes it for the process, tests make their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from schemas.runtime.clock import Clock, SystemClock
+from schemas.runtime.database.database import Database
+from schemas.runtime.database.passwords import Passwords
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.model_registry import ModelRegistry
+from schemas.runtime.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Every part of the dashboard. A page that needs another adds a field.
+
+    Args:
+        registry: lends the registry of models to one thread at a time; raises BrokerUnavailable.
+    """
+
+    settings: Settings
+    database: Database
+    registry: Callable[[], AbstractContextManager[ModelRegistry]]
+    metrics: Metrics
+    passwords: Passwords = field(default_factory=Passwords)
+    clock: Clock = field(default_factory=SystemClock)
+
+
+def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+TheParts = Annotated[Parts, Depends(_parts)]
+"""How a handler asks for them: `def page(parts: TheParts)`."""

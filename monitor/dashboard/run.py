@@ -1,0 +1,132 @@
+"""The process `python -m monitor dashboard`: the application behind uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Lock
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from monitor.dashboard.app import create_app
+from monitor.dashboard.health import unready
+from monitor.dashboard.parts import Parts
+from schemas.errors import ConfigurationError
+from schemas.runtime.database.database import open_database
+from schemas.runtime.health import HealthServer
+from schemas.runtime.logs import configure_logging
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.model_registry import ModelRegistry, open_registry
+from schemas.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+SERVICE = "dashboard"
+GOODBYE_S = 3
+"""How long open requests may go on after SIGTERM; event streams never end by themselves."""
+
+
+class LentRegistry:
+    """The registry of models, opened when first asked for, lent to one thread at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._turn = settings, Lock()
+        self._open = ExitStack()
+        self._registry: ModelRegistry | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[ModelRegistry]:
+        """Lend it.
+
+        Raises:
+            BrokerUnavailable: Kafka does not answer.
+        """
+        with self._turn:
+            if self._registry is None:
+                self._registry = self._open.enter_context(open_registry(self._settings))
+            yield self._registry
+
+    def close(self) -> None:
+        """Let go of Kafka."""
+        self._open.close()
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code. Call it in the main thread."""
+    configure_logging(settings, SERVICE)
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise ConfigurationError("FRAUD_TLS_CERTIFICATE and FRAUD_TLS_KEY belong together")
+    with ExitStack() as opened:
+        database = opened.enter_context(open_database(settings))
+        registry = LentRegistry(settings)
+        opened.callback(registry.close)
+        parts = Parts(
+            settings=settings, database=database, registry=registry, metrics=Metrics(SERVICE)
+        )
+        parts.metrics.set("ready", 1)
+        if settings.health_port:
+            opened.enter_context(
+                HealthServer(
+                    settings.health_port,
+                    parts.metrics,
+                    lambda: unready(parts),
+                    host=settings.health_host,
+                )
+            )
+        listening = opened.enter_context(_listen(settings))
+        scheme = "https" if settings.tls_certificate else "http"
+        host, port = listening.getsockname()[:2]
+        log.info("serving", address=f"{scheme}://{host}:{port}")
+        asyncio.run(_serve(_Server(_configuration(create_app(parts), settings)), listening))
+    log.info("stopped")
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us: uvicorn would end the process by the signal again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+async def _serve(server: uvicorn.Server, listening: socket.socket) -> None:
+    await server.serve(sockets=[listening])
+
+
+def _configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    proxies = settings.trusted_proxies
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GOODBYE_S,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.dashboard_host, settings.dashboard_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigurationError(
+            f"FRAUD_DASHBOARD_PORT {port} on {host}: {error.strerror}: is it in use?"
+        ) from error

@@ -1,0 +1,72 @@
+"""Passwords: argon2 hashes, the rules that a new one must keep, one-time passwords."""
+
+from __future__ import annotations
+
+import secrets
+from threading import BoundedSemaphore
+from typing import Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerifyMismatchError
+
+from schemas.errors import ConfigurationError
+
+SHORTEST: Final = 12
+LONGEST: Final = 256
+ONE_TIME_BYTES: Final = 12
+AT_ONCE: Final = 2
+"""Hashes computed at the same time: each takes 64 MB and all of a processor."""
+
+
+class Passwords:
+    """Hashes and verifies; both block for some 50 ms, on purpose.
+
+    Args:
+        hasher: argon2's parameters; tests take cheap ones.
+    """
+
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
+        self._turns = BoundedSemaphore(AT_ONCE)
+        self._nobody = self._hasher.hash(secrets.token_hex())
+
+    def hash(self, password: str) -> str:
+        """Return the hash to store."""
+        with self._turns:
+            return self._hasher.hash(password)
+
+    def one_time(self) -> tuple[str, str]:
+        """Return a random password, to be changed at the first log-in, and its hash."""
+        password = secrets.token_urlsafe(ONE_TIME_BYTES)
+        return password, self.hash(password)
+
+    def verify(self, stored: str | None, password: str) -> bool:
+        """Tell whether it is the password; without a stored hash it takes as long to say no."""
+        if len(password) > LONGEST:
+            password = ""  # no hash of so much; as slow as any other wrong one
+        with self._turns:
+            try:
+                self._hasher.verify(stored or self._nobody, password)
+            except (VerifyMismatchError, InvalidHashError):
+                return False
+        return stored is not None
+
+    def outdated(self, stored: str) -> bool:
+        """Tell whether the hash was made by other parameters and should be made anew."""
+        return self._hasher.check_needs_rehash(stored)
+
+
+def check(password: str, username: str) -> None:
+    """Check the rules for a new password.
+
+    Raises:
+        ConfigurationError: it breaks one; the text says which.
+    """
+    if len(password) < SHORTEST:
+        raise ConfigurationError(f"a password has at least {SHORTEST} characters")
+    if len(password) > LONGEST:
+        raise ConfigurationError(f"a password has at most {LONGEST} characters")
+    if username.lower() in password.lower():
+        raise ConfigurationError("the password contains the username")
+    if len(set(password)) < 5:
+        raise ConfigurationError("the password repeats a few characters only")
