@@ -73,18 +73,27 @@ cases: Final = Table(
     Column("amount", BigInteger, nullable=False),
     Column("currency", String(3), nullable=False),
     Column("value_at_risk", Float, nullable=False),
+    Column("urgency", Float, nullable=False),
+    Column("device_id", String),
     Column("claimed_by", String),
     Column("claimed_until", BigInteger),
     Column("verdict", String(7)),
     Column("note", Text),
     Column("decided_by", String),
     Column("decided_at", BigInteger),
+    Column("label_taken_at", BigInteger),
     Column("label_sent_at", BigInteger),
     Index("cases_once", "transaction_id", "card_id", unique=True),
-    Index("cases_by_urgency", "verdict", "value_at_risk"),
+    Index("cases_by_merchant", "merchant_id", "opened_at"),
+    Index("cases_by_device", "device_id", "opened_at"),
 )
+_OPEN: Final = cases.c.verdict.is_(None)
+_UNSENT: Final = cases.c.verdict.is_not(None) & cases.c.label_sent_at.is_(None)
+Index("cases_open", cases.c.urgency, sqlite_where=_OPEN, postgresql_where=_OPEN)
+Index("cases_unsent", cases.c.decided_at, sqlite_where=_UNSENT, postgresql_where=_UNSENT)
+Index("cases_decided", cases.c.decided_at)
 """REVIEW decisions. `verdict` is FRAUD or GENUINE; its label goes out when it can no more be
-undone."""
+undone, taken by one sender (`label_taken_at`), then acknowledged (`label_sent_at`)."""
 
 people: Final = Table(
     "people",

@@ -71,16 +71,27 @@ def _cases() -> None:
         sa.Column("amount", sa.BigInteger, nullable=False),
         sa.Column("currency", sa.String(3), nullable=False),
         sa.Column("value_at_risk", sa.Float, nullable=False),
+        sa.Column("urgency", sa.Float, nullable=False),
+        sa.Column("device_id", sa.String),
         sa.Column("claimed_by", sa.String),
         sa.Column("claimed_until", sa.BigInteger),
         sa.Column("verdict", sa.String(7)),
         sa.Column("note", sa.Text),
         sa.Column("decided_by", sa.String),
         sa.Column("decided_at", sa.BigInteger),
+        sa.Column("label_taken_at", sa.BigInteger),
         sa.Column("label_sent_at", sa.BigInteger),
     )
     op.create_index("cases_once", "cases", ["transaction_id", "card_id"], unique=True)
-    op.create_index("cases_by_urgency", "cases", ["verdict", "value_at_risk"])
+    op.create_index("cases_by_merchant", "cases", ["merchant_id", "opened_at"])
+    op.create_index("cases_by_device", "cases", ["device_id", "opened_at"])
+    op.create_index("cases_decided", "cases", ["decided_at"])
+    for name, column, where in (
+        ("cases_open", "urgency", "verdict IS NULL"),
+        ("cases_unsent", "decided_at", "verdict IS NOT NULL AND label_sent_at IS NULL"),
+    ):
+        rows = sa.text(where)
+        op.create_index(name, "cases", [column], sqlite_where=rows, postgresql_where=rows)
 
 
 def _people() -> None:

@@ -1,0 +1,96 @@
+"""What the store knows of a case: its decision, its vector, what else the card did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, and_, or_, select
+
+from schemas import codec
+from schemas.runtime.database.cases import Case, Verdict, as_case
+from schemas.runtime.database.tables import cases, decisions, vectors
+
+_SAME = and_(
+    decisions.c.transaction_id == cases.c.transaction_id, decisions.c.card_id == cases.c.card_id
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One transaction of the card: its Decision, and the verdict if it was a case."""
+
+    decision: Mapping[str, Any]
+    verdict: Verdict | None
+
+
+def decisions_of(connection: Connection, found: Sequence[Case]) -> dict[int, dict[str, Any]]:
+    """Return the Decision of each case by its id; those deleted for their age are left out."""
+    question = (
+        select(cases.c.case_id, decisions.c.record)
+        .join(decisions, _SAME)
+        .where(cases.c.case_id.in_([case.case_id for case in found]))
+    )
+    return {number: codec.decode(data)[1] for number, data in connection.execute(question)}
+
+
+def vector_of(connection: Connection, case: Case) -> dict[str, Any] | None:
+    """Return the FeatureVector of a case, with its transaction; None if it is not (yet) there."""
+    data = connection.scalar(
+        select(vectors.c.record).where(
+            vectors.c.transaction_id == case.transaction_id, vectors.c.card_id == case.card_id
+        )
+    )
+    return None if data is None else codec.decode(data)[1]
+
+
+def history_of(connection: Connection, case: Case, limit: int = 12) -> list[Past]:
+    """Return what else the card did, newest first, before and after the case's transaction."""
+    question = (
+        select(decisions.c.record, cases.c.verdict)
+        .join(cases, _SAME, isouter=True)
+        .where(
+            decisions.c.card_id == case.card_id,
+            decisions.c.transaction_id != case.transaction_id,
+        )
+        .order_by(decisions.c.event_time.desc())
+        .limit(limit)
+    )
+    return [Past(codec.decode(data)[1], verdict) for data, verdict in connection.execute(question)]
+
+
+def similar_cases(
+    connection: Connection,
+    case: Case,
+    alike: Literal["merchant_id", "device_id"],
+    limit: int = 6,
+) -> list[Case]:
+    """Return other cases of the same merchant or device, newest first."""
+    wanted = getattr(case, alike)
+    if wanted is None:
+        return []
+    question = (
+        select(cases)
+        .where(cases.c[alike] == wanted, cases.c.case_id != case.case_id)
+        .order_by(cases.c.opened_at.desc())
+        .limit(limit)
+    )
+    return [as_case(row) for row in connection.execute(question)]
+
+
+def neighbours(connection: Connection, case: Case) -> tuple[int | None, int | None]:
+    """Return the ids of the open cases before and after this one in the order of the queue."""
+    unsolved = cases.c.verdict.is_(None)
+    level, number = cases.c.urgency, cases.c.case_id
+    same = level == case.urgency
+    before = or_(level > case.urgency, same & (number < case.case_id))
+    after = or_(level < case.urgency, same & (number > case.case_id))
+    return (
+        connection.scalar(
+            select(number).where(unsolved, before).order_by(level, number.desc()).limit(1)
+        ),
+        connection.scalar(
+            select(number).where(unsolved, after).order_by(level.desc(), number).limit(1)
+        ),
+    )
