@@ -105,6 +105,7 @@ METRICS: Final = (
     MetricSpec("gauge", "stage_delay_seconds", "time in a stage", ("stage", "percentile")),
     MetricSpec("gauge", "stage_behind", "transactions that a stage is behind", ("stage",)),
     MetricSpec("gauge", "topic_age_seconds", "age of the newest record", ("topic",)),
+    MetricSpec("gauge", "cases", "review cases, and verdicts that are no labels yet", ("state",)),
     MetricSpec("gauge", "join_records", "records and labels by what became of them", ("outcome",)),
 )
 

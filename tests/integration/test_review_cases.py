@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import insert
 
 from schemas import codec
+from schemas.runtime.database import audit
 from schemas.runtime.database.case_evidence import neighbours, similar_cases
 from schemas.runtime.database.case_labels import (
     LEASE_MS,
@@ -20,6 +22,7 @@ from schemas.runtime.database.case_labels import (
 from schemas.runtime.database.case_work import (
     MOST_HELD,
     claim,
+    claim_held,
     claim_next,
     decide,
     release,
@@ -112,7 +115,7 @@ def test_a_claim_holds_against_others_ends_and_is_renewed(database: Database) ->
         later = NOW + 1001 + CLAIM
         assert renew(connection, number, "ann", later, CLAIM) is None
         assert decide(connection, number, "ann", "FRAUD", "", later) is None
-        assert release(connection, number, "ann") is None
+        assert release(connection, number, "ann", NOW) is None
         assert claim(connection, -1, "ann", NOW, CLAIM) is None
 
 
@@ -127,7 +130,7 @@ def test_released_a_case_is_free_and_next_takes_the_most_urgent(database: Databa
     assert shown(database, "mine") == [first.transaction_id]
     assert shown(database, "free") == [case.transaction_id for case in cases[2:]]
     with database.begin() as connection:
-        given = release(connection, first.case_id, "ann")
+        given = release(connection, first.case_id, "ann", NOW)
         assert given is not None
         assert given.holder(NOW) is None
         again = claim_next(connection, "bob", NOW, CLAIM)
@@ -137,15 +140,59 @@ def test_released_a_case_is_free_and_next_takes_the_most_urgent(database: Databa
 
 def test_nobody_hoards_cases(database: Database) -> None:
     cases = opened(database, *(decision(n) for n in range(MOST_HELD + 2)))
+    numbers = [case.case_id for case in cases]
+
+    def following(leave: int = 0, person: str = "ann") -> int | None:
+        case = claim_next(connection, person, NOW, CLAIM, leave)
+        return None if case is None else case.case_id
+
     with database.begin() as connection:
-        held = [claim_next(connection, "ann", NOW, CLAIM) for _ in range(MOST_HELD)]
-        assert None not in held
-        assert claim_next(connection, "ann", NOW, CLAIM) is None
-        assert claim(connection, cases[-1].case_id, "ann", NOW, CLAIM) is None
-        assert claim(connection, cases[0].case_id, "ann", NOW, CLAIM) is not None  # hers already
-        assert claim_next(connection, "bob", NOW, CLAIM) is not None
-        assert release(connection, cases[0].case_id, "ann") is not None
-        assert claim_next(connection, "ann", NOW, CLAIM) is not None
+        held = [following() for _ in range(MOST_HELD)]
+        assert held == numbers[:MOST_HELD]
+        assert claim(connection, numbers[-1], "ann", NOW, CLAIM) is None
+        assert claim(connection, numbers[0], "ann", NOW, CLAIM) is not None  # hers already
+        assert [following(leave=number) for number in numbers[:MOST_HELD]] == [*held[1:], held[0]]
+        assert following(person="bob") == numbers[MOST_HELD]
+        assert release(connection, numbers[0], "ann", NOW) is not None
+        assert following(leave=numbers[0]) == numbers[-1]
+
+
+def test_next_comes_back_to_what_is_held_when_nothing_is_free(database: Database) -> None:
+    one, other = (case.case_id for case in opened(database, decision(1), decision(2)))
+    with database.begin() as connection:
+        assert claim(connection, one, "ann", NOW, CLAIM) is not None
+        assert claim_held(connection, "ann", NOW, CLAIM, leave=one) is None
+        assert claim(connection, other, "ann", NOW, CLAIM) is not None
+        again = claim_next(connection, "ann", NOW, CLAIM, leave=other)
+        assert again is not None
+        assert again.case_id == one
+        assert claim_next(connection, "bob", NOW, CLAIM) is None
+
+
+def test_every_action_is_audited_with_before_and_after(database: Database) -> None:
+    (case,) = opened(database, decision(1))
+    number = case.case_id
+    with database.begin() as connection:
+        claim(connection, number, "ann", NOW, CLAIM)
+        claim(connection, number, "ann", NOW + 1, CLAIM)  # for longer
+        claim(connection, number, "bob", NOW + 2, CLAIM)  # refused
+        release(connection, number, "bob", NOW + 2)  # refused
+        release(connection, number, "ann", NOW + 3)
+        claim(connection, number, "bob", NOW + 4, CLAIM)
+        decide(connection, number, "bob", "FRAUD", "stolen", NOW + 5)
+        undo(connection, number, "bob", NOW + 6, undo_ms=UNDO, claim_ms=CLAIM)
+        found = audit.entries(connection, subject="t1")[::-1]
+    assert [(entry.who, entry.action, entry.at - NOW) for entry in found] == [
+        ("ann", "case claimed", 0),
+        ("ann", "case released", 3),
+        ("bob", "case claimed", 4),
+        ("bob", "verdict", 5),
+        ("bob", "verdict undone", 6),
+    ]
+    states = [json.loads(text or "") for text in (found[3].before, found[3].after)]
+    assert [state["verdict"] for state in states] == [None, "FRAUD"]
+    assert [state["note"] for state in states] == [None, "stolen"]
+    assert found[4].before == found[3].after
 
 
 def test_a_verdict_can_be_undone_for_a_while(database: Database) -> None:

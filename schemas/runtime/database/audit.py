@@ -31,6 +31,8 @@ Action = Literal[
     "model shadow",
     "model rolled back",
     "model retired",
+    "case claimed",
+    "case released",
     "verdict",
     "verdict undone",
     "key created",

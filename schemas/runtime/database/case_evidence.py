@@ -1,28 +1,19 @@
-"""What the store knows of a case: its decision, its vector, what else the card did."""
+"""What an analyst looks at beside a case: decisions, cases that are like it, the next ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlalchemy import Connection, and_, or_, select
 
 from schemas import codec
 from schemas.runtime.database.cases import Case, Verdict, as_case
-from schemas.runtime.database.tables import cases, decisions, vectors
+from schemas.runtime.database.tables import cases, decisions
 
 _SAME = and_(
     decisions.c.transaction_id == cases.c.transaction_id, decisions.c.card_id == cases.c.card_id
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """One transaction of the card: its Decision, and the verdict if it was a case."""
-
-    decision: Mapping[str, Any]
-    verdict: Verdict | None
 
 
 def decisions_of(connection: Connection, found: Sequence[Case]) -> dict[int, dict[str, Any]]:
@@ -35,29 +26,15 @@ def decisions_of(connection: Connection, found: Sequence[Case]) -> dict[int, dic
     return {number: codec.decode(data)[1] for number, data in connection.execute(question)}
 
 
-def vector_of(connection: Connection, case: Case) -> dict[str, Any] | None:
-    """Return the FeatureVector of a case, with its transaction; None if it is not (yet) there."""
-    data = connection.scalar(
-        select(vectors.c.record).where(
-            vectors.c.transaction_id == case.transaction_id, vectors.c.card_id == case.card_id
-        )
-    )
-    return None if data is None else codec.decode(data)[1]
-
-
-def history_of(connection: Connection, case: Case, limit: int = 12) -> list[Past]:
-    """Return what else the card did, newest first, before and after the case's transaction."""
+def verdicts_of(connection: Connection, card_id: str, limit: int = 100) -> dict[str, Verdict]:
+    """Return the verdicts on a card's newest cases, by transaction id."""
     question = (
-        select(decisions.c.record, cases.c.verdict)
-        .join(cases, _SAME, isouter=True)
-        .where(
-            decisions.c.card_id == case.card_id,
-            decisions.c.transaction_id != case.transaction_id,
-        )
-        .order_by(decisions.c.event_time.desc())
+        select(cases.c.transaction_id, cases.c.verdict)
+        .where(cases.c.card_id == card_id, cases.c.verdict.is_not(None))
+        .order_by(cases.c.opened_at.desc())
         .limit(limit)
     )
-    return [Past(codec.decode(data)[1], verdict) for data, verdict in connection.execute(question)]
+    return {transaction_id: verdict for transaction_id, verdict in connection.execute(question)}
 
 
 def similar_cases(

@@ -1,7 +1,8 @@
-"""What an analyst does with a case: claim, release, decide, undo. Each is one UPDATE that changes
-the case only if it may, so two people never hold one, however many ask at once.
+"""What an analyst does with a case: claim, release, decide, undo; each step is audited. Each is one
+UPDATE that changes the case only if it may, so two people never hold it, however many ask at once.
 
-Every function returns the case as it is afterwards, or None if it did not come to that.
+Every function returns the case as it is afterwards, or None if it did not come to that. They need a
+transaction of `Database.begin`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select, update
 
-from schemas.runtime.database.cases import Case, Verdict, as_case, is_free, is_held
+from schemas.runtime.database import audit
+from schemas.runtime.database.audit import Action
+from schemas.runtime.database.cases import Case, Verdict, as_case, is_free, is_held, read_case
 from schemas.runtime.database.tables import cases
 
 MOST_HELD: Final = 5
@@ -20,65 +23,75 @@ MOST_HELD: Final = 5
 def claim(
     connection: Connection, case_id: int, person: str, now_ms: int, claim_ms: int
 ) -> Case | None:
-    """Hold a case that is free or already held by this person; None if it is neither.
+    """Hold a case that is free, or for longer if this person holds it already.
 
-    Holding it already, the claim is renewed. None as well with MOST_HELD others in hand.
+    None if it is another's or decided, or if the person holds MOST_HELD others.
     """
     others = and_(is_held(now_ms, person), cases.c.case_id != case_id)
     held = select(func.count()).where(others).correlate(None).scalar_subquery()
-    return _change(
+    before = read_case(connection, case_id, lock=True)
+    after = _change(
         connection,
-        (cases.c.case_id == case_id)
-        & (is_free(now_ms) | is_held(now_ms, person))
-        & (held < MOST_HELD),
+        case_id,
+        (is_free(now_ms) | is_held(now_ms, person)) & (held < MOST_HELD),
         claimed_by=person,
         claimed_until=now_ms + claim_ms,
     )
+    if before is not None and before.holder(now_ms) != person:
+        _record(connection, person, "case claimed", before, after, now_ms)
+    return after
 
 
-def claim_next(connection: Connection, person: str, now_ms: int, claim_ms: int) -> Case | None:
-    """Hold the most urgent free case; None if there is none, or with MOST_HELD in hand.
+def claim_next(
+    connection: Connection, person: str, now_ms: int, claim_ms: int, leave: int = 0
+) -> Case | None:
+    """Hold the most urgent free case; without one, or with MOST_HELD in hand, one that is held.
 
-    On PostgreSQL a case that is being claimed by another at this moment is passed over, instead of
-    waiting for it and then finding it taken.
+    None if there is none of these but `leave`, the case that the person looks at. On PostgreSQL a
+    case that another one is claiming at this moment is passed over instead of waited for.
     """
     most_urgent = (
         select(cases.c.case_id)
-        .where(is_free(now_ms))
+        .where(is_free(now_ms), cases.c.case_id != leave)
         .order_by(cases.c.urgency.desc(), cases.c.case_id)
         .limit(1)
         .with_for_update(skip_locked=True)
-        .correlate(None)
-        .scalar_subquery()
     )
-    held = select(func.count()).where(is_held(now_ms, person)).correlate(None).scalar_subquery()
-    return _change(
-        connection,
-        (cases.c.case_id == most_urgent) & is_free(now_ms) & (held < MOST_HELD),
-        claimed_by=person,
-        claimed_until=now_ms + claim_ms,
+    found = connection.scalar(most_urgent)
+    claimed = claim(connection, found, person, now_ms, claim_ms) if found is not None else None
+    return claimed or claim_held(connection, person, now_ms, claim_ms, leave)
+
+
+def claim_held(
+    connection: Connection, person: str, now_ms: int, claim_ms: int, leave: int = 0
+) -> Case | None:
+    """Hold for longer the next case after `leave`, in their order, of those that a person holds."""
+    question = (
+        select(cases.c.case_id)
+        .where(is_held(now_ms, person))
+        .order_by(cases.c.urgency.desc(), cases.c.case_id)
     )
+    held = list(connection.scalars(question))
+    place = held.index(leave) + 1 if leave in held else 0
+    others = [number for number in held[place:] + held[:place] if number != leave]
+    return claim(connection, others[0], person, now_ms, claim_ms) if others else None
 
 
 def renew(
     connection: Connection, case_id: int, person: str, now_ms: int, claim_ms: int
 ) -> Case | None:
     """Hold a case for longer; None if this person does not hold it any more."""
-    return _change(
-        connection,
-        (cases.c.case_id == case_id) & is_held(now_ms, person),
-        claimed_until=now_ms + claim_ms,
-    )
+    return _change(connection, case_id, is_held(now_ms, person), claimed_until=now_ms + claim_ms)
 
 
-def release(connection: Connection, case_id: int, person: str) -> Case | None:
-    """Give an open case back; None if it is not this person's."""
-    return _change(
-        connection,
-        (cases.c.case_id == case_id) & cases.c.verdict.is_(None) & (cases.c.claimed_by == person),
-        claimed_by=None,
-        claimed_until=None,
+def release(connection: Connection, case_id: int, person: str, now_ms: int) -> Case | None:
+    """Give a case back; None if it is not this person's, or decided."""
+    before = read_case(connection, case_id, lock=True)
+    after = _change(
+        connection, case_id, _is_claimed_by(person), claimed_by=None, claimed_until=None
     )
+    _record(connection, person, "case released", before, after, now_ms)
+    return after
 
 
 def decide(
@@ -88,14 +101,18 @@ def decide(
 
     A claim that ran out is good enough as long as nobody else has taken the case.
     """
-    return _change(
+    before = read_case(connection, case_id, lock=True)
+    after = _change(
         connection,
-        (cases.c.case_id == case_id) & cases.c.verdict.is_(None) & (cases.c.claimed_by == person),
+        case_id,
+        _is_claimed_by(person),
         verdict=verdict,
         note=note or None,
         decided_by=person,
         decided_at=now_ms,
     )
+    _record(connection, person, "verdict", before, after, now_ms)
+    return after
 
 
 def undo(
@@ -105,29 +122,26 @@ def undo(
 
     None if too much time has passed, or the label is already on its way.
     """
-    return _change(
+    before = read_case(connection, case_id, lock=True)
+    after = _change(
         connection,
-        (cases.c.case_id == case_id)
-        & (cases.c.decided_by == person)
-        & (cases.c.decided_at > now_ms - undo_ms)
-        & cases.c.label_taken_at.is_(None),
+        case_id,
+        _is_undoable(person, now_ms, undo_ms),
         verdict=None,
         decided_by=None,
         decided_at=None,
         claimed_by=person,
         claimed_until=now_ms + claim_ms,
     )
+    _record(connection, person, "verdict undone", before, after, now_ms)
+    return after
 
 
 def undoable(connection: Connection, person: str, now_ms: int, undo_ms: int) -> Case | None:
     """Return the newest case of which this person can take the verdict back."""
     question = (
         select(cases)
-        .where(
-            cases.c.decided_by == person,
-            cases.c.decided_at > now_ms - undo_ms,
-            cases.c.label_taken_at.is_(None),
-        )
+        .where(_is_undoable(person, now_ms, undo_ms))
         .order_by(cases.c.decided_at.desc(), cases.c.case_id.desc())
         .limit(1)
     )
@@ -135,6 +149,52 @@ def undoable(connection: Connection, person: str, now_ms: int, undo_ms: int) -> 
     return None if row is None else as_case(row)
 
 
-def _change(connection: Connection, may: ColumnElement[bool], **values: Any) -> Case | None:
-    row = connection.execute(update(cases).where(may).values(**values).returning(cases)).first()
+def _is_claimed_by(person: str) -> ColumnElement[bool]:
+    """Whether a case is open and nobody claimed it after this person did."""
+    return and_(cases.c.verdict.is_(None), cases.c.claimed_by == person)
+
+
+def _is_undoable(person: str, now_ms: int, undo_ms: int) -> ColumnElement[bool]:
+    return and_(
+        cases.c.decided_by == person,
+        cases.c.decided_at > now_ms - undo_ms,
+        cases.c.label_taken_at.is_(None),
+    )
+
+
+def _change(
+    connection: Connection, case_id: int, may: ColumnElement[bool], **values: Any
+) -> Case | None:
+    statement = update(cases).where(cases.c.case_id == case_id, may).values(**values)
+    row = connection.execute(statement.returning(cases)).first()
     return None if row is None else as_case(row)
+
+
+def _record(
+    connection: Connection,
+    person: str,
+    action: Action,
+    before: Case | None,
+    after: Case | None,
+    now_ms: int,
+) -> None:
+    if before is None or after is None:
+        return
+    audit.record(
+        connection,
+        who=person,
+        action=action,
+        subject=before.transaction_id,
+        before=_audited(before),
+        after=_audited(after),
+        now_ms=now_ms,
+    )
+
+
+def _audited(case: Case) -> dict[str, Any]:
+    return {
+        "case": case.case_id,
+        "claimed_by": case.claimed_by,
+        "verdict": case.verdict,
+        "note": case.note,
+    }

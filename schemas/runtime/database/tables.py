@@ -84,6 +84,7 @@ cases: Final = Table(
     Column("label_taken_at", BigInteger),
     Column("label_sent_at", BigInteger),
     Index("cases_once", "transaction_id", "card_id", unique=True),
+    Index("cases_by_card", "card_id", "opened_at"),
     Index("cases_by_merchant", "merchant_id", "opened_at"),
     Index("cases_by_device", "device_id", "opened_at"),
 )

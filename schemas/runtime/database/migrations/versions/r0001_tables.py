@@ -83,6 +83,7 @@ def _cases() -> None:
         sa.Column("label_sent_at", sa.BigInteger),
     )
     op.create_index("cases_once", "cases", ["transaction_id", "card_id"], unique=True)
+    op.create_index("cases_by_card", "cases", ["card_id", "opened_at"])
     op.create_index("cases_by_merchant", "cases", ["merchant_id", "opened_at"])
     op.create_index("cases_by_device", "cases", ["device_id", "opened_at"])
     op.create_index("cases_decided", "cases", ["decided_at"])
