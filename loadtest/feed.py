@@ -56,6 +56,7 @@ class FeedSettings:
     first_day: int = 20_148
     new_pattern_day: int | None = None
     fraud_factor: float = 1.0
+    wave_every: int | None = None
     input: Path | None = None
     mapping: Path | None = None
     rows: int | None = None
@@ -185,6 +186,7 @@ def open_feed(settings: FeedSettings, clock: Callable[[], int]) -> tuple[Feed, l
             settings.seed,
             new_pattern_day=settings.new_pattern_day,
             fraud_factor=settings.fraud_factor,
+            wave_every=settings.wave_every,
         )
         if settings.labels == "ahead":
             raise ConfigurationError("labels ahead need a file: the world's stream has no end")

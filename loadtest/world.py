@@ -27,6 +27,7 @@ CURRENCY: Final = "EUR"
 REPORTED_SHARE: Final = 0.99
 """Share of frauds that anybody ever reports. No calibrated score can be surer than this: were it
 below 0.95, nothing would ever be blocked by the default threshold."""
+WAVE_FACTOR: Final = 8.0
 LONGEST_LABEL_DAYS: Final = 45.0
 TRANSACTIONS_A_DAY: Final = 10_000_000
 EPOCH: Final = date(1970, 1, 1)
@@ -39,6 +40,9 @@ def day_number(day: date) -> int:
 
 class World:
     """`customers` people and what they, and the thieves among them, buy.
+
+    `fraud_factor` times as many incidents as ordinarily; on every `wave_every`th day WAVE_FACTOR
+    times as many again.
 
     >>> World(300, seed=1).day(20_000).num_rows == World(300, seed=1).day(20_000).num_rows
     True
@@ -53,6 +57,7 @@ class World:
         new_pattern_factor: float = 1.0,
         drift_day: int | None = None,
         fraud_factor: float = 1.0,
+        wave_every: int | None = None,
     ) -> None:
         self.people = Population(customers, seed)
         self.seed = seed
@@ -60,6 +65,7 @@ class World:
         self.new_pattern_factor = new_pattern_factor
         self.drift_day = drift_day
         self.fraud_factor = fraud_factor
+        self.wave_every = wave_every
         self._incidents: dict[int, Rows] = {}
 
     def day(self, day: int) -> pa.Table:
@@ -92,7 +98,7 @@ class World:
                     self.seed,
                     start,
                     self.new_pattern_day,
-                    self.fraud_factor,
+                    self._factor(start),
                     self.new_pattern_factor,
                 )
                 self._incidents[start] = rows
@@ -100,6 +106,10 @@ class World:
         for old in [key for key in self._incidents if key < day - fraud.LONGEST_DAYS]:
             del self._incidents[old]
         return join(parts)
+
+    def _factor(self, day: int) -> float:
+        wave = self.wave_every is not None and day % self.wave_every == 0
+        return self.fraud_factor * (WAVE_FACTOR if wave else 1.0)
 
     def _table(self, rows: Rows, day: int) -> pa.Table:
         people, ids = self.people, self.people.ids

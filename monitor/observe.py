@@ -48,6 +48,7 @@ class Observations:
 
     Args:
         registry, pan_key: for labels in other encodings and with card numbers.
+        replayed: the clock is that of the events, long before messages reached the broker.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Observations:
         *,
         registry: SchemaRegistry | None = None,
         pan_key: bytes | None = None,
+        replayed: bool = False,
     ) -> None:
         self.quality = Quality(
             approved=memory.approved,
@@ -74,7 +76,10 @@ class Observations:
         """Milliseconds of the labels, microseconds of the stages."""
         self.freshness = Freshness()
         self._memory, self._currencies = memory, currencies
+        self._replayed = replayed
         self._registry, self._pan_key = registry, pan_key
+        self.newest_event_ms = 0
+        """Event time of the newest decision."""
         self._champion: str | None = None
         self._now_ms = 0
 
@@ -144,6 +149,7 @@ class Observations:
         self.freshness.reached(
             DECISIONS.name, decided.number("source_partition"), decided.number("source_offset")
         )
+        self.newest_event_ms = max(self.newest_event_ms, int(decided.number("event_time").max()))
         received, computed = decided.number("received_at"), decided.number("computed_at")
         self.stage_delay[VECTOR].add(computed - 1000 * received)
         self.stage_delay[DECISION].add(decided.number("decided_at") - computed)
@@ -212,4 +218,5 @@ class Observations:
         return Sample(cell, reference, window.counts()[place, :-1].astype(np.float64))
 
     def _arrived(self, topic: str, messages: Sequence[Message]) -> None:
-        self.freshness.arrived(topic, max(message.timestamp for message in messages))
+        arrived = max(message.timestamp for message in messages)
+        self.freshness.arrived(topic, min(arrived, self._now_ms) if self._replayed else arrived)

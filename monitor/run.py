@@ -20,6 +20,7 @@ import structlog
 from monitor.alerts import SERVICE
 from monitor.models import Models
 from monitor.notify import Notifier
+from monitor.observe import Observations
 from monitor.rollback import Registry
 from monitor.service import FOLLOWED, Monitor, Options
 from schemas.currency import CurrencyTable
@@ -41,8 +42,24 @@ from schemas.topics import ALERTS, MODELS, RETRAIN_REQUESTS, TRANSACTIONS
 log = structlog.get_logger(__name__)
 MOST_ROWS: Final = 5_000
 POLL_S: Final = 0.1
+DUE_S: Final = 0.2
+"""How often what is due is looked for when event time may run far faster than the clock."""
 FAILED: Final = 1
 REPORT_HOUR: Final = 0
+
+
+class EventClock:
+    """The time of the newest decision that the monitor has seen."""
+
+    seen: Observations | None = None
+
+    def now_ms(self) -> int:
+        """Return ms since the epoch, UTC; 0 before the first decision."""
+        return 0 if self.seen is None else self.seen.newest_event_ms
+
+    def now_us(self) -> int:
+        """Return it in microseconds."""
+        return self.now_ms() * 1_000
 
 
 class Loop:
@@ -69,6 +86,8 @@ class Loop:
         self._notifier, self._ends, self._settings = notifier, ends, settings
         self._newest = dict.fromkeys(readers, 0)
         self._ends_known: Mapping[int, int] | None = None
+        self._due_every_s = DUE_S if settings.monitor_clock == "event" else 0.0
+        self._due_at = 0.0
 
     def step(self, timeout_s: float = POLL_S) -> int:
         """Take what is there of the topic that is furthest behind in time; send what is due.
@@ -91,8 +110,10 @@ class Loop:
             messages = self._readers[topic].poll_batch(MOST_ROWS, timeout_s)
             self._monitor.receive(topic, messages)
             came = len(messages)
-        if self._monitor.due(self._ends_known) and self._ends is not None:
-            self._ends_known = self._ends()
+        if time.monotonic() >= self._due_at:
+            self._due_at = time.monotonic() + self._due_every_s
+            if self._monitor.due(self._ends_known) and self._ends is not None:
+                self._ends_known = self._ends()
         self.send()
         return came
 
@@ -117,7 +138,9 @@ def run(settings: Settings) -> int:
     """Watch until SIGTERM or SIGINT; return the exit code. Call it in the main thread."""
     configure_logging(settings, SERVICE)
     stop = StopSignal()
-    metrics, clock = Metrics(SERVICE), SystemClock()
+    metrics = Metrics(SERVICE)
+    events = EventClock()
+    clock: Clock = events if settings.monitor_clock == "event" else SystemClock()
     waiting = "starting"
     with ExitStack() as parts:
         urls = settings.alert_urls.get_secret_value().split() if settings.alert_urls else []
@@ -134,6 +157,7 @@ def run(settings: Settings) -> int:
         parts.callback(producer.close)
         registry = parts.enter_context(open_registry(settings))
         monitor = build(settings, clock=clock, metrics=metrics, registry=registry)
+        events.seen = monitor.seen
         reach = len(monitor.seen.quality.hours()) * HOUR
         since = clock.now_ms() - reach
         ends: dict[str, dict[int, int]] = {}

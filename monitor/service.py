@@ -62,6 +62,8 @@ class Options:
     quiet_ms: int = 6 * HOUR
     evaluate_every_ms: int = 60_000
     guard_every_ms: int = 5_000
+    replayed: bool = False
+    """The clock is that of the events."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Options:
@@ -79,6 +81,7 @@ class Options:
             least_precision=settings.monitor_precision,
             most_psi=settings.monitor_psi,
             quiet_ms=settings.monitor_quiet_ms,
+            replayed=settings.monitor_clock == "event",
         )
 
 
@@ -108,7 +111,11 @@ class Monitor:
         self.alerted: deque[Alert] = deque(maxlen=1_000)
         """Alerts not yet taken by whoever tells people."""
         self.seen = Observations(
-            options.memory, currencies, registry=label_registry, pan_key=pan_key
+            options.memory,
+            currencies,
+            registry=label_registry,
+            pan_key=pan_key,
+            replayed=options.replayed,
         )
         self._options, self._clock, self._metrics = options, clock, metrics
         self._registry = registry

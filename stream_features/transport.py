@@ -24,7 +24,10 @@ FAUST_VERSION: Final = "0.15.3"
 FETCH_WAIT_MS: Final = 2
 FETCH_MIN_BYTES: Final = 4_000
 """A fetch that carries a few dozen records at once: one by one they cost the broker and us more than
-the wait of 3 ms."""
+the wait of 2 ms."""
+CROWDED: Final = 300.0
+"""Records a second from which on a fetch waits; with fewer, each is answered at once."""
+PACE_S: Final = 0.1
 SERVE_S: Final = 0.1
 """How long batches are served before Faust is asked again which partitions are active."""
 LOOPS_TO_FETCH: Final = 3
@@ -70,6 +73,8 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     consumer: BatchConsumer
     lost = False
     """Whether the handler no longer knows its positions."""
+    _came = 0
+    _paced_at = 0.0
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -77,8 +82,16 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
         # aiokafka has one fetch under way: a partition that was full then waits for its end.
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        consumer._fetch_min_bytes = FETCH_MIN_BYTES
+        consumer._fetch_min_bytes = 1
         return consumer
+
+    def _pace(self, consumer: Any, came: int, now: float) -> None:
+        """Choose by how much came of late whether fetches wait for company."""
+        self._came += came
+        if now - self._paced_at >= PACE_S:
+            crowded = self._came >= CROWDED * (now - self._paced_at)
+            consumer._fetcher._fetch_min_bytes = FETCH_MIN_BYTES if crowded else 1
+            self._came, self._paced_at = 0, now
 
     def fetched(self) -> dict[tuple[str, int], int]:
         """Return the next offset to be handed over of each partition, as far as it is known."""
@@ -118,6 +131,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             mine = {tp: records.pop(tp) for tp in list(records) if tp.topic in handler.topics}
             if generation != handler.generation or not self.consumer.flow_active:
                 break  # a seek follows
+            self._pace(consumer, sum(map(len, mine.values())), loop.time())
             for _ in range(LOOPS_TO_FETCH if mine else 0):
                 await asyncio.sleep(0)
             ends = {tp: end for tp in batch if (end := self.highwater(tp)) is not None}

@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     monitor_records: Positive = Field(
         2_000_000, description="approved decisions that wait for labels; 70 bytes each"
     )
+    monitor_clock: Literal["wall", "event"] = Field(
+        "wall", description="event: its time is that of the newest decision, for replayed history"
+    )
     online_every: str = Field(
         "15m", description="how often the online learner is compared and publishes"
     )

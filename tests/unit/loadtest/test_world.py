@@ -43,6 +43,19 @@ def test_a_new_pattern_changes_later_days_only() -> None:
     assert "remote_access" not in plain.day(DAY + 1).column("scenario").to_pylist()
 
 
+def test_a_wave_comes_every_so_many_days() -> None:
+    def frauds(day: int) -> int:
+        starts = World(2_000, seed=5, wave_every=10)._factor(day)
+        return int(starts)
+
+    assert [day for day in range(DAY, DAY + 30) if frauds(day) > 1] == [
+        day for day in range(DAY, DAY + 30) if day % 10 == 0
+    ]
+    wave = next(day for day in range(DAY, DAY + 10) if day % 10 == 0)
+    plain, more = World(2_000, seed=5).day(wave), World(2_000, seed=5, wave_every=10).day(wave)
+    assert pc.sum(more.column("fraud")).as_py() > 2 * pc.sum(plain.column("fraud")).as_py()
+
+
 def test_the_fraud_factor_changes_fraud_alone() -> None:
     plain, more = World(2_000, seed=5).day(DAY), World(2_000, seed=5, fraud_factor=4.0).day(DAY)
     frauds = [pc.sum(table.column("fraud")).as_py() for table in (plain, more)]
