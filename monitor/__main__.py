@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
+from monitor.commands import people
 from schemas.errors import ConfigurationError
 from schemas.runtime.command_line import errors, run_command, say, write_report
 from schemas.runtime.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.add_typer(people.commands, name="people")
 JsonPath = Annotated[
     Path | None, typer.Option("--json", help="write the report here; - for stdout")
 ]

@@ -36,7 +36,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
-from monitor.dashboard import failures, health, login
+from monitor.dashboard import audit, failures, health, login, models, people
 from monitor.dashboard.gate import Gate
 from monitor.dashboard.headers import SecurityHeaders
 from monitor.dashboard.pages import STATIC
@@ -44,7 +44,13 @@ from monitor.dashboard.parts import Parts
 from schemas.runtime.database import sessions
 from schemas.runtime.database.sessions import Session
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health.router, login.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    health.router,
+    login.router,
+    models.router,
+    audit.router,
+    people.router,
+)
 Service = Callable[[], AbstractAsyncContextManager[object]]
 
 

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from monitor.dashboard.app import create_app
 from monitor.dashboard.health import unready
 from monitor.dashboard.parts import Parts
-from schemas.errors import ConfigurationError
+from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.runtime.database.database import open_database
 from schemas.runtime.health import HealthServer
 from schemas.runtime.logs import configure_logging
@@ -28,6 +28,9 @@ log = structlog.get_logger(__name__)
 SERVICE = "dashboard"
 GOODBYE_S = 3
 """How long open requests may go on after SIGTERM; event streams never end by themselves."""
+
+PATIENCE_S = 5.0
+"""How long a page waits for Kafka to answer at first."""
 
 
 class LentRegistry:
@@ -43,12 +46,17 @@ class LentRegistry:
         """Lend it.
 
         Raises:
-            BrokerUnavailable: Kafka does not answer.
+            BrokerUnavailable: Kafka does not answer, or another thread keeps it.
         """
-        with self._turn:
+        if not self._turn.acquire(timeout=PATIENCE_S):
+            raise BrokerUnavailable("the registry of models is in use: try again")
+        try:
             if self._registry is None:
-                self._registry = self._open.enter_context(open_registry(self._settings))
+                opened = open_registry(self._settings, timeout_s=PATIENCE_S)
+                self._registry = self._open.enter_context(opened)
             yield self._registry
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
         """Let go of Kafka."""

@@ -98,8 +98,11 @@ class ModelRegistry:
 
 
 @contextmanager
-def open_registry(settings: Settings) -> Iterator[ModelRegistry]:
+def open_registry(settings: Settings, *, timeout_s: float = 30.0) -> Iterator[ModelRegistry]:
     """Return the registry on the `models` topic, which is created if it is not there.
+
+    Args:
+        timeout_s: longest wait for Kafka's answer.
 
     Raises:
         BrokerUnavailable: Kafka does not answer.
@@ -108,7 +111,7 @@ def open_registry(settings: Settings) -> Iterator[ModelRegistry]:
     from schemas.runtime.topic_admin import create_topics
     from schemas.topics import MODELS
 
-    create_topics(settings)
+    create_topics(settings, timeout_s)
     registry = ModelRegistry(KafkaExclusiveLog(settings, settings.topic(MODELS)))
     try:
         yield registry

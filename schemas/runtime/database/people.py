@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -76,6 +76,15 @@ def accounts(connection: Connection) -> Sequence[Account]:
     """Return everybody, by name."""
     rows = connection.execute(_accounts().order_by(people.c.username)).mappings()
     return [Account(**row) for row in rows]
+
+
+def state(account: Account, locked: Mapping[str, int]) -> str:
+    """Return what keeps a person out or waits for them; `locked` is of `attempts.locked`."""
+    if account.disabled:
+        return "disabled"
+    if attempts.account(account.username) in locked:
+        return "locked"
+    return "one-time password" if account.must_change else "active"
 
 
 def password_hash(connection: Connection, username: str) -> str | None:

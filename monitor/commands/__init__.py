@@ -1,0 +1,1 @@
+"""Commands of the monitor that have a file of their own."""

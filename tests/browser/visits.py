@@ -1,0 +1,39 @@
+"""Steps that every browser test takes: an application behind a port, a person at its log-in."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from playwright.sync_api import Page
+
+from tests.unit.monitor.dashboard.site import PASSWORD
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """Serve an application from a thread; give its address."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=1)
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def log_in(page: Page, address: str, username: str, password: str = PASSWORD) -> None:
+    """Go to the dashboard at `address` and log in; raises if that does not lead in."""
+    page.goto(f"{address}/login")
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(lambda url: not url.endswith("/login"))
