@@ -32,6 +32,29 @@ def run_service() -> None:
     sys.exit(run(load_settings()))
 
 
+@app.command("store")
+def store_service(
+    once: Annotated[
+        bool, typer.Option("--once", help="End when everything that is there now is stored.")
+    ] = False,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="At the end, write a report here; - for stdout.")
+    ] = None,
+) -> None:
+    """Store every decision and its vector in the database until stopped; settings by FRAUD_*.
+
+    Example: FRAUD_DATABASE_URL=sqlite:///var/fraud.db python -m scorer store
+
+    Example: python -m scorer store --once --json -
+    """
+    from schemas.runtime.command_line import require_folder
+    from schemas.runtime.settings import load_settings
+    from scorer.store_run import run
+
+    require_folder(json=json_path)
+    write_report(run(load_settings(), once=once), json_path)
+
+
 @app.command("compile")
 def compile_kernels() -> None:
     """Compile the scorer's kernels into the cache.

@@ -265,10 +265,17 @@ class KafkaReader:
     """See `streams.Reader`; also reads single partitions from given offsets.
 
     `starts` (partition to first offset) restricts what is read; without it, all of the topic.
+    `gather_ms`: the broker waits so long for a megabyte, which costs everybody less than many
+    small answers.
     """
 
     def __init__(
-        self, settings: Settings, topic: str, starts: Mapping[int, int] | None = None
+        self,
+        settings: Settings,
+        topic: str,
+        starts: Mapping[int, int] | None = None,
+        *,
+        gather_ms: int = 0,
     ) -> None:
         self._topic = topic
         self._consumer = ck.Consumer(
@@ -278,7 +285,8 @@ class KafkaReader:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
-                "fetch.wait.max.ms": 100,
+                "fetch.wait.max.ms": gather_ms or 100,
+                "fetch.min.bytes": 1_000_000 if gather_ms else 1,
                 **COMMITTED,
             }
         )
@@ -316,6 +324,20 @@ class KafkaReader:
     def positions(self) -> dict[int, int]:
         """Return the next offset of each partition that is read."""
         return dict(self._next)
+
+    def partitions(self) -> list[int]:
+        """Ask the broker which partitions the topic has. Blocks; raises BrokerUnavailable."""
+        return _partitions(self._consumer, self._topic)
+
+    def lag(self) -> dict[int, int]:
+        """Return the messages not yet read by partition, as far as known; does not block."""
+        found = {}
+        for number, following in self._next.items():
+            place = ck.TopicPartition(self._topic, number)
+            ends = self._consumer.get_watermark_offsets(place, cached=True)
+            if ends is not None and ends[1] >= 0:
+                found[number] = max(ends[1] - following, 0)
+        return found
 
     def close(self) -> None:
         """Let go."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import structlog
 
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
@@ -46,7 +46,7 @@ class StopSignal:
 
 
 def patiently(step: Callable[[], Result], stop: StopSignal) -> Result:
-    """Return what `step` gives, waiting for a Kafka that is not there yet.
+    """Return what `step` gives, waiting for a Kafka or a database that is not there yet.
 
     Raises:
         SystemExit: it was asked to stop meanwhile.
@@ -54,7 +54,7 @@ def patiently(step: Callable[[], Result], stop: StopSignal) -> Result:
     while True:
         try:
             return step()
-        except BrokerUnavailable as error:
-            log.warning("waiting for Kafka", reason=str(error))
+        except (BrokerUnavailable, DatabaseUnavailable) as error:
+            log.warning("waiting", reason=str(error))
             if stop.wait(1.0):
                 raise SystemExit(0) from error

@@ -177,10 +177,34 @@ class MemoryConsumer(_Positions):
 
 
 class MemoryReader(_Positions):
-    """See `streams.Reader`."""
+    """See `streams.PartitionReader`; `starts` as of `kafka.KafkaReader`."""
 
-    def __init__(self, broker: MemoryBroker, topic: str) -> None:
-        super().__init__(broker, dict.fromkeys(broker.places([topic]), 0))
+    def __init__(
+        self, broker: MemoryBroker, topic: str, starts: Mapping[int, int] | None = None
+    ) -> None:
+        if starts is None:
+            starts = {place.partition: 0 for place in broker.places([topic])}
+        self._topic = topic
+        super().__init__(
+            broker, {TopicPartition(topic, number): at for number, at in starts.items()}
+        )
+
+    def positions(self) -> dict[int, int]:
+        """Return the next offset of each partition that is read."""
+        return {place.partition: at for place, at in self._positions.items()}
+
+    def partitions(self) -> list[int]:
+        """Return which partitions the topic has."""
+        if not self._broker.available:
+            raise BrokerUnavailable("the broker in memory is switched off")
+        return [place.partition for place in self._broker.places([self._topic])]
+
+    def lag(self) -> dict[int, int]:
+        """Return the messages not yet read by partition."""
+        return {
+            place.partition: len(self._broker.log(place)) - at
+            for place, at in self._positions.items()
+        }
 
     def read_to_end(self, timeout_s: float = 30.0) -> list[Message]:
         """Return everything there is, in order by partition."""

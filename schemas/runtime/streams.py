@@ -117,6 +117,19 @@ class Reader(Protocol):
         """Let go."""
 
 
+class PartitionReader(Reader, Protocol):
+    """A Reader from given offsets, which tells how far it is: for those who keep positions."""
+
+    def positions(self) -> dict[int, int]:
+        """Return the next offset of each partition that is read."""
+
+    def partitions(self) -> list[int]:
+        """Ask the broker which partitions the topic has. Blocks; raises BrokerUnavailable."""
+
+    def lag(self) -> dict[int, int]:
+        """Return the messages not yet read by partition, as far as known; does not block."""
+
+
 Entry = tuple[bytes, bytes]
 """Key, value."""
 Decide = Callable[[Sequence[Message]], Sequence[Entry]]

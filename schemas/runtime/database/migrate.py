@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -18,6 +20,7 @@ from schemas.runtime.database.exclusive import ExclusiveLock
 if TYPE_CHECKING:
     from schemas.runtime.database.database import Database
 
+log = structlog.get_logger(__name__)
 SCRIPTS: Final = Path(__file__).parent / "migrations"
 LOCK: Final = "migrations.lock"
 _WAIT_S: Final = 120.0
@@ -31,6 +34,7 @@ def to_head(database: Database) -> None:
         ConfigurationError: a newer version of this program has changed them.
         DatabaseUnavailable: the database, or the process that changes them, takes too long.
     """
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each look at the revision
     config = Config(attributes={})
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
@@ -49,6 +53,7 @@ def to_head(database: Database) -> None:
         with database.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+        log.info("tables made or changed", database=database.name)
 
 
 def _at_head(database: Database, scripts: ScriptDirectory) -> bool:

@@ -1,0 +1,40 @@
+"""Inserts of many rows: none twice, and one row that cannot be stored does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, IntegrityError
+
+Row = dict[str, Any]
+
+
+class Inserted(NamedTuple):
+    """How many rows are new, and which the database refused for good, with its reason."""
+
+    new: int
+    refused: list[tuple[Row, str]]
+
+
+def insert_once(connection: Connection, table: Table, rows: Sequence[Row]) -> Inserted:
+    """Insert the rows whose primary key is new; the others change nothing.
+
+    A database refuses what its types cannot hold: PostgreSQL, for example, a text with a NUL.
+    """
+    if not rows:
+        return Inserted(0, [])
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    try:
+        with connection.begin_nested():
+            return Inserted(connection.execute(statement, list(rows)).rowcount, [])
+    except (DataError, IntegrityError) as error:
+        if len(rows) == 1:
+            return Inserted(0, [(rows[0], str(error.orig).strip().split("\n")[0])])
+    middle = len(rows) // 2
+    first = insert_once(connection, table, rows[:middle])
+    second = insert_once(connection, table, rows[middle:])
+    return Inserted(first.new + second.new, first.refused + second.refused)

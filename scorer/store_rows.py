@@ -1,0 +1,75 @@
+"""Messages of `decisions` and `features` to rows of the database. Called by `store`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from schemas import codec
+from schemas.batch_codec import Rejected
+from schemas.batch_decisions import ACTIONS, decode_decisions
+from schemas.batch_scoring import decode_feature_vectors
+from schemas.runtime.streams import Message
+
+REVIEW: Final = ACTIONS.index("REVIEW")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a table, the Decisions among them that ask for a review, and what is none."""
+
+    rows: list[dict[str, Any]]
+    rejected: list[Rejected]
+    reviews: list[dict[str, Any]]
+
+
+def decision_rows(messages: Sequence[Message]) -> Rows:
+    """Return rows of `decisions`; duplicates ask for no review of their own."""
+    values = [message.value or b"" for message in messages]
+    found = decode_decisions(values)
+    records = [values[row] for row in found.rows.tolist()]
+    scores = [None if score != score else score for score in found.score.tolist()]
+    columns = (
+        _texts(found.raw("transaction_id")),
+        _texts(found.raw("card_id")),
+        _texts(found.raw("merchant_id")),
+        found.number("event_time").tolist(),
+        (found.number("decided_at") // 1000).tolist(),
+        [ACTIONS[action] for action in found.action.tolist()],
+        scores,
+        found.number("amount").tolist(),
+        _texts(found.raw("currency")),
+        records,
+    )
+    names = (
+        "transaction_id", "card_id", "merchant_id", "event_time", "decided_at", "decision",
+        "score", "amount", "currency", "record",
+    )  # fmt: skip
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    asked = np.flatnonzero((found.action == REVIEW) & ~found.duplicate).tolist()
+    return Rows(rows, found.rejected, [codec.decode(records[row])[1] for row in asked])
+
+
+def vector_rows(messages: Sequence[Message]) -> Rows:
+    """Return rows of `vectors`."""
+    values = [message.value or b"" for message in messages]
+    found = decode_feature_vectors(values)
+    columns = zip(
+        _texts(found.raw("transaction_id")),
+        _texts(found.raw("card_id")),
+        (found.computed_at // 1000).tolist(),
+        [values[row] for row in found.rows.tolist()],
+        strict=True,
+    )
+    rows = [
+        {"transaction_id": transaction, "card_id": card, "computed_at": at, "record": record}
+        for transaction, card, at, record in columns
+    ]
+    return Rows(rows, found.rejected, [])
+
+
+def _texts(values: Sequence[bytes]) -> list[str]:
+    return [value.decode() for value in values]
