@@ -87,6 +87,11 @@ class PostgresServer:
         return f"postgresql+psycopg://{USER}@127.0.0.1:{self._port}/{database}"
 
     @property
+    def running(self) -> bool:
+        """Whether the server is alive now."""
+        return self._child is not None and self._child.running
+
+    @property
     def pid(self) -> int:
         """Process id; raises FatalError before the first start."""
         return self._started().pid

@@ -57,14 +57,16 @@ def store_service(
 
 @app.command("compile")
 def compile_kernels() -> None:
-    """Compile the scorer's kernels into the cache.
+    """Compile the kernels of scorer and store into the cache.
 
     Example: python -m scorer compile
     """
+    from schemas.batch_decisions import decode_decisions
     from scorer.warm_up import warm_up
 
     with errors.status("compiling the scorer (seconds, once)"):
         warm_up()
+        decode_decisions([])
 
 
 @app.command("bench")
@@ -112,6 +114,34 @@ def bench(
                 f"{row['rows']:5d} rows: {row['cpu_ms']:.3f} ms of CPU, with {shadows} shadows "
                 f"{row['cpu_with_shadows_ms']:.3f} ms: {row['ratio']:.2f} times"
             )
+    write_report(report, json_path)
+
+
+@app.command("bench-store")
+def bench_store(
+    rows: Annotated[int, typer.Option(min=1, help="decisions, each with its vector")] = 100_000,
+    database: Annotated[
+        str | None,
+        typer.Option(help="an empty database, which it fills; else SQLite in a temporary folder"),
+    ] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="write the report here; - for stdout")
+    ] = None,
+) -> None:
+    """Measure what the store takes in on one thread, without Kafka.
+
+    Example: python -m scorer bench-store --rows 100000 --json -
+    """
+    from schemas.runtime.command_line import require_folder
+    from scorer.store_benchmark import measure
+
+    require_folder(json=json_path)
+    with errors.status("measuring"):
+        report = measure(rows, database)
+    say(
+        f"{report['database']}: {report['decisions_per_second']:,.0f} decisions/s with their "
+        f"vectors, {report['cpu_us_per_decision']:.0f} µs of CPU each"
+    )
     write_report(report, json_path)
 
 

@@ -15,7 +15,13 @@ from typing import Any, Final
 import structlog
 
 from schemas.currency import CurrencyTable
-from schemas.errors import BrokerUnavailable, DatabaseUnavailable, Fenced, MembershipLost
+from schemas.errors import (
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    Fenced,
+    FraudError,
+    MembershipLost,
+)
 from schemas.runtime.clock import Clock
 from schemas.runtime.database.cases import open_cases
 from schemas.runtime.database.database import Database
@@ -138,7 +144,7 @@ class Store:
                     self._serves()
                 except (BrokerUnavailable, DatabaseUnavailable, Fenced, MembershipLost) as error:
                     self.close()  # all is read again from where the database is
-                    self._waits_for(str(error))
+                    self._waits_for(error)
                     stop.wait(AGAIN_S)
         finally:
             self.close()
@@ -280,13 +286,21 @@ class Store:
             log.info("storing", database=self._database.name)
         self.waiting_for = ""
         self._metrics.set("ready", 1)
+        for dependency in ("kafka", "database"):
+            self._metrics.set("reachable", 1, dependency=dependency)
 
-    def _waits_for(self, reason: str) -> None:
+    def _waits_for(self, error: FraudError) -> None:
+        reason = str(error)
         if reason != self.waiting_for:
             log.warning("waiting", reason=reason)
         self.waiting_for = reason
         self._metrics.set("ready", 0)
-        self._metrics.count("retries", step="store")
+        if isinstance(error, Fenced):
+            self._metrics.count("retries", step="lock")
+            return
+        away = "database" if isinstance(error, DatabaseUnavailable) else "kafka"
+        self._metrics.set("reachable", 0, dependency=away)
+        self._metrics.count("retries", step=away)
 
 
 def _start(topic: str, number: int, stored: int | None, low: int, end: int) -> int:

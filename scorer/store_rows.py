@@ -12,8 +12,10 @@ from schemas import codec
 from schemas.batch_codec import Rejected
 from schemas.batch_decisions import ACTIONS, decode_decisions
 from schemas.batch_scoring import decode_feature_vectors
+from schemas.runtime.database.inserts import storable
 from schemas.runtime.streams import Message
 
+_TEXTS: Final = ("transaction_id", "card_id", "merchant_id", "currency")
 REVIEW: Final = ACTIONS.index("REVIEW")
 
 
@@ -50,7 +52,7 @@ def decision_rows(messages: Sequence[Message]) -> Rows:
     )  # fmt: skip
     rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     asked = np.flatnonzero((found.action == REVIEW) & ~found.duplicate).tolist()
-    return Rows(rows, found.rejected, [codec.decode(records[row])[1] for row in asked])
+    return Rows(rows, found.rejected, [_review(records[row], rows[row]) for row in asked])
 
 
 def vector_rows(messages: Sequence[Message]) -> Rows:
@@ -72,4 +74,10 @@ def vector_rows(messages: Sequence[Message]) -> Rows:
 
 
 def _texts(values: Sequence[bytes]) -> list[str]:
-    return [value.decode() for value in values]
+    return [storable(value.decode()) for value in values]
+
+
+def _review(message: bytes, row: dict[str, Any]) -> dict[str, Any]:
+    """Return the Decision, its texts as they are in its row."""
+    record: dict[str, Any] = codec.decode(message)[1]
+    return record | {name: row[name] for name in _TEXTS}

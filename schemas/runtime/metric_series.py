@@ -58,6 +58,15 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
         *_each("refused", kind=("features", "decisions", "labels")),
         *_each("stage_seconds", stage=("append",)),
     ),
+    "store": (
+        *_OF_SERVICE,
+        *_each("retries", step=("database", "lock")),
+        *_each("stored", table=("decisions", "vectors", "cases")),
+        *_each("expired", table=("decisions", "vectors")),
+        *_each("reachable", dependency=("kafka", "database")),
+        *_each("stage_seconds", stage=("store",)),
+        ("batch_rows", {}),
+    ),
     "trainer": (
         *_OF_SERVICE,
         *_each(

@@ -55,9 +55,11 @@ def test_a_decision_is_found_with_its_vector_whichever_came_first(
 ) -> None:
     reasons = [{"code": "r", "text": "eleven in an hour", "contribution": None}]
     one = decision(1, decision="REVIEW", reasons=reasons, rule_hits=["r"])
-    steps = [lambda: add(database, one), lambda: attach(database, vector(1))]
-    for step in reversed(steps) if vector_first else steps:
-        step()
+    if vector_first:
+        attach(database, vector(1))
+    add(database, one)
+    if not vector_first:
+        attach(database, vector(1))
     assert found(database, "tx-1") == [Stored(one, vector(1))]  # type: ignore[arg-type]
     assert found(database, "tx-1", "card-2") == []
 
@@ -110,15 +112,27 @@ def test_the_oldest_are_deleted_in_small_batches(database: Database) -> None:
 
 
 def test_what_a_database_cannot_hold_does_not_stop_the_others(database: Database) -> None:
-    """PostgreSQL holds no text with a NUL, and no currency of four letters; SQLite holds both."""
+    """PostgreSQL holds no currency of four letters; SQLite does."""
     rows = [decision(n) for n in range(20)]
-    rows[3] = decision(3, merchant_id="a\0b")
+    rows[3] = decision(3, currency="EURO")
     rows[17] = decision(17, currency="EURO")
     inserted = add(database, *rows)
     refused = [row["transaction_id"] for row, _ in inserted.refused]
     assert refused == ([] if database.file else ["tx-3", "tx-17"])
     assert inserted.new == 20 - len(refused)
     assert found(database, "tx-16") == [Stored(rows[16], None)]  # type: ignore[arg-type]
+
+
+def test_a_nul_in_a_text_hides_nothing(database: Database) -> None:
+    """PostgreSQL holds none; a transaction with one is found by its id all the same."""
+    one = decision(1, transaction_id="a\0b", card_id="c\0d", merchant_id="\0", decision="BLOCK")
+    assert add(database, one) == Inserted(1, [])
+    assert attach(database, vector(1, transaction_id="a\0b", card_id="c\0d")).new == 1
+    for stored in (*found(database, "a\0b"), *found(database, "a\0b", "c\0d")):
+        assert stored.decision == one
+        assert stored.vector is not None
+    with database.read() as connection:
+        assert history(connection, "c\0d", 9) == newest_blocks(connection, 9) == [one]
 
 
 def test_a_missing_score_stays_missing(database: Database) -> None:

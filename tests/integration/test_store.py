@@ -133,6 +133,16 @@ def test_everything_is_stored_with_cases_and_positions(bench: Bench) -> None:
     assert 'fraud_records_total{service="store",topic="decisions"} 7.0' in text
 
 
+def test_a_nul_in_its_texts_keeps_no_case_out_of_the_queue(bench: Bench) -> None:
+    names = {"transaction_id": "a\0b", "card_id": "c\0d", "merchant_id": "e\0f"}
+    store = bench.store()
+    store.open()
+    bench.compute(vector(1, device_id="g\0h", **names))
+    bench.decide(decision(1, decision="REVIEW", **names))
+    store.step()
+    assert bench.column(cases.c.device_id) == ["g\N{REPLACEMENT CHARACTER}h"]
+
+
 def test_a_second_answer_that_asks_for_review_opens_no_case(bench: Bench) -> None:
     store = bench.store()
     store.open()

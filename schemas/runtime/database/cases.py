@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas import codec
 from schemas.currency import CurrencyTable
+from schemas.runtime.database.inserts import storable
 from schemas.runtime.database.tables import cases, vectors
 
 Verdict = Literal["FRAUD", "GENUINE"]
@@ -209,7 +210,7 @@ def _note_devices(connection: Connection, new: Sequence[int]) -> None:
         device = codec.decode(record)[1]["transaction"]["device_id"]
         if device is not None:
             connection.execute(
-                update(cases).where(cases.c.case_id == case_id).values(device_id=device)
+                update(cases).where(cases.c.case_id == case_id).values(device_id=storable(device))
             )
 
 

@@ -1,7 +1,8 @@
 """Decisions by id, and the vectors they were made from. Written by the store, read by gateway and
 dashboard.
 
-A transaction_id is unique on its card only. The first answer to a transaction stays.
+A transaction_id is unique on its card only. The first answer to a transaction stays. Columns are
+what is searched; the records are the messages as they were.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sqlalchemy import Column, Connection, RowMapping, Table, and_, delete, sele
 
 from schemas import codec
 from schemas.records import Decision, FeatureVector
-from schemas.runtime.database.inserts import Inserted, Row, insert_once
+from schemas.runtime.database.inserts import Inserted, Row, insert_once, storable
 from schemas.runtime.database.tables import decisions, vectors
 
 Key = tuple[str, str]
@@ -61,9 +62,9 @@ def find(connection: Connection, transaction_id: str, card_id: str | None = None
 
     Newest first.
     """
-    chosen = decisions.c.transaction_id == transaction_id
+    chosen = decisions.c.transaction_id == storable(transaction_id)
     if card_id is not None:
-        chosen &= decisions.c.card_id == card_id
+        chosen &= decisions.c.card_id == storable(card_id)
     same = and_(
         vectors.c.transaction_id == decisions.c.transaction_id,
         vectors.c.card_id == decisions.c.card_id,
@@ -81,7 +82,7 @@ def history(
     connection: Connection, card_id: str, limit: int, before_ms: int | None = None
 ) -> list[Decision]:
     """Return a card's decisions by event time, newest first; with `before_ms`, older ones only."""
-    chosen = decisions.c.card_id == card_id
+    chosen = decisions.c.card_id == storable(card_id)
     if before_ms is not None:
         chosen &= decisions.c.event_time < before_ms
     rows = connection.execute(

@@ -10,6 +10,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 
 Row = dict[str, Any]
+_NUL, _INSTEAD = "\0", "\N{REPLACEMENT CHARACTER}"
+
+
+def storable(text: str) -> str:
+    """Return the text as every database can hold it: PostgreSQL holds no NUL.
+
+    >>> storable("card-7")
+    'card-7'
+    """
+    return text.replace(_NUL, _INSTEAD) if _NUL in text else text
 
 
 class Inserted(NamedTuple):
@@ -22,7 +32,8 @@ class Inserted(NamedTuple):
 def insert_once(connection: Connection, table: Table, rows: Sequence[Row]) -> Inserted:
     """Insert the rows whose primary key is new; the others change nothing.
 
-    A database refuses what its types cannot hold: PostgreSQL, for example, a text with a NUL.
+    A database refuses what its types cannot hold: PostgreSQL, for example, a text that is too
+    long. Texts from outside go through `storable`.
     """
     if not rows:
         return Inserted(0, [])

@@ -1,0 +1,106 @@
+"""How much the store takes in, without Kafka. Called by `python -m scorer bench-store`.
+
+Vectors and decisions as the services write them lie in memory; decoding, rows and transactions are
+the store's own.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from schemas import codec
+from schemas.batch_scoring import decode_feature_vectors
+from schemas.currency import CurrencyTable
+from schemas.errors import ConfigurationError
+from schemas.runtime.clock import SystemClock
+from schemas.runtime.database.database import open_database
+from schemas.runtime.memory_streams import MemoryBroker, MemoryReader
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.settings import load_settings
+from schemas.runtime.streams import TopicPartition
+from scorer.benchmark import messages
+from scorer.decide import Serving, decide
+from scorer.policy_document import DEFAULT_POLICY
+from scorer.store import SERVICE, Store, report
+
+KEEP_MS: Final = 10_000 * 86_400_000
+REVIEWED_EVERY: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """Vectors and decisions of as many transactions, on a broker in memory."""
+
+    broker: MemoryBroker
+    rows: int
+
+    def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
+        return {0: (0, len(self.broker.log(TopicPartition(topic, 0))))}
+
+
+def measure(rows: int, url: str | None = None) -> dict[str, Any]:
+    """Store `rows` decisions with their vectors, one in a hundred a REVIEW; return the figures.
+
+    Args:
+        url: an empty database; without it, SQLite in a folder that is deleted.
+
+    Raises:
+        ConfigurationError: the database was measured before.
+    """
+    served = _serve(rows)
+    with TemporaryDirectory(prefix="fraud-store-") as folder:
+        return _store(served, url or f"sqlite:///{Path(folder) / 'fraud.db'}")
+
+
+def _store(served: _Served, url: str) -> dict[str, Any]:
+    with open_database(load_settings(database_url=url)) as database:
+        store = Store(
+            database,
+            decisions="bench.decisions",
+            features="bench.features",
+            open_reader=lambda topic, starts: MemoryReader(served.broker, topic, starts),
+            bounds=served.bounds,
+            keep_ms=KEEP_MS,
+            currencies=CurrencyTable(),
+            clock=SystemClock(),
+            metrics=Metrics(SERVICE),
+        )
+        store.open()
+        try:
+            if any(sum(read.values()) for read in store.read.values()):
+                raise ConfigurationError(
+                    f"{database.name} was measured before: give --database an empty one"
+                )
+            began, cpu = time.monotonic(), time.process_time()
+            while store.counts.stored["decisions"] < served.rows:
+                store.step()
+            figures = report(store, time.monotonic() - began, time.process_time() - cpu)
+        finally:
+            store.close()
+        size = database.file.stat().st_size if database.file else None
+        return {
+            "database": database.name,
+            **figures,
+            "bytes_per_decision": size and size / served.rows,
+        }
+
+
+def _serve(rows: int) -> _Served:
+    broker = MemoryBroker(1)
+    serving = Serving(DEFAULT_POLICY)
+    vectors = messages(rows)
+    for start in range(0, rows, 2_000):
+        some = vectors[start : start + 2_000]
+        for vector in some:
+            broker.append("bench.features", (0, b"", vector))
+        decided = decide(decode_feature_vectors(some), serving, decided_at=time.time_ns() // 1000)
+        for place, message in enumerate(decided.messages):
+            record = codec.decode(message)[1]
+            review = (start + place) % REVIEWED_EVERY == 0
+            record |= {"decision": "REVIEW" if review else "APPROVE", "score": 0.5}
+            broker.append("bench.decisions", (0, b"", codec.encode("Decision", record)))
+    return _Served(broker, rows)
