@@ -30,8 +30,8 @@ from tests.e2e.pipeline import DEADLINE_S, Pipeline, until
 from tests.integration.stored import decision
 from tests.unit.trainer.served import served
 
-KILLS = 3
-ROWS = 6_000
+KILLS = 2
+ROWS = 5_000
 """Decisions, and as many vectors, that wait at each kill."""
 
 
@@ -137,6 +137,7 @@ def test_killed_at_random_moments_everything_is_stored_once(bench: Bench) -> Non
     assert bench.count(cases) == 2
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_second_store_waits_says_so_and_takes_over(bench: Bench) -> None:
     first, second = bench.store(1), bench.store(2)
     first.start()
