@@ -19,9 +19,7 @@ class RefusedBody(Exception):
         self.status = status
 
 
-async def read_body(
-    receive: Receive, *, most: int = MOST_BYTES, within_s: float = SLOWEST_S
-) -> bytes:
+async def read_body(receive: Receive, *, most: int, within_s: float) -> bytes:
     """Return the whole body.
 
     Raises:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from monitor.dashboard.bodies import RefusedBody, read_body, replay
+from monitor.dashboard.bodies import MOST_BYTES, SLOWEST_S, RefusedBody, read_body, replay
 from monitor.dashboard.failures import answer
 from schemas.errors import TemporaryError
 from schemas.runtime.database.sessions import Session
@@ -76,7 +76,7 @@ class Gate:
         )
         if refusal is None and request.method not in SAFE:
             try:
-                body = await read_body(receive)
+                body = await read_body(receive, most=MOST_BYTES, within_s=SLOWEST_S)
             except RefusedBody as error:
                 refusal = answer(request, error.status, str(error))
                 refusal.headers["Connection"] = "close"
@@ -134,8 +134,8 @@ def _foreign(request: Request, session: Session | None, body: bytes) -> Response
     origin = urlsplit(request.headers.get("origin", ""))
     if (origin.scheme, origin.netloc) != (request.url.scheme, request.headers.get("host")):
         return answer(request, 403, "the request does not come from a page of ours")
-    if session is None:
-        return None  # the log-in itself
+    if session is None or request.url.path in OPEN:
+        return None  # the log-in, perhaps anew from a tab that was opened before
     given = request.headers.get(CSRF_HEADER)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given is None and kind == FORM:

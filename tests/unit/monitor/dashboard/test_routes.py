@@ -5,17 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import pytest
 from fastapi.routing import APIRoute
 
 from monitor.dashboard.app import ROUTERS
 from monitor.dashboard.gate import OPEN
 from monitor.dashboard.pages import STATIC
-from schemas.runtime.database.database import Database
 from schemas.runtime.database.people import ROLES, Role
 from tests.unit.monitor.dashboard.site import Site
-
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def routes() -> Iterator[tuple[str, str, APIRoute]]:
@@ -44,9 +40,7 @@ def test_every_closed_route_names_a_role() -> None:
     assert unnamed == {path for path in OPEN if not path.startswith("/static/")}
 
 
-@on_sqlite
-def test_strangers_and_forged_sessions_are_let_in_nowhere(database: Database) -> None:
-    site = Site(database)
+def test_strangers_and_forged_sessions_are_let_in_nowhere(site: Site) -> None:
     stranger, forger = site.stranger(), site.stranger(cookies={"session": "x" * 43})
     closed = [(method, path) for method, path, _ in routes() if path not in OPEN]
     assert len(closed) > 10
@@ -62,9 +56,7 @@ def test_strangers_and_forged_sessions_are_let_in_nowhere(database: Database) ->
             assert script.status_code == 401, (method, path)
 
 
-@on_sqlite
-def test_every_lower_role_is_refused_by_every_route(database: Database) -> None:
-    site = Site(database)
+def test_every_lower_role_is_refused_by_every_route(site: Site) -> None:
     clients = {role: site.person(role) for role in ROLES}
     seen = 0
     for method, path, route in routes():
