@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlencode
 
 import uvicorn
 from fastapi import FastAPI
@@ -30,10 +31,13 @@ def served(app: FastAPI) -> Iterator[str]:
             thread.join()
 
 
-def log_in(page: Page, address: str, username: str, password: str = PASSWORD) -> None:
-    """Go to the dashboard at `address` and log in; raises if that does not lead in."""
-    page.goto(f"{address}/login")
-    page.get_by_label("Username").fill(username)
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_url(lambda url: not url.endswith("/login"))
+def log_in(
+    page: Page, address: str, username: str, password: str = PASSWORD, *, to: str = "/"
+) -> None:
+    """Log in to the dashboard at `address` and go to the page `to`; raises if that fails."""
+    page.goto(f"{address}/login?{urlencode({'next': to})}")
+    if page.url.startswith(f"{address}/login"):  # else logged in before
+        page.get_by_label("Username").fill(username)
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(f"{address}{to}")
