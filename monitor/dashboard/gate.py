@@ -91,24 +91,30 @@ class Gate:
 
 
 class _Watched:
-    """A `send` that cuts an event stream off when its session has ended."""
+    """A `send` that ends an event stream when its session has ended.
+
+    The server then tells the handler that the client has left; one that does not listen is told by
+    the error that it would get from a broken connection.
+    """
 
     def __init__(self, send: Send, find: Callable[[], Session | None]) -> None:
         self._send, self._find = send, find
-        self._events = False
+        self._events = self._over = False
         self._looked = time.monotonic()
 
     async def __call__(self, message: Message) -> None:
+        if self._over:
+            raise OSError("the session has ended")
         if message["type"] == "http.response.start":
             self._events = any(
                 name.lower() == b"content-type" and value.startswith(b"text/event-stream")
                 for name, value in message.get("headers", ())
             )
         elif self._events and time.monotonic() - self._looked >= LOOK_AGAIN_S:
-            if await run_in_threadpool(self._find) is None:
-                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-                raise OSError("the session has ended")  # as if the client had left
+            self._over = await run_in_threadpool(self._find) is None
             self._looked = time.monotonic()
+            if self._over:
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
 

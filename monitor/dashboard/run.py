@@ -22,6 +22,7 @@ from schemas.runtime.health import HealthServer
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.model_registry import ModelRegistry, open_registry
+from schemas.runtime.patient_protocol import PatientProtocol
 from schemas.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -113,7 +114,7 @@ def _configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
     proxies = settings.trusted_proxies
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=PatientProtocol,
         loop="uvloop",
         ws="none",
         log_config=None,

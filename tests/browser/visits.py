@@ -9,18 +9,21 @@ from contextlib import contextmanager
 from urllib.parse import urlencode
 
 import uvicorn
-from fastapi import FastAPI
 from playwright.sync_api import Page
+from starlette.types import ASGIApp
+
+from schemas.runtime.patient_protocol import PatientProtocol
 
 from tests.unit.monitor.dashboard.site import PASSWORD
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
+def served(app: ASGIApp) -> Iterator[str]:
     """Serve an application from a thread; give its address."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=1)
+    configuration = uvicorn.Config(
+        app, http=PatientProtocol, log_config=None, ws="none", timeout_graceful_shutdown=1
     )
+    server = uvicorn.Server(configuration)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

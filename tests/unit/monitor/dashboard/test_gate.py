@@ -159,7 +159,7 @@ def test_a_client_that_leaves_in_mid_body_is_let_go() -> None:
 
 @pytest.mark.parametrize("kind", ["sse", "plain"])
 def test_an_event_stream_ends_with_its_session(
-    site: Site, monkeypatch: pytest.MonkeyPatch, kind: str
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     monkeypatch.setattr(gate, "LOOK_AGAIN_S", 0.0)
     router = APIRouter()
@@ -189,6 +189,7 @@ def test_an_event_stream_ends_with_its_session(
                 with site.database.begin() as connection:
                     sessions.end_all(connection, "viewer")
         assert 3 <= seen < 1000
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
 
 
 def test_without_a_database_pages_say_so_and_health_checks_answer(
