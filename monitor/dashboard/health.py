@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
+from starlette.concurrency import run_in_threadpool
 
 from monitor.dashboard.parts import Parts, TheParts
 from schemas.errors import FraudError
 
 router: Final = APIRouter()
+LOOK_S: Final = 5.0
+"""How often the metric `ready` is set."""
 
 
 @router.get("/healthz")
@@ -26,9 +32,30 @@ def readyz(parts: TheParts) -> PlainTextResponse:
 
 
 def unready(parts: Parts) -> str:
-    """Return why nobody can log in, "" if people can."""
+    """Return why nobody can log in, "" if people can; the metric `ready` says the same."""
+    reason = ""
     try:
         with parts.database.read():
-            return ""
+            pass
     except FraudError as error:
-        return str(error)
+        reason = str(error)
+    parts.metrics.set("ready", 0 if reason else 1)
+    return reason
+
+
+@asynccontextmanager
+async def watch(parts: Parts) -> AsyncIterator[None]:
+    """Look every LOOK_S whether people can log in, from now until left; a service of the app."""
+
+    async def look() -> None:
+        while True:
+            await run_in_threadpool(unready, parts)
+            await asyncio.sleep(LOOK_S)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking

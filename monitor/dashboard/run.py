@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from monitor.dashboard.app import create_app
-from monitor.dashboard.health import unready
+from monitor.dashboard.health import unready, watch
 from monitor.dashboard.parts import Parts
 from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.runtime.database.database import open_database
@@ -76,7 +76,6 @@ def run(settings: Settings) -> int:
         parts = Parts(
             settings=settings, database=database, registry=registry, metrics=Metrics(SERVICE)
         )
-        parts.metrics.set("ready", 1)
         if settings.health_port:
             opened.enter_context(
                 HealthServer(
@@ -90,7 +89,8 @@ def run(settings: Settings) -> int:
         scheme = "https" if settings.tls_certificate else "http"
         host, port = listening.getsockname()[:2]
         log.info("serving", address=f"{scheme}://{host}:{port}")
-        asyncio.run(_serve(_Server(_configuration(create_app(parts), settings)), listening))
+        app = create_app(parts, services=[lambda: watch(parts)])
+        asyncio.run(_serve(_Server(_configuration(app, settings)), listening))
     log.info("stopped")
     return 0
 

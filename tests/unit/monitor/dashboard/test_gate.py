@@ -21,6 +21,8 @@ from schemas.runtime.database import sessions
 from tests.browser.visits import served
 from tests.unit.monitor.dashboard.site import ADDRESS, Site, log_in
 
+READY = ("fraud_ready", {"service": "dashboard"})
+
 
 def logged_out(site: Site, client: httpx.Client) -> bool:
     return client.get("/models").status_code == 303
@@ -200,6 +202,9 @@ def test_without_a_database_pages_say_so_and_health_checks_answer(
     def away() -> None:
         raise DatabaseUnavailable("the database does not answer")
 
+    assert client.get("/readyz").status_code == 200
+    assert site.parts.metrics.registry.get_sample_value(*READY) == 1
+
     monkeypatch.setattr(type(site.database), "read", lambda _self: away())
     monkeypatch.setattr(type(site.database), "begin", lambda _self: away())
     answer = client.get("/models")
@@ -208,6 +213,7 @@ def test_without_a_database_pages_say_so_and_health_checks_answer(
     assert client.get("/healthz").status_code == 200
     ready = client.get("/readyz")
     assert (ready.status_code, ready.text) == (503, "not ready\n")
+    assert site.parts.metrics.registry.get_sample_value(*READY) == 0
     assert log_in(site.stranger(), "jane").status_code == 503
 
 
