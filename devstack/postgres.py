@@ -19,7 +19,7 @@ from schemas.errors import ConfigurationError, FatalError
 USER: Final = "fraud"
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _ACCOUNTS: Final = ("postgres", "nobody")
-_READY_S: Final = 60.0
+_READY_S: Final = 120.0
 _SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
