@@ -117,6 +117,9 @@ def failures(report: Mapping[str, Any]) -> list[str]:
             wrong.append(f"decisions that name no model: {report['by_no_model']}")
         if report["swaps_applied"] < len(report["swaps"]):
             wrong.append(f"swaps: {report['swaps_applied']} of {len(report['swaps'])} were seen")
+    for name in ("unanswered", "after_deadline"):
+        if report.get(name):
+            wrong.append(f"{name}: {report[name]}")
     return wrong if report["decided"] else [*wrong, "nothing was decided"]
 
 
@@ -130,7 +133,14 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         f"{name} {each['cpu_share']:.0%} {each['rss_mb']:.0f} MB"
         for name, each in report["processes"].items()
     )
+    gateway = (
+        [f"answered {report['answered']:,}: fallback {report['fallback']:,}, "
+         f"problems {report['problems']:,}, unanswered {report['unanswered']}"]
+        if "fallback" in report
+        else []
+    )  # fmt: skip
     return [
+        *gateway,
         f"sent {report['sent']:,}, decided {report['decided']:,}, lost {report['lost']}, "
         f"duplicated {report['duplicated']}, conflicting {report['conflicting']}",
         f"throughput {report['throughput_per_s']:,.0f}/s; {latency}",

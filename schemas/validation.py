@@ -9,7 +9,8 @@ from __future__ import annotations
 import ipaddress
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, Protocol, cast
 
@@ -22,7 +23,6 @@ from schemas.errors import InvalidField, UndecodableMessage, UnknownSchema
 from schemas.records import Label, Transaction
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_COUNTRIES: Final = ("ip_country", "card_country", "merchant_country")
 _TRANSACTION_FIELDS: Final = frozenset(Transaction.__annotations__)
 _LABEL_FIELDS: Final = frozenset(Label.__annotations__)
 _SOURCES: Final = ("CHARGEBACK", "ANALYST", "CUSTOMER", "SIMULATION", "OTHER")
@@ -168,6 +168,78 @@ def _known(record: Mapping[str, Any], allowed: frozenset[str], name: str) -> Non
         _refuse(unknown[0], record.get(unknown[0], ""), wrong, remedy)
 
 
+def _currency(record: Mapping[str, Any], currencies: CurrencyTable) -> str:
+    currency = record.get("currency")
+    if not isinstance(currency, str) or not is_code(currency):
+        _refuse("currency", currency, "is not an ISO 4217 code", "send three capital letters")
+    if currency not in currencies.scales:
+        _refuse("currency", currency, "has no rate", "add it to FRAUD_CURRENCY_RATES")
+    return currency
+
+
+def _amount(record: Mapping[str, Any], currencies: CurrencyTable) -> int:
+    amount = _whole(record, "amount", 0, kernel.MAX_AMOUNT, "minor units")
+    currency = record.get("currency")
+    known = isinstance(currency, str) and currency in currencies.scales
+    if known and currencies.to_base(amount, cast(str, currency)) > kernel.MAX_AMOUNT:
+        _refuse(
+            "amount", amount, "is out of range", f"at most {kernel.MAX_AMOUNT} after conversion"
+        )
+    return amount
+
+
+def _channel(record: Mapping[str, Any]) -> str:
+    channel = record.get("channel")
+    if channel is None:
+        return "OTHER"
+    if channel not in CHANNELS:
+        _refuse("channel", channel, "is unknown", f"send one of {', '.join(CHANNELS)}")
+    return cast(str, channel) or "OTHER"
+
+
+def _category(record: Mapping[str, Any]) -> int | None:
+    if record.get("mcc") is None:
+        return None
+    return _whole(record, "mcc", 0, 9999, "an ISO 18245 code")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a transaction is judged by beside itself."""
+
+    latest: int
+    currencies: CurrencyTable
+    pan_key: bytes | None
+
+
+_READERS: Final[dict[str, Callable[[Mapping[str, Any], _Rules], Any]]] = {
+    "currency": lambda record, rules: _currency(record, rules.currencies),
+    "amount": lambda record, rules: _amount(record, rules.currencies),
+    "channel": lambda record, rules: _channel(record),
+    "mcc": lambda record, rules: _category(record),
+    "ip_country": lambda record, rules: _country(record, "ip_country"),
+    "card_country": lambda record, rules: _country(record, "card_country"),
+    "merchant_country": lambda record, rules: _country(record, "merchant_country"),
+    "transaction_id": lambda record, rules: _text(
+        record, "transaction_id", kernel.MAX_ID, required=True
+    ),
+    "event_time": lambda record, rules: _time(record, "event_time", rules.latest),
+    "card_id": lambda record, rules: _card(record, rules.pan_key),
+    "customer_id": lambda record, rules: _text(
+        record, "customer_id", kernel.MAX_OPTIONAL_ID, required=False
+    ),
+    "merchant_id": lambda record, rules: _text(record, "merchant_id", kernel.MAX_ID, required=True),
+    "device_id": lambda record, rules: _text(
+        record, "device_id", kernel.MAX_OPTIONAL_ID, required=False
+    ),
+    "ip": lambda record, rules: _address(record),
+    "latitude": lambda record, rules: _degrees(record, "latitude", 90),
+    "longitude": lambda record, rules: _degrees(record, "longitude", 180),
+    "attributes": lambda record, rules: _attributes(record),
+}
+"""How each field of a transaction is read; the first that refuses is the one that is told."""
+
+
 def validate_transaction(
     record: Mapping[str, Any],
     *,
@@ -184,42 +256,31 @@ def validate_transaction(
         InvalidField: names field, value and remedy; a card number in it is masked.
     """
     _known(record, _TRANSACTION_FIELDS, "Transaction")
-    currency = record.get("currency")
-    if not isinstance(currency, str) or not is_code(currency):
-        _refuse("currency", currency, "is not an ISO 4217 code", "send three capital letters")
-    if currency not in currencies.scales:
-        _refuse("currency", currency, "has no rate", "add it to FRAUD_CURRENCY_RATES")
-    amount = _whole(record, "amount", 0, kernel.MAX_AMOUNT, "minor units")
-    if currencies.to_base(amount, currency) > kernel.MAX_AMOUNT:
-        _refuse(
-            "amount", amount, "is out of range", f"at most {kernel.MAX_AMOUNT} after conversion"
-        )
-    channel = record.get("channel")
-    if channel is not None and channel not in CHANNELS:
-        _refuse("channel", channel, "is unknown", f"send one of {', '.join(CHANNELS)}")
-    mcc = record.get("mcc")
-    if mcc is not None:
-        mcc = _whole(record, "mcc", 0, 9999, "an ISO 18245 code")
-    countries = {field: _country(record, field) for field in _COUNTRIES}
-    return {
-        "transaction_id": cast(str, _text(record, "transaction_id", kernel.MAX_ID, required=True)),
-        "event_time": _time(record, "event_time", now_ms + kernel.MAX_AHEAD),
-        "card_id": _card(record, pan_key),
-        "customer_id": _text(record, "customer_id", kernel.MAX_OPTIONAL_ID, required=False),
-        "merchant_id": cast(str, _text(record, "merchant_id", kernel.MAX_ID, required=True)),
-        "amount": amount,
-        "currency": currency,
-        "mcc": mcc,
-        "channel": channel or "OTHER",
-        "device_id": _text(record, "device_id", kernel.MAX_OPTIONAL_ID, required=False),
-        "ip": _address(record),
-        "ip_country": countries["ip_country"],
-        "card_country": countries["card_country"],
-        "merchant_country": countries["merchant_country"],
-        "latitude": _degrees(record, "latitude", 90),
-        "longitude": _degrees(record, "longitude", 180),
-        "attributes": _attributes(record),
-    }
+    rules = _Rules(now_ms + kernel.MAX_AHEAD, currencies, pan_key)
+    return cast(Transaction, {field: reader(record, rules) for field, reader in _READERS.items()})
+
+
+def invalid_fields(
+    record: Mapping[str, Any],
+    *,
+    now_ms: int,
+    currencies: CurrencyTable,
+    pan_key: bytes | None = None,
+) -> list[InvalidField]:
+    """Return everything that `validate_transaction` would refuse, one error a field."""
+    rules = _Rules(now_ms + kernel.MAX_AHEAD, currencies, pan_key)
+    found = []
+    for unknown in sorted(str(key) for key in record if key not in _TRANSACTION_FIELDS):
+        try:
+            _known({unknown: record.get(unknown)}, _TRANSACTION_FIELDS, "Transaction")
+        except InvalidField as error:
+            found.append(error)
+    for reader in _READERS.values():
+        try:
+            reader(record, rules)
+        except InvalidField as error:
+            found.append(error)
+    return found
 
 
 def _country(record: Mapping[str, Any], field: str) -> str | None:
@@ -241,25 +302,38 @@ def _record(message: bytes, name: str, registry: SchemaRegistry | None) -> Mappi
             return translated
         message = translated
     if message.lstrip()[:1] == b"{":
-        return _json(message)
+        return decode_json(message)
     found, record = codec.decode(message)
     if found != name:
         raise UnknownSchema(f"a {found} where a {name} belongs: send it to its own topic")
     return record
 
 
-def _json(message: bytes) -> Mapping[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        record = dict(pairs)
-        if len(record) < len(pairs):
-            raise UndecodableMessage("JSON names a field twice: send each once")
-        return record
+def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as a dictionary; for `object_pairs_hook`.
 
+    Raises:
+        UndecodableMessage: a field is named twice.
+    """
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise UndecodableMessage("JSON names a field twice: send each once")
+    return record
+
+
+def decode_json(message: bytes | str) -> dict[str, Any]:
+    """Return the one JSON object that a message is, unchecked.
+
+    Raises:
+        UndecodableMessage: it is none, or names a field twice.
+    """
     try:
-        record = json.loads(message, object_pairs_hook=unique)
+        record = json.loads(message, object_pairs_hook=unique_fields)
     except (ValueError, RecursionError) as error:
         raise UndecodableMessage(f"neither Avro nor JSON: {masked(str(error))}") from error
-    return cast(dict[str, Any], record)
+    if not isinstance(record, dict):
+        raise UndecodableMessage(f"a JSON {type(record).__name__} where an object belongs")
+    return record
 
 
 def read_transaction(

@@ -12,11 +12,13 @@ import typer
 
 from schemas.errors import BadMessage, ConfigurationError
 from schemas.runtime.command_line import errors, run_command, say, write_report
+from scorer.keys_command import app as keys_app
 from scorer.policy_file import policy_text
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 policy_app = typer.Typer(no_args_is_help=True, help="Check, publish and show the policy.")
 app.add_typer(policy_app, name="policy")
+app.add_typer(keys_app, name="keys")
 PolicyFile = Annotated[Path, typer.Argument(help="JSON or YAML document, see docs/policy.md")]
 
 
@@ -53,6 +55,23 @@ def store_service(
 
     require_folder(json=json_path)
     write_report(run(load_settings(), once=once), json_path)
+
+
+@app.command("api")
+def run_gateway(
+    host: Annotated[str | None, typer.Option(help="instead of FRAUD_API_HOST")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="or FRAUD_API_PORT")] = None,
+) -> None:
+    """Answer transactions over HTTP with the pipeline's decisions, until stopped.
+
+    Example: python -m scorer api --port 8000
+    """
+    from schemas.runtime.settings import load_settings
+    from scorer.api.run import run
+
+    given = {"api_host": host, "api_port": port}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    sys.exit(run(load_settings(**chosen)))
 
 
 @app.command("compile")

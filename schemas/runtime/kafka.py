@@ -76,6 +76,20 @@ class _Quiet:
         log.debug("librdkafka", text=text % values if values else text)
 
 
+def idempotent(*, linger_ms: float) -> dict[str, Any]:
+    """Return the settings of a producer that loses nothing, sends none twice and never gives up."""
+    return {
+        "partitioner": "murmur2_random",
+        "enable.idempotence": True,
+        "acks": "all",
+        "linger.ms": linger_ms,
+        "message.timeout.ms": 0,
+        "queue.buffering.max.messages": 1_000_000,
+        "queue.buffering.max.kbytes": 1_048_576,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+    }
+
+
 class KafkaProducer:
     """See `streams.Producer`: idempotent, acknowledged by all replicas, messages never time out."""
 
@@ -83,18 +97,8 @@ class KafkaProducer:
         self._refused: str | None = None
         self._producer = ck.Producer(
             connection(settings)
-            | {
-                "partitioner": "murmur2_random",
-                "enable.idempotence": True,
-                "acks": "all",
-                "linger.ms": linger_ms,
-                "message.timeout.ms": 0,
-                "queue.buffering.max.messages": 1_000_000,
-                "queue.buffering.max.kbytes": 1_048_576,
-                "message.max.bytes": MAX_MESSAGE_BYTES,
-                "delivery.report.only.error": True,
-                "on_delivery": self._on_delivery,
-            }
+            | idempotent(linger_ms=linger_ms)
+            | {"delivery.report.only.error": True, "on_delivery": self._on_delivery}
         )
 
     def produce_many(self, topic: str, records: Iterable[Outgoing]) -> None:
@@ -207,7 +211,7 @@ class KafkaConsumer:
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
         """Return what is there; wait only while there is nothing. See `streams.Consumer`."""
-        return _poll_batch(self._consumer, max_records, timeout_s)
+        return poll_batch(self._consumer, max_records, timeout_s)
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Tell the group the next offsets to read, without waiting for the answer."""
@@ -316,7 +320,7 @@ class KafkaReader:
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
         """Return what has come since; wait only while there is nothing."""
-        messages = _poll_batch(self._consumer, max_records, timeout_s, self._reached)
+        messages = poll_batch(self._consumer, max_records, timeout_s, self._reached)
         for message in messages:
             self._reached(message.partition, message.offset + 1)
         return messages
@@ -433,13 +437,13 @@ def _answered(ask: Callable[[], Answer], what: str) -> Answer:
         time.sleep(0.05)
 
 
-def _poll_batch(
+def poll_batch(
     consumer: ck.Consumer,
     max_records: int,
     timeout_s: float,
     on_end: Callable[[int, int], None] = lambda partition, following: None,
 ) -> list[Message]:
-    """Return what is there; wait only while there is nothing.
+    """Return what is there of any consumer; wait only while there is nothing.
 
     `on_end` is told of a partition whose end was reached, with the next offset: beyond the last
     message's if there are gaps.

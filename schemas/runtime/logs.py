@@ -11,11 +11,14 @@ from schemas.runtime.settings import Settings
 
 
 def configure_logging(settings: Settings, service: str) -> None:
-    """Set up structlog and the standard library's logging alike. Call once at start-up."""
+    """Set up structlog and the standard library's logging alike. Call once at start-up.
+
+    Tracebacks show no values of variables: there may be secrets among them.
+    """
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer()
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

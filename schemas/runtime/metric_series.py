@@ -51,6 +51,13 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
         *((name, {}) for name in ("batch_rows", "latency_seconds", "partitions")),
         ("answered_before", {}),
     ),
+    "gateway": (
+        *_OF_SERVICE,
+        *_each("api_requests", route=("/score-transaction",), status=("200",)),
+        *_each("api_seconds", route=("/score-transaction",)),
+        *_each("api_fallbacks", reason=("deadline", "kafka")),
+        *((name, {}) for name in ("api_in_flight", "api_waiting", "api_late", "api_conflicts")),
+    ),
     "archiver": (
         *_OF_SERVICE,
         *_each("retries", step=("archive",)),

@@ -109,6 +109,13 @@ METRICS: Final = (
     MetricSpec("gauge", "stage_behind", "transactions that a stage is behind", ("stage",)),
     MetricSpec("gauge", "topic_age_seconds", "age of the newest record", ("topic",)),
     MetricSpec("gauge", "cases", "review cases, and verdicts that are no labels yet", ("state",)),
+    MetricSpec("counter", "api_requests", "answers of the gateway", ("route", "status")),
+    MetricSpec("histogram", "api_seconds", "request to answer", ("route",), LATENCY_S),
+    MetricSpec("gauge", "api_in_flight", "requests under way"),
+    MetricSpec("gauge", "api_waiting", "transactions that wait for their decision"),
+    MetricSpec("counter", "api_fallbacks", "answers by the policy's fallback", ("reason",)),
+    MetricSpec("counter", "api_late", "decisions that came after their fallback"),
+    MetricSpec("counter", "api_conflicts", "ids that were used for two transactions"),
     MetricSpec("gauge", "join_records", "records and labels by what became of them", ("outcome",)),
 )
 

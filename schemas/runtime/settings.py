@@ -206,7 +206,7 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _is_duration(cls, text: str) -> str:
-        _duration_ms(text)
+        duration_ms(text)
         return text
 
     @field_validator("currency_rates")
@@ -220,42 +220,42 @@ class Settings(BaseSettings):
     @property
     def label_delay_ms(self) -> int:
         """Label delay in ms."""
-        return _duration_ms(self.label_delay)
+        return duration_ms(self.label_delay)
 
     @property
     def archive_flush_after_s(self) -> float:
         """Longest time a row waits to be written, in seconds."""
-        return _duration_ms(self.archive_flush_after) / 1000
+        return duration_ms(self.archive_flush_after) / 1000
 
     @property
     def archive_maintain_every_s(self) -> float:
         """Time between two rounds of the archive's upkeep, in seconds."""
-        return _duration_ms(self.archive_maintain_every) / 1000
+        return duration_ms(self.archive_maintain_every) / 1000
 
     @property
     def archive_keep_ms(self) -> int:
         """Age at which archived rows are deleted, in ms."""
-        return _duration_ms(self.archive_keep)
+        return duration_ms(self.archive_keep)
 
     @property
     def archive_keep_versions_ms(self) -> int:
         """How long old versions can be read again, in ms."""
-        return _duration_ms(self.archive_keep_versions)
+        return duration_ms(self.archive_keep_versions)
 
     @property
     def monitor_quiet_ms(self) -> int:
         """Quiet after a retrain request in ms."""
-        return _duration_ms(self.monitor_quiet)
+        return duration_ms(self.monitor_quiet)
 
     @property
     def monitor_fresh_ms(self) -> int:
         """Age up to which a champion is guarded, in ms."""
-        return _duration_ms(self.monitor_fresh)
+        return duration_ms(self.monitor_fresh)
 
     @property
     def online_every_s(self) -> float:
         """Time between two comparisons of the online learner, in seconds."""
-        return _duration_ms(self.online_every) / 1000
+        return duration_ms(self.online_every) / 1000
 
     @property
     def retrain_minutes(self) -> tuple[int, ...]:
@@ -268,42 +268,42 @@ class Settings(BaseSettings):
     @property
     def train_time_ms(self) -> int:
         """Longest time of a training run in ms."""
-        return _duration_ms(self.train_time)
+        return duration_ms(self.train_time)
 
     @property
     def shadow_for_ms(self) -> int:
         """Time of a candidate as shadow in ms."""
-        return _duration_ms(self.shadow_for)
+        return duration_ms(self.shadow_for)
 
     @property
     def canary_for_ms(self) -> int:
         """Least time of a candidate as canary in ms."""
-        return _duration_ms(self.canary_for)
+        return duration_ms(self.canary_for)
 
     @property
     def canary_at_most_ms(self) -> int:
         """Time after which a canary with few decisions is promoted, in ms."""
-        return _duration_ms(self.canary_at_most)
+        return duration_ms(self.canary_at_most)
 
     @property
     def store_keep_ms(self) -> int:
         """Age at which stored decisions are deleted, in ms."""
-        return _duration_ms(self.store_keep)
+        return duration_ms(self.store_keep)
 
     @property
     def session_for_ms(self) -> int:
         """Longest time of a log-in in ms."""
-        return _duration_ms(self.session_for)
+        return duration_ms(self.session_for)
 
     @property
     def case_claim_ms(self) -> int:
         """Time after which a claimed case is free again, in ms."""
-        return _duration_ms(self.case_claim)
+        return duration_ms(self.case_claim)
 
     @property
     def case_undo_ms(self) -> int:
         """Time for which a verdict can be taken back, in ms."""
-        return _duration_ms(self.case_undo)
+        return duration_ms(self.case_undo)
 
     @property
     def key_prefix(self) -> bytes:
@@ -324,7 +324,8 @@ def _standard_secret(variable: str) -> SecretStr | None:
     return SecretStr(value) if value else None
 
 
-def _duration_ms(text: str) -> int:
+def duration_ms(text: str) -> int:
+    """Return a duration like 7d or 500ms in ms; raises ValueError for anything else."""
     for unit in ("ms", "s", "m", "h", "d"):
         number = text.removesuffix(unit)
         if number != text and number.isdigit():

@@ -1,0 +1,235 @@
+"""The gateway while scorer, Redis and Kafka are away in turn: every request is still answered.
+
+Open loop at a rate; some requests are repeated a moment later, to see that they are answered alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from devstack.service import Service
+from devstack.stack import Stack
+from loadtest import report
+from loadtest.deployment import READY_S, Deployment, place_on
+from loadtest.gateway import Say, settled
+from loadtest.gateway_account import Account, Exchange
+from loadtest.gateway_place import GatewayProcess
+from loadtest.gateway_rows import Row, rows
+from loadtest.http_load import Connection, connect, request
+from loadtest.latency import percentiles_ms
+from loadtest.processes import machine
+
+REPEAT_EVERY: Final = 10
+REPEAT_AFTER_S: Final = 1.0
+UNANSWERED_S: Final = 10.0
+SETTLE_S: Final = 180.0
+SLACK_MS: Final = 50
+"""What the way to the gateway and back may take beyond the deadline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultPlan:
+    """`away_s`: how long each of the three is away; `between_s`: pause before and after."""
+
+    directory: Path
+    rate: float = 200.0
+    away_s: float = 20.0
+    between_s: float = 5.0
+    deadline_ms: int = 100
+    customers: int = 2_000
+    seed: int = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that is taken away and brought back; both block."""
+
+    name: str
+    away: Callable[[], None]
+    back: Callable[[], None]
+
+
+def run(plan: FaultPlan, say: Say) -> dict[str, Any]:
+    """Run on a stack of its own, which it leaves stopped; return the report."""
+    say("starting Kafka and Redis")
+    with Stack(plan.directory / "stack") as stack:
+        place = place_on(stack)
+        services = {
+            name: Service(
+                name, ["-m", package, "run"], env={**place.env, "FRAUD_WORKER_ID": name},
+                log_dir=place.log_dir,
+            )
+            for name, package in (("stream-1", "stream_features"), ("scorer-1", "scorer"))
+        }  # fmt: skip
+        try:
+            say("starting the services")
+            for service in services.values():
+                service.start()
+            for service in services.values():
+                service.wait_ready(READY_S)
+            with GatewayProcess(place) as gateway:
+                return _measured(plan, place, gateway, faults_of(stack, services["scorer-1"]), say)
+        finally:
+            for service in reversed(services.values()):
+                service.kill()
+
+
+def faults_of(stack: Stack, scorer: Service) -> list[Fault]:
+    """Return the three that go away in turn."""
+    return [
+        Fault("scorer", scorer.kill, scorer.start),
+        Fault("redis", stack.redis.stop, stack.redis.start),
+        Fault("kafka", stack.kafka.stop, stack.kafka.start),
+    ]
+
+
+def _measured(
+    plan: FaultPlan,
+    place: Deployment,
+    gateway: GatewayProcess,
+    faults: Sequence[Fault],
+    say: Say,
+) -> dict[str, Any]:
+    load = OpenLoad(plan, gateway)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        phases = runner.run(_through(plan, load, faults, say))
+    say("waiting for the decisions of everything that was accepted")
+    decisions = settled(place, load.account.accepted(), SETTLE_S)
+    counts = load.account.counts(decisions)
+    latency = load.account.latencies()
+    bound = (plan.deadline_ms + SLACK_MS) * 1_000_000
+    return {
+        "command": "gateway faults",
+        **counts._asdict(),
+        "throughput_per_s": round(plan.rate, 1),
+        **percentiles_ms(latency),
+        "deadline_ms": plan.deadline_ms,
+        "after_deadline": int((latency > bound).sum()),
+        "slack_ms": SLACK_MS,
+        "repeated": load.repeated,
+        "statuses": load.account.statuses(),
+        "phases": phases,
+        "stages": {},
+        "processes": {},
+        "machine": machine(),
+        "commit": report.commit(),
+    }
+
+
+async def _through(
+    plan: FaultPlan, load: OpenLoad, faults: Sequence[Fault], say: Say
+) -> list[dict[str, Any]]:
+    """Send all the time while one after the other goes away; return each one's share."""
+    sending = asyncio.create_task(load.run())
+    phases = []
+    try:
+        await asyncio.sleep(plan.between_s)
+        for fault in faults:
+            say(f"{fault.name} is away for {plan.away_s:g} s")
+            first, began = len(load.account.exchanges), time.monotonic()
+            await asyncio.to_thread(fault.away)
+            await asyncio.sleep(max(plan.away_s - (time.monotonic() - began), 0.0))
+            last = len(load.account.exchanges)
+            await asyncio.to_thread(fault.back)
+            recovered = await load.decided_again()
+            during = load.account.exchanges[first:last]
+            phases.append(
+                {
+                    "fault": fault.name,
+                    "away_s": round(time.monotonic() - began - recovered, 2),
+                    "recovered_s": round(recovered, 2),
+                    "answered": sum(each.status != 0 for each in during),
+                    "fallback": sum(is_fallback(each) for each in during),
+                    "problems": sum(each.status not in (0, 200) for each in during),
+                    "unanswered": sum(each.status == 0 for each in during),
+                }
+            )
+            await asyncio.sleep(plan.between_s)
+    finally:
+        load.stop()
+        await sending
+    return phases
+
+
+def is_fallback(exchange: Exchange) -> bool:
+    """Whether the policy answered in the pipeline's place."""
+    return b'"fallback": true' in exchange.body
+
+
+class OpenLoad:
+    """Sends at a rate, whatever the answers do; connections are opened as they are needed."""
+
+    def __init__(self, plan: FaultPlan, gateway: GatewayProcess) -> None:
+        self._plan, self._gateway = plan, gateway
+        self._stream: Iterator[Row] = rows(plan.customers, plan.seed, 20_148)
+        self._idle: list[Connection] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = asyncio.Event()
+        self._headers = {"Request_Timeout_Ms": str(plan.deadline_ms)}
+        self.account = Account()
+        self.repeated = 0
+
+    def stop(self) -> None:
+        """End `run` when what was asked is answered."""
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Send until stopped."""
+        due = time.monotonic()
+        number = 0
+        while not self._stopped.is_set():
+            row = next(self._stream)
+            self._begin(self._ask(row))
+            number += 1
+            if number % REPEAT_EVERY == 0:
+                self.repeated += 1
+                self._begin(self._ask(row, REPEAT_AFTER_S))
+            due += 1 / self._plan.rate
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(due - time.monotonic(), 0.0)):
+                    await self._stopped.wait()
+        await asyncio.gather(*self._tasks)
+        for connection in self._idle:
+            connection.close()
+
+    async def decided_again(self) -> float:
+        """Wait for an answer that is the pipeline's; return the seconds."""
+        began, seen = time.monotonic(), len(self.account.exchanges)
+        while time.monotonic() - began < READY_S:
+            await asyncio.sleep(0.05)
+            fresh = self.account.exchanges[seen:]
+            if any(each.status == 200 and not is_fallback(each) for each in fresh):
+                break
+            seen += len(fresh)
+        return time.monotonic() - began
+
+    def _begin(self, asking: Any) -> None:
+        task = asyncio.get_running_loop().create_task(asking)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, row: Row, after_s: float = 0.0) -> None:
+        if after_s:
+            await asyncio.sleep(after_s)
+        data = request("/score-transaction", self._gateway.key, row.body, **self._headers)
+        connection = self._idle.pop() if self._idle else await connect(self._gateway.port)
+        asked = time.monotonic_ns()
+        try:
+            async with asyncio.timeout(UNANSWERED_S):
+                reply = await connection.send(data)
+        except (ConnectionError, TimeoutError):
+            self.account.exchanges.append(Exchange(row.transaction_id, asked, 0, 0, b""))
+            connection.close()
+            return
+        self._idle.append(connection)
+        self.account.exchanges.append(
+            Exchange(row.transaction_id, asked, reply.at, reply.status, reply.body)
+        )

@@ -1,0 +1,130 @@
+"""API keys: made, listed, revoked, and read by the gateway. A key is stored as its SHA-256 only.
+
+A key reads `fraud_<key_id>_<secret>`; the secret has 256 random bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, select
+
+from schemas.errors import ConfigurationError
+from schemas.runtime.database.tables import api_keys
+
+SCOPES: Final = ("score", "read")
+"""score: send transactions; read: look up decisions and cards."""
+PREFIX: Final = "fraud"
+LONGEST_NAME: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """What is known of a key; times in ms. `hashed` is the SHA-256 of the whole key."""
+
+    key_id: str
+    hashed: bytes
+    name: str
+    scopes: frozenset[str]
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+
+    def valid(self, now_ms: int) -> bool:
+        """Whether it opens anything at a time."""
+        return self.revoked_at is None and (self.expires_at is None or now_ms < self.expires_at)
+
+
+def hashed(key: bytes) -> bytes:
+    """Return what is stored of a key."""
+    return hashlib.sha256(key).digest()
+
+
+def id_of(key: str) -> str:
+    """Return the id within a key, "" if it has not the form of one.
+
+    >>> id_of("fraud_a1b2_secret_part")
+    'a1b2'
+    """
+    parts = key.split("_", 2)
+    return parts[1] if len(parts) == 3 and parts[0] == PREFIX else ""
+
+
+def create(
+    connection: Connection,
+    name: str,
+    scopes: Sequence[str],
+    now_ms: int,
+    expires_at: int | None = None,
+) -> tuple[ApiKey, str]:
+    """Store a new key; return what is known of it, and the key itself, which nobody sees again.
+
+    Raises:
+        ConfigurationError: a scope that does not exist, none at all, or no name.
+    """
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown or not scopes:
+        raise ConfigurationError(
+            f"scopes {','.join(scopes) or 'missing'}: give one or more of {','.join(SCOPES)}"
+        )
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise ConfigurationError(f"give the key a name of 1 to {LONGEST_NAME} characters")
+    key_id = secrets.token_hex(6)
+    key = f"{PREFIX}_{key_id}_{secrets.token_urlsafe(32)}"
+    made = ApiKey(
+        key_id=key_id,
+        hashed=hashed(key.encode()),
+        name=name,
+        scopes=frozenset(scopes),
+        created_at=now_ms,
+        expires_at=expires_at,
+        revoked_at=None,
+    )
+    connection.execute(
+        api_keys.insert().values(
+            key_id=key_id,
+            key_hash=made.hashed,
+            name=name,
+            scopes=" ".join(sorted(made.scopes)),
+            created_at=now_ms,
+            expires_at=expires_at,
+        )
+    )
+    return made, key
+
+
+def all_keys(connection: Connection) -> list[ApiKey]:
+    """Return every key, revoked and expired ones too, the oldest first."""
+    rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.key_id))
+    return [
+        ApiKey(
+            key_id=row.key_id,
+            hashed=bytes(row.key_hash),
+            name=row.name,
+            scopes=frozenset(row.scopes.split()),
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            revoked_at=row.revoked_at,
+        )
+        for row in rows
+    ]
+
+
+def revoke(connection: Connection, key_id: str, now_ms: int) -> None:
+    """Let a key open nothing any more; harmless for one that was revoked before.
+
+    Raises:
+        ConfigurationError: there is no such key.
+    """
+    found = connection.execute(select(api_keys.c.revoked_at).where(api_keys.c.key_id == key_id))
+    row = found.first()
+    if row is None:
+        raise ConfigurationError(f"there is no key {key_id}: `python -m scorer keys list` has all")
+    if row.revoked_at is None:
+        connection.execute(
+            api_keys.update().where(api_keys.c.key_id == key_id).values(revoked_at=now_ms)
+        )
