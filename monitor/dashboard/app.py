@@ -36,7 +36,16 @@ from fastapi import APIRouter, FastAPI
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
-from monitor.dashboard import audit, failures, health, login, models, people
+from monitor.dashboard import (
+    audit,
+    failures,
+    health,
+    login,
+    models,
+    people,
+    queue,
+    queue_actions,
+)
 from monitor.dashboard.gate import Gate
 from monitor.dashboard.headers import SecurityHeaders
 from monitor.dashboard.pages import STATIC
@@ -50,6 +59,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     models.router,
     audit.router,
     people.router,
+    queue.router,
+    queue_actions.router,
 )
 Service = Callable[[], AbstractAsyncContextManager[object]]
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from monitor.dashboard.labels import LabelSender
 from schemas.runtime.clock import Clock, SystemClock
 from schemas.runtime.database.database import Database
 from schemas.runtime.database.passwords import Passwords
@@ -22,6 +23,7 @@ class Parts:
     """Every part of the dashboard. A page that needs another adds a field.
 
     Args:
+        labels: what sends verdicts on; None where nothing is sent.
         registry: lends the registry of models to one thread at a time; raises BrokerUnavailable.
     """
 
@@ -30,6 +32,7 @@ class Parts:
     registry: Callable[[], AbstractContextManager[ModelRegistry]]
     metrics: Metrics
     passwords: Passwords = field(default_factory=Passwords)
+    labels: LabelSender | None = None
     clock: Clock = field(default_factory=SystemClock)
 
 

@@ -15,8 +15,10 @@ from fastapi import FastAPI
 
 from monitor.dashboard.app import create_app
 from monitor.dashboard.health import unready, watch
+from monitor.dashboard.labels import label_sender
 from monitor.dashboard.parts import Parts
 from schemas.errors import BrokerUnavailable, ConfigurationError
+from schemas.runtime.clock import SystemClock
 from schemas.runtime.database.database import open_database
 from schemas.runtime.health import HealthServer
 from schemas.runtime.logs import configure_logging
@@ -73,15 +75,22 @@ def run(settings: Settings) -> int:
         database = opened.enter_context(open_database(settings))
         registry = LentRegistry(settings)
         opened.callback(registry.close)
+        metrics, clock = Metrics(SERVICE), SystemClock()
+        labels = opened.enter_context(label_sender(settings, database, clock, metrics))
         parts = Parts(
-            settings=settings, database=database, registry=registry, metrics=Metrics(SERVICE)
+            settings=settings,
+            database=database,
+            registry=registry,
+            metrics=metrics,
+            labels=labels,
+            clock=clock,
         )
         if settings.health_port:
             opened.enter_context(
                 HealthServer(
                     settings.health_port,
                     parts.metrics,
-                    lambda: unready(parts),
+                    lambda: unready(parts) or labels.trouble,
                     host=settings.health_host,
                 )
             )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, cast
 
 from sqlalchemy import Connection, and_, or_, select
 
 from schemas import codec
+from schemas.records import Decision
 from schemas.runtime.database.cases import Case, Verdict, as_case
 from schemas.runtime.database.tables import cases, decisions
 
@@ -16,14 +17,17 @@ _SAME = and_(
 )
 
 
-def decisions_of(connection: Connection, found: Sequence[Case]) -> dict[int, dict[str, Any]]:
+def decisions_of(connection: Connection, found: Sequence[Case]) -> dict[int, Decision]:
     """Return the Decision of each case by its id; those deleted for their age are left out."""
     question = (
         select(cases.c.case_id, decisions.c.record)
         .join(decisions, _SAME)
         .where(cases.c.case_id.in_([case.case_id for case in found]))
     )
-    return {number: codec.decode(data)[1] for number, data in connection.execute(question)}
+    return {
+        number: cast(Decision, codec.decode(data)[1])
+        for number, data in connection.execute(question)
+    }
 
 
 def verdicts_of(connection: Connection, card_id: str, limit: int = 100) -> dict[str, Verdict]:
