@@ -1,0 +1,195 @@
+"""A verdict's whole way, with every process on a real stack and a real Chromium: REVIEW decision →
+case → verdict → label → the merchant's feature and the monitor's precision."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from devstack.ports import free_port
+from devstack.service import Service
+from devstack.stack import Stack
+from schemas import codec
+from schemas.features import FINGERPRINT, NAMES
+from schemas.manifest import MANIFEST_NAME, sha256
+from schemas.runtime.database import people
+from schemas.runtime.database.cases import count_cases
+from schemas.runtime.database.database import Database, open_database
+from schemas.runtime.database.passwords import Passwords
+from schemas.runtime.metrics import read_exposition
+from schemas.runtime.settings import load_settings
+from schemas.topics import DECISIONS, FEATURES, LABELS, MODELS, POLICY
+from tests.e2e.pipeline import DEADLINE_S, Pipeline, until
+from tests.unit.monitor.dashboard.site import PASSWORD
+from tests.unit.scorer.stand_ins import small_bundle
+
+MINUTE = 60_000
+MODEL = "model-a"
+RULE = {
+    "id": "large",
+    "action": "REVIEW",
+    "when": "amount >= 300",
+    "text": "an amount that people look at",
+}
+
+
+class Town:
+    """Every process of the loop; cards pay at one merchant."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.port = free_port()
+        url = f"sqlite:///{folder / 'fraud.db'}"
+        self.pipeline = Pipeline(
+            stack, folder / "logs", database_url=url, label_delay="1s", case_undo="2s",
+            monitor_clock="event", dashboard_port=str(self.port),
+        )  # fmt: skip
+        self.database: Database = open_database(load_settings(database_url=url))
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.sent = 0
+        with self.database.begin() as connection:
+            people.add(connection, "ann", "analyst", "-", by="test", now_ms=1)
+            people.change_password(connection, "ann", Passwords().hash(PASSWORD), now_ms=1)
+        small_bundle(folder / MODEL, MODEL)
+        event = {
+            "model_id": MODEL, "stage": "CHAMPION", "canary_share": None, "metrics": {},
+            "artefact_uri": (folder / MODEL).as_uri(), "fingerprint": FINGERPRINT,
+            "sha256": sha256((folder / MODEL / MANIFEST_NAME).read_bytes()),
+            "occurred_at": now_ms(), "actor": "test", "comment": None,
+        }  # fmt: skip
+        policy = {
+            "policy_id": "default", "version": "v1", "occurred_at": 1, "actor": "test",
+            "document": json.dumps({"version": "v1", "rules": [RULE]}),
+        }  # fmt: skip
+        self.pipeline.send(MODELS, MODEL, codec.encode("ModelEvent", event))
+        self.pipeline.send(POLICY, "default", codec.encode("PolicyEvent", policy))
+        self.pipeline.producer.flush(DEADLINE_S)
+
+    def start(self) -> None:
+        services = [
+            self.pipeline.service(package) for package in ("stream_features", "scorer", "monitor")
+        ]
+        for name, args in (
+            ("store", ["-m", "scorer", "store"]),
+            ("dashboard", ["-m", "monitor", "dashboard"]),
+        ):
+            environment, logs = self.pipeline.environment, self.pipeline.log_dir
+            services.append(Service(name, args, env=environment, log_dir=logs))
+        self.pipeline.services[:] = services
+        self.monitor = services[2]
+        for service in services:
+            service.start()
+        for service in services:
+            service.wait_ready(DEADLINE_S)
+
+    def pay(self, minor: int, at: int) -> dict[str, Any]:
+        """Send one transaction; return its decision."""
+        self.sent += 1
+        transaction_id = f"tx-{self.sent}"
+        self.pipeline.send_transactions(
+            [
+                {
+                    "transaction_id": transaction_id, "event_time": at, "amount": minor,
+                    "card_id": f"card-{self.sent}", "merchant_id": "corner-shop",
+                    "currency": "EUR", "channel": "ECOM", "device_id": f"device-{self.sent}",
+                }
+            ]
+        )  # fmt: skip
+        decided = self.pipeline.wait_for(DECISIONS, self.sent)
+        return next(each for each in decided if each["transaction_id"] == transaction_id)
+
+    def feature(self, name: str) -> float:
+        """Return a feature of the newest transaction."""
+        vectors = self.pipeline.wait_for(FEATURES, self.sent)
+        newest = next(
+            each for each in vectors
+            if each["transaction"]["transaction_id"] == f"tx-{self.sent}"
+        )  # fmt: skip
+        return float(np.frombuffer(newest["vector"], "<f4")[NAMES.index(name)])
+
+    def precision(self) -> float | None:
+        """Return the monitor's precision of alerts, None before any label."""
+        address = f"http://127.0.0.1:{self.monitor.health_port}/metrics"
+        with urlopen(address, timeout=DEADLINE_S) as answer:
+            text = answer.read().decode()
+        wanted = {"model_id": MODEL, "segment": "ALL", "action": "ALERT"}
+        for name, labels, value in read_exposition(text):
+            if name == "fraud_quality_precision" and labels.items() >= wanted.items():
+                return None if np.isnan(value) else value
+        return None
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+def town(stack: Stack, tmp_path: Path) -> Iterator[Town]:
+    made = Town(stack, tmp_path)
+    with made.pipeline, made.database:
+        made.start()
+        yield made
+
+
+def test_a_verdict_reaches_the_merchants_feature_and_the_monitors_precision(
+    town: Town, browser_page: Page
+) -> None:
+    start = now_ms() - 60 * MINUTE
+
+    def ready() -> bool:
+        decision = town.pay(100, start)
+        return (decision["model_id"], decision["policy_version"]) == (MODEL, "v1")
+
+    until(ready, "the model and the policy")
+    for minor in (40_000, 35_000):
+        decision = town.pay(minor, start + 1_000)
+        assert (decision["decision"], decision["rule_hits"]) == ("REVIEW", ["large"])
+    assert town.feature("merchant_fraud_rate_1d") == 0
+    assert town.precision() is None
+
+    def opened() -> bool:
+        with town.database.read() as connection:
+            return count_cases(connection, 0, 0).free == 2
+
+    until(opened, "the cases")
+    page = browser_page
+    page.goto(f"{town.address}/queue")
+    page.get_by_label("Username").fill("ann")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/queue")
+    for paid, key in (("400.00 EUR", "f"), ("350.00 EUR", "g")):
+        if key == "f":
+            page.keyboard.press("n")
+        expect(page.get_by_role("heading", level=1)).to_have_text(f"{paid} at corner-shop")
+        expect(page.get_by_text(RULE["text"])).to_be_visible()
+        expect(page.get_by_text("device-")).to_be_visible()
+        page.keyboard.press(key)
+    page.wait_for_url("**/queue")
+
+    labels = {label["transaction_id"]: label for label in town.pipeline.wait_for(LABELS, 2)}
+    assert len(labels) == 2
+    found = sorted((each["label"], each["source"]) for each in labels.values())
+    assert found == [("FRAUD", "ANALYST"), ("GENUINE", "ANALYST")]
+    page.goto(f"{town.address}/queue?shown=decided")
+    page.get_by_role("link", name="400.00 EUR").first.click()
+    expect(page.get_by_text("Sent as a label.")).to_be_visible()
+
+    until(lambda: town.pipeline.labels_processed() == 2, "the labels in the features")
+    town.pay(100, start + MINUTE)
+    assert town.feature("merchant_fraud_rate_1d") == pytest.approx(1 / (town.sent - 1))
+    minutes = count(2)
+
+    def judged() -> bool:
+        town.pay(100, start + next(minutes) * MINUTE)  # the monitor goes by event time
+        return town.precision() == pytest.approx(0.5)
+
+    until(judged, "a precision of 1 in 2")
