@@ -14,7 +14,7 @@ from devstack.stack import Stack
 from schemas import codec
 from schemas.runtime.database.case_labels import unsent_labels
 from schemas.runtime.database.case_work import claim_next, decide
-from schemas.runtime.database.cases import open_cases
+from schemas.runtime.database.cases import Verdict, open_cases
 from schemas.runtime.database.database import Database
 from schemas.topics import LABELS
 from tests.e2e.pipeline import DEADLINE_S, Pipeline, until
@@ -47,7 +47,7 @@ class Bench:
             with self.database.begin() as connection:
                 case = claim_next(connection, "ann", now, 60_000)
                 assert case is not None
-                verdict = "FRAUD" if case.case_id % 3 else "GENUINE"
+                verdict: Verdict = "FRAUD" if case.case_id % 3 else "GENUINE"
                 decide(connection, case.case_id, "ann", verdict, "", now)
             self.decided[case.transaction_id] = verdict
 
