@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from devstack.charts import fetch_charts
 from devstack.java import java_command, kafka_class_path
 from devstack.redis_server import server_command
 from devstack.stack import Stack, running
@@ -51,13 +52,14 @@ def up(
 
 @app.command()
 def fetch() -> None:
-    """Download what a start needs (Kafka's jars, once), so that starts are quick ever after.
+    """Download what starts need (Kafka's jars, the dashboard's charts), once for all.
 
     Example: python -m devstack fetch
     """
     java_command()
     kafka_class_path()
     server_command()
+    fetch_charts()
 
 
 @app.command()

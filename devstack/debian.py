@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
-from devstack.java import cache_dir
+from devstack.maven import cache_dir
 from schemas.errors import ConfigurationError
 
 _LONGEST_S: Final = 300.0

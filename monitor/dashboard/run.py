@@ -14,9 +14,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from monitor.dashboard.app import create_app
+from monitor.dashboard.collector import build_collector
 from monitor.dashboard.health import unready, watch
 from monitor.dashboard.labels import label_sender
 from monitor.dashboard.parts import Parts
+from monitor.dashboard.vendor import require_charts
 from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.runtime.clock import SystemClock
 from schemas.runtime.database.database import open_database
@@ -71,6 +73,9 @@ def run(settings: Settings) -> int:
     configure_logging(settings, SERVICE)
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise ConfigurationError("FRAUD_TLS_CERTIFICATE and FRAUD_TLS_KEY belong together")
+    require_charts()
+    clock = SystemClock()
+    collector = build_collector(settings, clock)
     with ExitStack() as opened:
         database = opened.enter_context(open_database(settings))
         registry = LentRegistry(settings)
@@ -82,6 +87,7 @@ def run(settings: Settings) -> int:
             database=database,
             registry=registry,
             metrics=metrics,
+            collector=collector,
             labels=labels,
             clock=clock,
         )
@@ -98,7 +104,7 @@ def run(settings: Settings) -> int:
         scheme = "https" if settings.tls_certificate else "http"
         host, port = listening.getsockname()[:2]
         log.info("serving", address=f"{scheme}://{host}:{port}")
-        app = create_app(parts, services=[lambda: watch(parts)])
+        app = create_app(parts, services=[lambda: watch(parts), collector.running])
         asyncio.run(_serve(_Server(_configuration(app, settings)), listening))
     log.info("stopped")
     return 0

@@ -47,7 +47,14 @@ def vector(position: tuple[int, int], *, amount: float = SMALL, **fields: Any) -
     return codec.encode("FeatureVector", record)
 
 
-def small_bundle(directory: Path, model_id: str, *, seed: int = 1, edge: float = 500.0) -> str:
+def small_bundle(
+    directory: Path,
+    model_id: str,
+    *,
+    seed: int = 1,
+    edge: float = 500.0,
+    histograms: dict[str, Any] | None = None,
+) -> str:
     """Write a bundle whose model blocks amounts above `edge`; return its manifest's SHA-256."""
     draw = np.random.default_rng(seed)
     matrix = draw.normal(1.0, 0.3, (4_000, COLUMNS)).astype(np.float32)
@@ -66,7 +73,7 @@ def small_bundle(directory: Path, model_id: str, *, seed: int = 1, edge: float =
         knots_x=np.array([0.0, 1.0]),
         knots_y=np.array([0.0, 1.0]),
         thresholds={"block": 0.95, "review": 0.75},
-        histograms={},
+        histograms=histograms or {},
         metrics={"auc": 1.0},
     )
     return bundle.write(directory, model_id, trained)

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from httpx import Response
 
 from monitor.dashboard.app import create_app
+from monitor.dashboard.collector import build_collector
 from monitor.dashboard.parts import Parts
 from schemas.runtime.clock import ManualClock
 from schemas.runtime.database import people, sessions
@@ -40,8 +41,10 @@ class Site:
         )
         self.passwords = Passwords(CHEAP)
         self.database = database
+        settings = load_settings()
         given: dict[str, Any] = {
-            "settings": load_settings(),
+            "settings": settings,
+            "collector": build_collector(settings, self.clock),
             "database": database,
             "registry": self._lend,
             "metrics": Metrics("dashboard"),
