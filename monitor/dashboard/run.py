@@ -80,7 +80,7 @@ def run(settings: Settings) -> int:
         database = opened.enter_context(open_database(settings))
         registry = LentRegistry(settings)
         opened.callback(registry.close)
-        metrics, clock = Metrics(SERVICE), SystemClock()
+        metrics = Metrics(SERVICE)
         labels = opened.enter_context(label_sender(settings, database, clock, metrics))
         parts = Parts(
             settings=settings,
