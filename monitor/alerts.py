@@ -72,6 +72,11 @@ class Alerts:
         """Return the raised subjects of a rule with their values."""
         return dict(self._states[rule].raised)
 
+    def forget(self, rule: str) -> None:
+        """Drop what is raised: what it was compared with is gone. The next evaluation tells so."""
+        self._states[rule].held.clear()
+        self._states[rule].raised.clear()
+
     def restore(self, written: Sequence[Alert]) -> None:
         """Take up where an earlier process stopped: the alerts that it wrote, in order."""
         for alert in written:

@@ -25,7 +25,7 @@ from monitor.models import Models
 from monitor.observe import Memory, Observations
 from monitor.retrain import Retrain, RetrainRequest
 from monitor.rollback import ACTOR, Found, Registry, worse
-from monitor.rules import default_rules
+from monitor.rules import FEATURE_DRIFT, default_rules
 from schemas import codec
 from schemas.currency import CurrencyTable
 from schemas.errors import BadMessage, ConfigurationError, FraudError
@@ -187,7 +187,7 @@ class Monitor:
         return True
 
     def _change_models(self, messages: Sequence[Message]) -> int:
-        refused = 0
+        refused, former = 0, self.models.champion
         for message in messages:
             try:
                 self.models.apply(message.key, message.value)
@@ -195,6 +195,10 @@ class Monitor:
                 refused += 1
                 log.warning("no model event", reason=str(error))
         champion = self.models.champion
+        names = {each["model_id"] for each in (former, champion) if each is not None}
+        if len(names) > 1:
+            # Else it would stay raised for a day, until the new reference has its window.
+            self._alerts.forget(FEATURE_DRIFT)
         try:
             self.seen.serve(
                 None if champion is None else champion["model_id"], self.models.serving()

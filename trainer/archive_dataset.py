@@ -18,17 +18,17 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.columns import TransactionColumns
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, FINGERPRINT, VECTOR_SIZE
 from stream_features.tables import event_order, table_columns
 from trainer.archive import Archive
 from trainer.dataset import Dataset
+from trainer.young import young_weights
 
 SOURCES: Final = ("features", "labels")
 """Tables that a dataset is made of."""
-LEAST_FRAUDS: Final = 50
-MOST: Final = 3.0
+ANALYST: Final = "ANALYST"
+"""Source of a label that settles an alert."""
 _KEY: Final = ["card_id", "transaction_id"]
 _COLUMNS: Final = (
     "source_partition", "source_offset", "event_time", "vector", "amount", "mcc", "channel",
@@ -56,9 +56,9 @@ def from_archive(
     transactions and of another feature catalogue are left out and counted. `versions` (of SOURCES)
     reads the tables as they were. `now_ms` is the time now, by default the machine's.
 
-    `early` adds what is younger as the dataset's `young` rows, see `_young`. With `silence_ms`,
-    labels that have stopped for longer are not taken for the absence of fraud: what became mature
-    since the newest label and that time is not mature.
+    `early` adds what is younger as the dataset's `young` rows, see `young_weights`. With
+    `silence_ms`, labels that have stopped for longer are not taken for the absence of fraud: what
+    became mature since the newest label and that time is not mature.
 
     The provenance can be written as JSON: the arguments, `versions`, `counts` and `sha256`.
 
@@ -87,12 +87,15 @@ def from_archive(
     until = cutoff_ms if early else mature
     features, counts = _features(archive, versions["features"], since_ms, until)
     order = event_order(features)
-    verdict, label_time = _joined(features.take(pa.array(order)), labels)
+    verdict, label_time, settled = _joined(features.take(pa.array(order)), labels)
     times = features.column("event_time").to_numpy()[order]
     columns = table_columns(features, order)
     weight = None
     if early:
-        weight = _young(columns, verdict, label_time, mature, cutoff_ms)
+        weight = young_weights(
+            columns.time, columns.card, verdict, label_time, settled,
+            mature_ms=mature, cutoff_ms=cutoff_ms,
+        )  # fmt: skip
         kept = np.flatnonzero(weight > 0)
         order, verdict, label_time = order[kept], verdict[kept], label_time[kept]
         times, columns, weight = times[kept], columns.take(kept), weight[kept]
@@ -209,56 +212,33 @@ def _labels(archive: Archive, version: int, cutoff_ms: int) -> pl.DataFrame:
     table = archive.read(
         "labels",
         version=version,
-        columns=[*_KEY, "label", "label_time", "topic_partition", "topic_offset"],
+        columns=[*_KEY, "label", "label_time", "source", "topic_partition", "topic_offset"],
         where=pc.field("label_time") <= cutoff_ms,
     )
     frame: Any = pl.from_arrow(table)
     newest: pl.DataFrame = (
         frame.sort("label_time", "topic_partition", "topic_offset")
         .unique(subset=_KEY, keep="last")
-        .select(*_KEY, (pl.col("label") == "FRAUD").alias("fraud"), "label_time")
+        .select(
+            *_KEY,
+            (pl.col("label") == "FRAUD").alias("fraud"),
+            "label_time",
+            (pl.col("source") == ANALYST).alias("settled"),
+        )
     )
     return newest
 
 
 def _joined(
     features: pa.Table, labels: pl.DataFrame
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Return fraud and label time (-1 without a label) of each row."""
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return of each row: fraud, label time (-1 without a label), whether an analyst gave it."""
     keys: Any = pl.from_arrow(features.select(_KEY))
     found = keys.with_row_index("row").join(labels, on=_KEY, how="left").sort("row")
     fraud = found["fraud"].fill_null(False).to_numpy()
     label_time = found["label_time"].fill_null(-1).to_numpy()
-    return fraud.astype(np.bool_), label_time.astype(np.int64)
-
-
-def _young(
-    columns: TransactionColumns,
-    fraud: npt.NDArray[np.bool_],
-    label_time: npt.NDArray[np.int64],
-    mature: int,
-    cutoff_ms: int,
-) -> npt.NDArray[np.float32]:
-    """Return how much each row counts, float32[n]; 0: not at all. Mature rows count as one.
-
-    Let F be the share of mature frauds whose label had come at a row's age. A young labelled fraud
-    stands for 1 / F frauds, at most MOST. A young row without a label may yet become a fraud: it
-    counts as genuine, as much as keeps the odds: F times what a fraud of its age does. It does not
-    count if its card has a young fraud: the others of a series are reported later. Leaving all such
-    rows out would teach that whatever is recent (the ages of shops and devices tell) is fraud.
-    Without LEAST_FRAUDS mature frauds F is taken as 0. A young row labelled genuine counts as one.
-    """
-    young = columns.time > mature
-    labelled = label_time >= 0
-    old = ~young & labelled & fraud
-    delays = np.sort(label_time[old] - columns.time[old])
-    come = np.zeros(len(fraud))
-    if len(delays) >= LEAST_FRAUDS:
-        come = np.searchsorted(delays, cutoff_ms - columns.time, side="right") / len(delays)
-    stands_for = 1.0 / np.maximum(come, 1.0 / MOST)
-    weight = np.where(fraud, stands_for, np.where(labelled, 1.0, stands_for * come))
-    weight[~labelled & np.isin(columns.card, columns.card[young & fraud])] = 0.0
-    return np.where(young, weight, 1.0).astype(np.float32)
+    settled = found["settled"].fill_null(False).to_numpy()
+    return fraud.astype(np.bool_), label_time.astype(np.int64), settled.astype(np.bool_)
 
 
 def _vectors(column: pa.ChunkedArray, order: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

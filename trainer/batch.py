@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,15 @@ from schemas.features import ANOMALY_FEATURE, DAY, NAMES
 from scorer.anomaly import AnomalyModel, anomaly_scores
 from trainer import anomaly, evaluate, parameters, thresholds
 from trainer.dataset import Dataset, known_fraud, split
+from trainer.out_of_fold import Predict, Rows, out_of_fold
 from trainer.search import Examples, Metric, SearchOptions, best_rounds, search
 from trainer.thresholds import PrecisionTargets
 
 COLUMNS = (*NAMES, ANOMALY_FEATURE)
+LEAST_YOUNG: Final = 50
+"""Young frauds that suffice to calibrate on young rows alone."""
+NEWEST_MS: Final = DAY
+"""The newest of them, whose alerts must be precise enough by themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +87,10 @@ def train(
 ) -> tuple[Trained, Holdout]:
     """Train on the past, calibrate on what follows it, measure on the holdout after the gap.
 
-    Young rows are trained on, too, by their weights; those of one card in four are calibrated on
-    instead, so that the thresholds know what is new. The holdout is of mature rows.
+    Young rows, where there are any, are trained on, too, by their weights, and so is what would
+    else only be calibrated on. Calibration and thresholds then rest on the young rows, each with
+    the probability by a model that has not seen its card: thresholds have to know what is new.
+    The holdout is of mature rows.
 
     `progress` is told the share of the search's budget that is spent.
 
@@ -104,45 +111,68 @@ def train(
     matrix = np.column_stack([data.vectors, anomaly_scores(isolation, data.vectors)])
     weights = np.ones(len(data), np.float32) if data.weight is None else data.weight
     young = np.arange(data.mature, len(data))
-    held = data.transactions.card[young] % np.uint64(4) == 0
-    rows = np.concatenate([np.arange(parts.train.stop), young[~held]])
-    fitted = np.concatenate([fitted, data.fraud[young[~held]]])
+    rows = np.arange(parts.train.stop)
+    if len(young):
+        rows = np.concatenate([np.arange(parts.calibration.stop), young])
+        fitted = np.concatenate([fitted, later, data.fraud[young]])
     kept, weight = thinned(fitted, options.seed)
-    rows = rows[kept]
-    booster, settings = _fit(
-        Examples(matrix[rows], fitted[kept], weight * weights[rows]), options, progress
-    )
+    examples = Examples(matrix[rows[kept]], fitted[kept], weight * weights[rows[kept]])
+    settings, told = _settings(examples, options, progress)
+    booster = _boosted(examples, settings, options.threads)
+    newest = None
+    if len(young):
 
-    def probability(rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        predicted = booster.inplace_predict(matrix[rows], validate_features=False)
-        return np.asarray(predicted, np.float64)
+        def fit(places: Rows) -> Predict:
+            evaluate.require_both_classes(fitted[places], "a fold of the training")
+            part, weight = thinned(fitted[places], options.seed)
+            used = rows[places[part]]
+            one = _boosted(
+                Examples(matrix[used], fitted[places[part]], weight * weights[used]),
+                settings, options.threads,
+            )  # fmt: skip
+            return lambda own: _probability(one, matrix[rows[own]])
 
-    rows = np.concatenate([np.arange(len(data))[parts.calibration], young[held]])
-    later = np.concatenate([later, data.fraud[young[held]]])
-    before = probability(rows)
+        before = out_of_fold(data.transactions.card[rows], fit)
+        judged = _judged(rows, fitted, data.mature, parts.calibration.start)
+        before, later, rows = before[judged], fitted[judged], rows[judged]
+        newest = data.time[rows] > data.time[-1] - NEWEST_MS
+    else:
+        rows = np.arange(len(data))[parts.calibration]
+        before = _probability(booster, matrix[rows])
     x, y = evaluate.calibration_knots(before, later, weights[rows])
-    raw = probability(parts.test)
+    raw = _probability(booster, matrix[parts.test])
     score = np.interp(raw, x, y)
     limits, notes = dict(thresholds.DEFAULTS), list[str]()
     if options.targets is not None:
         limits, notes = thresholds.choose(
-            np.interp(before, x, y), later, options.targets, weights[rows]
+            np.interp(before, x, y), later, options.targets, weights[rows], newest
         )
+    # What drift is measured against: the newest rows there are, not those of weeks ago.
+    usual = rows if len(young) else np.arange(parts.train.stop)
     histograms = {
-        name: evaluate.histogram(matrix[parts.train, index]) for index, name in enumerate(COLUMNS)
+        name: evaluate.histogram(matrix[usual, index]) for index, name in enumerate(COLUMNS)
     }
-    histograms["score"] = evaluate.histogram(score)
+    histograms["score"] = evaluate.histogram(np.interp(before, x, y) if len(young) else score)
     trained = Trained(
         booster, isolation, x, y, limits, histograms,
-        _metrics(raw, score, holdout, limits, len(fitted)), settings, tuple(notes),
+        _metrics(raw, score, holdout, limits, len(fitted)), {**settings, **told}, tuple(notes),
     )  # fmt: skip
     return trained, Holdout(parts.test, holdout, raw, score)
 
 
-def _fit(
+def _judged(rows: Rows, fraud: npt.NDArray[np.bool_], mature: int, later: int) -> Rows:
+    """Return the places of `rows` to calibrate on: the young ones, if they hold enough fraud.
+
+    If not, those from the row `later` on, too.
+    """
+    young = np.flatnonzero(rows >= mature)
+    return young if fraud[young].sum() >= LEAST_YOUNG else np.flatnonzero(rows >= later)
+
+
+def _settings(
     examples: Examples, options: TrainOptions, progress: Callable[[float], None] | None
-) -> tuple[xgboost.Booster, dict[str, Any]]:
-    """Return the model and the hyper-parameters it was fitted with."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the hyper-parameters to fit with, `rounds` among them, and how they were found."""
     fixed = parameters.learner(seed=options.seed, threads=options.threads)
     fixed["eval_metric"] = options.metric
     given = {"max_depth": options.max_depth, "eta": options.eta}
@@ -162,12 +192,22 @@ def _fit(
             }
         else:
             rounds = best_rounds(examples, fixed, rounds)
+    return {**fixed, "rounds": rounds}, told
+
+
+def _boosted(examples: Examples, settings: dict[str, Any], threads: int) -> xgboost.Booster:
     matrix = xgboost.QuantileDMatrix(
         examples.matrix, examples.fraud, weight=examples.weight,
-        feature_names=list(COLUMNS), nthread=options.threads,
+        feature_names=list(COLUMNS), nthread=threads,
     )  # fmt: skip
-    booster = xgboost.train(fixed, matrix, num_boost_round=rounds)
-    return booster, {**fixed, "rounds": rounds, **told}
+    fixed = {name: value for name, value in settings.items() if name != "rounds"}
+    return xgboost.train(fixed, matrix, num_boost_round=settings["rounds"])
+
+
+def _probability(
+    booster: xgboost.Booster, matrix: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    return np.asarray(booster.inplace_predict(matrix, validate_features=False), np.float64)
 
 
 def _can_validate(examples: Examples) -> bool:

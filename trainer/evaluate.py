@@ -29,11 +29,19 @@ def require_both_classes(fraud: npt.NDArray[np.bool_], part: str) -> None:
 def calibration_knots(
     score: Floats, fraud: npt.NDArray[np.bool_], weight: npt.NDArray[np.float32] | None = None
 ) -> tuple[Floats, Floats]:
-    """Fit isotonic regression; return at most 256 knots (x, y) for `numpy.interp`."""
+    """Fit centred isotonic regression; return at most 256 knots (x, y) for `numpy.interp`.
+
+    Isotonic regression gives steps, on which rows are tied and no threshold can lie. Each step is
+    drawn together at the mean of its scores, and what lies between is interpolated, so that y
+    increases between the first and the last knot. Source: Oron and Flournoy, Centered isotonic
+    regression: point and interval estimation for dose-response studies (2017).
+    """
     isotonic = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
-    fitted = isotonic.fit(score, fraud, weight)
-    x = np.asarray(fitted.X_thresholds_, np.float64)
-    y = np.asarray(fitted.y_thresholds_, np.float64)
+    fitted = np.asarray(isotonic.fit(score, fraud, weight).predict(score), np.float64)
+    y, step = np.unique(fitted, return_inverse=True)
+    each = np.ones(len(score)) if weight is None else weight.astype(np.float64)
+    rows = np.bincount(step, weights=each)
+    x = np.bincount(step, weights=each * score) / rows
     if len(x) > MAX_KNOTS:
         keep = np.unique(np.linspace(0, len(x) - 1, MAX_KNOTS).round().astype(np.int64))
         x, y = x[keep], y[keep]

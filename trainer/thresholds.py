@@ -66,12 +66,24 @@ def choose(
     fraud: npt.NDArray[np.bool_],
     targets: PrecisionTargets,
     weight: npt.NDArray[np.float32] | None = None,
+    newest: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[dict[str, float], list[str]]:
-    """Return the thresholds `block` and `review`, and a note for each that was not reachable."""
+    """Return the thresholds `block` and `review`, and a note for each that was not reachable.
+
+    With `newest` the wanted precision is kept on those rows alone, too: where honest behaviour
+    changes, the rest does not show it yet. Less than `LEAST_ALERTS` frauds there tell nothing.
+    """
+    judged = newest is not None and int(fraud[newest].sum()) >= LEAST_ALERTS
     notes: list[str] = []
     limits: dict[str, float] = {}
     for name, wanted in (("block", targets.block), ("review", targets.review)):
         found = threshold_for(score, fraud, wanted, weight=weight, most_false=targets.most_false)
+        if judged and found is not None:
+            own = threshold_for(
+                score[newest], fraud[newest], wanted,
+                weight=None if weight is None else weight[newest],
+            )  # fmt: skip
+            found = None if own is None else max(found, own)
         limits[name] = DEFAULTS[name] if found is None else found
         if found is None:
             notes.append(

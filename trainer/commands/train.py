@@ -116,6 +116,10 @@ def train(
     review_precision: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="wanted of what is blocked or reviewed")
     ] = 0.30,
+    most_false: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="highest share of genuine to block or review"),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="threads of XGBoost")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="the same seed trains the same model")] = 7,
     gates: Annotated[Path | None, typer.Option(help="YAML with other bounds")] = None,
@@ -194,7 +198,9 @@ def train(
             search=None
             if search_seconds == 0
             else SearchOptions(seconds=search_seconds, trials=search_trials, metric=metric.value),
-            targets=PrecisionTargets(block=block_precision, review=review_precision),
+            targets=PrecisionTargets(
+                block=block_precision, review=review_precision, most_false=most_false
+            ),
             threads=threads,
             seed=seed,
         ),
@@ -220,6 +226,9 @@ def train(
             if record.passed and publish and not record.stages:
                 wanted: Stage = "REGISTERED" if approval else (stage or FirstStage.SHADOW).value
                 record = _register(settings, record, wanted, share or CANARY_SHARE, state)
+        except FraudError:  # it passed and is recorded: whoever tries again needs its run_id
+            write_report(record.document(), json_path)
+            raise
         finally:  # a run whose model Kafka did not take is tracked too
             _track(settings, record, state, serving)
     _tell(record)

@@ -9,6 +9,7 @@ from rich.table import Table
 from schemas.features import DAY, HOUR
 from trainer.simulation.loop import Loop
 from trainer.simulation.plan import Scenario
+from trainer.simulation.share import growth
 
 EVENTS = frozenset(
     {
@@ -33,13 +34,17 @@ def report(loop: Loop) -> dict[str, Any]:
     detected = loop.detected_at
     day_after = min(onset + DAY, plan.end)
     pattern = plan.scenario == Scenario.NEW_PATTERN
+    before = tally.genuine_alerted(plan.start, onset)
+    after = tally.genuine_alerted(day_after, plan.end)
     return {
         "learning": loop.learning,
         "onset_ms": onset,
         "detected_hours": None if detected is None else round((detected - onset) / HOUR, 2),
         "rolled_back_after": loop.rolled_back_after,
-        "alert_rate_before": tally.alert_rate(plan.start, onset),
-        "alert_rate_after": tally.alert_rate(day_after, plan.end),
+        "alert_rate_before": before.value,
+        "alert_rate_after": after.value,
+        "alert_rate_growth": growth(before, after),
+        "genuine_alerted": {"before": before.document(), "after": after.document()},
         "recall_after_24h": tally.recall(day_after, onset + 2 * DAY, pattern=pattern),
         "recall_to_end": tally.recall(day_after, plan.end, pattern=pattern),
         "recall_of_known_before": tally.recall(plan.start, onset, pattern=False),
@@ -90,6 +95,7 @@ SHOWN = {
     "precision_after": "precision of the last three days",
     "alert_rate_before": "genuine alerted before",
     "alert_rate_after": "genuine alerted after",
+    "alert_rate_growth": "times as many (95 % interval)",
     "rolled_back_after": "rolled back after",
 }
 
@@ -99,6 +105,8 @@ def _text(name: str, value: Any) -> str:
         return "-"
     if name == "rolled_back_after":
         return f"{value['decisions']} decisions, {value['minutes']:.0f} min"
+    if name == "alert_rate_growth":
+        return f"{value['value']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
     if name == "detected_hours":
         return f"{value:.1f}"
-    return f"{value:.4%}" if name.startswith("alert_rate") else f"{value:.1%}"
+    return f"{value:.4%}" if name.startswith("alert_rate_") else f"{value:.1%}"

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.features import DAY, HOUR
+from trainer.simulation.share import Share
 from trainer.simulation.world import World
 
 UNDECIDED = 255
@@ -31,10 +32,10 @@ class Tally:
         self.action[place], self.role[place] = action, role
         return np.flatnonzero(action != 0) + rows.start
 
-    def alert_rate(self, since: int, until: int) -> float | None:
-        """Return the share of genuine transactions that were alerted; None without any."""
+    def genuine_alerted(self, since: int, until: int) -> Share:
+        """Return how many genuine transactions were alerted, of how many."""
         chosen = self._decided(since, until) & ~self._world.fraud
-        return _mean(self.action[chosen] > 0)
+        return Share(int((self.action[chosen] > 0).sum()), int(chosen.sum()))
 
     def precision(self, since: int, until: int) -> float | None:
         """Return the share of frauds among settled alerts; None without any.

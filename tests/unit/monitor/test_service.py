@@ -146,6 +146,16 @@ def test_drift_that_holds_asks_for_a_model(tmp_path: Path) -> None:
     assert bench.metric("drift_psi", column="card_tx_count_24h") > 0.25
 
 
+def test_drift_from_a_former_champion_is_forgotten_with_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.decide(scores(bench.draw, 2_000), right=0.95, shift=1.0)
+    bench.turn(5)
+    bench.clock.advance(7 * HOUR)  # beyond the quiet time after the first request
+    bench.model("fresh", "CHAMPION")
+    assert bench.turn(5) == [(ALERTS.name, "feature_drift")]  # resolved, and nothing asked for
+    assert bench.metric("retrain_requests_total", reason="drift") == 1
+
+
 def test_a_broken_canary_is_rolled_back_once_and_told_when_that_fails(tmp_path: Path) -> None:
     bench = Bench(tmp_path, failures=2)
     bench.model("canary", "CANARY", share=0.1)

@@ -128,7 +128,10 @@ def test_bad_requests_are_named(tmp_path: Path) -> None:
 
 def test_early_rows_count_by_what_is_known_of_them(tmp_path: Path) -> None:
     """Delays of mature frauds are 10 or 100; a fraud of age 40 stands for two."""
-    frauds = [label(n, n, label_time=START + n + (10 if n % 2 else 100)) for n in range(60)]
+    frauds = [
+        label(n, n, label_time=START + n + (10 if n % 2 else 100), source="CUSTOMER")
+        for n in range(60)
+    ]
     cutoff = START + 2_000
     young: dict[int, Any] = {
         100: {"event_time": cutoff - 50, "card_id": "a"},
@@ -145,7 +148,7 @@ def test_early_rows_count_by_what_is_known_of_them(tmp_path: Path) -> None:
         ],
         labels=[
             *frauds,
-            label(60, 101, card_id="b", label_time=cutoff - 1),
+            label(60, 101, card_id="b", label_time=cutoff - 1, source="CUSTOMER"),
             label(61, 103, card_id="c", fraud=False, label_time=cutoff - 1),
         ],
     )

@@ -19,6 +19,7 @@ from trainer.simulation import story
 from trainer.simulation.labels import VERDICT, LabelDesk
 from trainer.simulation.learner import broken
 from trainer.simulation.plan import WARM_UP_DAYS, Plan, Scenario
+from trainer.simulation.share import Share, growth
 from trainer.simulation.tally import Tally
 from trainer.simulation.world import World
 
@@ -84,10 +85,23 @@ def test_figures_by_hand() -> None:
         "1": {"frauds": 1, "recall": 1.0},
     }
     assert tally.recall(START, START + 2 * DAY, pattern=False) == 0.0
-    assert tally.alert_rate(START, START + DAY) == pytest.approx(1 / 3)
+    assert tally.genuine_alerted(START, START + DAY) == Share(1, 3)
+    assert tally.genuine_alerted(START + DAY, START + DAY) == Share(0, 0)
     assert tally.precision(START, START + DAY) == pytest.approx(2 / 3)
     assert tally.precision(START, START + 2 * HOUR) == 0.5  # the third is not settled yet
     assert tally.precision_by_hour(START, START + 3 * HOUR) == {"1": 0.5, "2": 0.6667}
+
+
+def test_a_growth_of_few_alerts_has_a_wide_interval() -> None:
+    few = growth(Share(4, 20_000), Share(12, 20_000))
+    many = growth(Share(400, 2_000_000), Share(1_200, 2_000_000))
+    assert few is not None
+    assert many is not None
+    assert few["value"] == many["value"] == pytest.approx(3.0)
+    assert few["low"] < 1.2 < 2.6 < many["low"]
+    assert few["high"] > 8 > 3.4 > many["high"]
+    assert growth(Share(0, 100), Share(1, 100)) is None
+    assert Share(0, 0).document() == {"count": 0, "of": 0, "share": None, "low": 0.0, "high": 1.0}
 
 
 def test_a_broken_bundle_loads_but_its_calibration_is_over_log_odds(tmp_path: Path) -> None:
@@ -106,9 +120,11 @@ def test_a_broken_bundle_loads_but_its_calibration_is_over_log_odds(tmp_path: Pa
 def test_the_table_shows_both_sides() -> None:
     found: dict[str, Any] = dict.fromkeys(story.SHOWN) | {
         "scenario": "drift", "learning": True, "precision_after": 0.9,
+        "alert_rate_growth": {"value": 1.1, "low": 0.9, "high": 1.34},
         "timeline": [{"at": "2025-05-10T00:00:00+00:00", "event": "onset", "detail": "now"}],
     }  # fmt: skip
-    found["without_learning"] = {**found, "precision_after": 0.4}
+    found["without_learning"] = {**found, "precision_after": 0.4, "alert_rate_growth": None}
     timeline, figures = story.tables(found)
-    assert timeline.row_count == figures.row_count == 1
-    assert [list(column.cells) for column in figures.columns][1:] == [["90.0%"], ["40.0%"]]
+    assert (timeline.row_count, figures.row_count) == (1, 2)
+    cells = [list(column.cells) for column in figures.columns][1:]
+    assert cells == [["90.0%", "1.10 (0.90 to 1.34)"], ["40.0%", "-"]]

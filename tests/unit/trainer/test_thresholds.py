@@ -60,3 +60,21 @@ def test_an_alert_budget_and_weights_bound_the_threshold() -> None:
     assert bounded == pytest.approx(0.8905)
     light = np.where(fraud, 1.0, 0.5).astype(np.float32)
     assert threshold_for(score, fraud, 0.5, weight=light) == pytest.approx(0.6995)
+
+
+def test_the_newest_rows_have_to_be_precise_by_themselves() -> None:
+    """In the newest tenth honest rows score up to 0.95, which the whole does not show."""
+    score = np.tile(np.arange(1000) / 1000, 10)
+    fraud = score >= 0.7
+    newest = np.arange(10_000) >= 9_000
+    fraud[newest] = score[newest] >= 0.95
+    targets = PrecisionTargets(block=0.9, review=0.9)
+    loose, _ = choose(score, fraud, targets)
+    strict, notes = choose(score, fraud, targets, newest=newest)
+    assert loose["review"] < 0.8
+    assert fraud[newest & (score > loose["review"])].mean() < 0.3
+    assert fraud[newest & (score > strict["review"])].mean() >= 0.9
+    assert notes == []
+    few = newest & ~fraud
+    few[np.flatnonzero(newest & fraud)[: LEAST_ALERTS - 1]] = True
+    assert choose(score, fraud, targets, newest=few)[0] == loose  # too few frauds to tell

@@ -1,0 +1,104 @@
+"""Training with young rows: what is new is caught, and thresholds know what is newest."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from schemas.columns import empty_columns
+from schemas.errors import ConfigurationError
+from schemas.features import DAY
+from scorer.anomaly import anomaly_scores
+from trainer import batch
+from trainer.dataset import Dataset
+from trainer.thresholds import DEFAULTS, PrecisionTargets
+
+START = 1_700_000_000_000
+DAYS, YOUNG_DAYS, A_DAY = 40, 7, 200
+OLD, NEW, HONEST = 0, 1, 2
+"""Kinds of row: known fraud shows in feature 0, the new one in feature 1."""
+
+
+def rows(kind: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float32]:
+    vectors = np.random.default_rng(seed).normal(size=(len(kind), 70)).astype(np.float32)
+    vectors[kind == OLD, 0] += 4.0
+    vectors[kind == NEW, 1] += 4.0
+    return vectors
+
+
+def history(*, honest_alike: bool = False) -> Dataset:
+    """Return 33 mature and 7 young days; the new fraud begins with the third young day.
+
+    With `honest_alike` honest rows of the last day look like the known fraud, twice as many.
+    """
+    draw = np.random.default_rng(4)
+    day = np.repeat(np.arange(DAYS), A_DAY)
+    kind = np.where(draw.random(len(day)) < 0.1, OLD, HONEST)
+    kind[(day >= DAYS - 5) & (draw.random(len(day)) < 0.1)] = NEW
+    fraud = kind != HONEST
+    if honest_alike:
+        alike = (day == DAYS - 1) & ~fraud & (draw.random(len(day)) < 0.2)
+        kind[alike] = OLD
+    time = START + np.sort(day * DAY + draw.integers(0, DAY, len(day)))
+    card = draw.integers(0, 300, len(day)).astype(np.uint64)
+    columns = empty_columns(len(day))._replace(time=time, card=card)
+    young = int((day >= DAYS - YOUNG_DAYS).sum())
+    weight = np.ones(len(day), np.float32)
+    return Dataset(columns, rows(kind, 5), fraud, time + DAY, young, weight)
+
+
+def options(**targets: float) -> batch.TrainOptions:
+    return batch.TrainOptions(rounds=20, eta=0.3, targets=PrecisionTargets(**targets))
+
+
+def alerted(trained: batch.Trained, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    matrix = np.column_stack([vectors, anomaly_scores(trained.anomaly, vectors)])
+    raw = trained.booster.inplace_predict(matrix, validate_features=False)
+    score = np.interp(raw, trained.knots_x, trained.knots_y)
+    return np.asarray(score > trained.thresholds["review"])
+
+
+def test_the_new_fraud_is_caught_within_the_budget_of_false_alerts() -> None:
+    trained, holdout = batch.train(history(), options(block=0.95, review=0.8, most_false=0.01))
+    assert trained.notes == ()
+    new, honest = rows(np.full(2_000, NEW), 6), rows(np.full(20_000, HONEST), 7)
+    assert alerted(trained, new).mean() > 0.6
+    assert 0.002 < alerted(trained, honest).mean() < 0.02
+    assert holdout.rows.stop == len(history()) - YOUNG_DAYS * A_DAY  # young rows measure nothing
+    blind, _ = batch.train(
+        history().take(np.arange(holdout.rows.stop)), options(block=0.95, review=0.8)
+    )
+    assert alerted(blind, new).mean() < 0.2
+
+
+def test_a_day_of_honest_look_alikes_leaves_no_threshold_that_is_precise() -> None:
+    trained, _ = batch.train(history(), options(block=0.9, review=0.8))
+    assert trained.thresholds["review"] < DEFAULTS["review"]
+    trained, _ = batch.train(history(honest_alike=True), options(block=0.99, review=0.97))
+    assert any("no review threshold reaches" in note for note in trained.notes)
+    assert trained.thresholds["review"] == DEFAULTS["review"]
+
+
+def test_calibration_is_of_rows_that_the_model_has_not_learned_from() -> None:
+    """Labels by chance can be learned by heart, but no card's tell those of another."""
+    data = history()
+    chance = np.random.default_rng(8).random(len(data)) < 0.2
+    data = Dataset(
+        data.transactions, data.vectors, chance, data.label_time, data.young, data.weight
+    )
+    trained, _ = batch.train(data, batch.TrainOptions(rounds=100, eta=0.3))
+    raw = trained.booster.inplace_predict(
+        np.column_stack([data.vectors, anomaly_scores(trained.anomaly, data.vectors)]),
+        validate_features=False,
+    )
+    assert raw[chance].mean() > 0.45  # by heart
+    assert np.interp(raw[chance], trained.knots_x, trained.knots_y).mean() < 0.4
+
+
+def test_one_card_cannot_be_divided() -> None:
+    data = history()
+    columns = data.transactions._replace(card=np.zeros(len(data), np.uint64))
+    one = Dataset(columns, data.vectors, data.fraud, data.label_time, data.young, data.weight)
+    with pytest.raises(ConfigurationError, match="a fold of the training"):
+        batch.train(one, options())
