@@ -79,6 +79,30 @@ class Trained:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows of the dataset, ascending, and which of them are known as fraud."""
+
+    rows: Rows
+    fraud: npt.NDArray[np.bool_]
+
+    def and_then(self, other: _Part) -> _Part:
+        return _Part(
+            np.concatenate([self.rows, other.rows]), np.concatenate([self.fraud, other.fraud])
+        )
+
+    def take(self, places: Rows) -> _Part:
+        return _Part(self.rows[places], self.fraud[places])
+
+    def examples(
+        self, matrix: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], seed: int
+    ) -> Examples:
+        """Return what is learned from: all frauds, and some of the rest that stand for it."""
+        kept, weight = thinned(self.fraud, seed)
+        rows = self.rows[kept]
+        return Examples(matrix[rows], self.fraud[kept], weight * weights[rows])
+
+
 def train(
     data: Dataset,
     options: TrainOptions | None = None,
@@ -111,62 +135,57 @@ def train(
     matrix = np.column_stack([data.vectors, anomaly_scores(isolation, data.vectors)])
     weights = np.ones(len(data), np.float32) if data.weight is None else data.weight
     young = np.arange(data.mature, len(data))
-    rows = np.arange(parts.train.stop)
+    learned = _Part(np.arange(parts.train.stop), fitted)
+    judged = _Part(np.arange(parts.calibration.start, parts.calibration.stop), later)
     if len(young):
-        rows = np.concatenate([np.arange(parts.calibration.stop), young])
-        fitted = np.concatenate([fitted, later, data.fraud[young]])
-    kept, weight = thinned(fitted, options.seed)
-    examples = Examples(matrix[rows[kept]], fitted[kept], weight * weights[rows[kept]])
+        learned = learned.and_then(judged).and_then(_Part(young, data.fraud[young]))
+    examples = learned.examples(matrix, weights, options.seed)
     settings, told = _settings(examples, options, progress)
     booster = _boosted(examples, settings, options.threads)
-    newest = None
+    newest, usual = None, np.arange(parts.train.stop)
     if len(young):
 
         def fit(places: Rows) -> Predict:
-            evaluate.require_both_classes(fitted[places], "a fold of the training")
-            part, weight = thinned(fitted[places], options.seed)
-            used = rows[places[part]]
-            one = _boosted(
-                Examples(matrix[used], fitted[places[part]], weight * weights[used]),
-                settings, options.threads,
-            )  # fmt: skip
-            return lambda own: _probability(one, matrix[rows[own]])
+            part = learned.take(places)
+            evaluate.require_both_classes(part.fraud, "fold of the training")
+            one = _boosted(part.examples(matrix, weights, options.seed), settings, options.threads)
+            return lambda own: _probability(one, matrix[learned.rows[own]])
 
-        before = out_of_fold(data.transactions.card[rows], fit)
-        judged = _judged(rows, fitted, data.mature, parts.calibration.start)
-        before, later, rows = before[judged], fitted[judged], rows[judged]
-        newest = data.time[rows] > data.time[-1] - NEWEST_MS
+        before = out_of_fold(data.transactions.card[learned.rows], fit)
+        places = _calibrating(learned, data.mature, parts.calibration.start)
+        before, judged = before[places], learned.take(places)
+        newest = data.time[judged.rows] > data.time[-1] - NEWEST_MS
+        usual = judged.rows  # drift is measured against the newest, not against weeks ago
     else:
-        rows = np.arange(len(data))[parts.calibration]
-        before = _probability(booster, matrix[rows])
-    x, y = evaluate.calibration_knots(before, later, weights[rows])
+        before = _probability(booster, matrix[judged.rows])
+    x, y = evaluate.calibration_knots(before, judged.fraud, weights[judged.rows])
     raw = _probability(booster, matrix[parts.test])
-    score = np.interp(raw, x, y)
+    score, calibrated = np.interp(raw, x, y), np.interp(before, x, y)
     limits, notes = dict(thresholds.DEFAULTS), list[str]()
     if options.targets is not None:
         limits, notes = thresholds.choose(
-            np.interp(before, x, y), later, options.targets, weights[rows], newest
+            calibrated, judged.fraud, options.targets, weights[judged.rows], newest
         )
-    # What drift is measured against: the newest rows there are, not those of weeks ago.
-    usual = rows if len(young) else np.arange(parts.train.stop)
     histograms = {
         name: evaluate.histogram(matrix[usual, index]) for index, name in enumerate(COLUMNS)
     }
-    histograms["score"] = evaluate.histogram(np.interp(before, x, y) if len(young) else score)
+    histograms["score"] = evaluate.histogram(calibrated if len(young) else score)
     trained = Trained(
         booster, isolation, x, y, limits, histograms,
-        _metrics(raw, score, holdout, limits, len(fitted)), {**settings, **told}, tuple(notes),
+        _metrics(raw, score, holdout, limits, len(learned.rows)),
+        {**settings, **told}, tuple(notes),
     )  # fmt: skip
     return trained, Holdout(parts.test, holdout, raw, score)
 
 
-def _judged(rows: Rows, fraud: npt.NDArray[np.bool_], mature: int, later: int) -> Rows:
-    """Return the places of `rows` to calibrate on: the young ones, if they hold enough fraud.
+def _calibrating(learned: _Part, mature: int, later: int) -> Rows:
+    """Return the places of `learned` to calibrate on: the young rows, if they hold enough fraud.
 
     If not, those from the row `later` on, too.
     """
-    young = np.flatnonzero(rows >= mature)
-    return young if fraud[young].sum() >= LEAST_YOUNG else np.flatnonzero(rows >= later)
+    young = np.flatnonzero(learned.rows >= mature)
+    enough = learned.fraud[young].sum() >= LEAST_YOUNG
+    return young if enough else np.flatnonzero(learned.rows >= later)
 
 
 def _settings(

@@ -174,7 +174,7 @@ def test_young_rows_are_learned_from_but_not_measured_by() -> None:
     vectors = np.random.default_rng(5).normal(size=(rows, 70)).astype(np.float32)
     vectors[fraud, 1] += 6
     columns = empty_columns(rows)._replace(
-        time=old.time[-1] + 1 + np.arange(rows), card=np.arange(rows, dtype=np.uint64)
+        time=old.time[-1] + 1 + np.arange(rows), card=np.arange(rows, dtype=np.uint64) // 5
     )
     pairs: Any = zip(old.transactions, columns, strict=True)
     joined = type(old.transactions)._make(np.concatenate(pair) for pair in pairs)

@@ -100,5 +100,5 @@ def test_one_card_cannot_be_divided() -> None:
     data = history()
     columns = data.transactions._replace(card=np.zeros(len(data), np.uint64))
     one = Dataset(columns, data.vectors, data.fraud, data.label_time, data.young, data.weight)
-    with pytest.raises(ConfigurationError, match="a fold of the training"):
+    with pytest.raises(ConfigurationError, match="fold of the training"):
         batch.train(one, options())

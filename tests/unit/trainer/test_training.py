@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
-from schemas.errors import ConfigurationError
+from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.manifest import MANIFEST_NAME, sha256
 from scorer.model import load_model
 from tests.unit.trainer.test_bootstrap import MAPPING, dataset, history
@@ -199,6 +199,24 @@ def test_the_command_reports_and_exits_by_what_came_of_it(
     assert "more than 0.9999 is needed" in " ".join(report["reasons"])
     wrong = CliRunner().invoke(app, [*arguments, "--review-precision", "0.99"])
     assert isinstance(wrong.exception, ConfigurationError)
+
+
+def test_a_run_that_kafka_does_not_take_is_reported_all_the_same(
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(settings: Any) -> Any:
+        raise BrokerUnavailable("Kafka does not answer")
+
+    monkeypatch.setattr("trainer.commands.train.open_registry", down)
+    gates = tmp_path / "gates.yaml"
+    gates.write_text(
+        "alert_rate: {most: 0.5}\nlatency: {most_us: 1000000}\nfairness: {most_difference: 0.5}\n"
+    )
+    given = [*arguments, "--gates", str(gates), "--champion", "none", "--publish"]
+    result = CliRunner().invoke(app, given)
+    assert isinstance(result.exception, BrokerUnavailable)
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert (report["state"], report["stages"]) == ("passed", [])
 
 
 @pytest.mark.parametrize(
