@@ -108,13 +108,17 @@ def test_the_first_admin_logs_in_over_tls_and_promotes_a_model(
         assert client.get("/healthz").text == "ok\n"
         assert client.get("/readyz").text == "ok\n"
         assert client.get("/metrics").status_code == 401
-        client.post("/login", data={"username": "jane", "password": secret})
+        spoofed = {"X-Forwarded-For": "203.0.113.9"}  # no proxy is trusted
+        client.post("/login", data={"username": "jane", "password": secret}, headers=spoofed)
         cookie = next(iter(client.cookies.jar))
         assert (cookie.name, cookie.secure) == ("__Host-session", True)
         page = client.get("/password").text
         form = {"csrf": csrf(page), "old": secret, "new": PASSWORD, "again": PASSWORD}
         assert client.post("/password", data=form).status_code == 303
         token = client.cookies["__Host-session"]
+        shown = client.get("/audit").text
+        assert "<ins>127.0.0.1</ins>" in shown
+        assert "203.0.113.9" not in shown
         page = client.get("/models").text
         step = {"csrf": csrf(page), "model_id": "new", "comment": "first"}
         assert client.post("/models/promote", data=step).status_code == 303
