@@ -17,9 +17,11 @@ TIMEOUT_MS = 60_000
 """Of each step: the machine may be busy with other things."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The browser of the run."""
+    """The browser of a file's tests. Playwright keeps an asyncio loop running in this thread, in
+    which no other test could run one: so it ends with the file.
+    """
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         pytest.fail("no Chromium on the PATH: install it (Debian: apt install chromium)")

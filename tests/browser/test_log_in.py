@@ -24,7 +24,6 @@ def test_first_log_in_asks_for_a_password_and_log_out_ends_it(
         people.add(connection, "jane", "admin", hashed, by="test", now_ms=0)
     with served(site.app) as address:
         page = browser_page
-        page.route(f"{address}/", lambda route: route.fulfill(body="live"))
         page.goto(f"{address}/people")
         expect(page).to_have_url(f"{address}/login?next=%2Fpeople")
         page.get_by_label("Username").fill("jane")

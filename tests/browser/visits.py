@@ -13,7 +13,6 @@ from playwright.sync_api import Page
 from starlette.types import ASGIApp
 
 from schemas.runtime.patient_protocol import PatientProtocol
-
 from tests.unit.monitor.dashboard.site import PASSWORD
 
 
