@@ -14,6 +14,17 @@ _ATTEMPTS = 200
 _taken: set[int] = set()
 
 
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens on and this process never gave out."""
     chance = random.SystemRandom()
@@ -21,11 +32,8 @@ def free_port() -> int:
         port = chance.randint(_FIRST, _LAST)
         if port in _taken:
             continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        if not is_free(port):
+            continue
         _taken.add(port)
         return port
     raise ConfigurationError(f"no free port on 127.0.0.1 between {_FIRST} and {_LAST}: free some")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from loadtest.demo_view import DemoDetails
 from loadtest.deployment import Deployment, Services, emptied, place_on
 from loadtest.exposition import read_metrics, stage_costs
 from loadtest.feed import FeedSettings
+from loadtest.front import Front
 from loadtest.interrupt import Interrupt
 from loadtest.model import bootstrap_command, publish
 from loadtest.processes import Meter
@@ -39,6 +40,8 @@ WARM_DAYS: Final = 37
 YEAR_DAYS: Final = 365
 FRAUD_FACTOR: Final = 4.0
 """More fraud than in life, so that there is something to see."""
+WAVE_DAYS: Final = 8
+"""A wave of fraud comes every so many days: every three or four minutes at the usual rate."""
 MODEL: Final = "demo"
 STEP_S: Final = 300.0
 """Longest wait for history or model."""
@@ -87,13 +90,19 @@ def run(demo: Demo, watch: Watch, view: View, details: DemoDetails) -> dict[str,
                 first_day=live - WARM_DAYS,
                 new_pattern_day=_pattern(demo),
                 fraud_factor=FRAUD_FACTOR,
+                wave_every=WAVE_DAYS,
             )
-            with Services(place) as services, Traffic(feed, place.settings, watch.note) as traffic:
+            with (
+                Services(place) as services,
+                Front(place, demo.directory, services.ports()) as front,
+                Traffic(feed, place.settings, watch.note) as traffic,
+            ):
                 services.start()
                 details.follow(services.ports())
 
                 def show() -> bool:
                     raise_if_dead(services, place)
+                    raise_if_dead(front, place)
                     return view.tick(traffic)
 
                 _await(generator, demo.directory / "history.json", show, traffic)
@@ -104,8 +113,14 @@ def run(demo: Demo, watch: Watch, view: View, details: DemoDetails) -> dict[str,
                 publish(place.settings, demo.directory / "models" / MODEL)
                 traffic.drain(60.0, show)
                 services.await_model(MODEL)
+                view.say("starting gateway, decision store, monitor and dashboard")
+                front.prepare()
+                front.start()
+                front.wait_ready()
+                view.say(front.invitation())
                 view.say(f"live: {demo.rate:,.0f} transactions a second; Ctrl-C ends it")
-                found = _live(demo, place, services, traffic, view)
+                pids = {**place.pids, **services.pids(), **front.pids(), **traffic.pids()}
+                found = _live(demo, place, services, traffic, pids, show)
                 return found | {"ready_s": round(found.pop("live_at") - began, 1)}
     finally:
         generator.stop()
@@ -113,18 +128,18 @@ def run(demo: Demo, watch: Watch, view: View, details: DemoDetails) -> dict[str,
 
 
 def _live(
-    demo: Demo, place: Deployment, services: Services, traffic: Traffic, view: View
+    demo: Demo,
+    place: Deployment,
+    services: Services,
+    traffic: Traffic,
+    pids: Mapping[str, int],
+    show: Callable[[], bool],
 ) -> dict[str, Any]:
     with Interrupt() as stop:
-
-        def show() -> bool:
-            raise_if_dead(services, place)
-            return view.tick(traffic)
-
         traffic.ledger.forget_mix()
         traffic.begin(Order(rate=demo.rate, seconds=demo.seconds), show)
         live_at = time.monotonic()
-        meter = Meter({**place.pids, **services.pids(), **traffic.pids()})
+        meter = Meter(pids)
         before = read_metrics(services.ports())
         phase = traffic.finish(lambda: show() and not stop)
         traffic.drain(tick=show)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +28,10 @@ from schemas.runtime.streams import Message
 from schemas.topics import DECISIONS, FEATURES, LABELS
 from schemas.validation import SchemaRegistry, read_label
 
+CLOCKED: Final = 200
+STRAYS: Final = 20
+"""One in so many of the newest CLOCKED decisions may be ahead of the others: a transaction of today
+among replayed ones must not move the time by years."""
 VECTOR, DECISION = "vector", "decision"
 """Stages: from received to vector, from vector to decision."""
 _COLUMN: Final = {SCORE: "score", ANOMALY_FEATURE: "anomaly"}
@@ -78,8 +83,8 @@ class Observations:
         self._memory, self._currencies = memory, currencies
         self._replayed = replayed
         self._registry, self._pan_key = registry, pan_key
-        self.newest_event_ms = 0
-        """Event time of the newest decision."""
+        self._event_times: deque[int] = deque(maxlen=CLOCKED)
+        self._newest_event_ms = 0
         self._champion: str | None = None
         self._now_ms = 0
 
@@ -95,6 +100,14 @@ class Observations:
         self.quality.advance(now_ms)
         for window in [*self.scores.values(), *([self.features] if self.features else [])]:
             window.advance(now_ms)
+
+    @property
+    def newest_event_ms(self) -> int:
+        """Event time that the newest decisions have reached but for a few; never goes back."""
+        if self._event_times:
+            reached = sorted(self._event_times)[-1 - len(self._event_times) // STRAYS]
+            self._newest_event_ms = max(self._newest_event_ms, reached)
+        return self._newest_event_ms
 
     def serve(self, champion: str | None, references: Mapping[str, Histograms]) -> None:
         """Tell which models serve, with their histograms; windows of new ones begin empty.
@@ -149,7 +162,7 @@ class Observations:
         self.freshness.reached(
             DECISIONS.name, decided.number("source_partition"), decided.number("source_offset")
         )
-        self.newest_event_ms = max(self.newest_event_ms, int(decided.number("event_time").max()))
+        self._event_times.extend(decided.number("event_time")[-CLOCKED:].tolist())
         received, computed = decided.number("received_at"), decided.number("computed_at")
         self.stage_delay[VECTOR].add(computed - 1000 * received)
         self.stage_delay[DECISION].add(decided.number("decided_at") - computed)

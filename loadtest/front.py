@@ -1,0 +1,135 @@
+"""What people open in the demo: gateway, decision store, monitor and dashboard as processes.
+
+Known by their command lines, ports and metrics only. Called by demo.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from devstack.ports import free_port, is_free
+from devstack.service import Service
+from loadtest.deployment import READY_S, Deployment
+from schemas.errors import FatalError
+
+COMMANDS: Final = {
+    "store": ("scorer", "store"),
+    "gateway": ("scorer", "api"),
+    "monitor": ("monitor", "run"),
+    "dashboard": ("monitor", "dashboard"),
+}
+GATEWAY_PORT: Final = 8000
+DASHBOARD_PORT: Final = 8050
+ADMIN: Final = "admin"
+POLICY: Final = Path(__file__).parents[1] / "docs" / "policy.example.json"
+COMMAND_S: Final = 120.0
+
+
+class Front:
+    """Context manager: starts nothing by itself; all processes are gone when left.
+
+    `scoring` are the health ports, by name, of the processes that the dashboard watches as well.
+    """
+
+    def __init__(self, place: Deployment, directory: Path, scoring: Mapping[str, int]) -> None:
+        self._directory = directory
+        self.api_port = GATEWAY_PORT if is_free(GATEWAY_PORT) else free_port()
+        self.dashboard_port = DASHBOARD_PORT if is_free(DASHBOARD_PORT) else free_port()
+        self._env = {
+            **place.env,
+            "FRAUD_DATABASE_URL": f"sqlite:///{directory.resolve() / 'fraud.db'}",
+            "FRAUD_API_PORT": str(self.api_port),
+            "FRAUD_DASHBOARD_PORT": str(self.dashboard_port),
+            "FRAUD_MONITOR_CLOCK": "event",
+        }
+        self._services: dict[str, Service] = {}
+        self._started = False
+        targets = dict(scoring)
+        for name, (package, command) in COMMANDS.items():
+            env = {**self._env, "FRAUD_WORKER_ID": f"{name}-1"}
+            if name == "dashboard":
+                addresses = {each: f"http://127.0.0.1:{port}" for each, port in targets.items()}
+                env["FRAUD_DASHBOARD_TARGETS"] = json.dumps(addresses)
+            service = Service(f"{name}-1", ["-m", package, command], env=env, log_dir=place.log_dir)
+            self._services[name] = service
+            targets[service.name] = service.health_port
+        self.password = self.api_key = ""
+
+    def prepare(self) -> None:
+        """Put the example policy in force, and make the admin and an API key; takes seconds.
+
+        Raises:
+            FatalError: a command failed; the text ends with what it said.
+        """
+        self._run("scorer", "policy", "publish", str(POLICY), "--actor", "demo")
+        person = self._made("monitor", "people", "add", ADMIN, "--role", "admin")
+        key = self._made("scorer", "keys", "create", "demo", "--scopes", "score,read")
+        self.password, self.api_key = person["one_time_password"], key["key"]
+
+    def start(self) -> None:
+        """Start all and return at once."""
+        self._started = True
+        for service in self._services.values():
+            service.start()
+
+    def wait_ready(self) -> None:
+        """Block until all serve; raises as Service.wait_ready."""
+        for service in self._services.values():
+            service.wait_ready(READY_S)
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids by name."""
+        return {service.name: service.pid for service in self._services.values()}
+
+    def dead(self) -> list[str]:
+        """Return the names of those that were started and ended."""
+        if not self._started:
+            return []
+        return [service.name for service in self._services.values() if not service.running]
+
+    def invitation(self) -> str:
+        """Return what a person needs to open the dashboard and to send a transaction."""
+        return (
+            f"dashboard: http://127.0.0.1:{self.dashboard_port}/   "
+            f"user {ADMIN}, one-time password {self.password}\n"
+            f"gateway:   http://127.0.0.1:{self.api_port}/   key {self.api_key}"
+        )
+
+    def __enter__(self) -> Self:
+        """Start nothing yet: the caller chooses when."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop all."""
+        for service in reversed(self._services.values()):
+            service.stop()
+
+    def _made(self, *arguments: str) -> dict[str, Any]:
+        path = self._directory / "made.json"
+        path.touch(mode=0o600)  # it holds a secret for a moment
+        try:
+            self._run(*arguments, "--json", str(path))
+            made: dict[str, Any] = json.loads(path.read_text())
+        finally:
+            path.unlink()
+        return made
+
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            env={**os.environ, **self._env}, capture_output=True, text=True, timeout=COMMAND_S,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise FatalError(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
