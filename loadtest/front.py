@@ -69,9 +69,8 @@ class Front:
             FatalError: a command failed; the text ends with what it said.
         """
         self._run("scorer", "policy", "publish", str(POLICY), "--actor", "demo")
-        person = self._made("monitor", "people", "add", ADMIN, "--role", "admin")
-        key = self._made("scorer", "keys", "create", "demo", "--scopes", "score,read")
-        self.password, self.api_key = person["one_time_password"], key["key"]
+        self.password = self._made_admin()["one_time_password"]
+        self.api_key = self._run("scorer", "keys", "create", "demo").strip()
 
     def start(self) -> None:
         """Start all and return at once."""
@@ -116,20 +115,22 @@ class Front:
         for service in reversed(self._services.values()):
             service.stop()
 
-    def _made(self, *arguments: str) -> dict[str, Any]:
-        path = self._directory / "made.json"
+    def _made_admin(self) -> dict[str, Any]:
+        path = self._directory / "admin.json"
         path.touch(mode=0o600)  # it holds a secret for a moment
         try:
-            self._run(*arguments, "--json", str(path))
+            self._run("monitor", "people", "add", ADMIN, "--role", "admin", "--json", str(path))
             made: dict[str, Any] = json.loads(path.read_text())
         finally:
             path.unlink()
         return made
 
-    def _run(self, *arguments: str) -> None:
+    def _run(self, *arguments: str) -> str:
+        """Run a command of ours and return what it prints on standard output."""
         done = subprocess.run(
             [sys.executable, "-m", *arguments],
             env={**os.environ, **self._env}, capture_output=True, text=True, timeout=COMMAND_S,
         )  # fmt: skip
         if done.returncode != 0:
             raise FatalError(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+        return done.stdout
