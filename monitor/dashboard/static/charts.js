@@ -7,6 +7,8 @@ const FONT = '11px system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif'
 const utc = (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC");
 const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6];
 const minute = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 16);
+// The label at the left edge would run into the other axis.
+const minutes = ({ scales: { x } }, all) => all.map((at) => (at - x.min < 0.05 * (x.max - x.min) ? "" : minute(at)));
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 function element(tag, className, text = "") {
@@ -68,7 +70,7 @@ function axes(format, splits) {
   const grid = { stroke: colour("line"), width: 1 };
   const look = { stroke: colour("muted"), font: FONT, ticks: { show: false } };
   return [
-    { ...look, grid: { show: false }, size: 20, gap: 3, space: 70, values: (_, all) => all.map(minute) },
+    { ...look, grid: { show: false }, size: 20, gap: 3, space: 70, values: minutes },
     { ...look, grid, size: 46, gap: 6, space: 26, values: (_, all) => all.map(format), ...splits },
   ];
 }
