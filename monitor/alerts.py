@@ -61,6 +61,10 @@ class _State:
     told_at: int = 0
 
 
+STATES: Final = ("raised", "grown", "repeated", "resolved")
+"""What an alert says of its rule."""
+
+
 class Alerts:
     """The rules and what is raised now."""
 

@@ -6,15 +6,18 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from monitor.cells import Cell
 from monitor.drift import NO_DRIFT, Window
-from monitor.observe import Observations
 from monitor.quality import SEGMENTS
 from schemas.features import HOUR
 from schemas.topics import DECISIONS, FEATURES, LABELS
+
+if TYPE_CHECKING:  # the dashboard takes names from here, and river is slow to import
+    from monitor.observe import Observations
 
 ALL = "ALL"
 RECENT_HOURS = 24

@@ -17,7 +17,7 @@ from typing import Final
 
 import structlog
 
-from monitor.alerts import SERVICE, Alerts
+from monitor.alerts import SERVICE, STATES, Alerts
 from monitor.figures import Figures, Needs
 from monitor.guard import GuardRules
 from monitor.metrics import show
@@ -122,6 +122,9 @@ class Monitor:
         self._alerts = Alerts(
             default_rules(least_precision=options.least_precision, most_psi=options.most_psi)
         )
+        for rule in self._alerts.rules:
+            for state in STATES:
+                metrics.count("alerts", 0, rule=rule.name, state=state)
         self._retrain = Retrain(quiet_ms=options.quiet_ms)
         self._figures = Figures(self.seen, options.needs)
         self._evaluated_at = self._guarded_at = -(2**62)

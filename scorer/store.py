@@ -116,6 +116,8 @@ class Store:
         self._currencies, self._clock, self._metrics = currencies, clock, metrics
         self._monotonic = monotonic
         self._followed: list[_Followed] = []
+        for topic in self._topics:
+            metrics.count("unstored", 0, topic=topic)
         self._look_at = self._expire_at = 0.0
         self.counts = Counts()
         self.waiting_for = "its first look at the database"

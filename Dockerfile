@@ -1,0 +1,129 @@
+# One target a service, each with the libraries of that service only. docker-compose.yml builds them:
+#   docker build --target scorer --tag fraud-scoring-scorer:0.1.0 .
+# Checked against the code's imports, extras and commands by tests/contract/test_dockerfile.py.
+
+FROM python:3.11-slim-bookworm AS base
+ENV PYTHONUNBUFFERED=1 \
+    PATH=/opt/venv/bin:$PATH \
+    NUMBA_CACHE_DIR=/var/cache/fraud
+RUN groupadd --gid 10001 fraud \
+    && useradd --uid 10001 --gid fraud --no-log-init --home-dir /var/lib/fraud fraud \
+    && mkdir --parents /models /var/lib/fraud/archive /var/cache/fraud \
+    && chown --recursive fraud:fraud /models /var/lib/fraud /var/cache/fraud
+WORKDIR /var/lib/fraud
+
+# Compiled kernels are kept beside no source: /var/cache/fraud is written here and read at the start.
+FROM base AS build
+RUN python -m venv /opt/venv
+WORKDIR /src
+COPY requirements.lock pyproject.toml README.md ./
+COPY schemas schemas
+
+FROM build AS stream-features-build
+COPY stream_features stream_features
+RUN pip install --no-cache-dir --constraint requirements.lock ".[stream]"
+WORKDIR /var/lib/fraud
+RUN python -m stream_features compile
+
+FROM build AS scorer-build
+COPY stream_features stream_features
+COPY scorer scorer
+RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer]"
+WORKDIR /var/lib/fraud
+RUN python -m scorer compile
+
+FROM build AS gateway-build
+COPY stream_features stream_features
+COPY scorer scorer
+RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,gateway]"
+
+FROM build AS store-build
+COPY stream_features stream_features
+COPY scorer scorer
+RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,database]"
+
+FROM build AS archive-build
+COPY stream_features stream_features
+COPY scorer scorer
+COPY trainer trainer
+RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,archive]"
+
+FROM build AS trainer-build
+COPY stream_features stream_features
+COPY scorer scorer
+COPY trainer trainer
+RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,stream,trainer]"
+WORKDIR /var/lib/fraud
+RUN python -m stream_features compile && python -m scorer compile
+
+FROM build AS monitor-build
+COPY stream_features stream_features
+COPY scorer scorer
+COPY monitor monitor
+RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,monitor]"
+
+# The dashboard's chart library comes from Maven's central repository, as for `python -m devstack fetch`.
+FROM build AS charts
+COPY devstack devstack
+COPY monitor monitor
+RUN pip install --no-cache-dir --constraint requirements.lock ".[stack]" \
+    && python -c "from devstack.charts import fetch_charts; fetch_charts()"
+
+FROM build AS dashboard-build
+COPY stream_features stream_features
+COPY scorer scorer
+COPY --from=charts /src/monitor monitor
+RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,dashboard]"
+# The page /runbook reads it from beside the packages.
+COPY docs/runbook.md /opt/venv/lib/python3.11/site-packages/docs/runbook.md
+
+FROM base AS stream-features
+COPY --from=stream-features-build /opt/venv /opt/venv
+COPY --from=stream-features-build --chown=fraud:fraud /var/cache/fraud /var/cache/fraud
+USER fraud
+EXPOSE 8080
+CMD ["python", "-m", "stream_features", "run"]
+
+FROM base AS scorer
+COPY --from=scorer-build /opt/venv /opt/venv
+COPY --from=scorer-build --chown=fraud:fraud /var/cache/fraud /var/cache/fraud
+USER fraud
+EXPOSE 8080
+CMD ["python", "-m", "scorer", "run"]
+
+FROM base AS gateway
+COPY --from=gateway-build /opt/venv /opt/venv
+USER fraud
+EXPOSE 8000 8080
+CMD ["python", "-m", "scorer", "api"]
+
+FROM base AS store
+COPY --from=store-build /opt/venv /opt/venv
+USER fraud
+EXPOSE 8080
+CMD ["python", "-m", "scorer", "store"]
+
+FROM base AS archive
+COPY --from=archive-build /opt/venv /opt/venv
+USER fraud
+EXPOSE 8080
+CMD ["python", "-m", "trainer", "archive"]
+
+FROM base AS trainer
+COPY --from=trainer-build /opt/venv /opt/venv
+COPY --from=trainer-build --chown=fraud:fraud /var/cache/fraud /var/cache/fraud
+USER fraud
+EXPOSE 8080
+CMD ["python", "-m", "trainer", "run", "--output", "/models", "--state", "/var/lib/fraud/trainer"]
+
+FROM base AS monitor
+COPY --from=monitor-build /opt/venv /opt/venv
+USER fraud
+EXPOSE 8080
+CMD ["python", "-m", "monitor", "run"]
+
+FROM base AS dashboard
+COPY --from=dashboard-build /opt/venv /opt/venv
+USER fraud
+EXPOSE 8050 8080
+CMD ["python", "-m", "monitor", "dashboard"]
