@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +24,7 @@ from loadtest.http_load import Connection, connect, request
 from loadtest.latency import percentiles_ms
 from loadtest.model import prepared, publish
 from loadtest.processes import Meter, machine
-from schemas.errors import FatalError
+from schemas.errors import BrokerUnavailable, FatalError
 from schemas.runtime.kafka import read_all
 from schemas.topics import DECISIONS
 
@@ -115,8 +116,10 @@ def settled(
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the decisions of each id once all that were accepted have one, or time is over."""
     deadline = time.monotonic() + timeout_s
+    found: dict[str, list[dict[str, Any]]] = {}
     while True:
-        found = by_transaction(read_all(place.settings, place.settings.topic(DECISIONS)))
+        with suppress(BrokerUnavailable):  # it may have come back a moment ago
+            found = by_transaction(read_all(place.settings, place.settings.topic(DECISIONS)))
         if accepted <= found.keys() or time.monotonic() > deadline:
             return found
         time.sleep(0.5)

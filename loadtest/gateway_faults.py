@@ -31,19 +31,21 @@ REPEAT_EVERY: Final = 10
 REPEAT_AFTER_S: Final = 1.0
 UNANSWERED_S: Final = 10.0
 SETTLE_S: Final = 180.0
-SLACK_MS: Final = 50
-"""What the way to the gateway and back may take beyond the deadline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultPlan:
-    """`away_s`: how long each of the three is away; `between_s`: pause before and after."""
+    """`away_s`: how long each of the three is away; `between_s`: pause before and after.
+
+    `slack_ms`: what the way to the gateway and back may take beyond the deadline.
+    """
 
     directory: Path
     rate: float = 200.0
     away_s: float = 20.0
     between_s: float = 5.0
     deadline_ms: int = 100
+    slack_ms: int = 50
     customers: int = 2_000
     seed: int = 7
 
@@ -105,7 +107,7 @@ def _measured(
     decisions = settled(place, load.account.accepted(), SETTLE_S)
     counts = load.account.counts(decisions)
     latency = load.account.latencies()
-    bound = (plan.deadline_ms + SLACK_MS) * 1_000_000
+    bound = (plan.deadline_ms + plan.slack_ms) * 1_000_000
     return {
         "command": "gateway faults",
         **counts._asdict(),
@@ -113,7 +115,7 @@ def _measured(
         **percentiles_ms(latency),
         "deadline_ms": plan.deadline_ms,
         "after_deadline": int((latency > bound).sum()),
-        "slack_ms": SLACK_MS,
+        "slack_ms": plan.slack_ms,
         "repeated": load.repeated,
         "statuses": load.account.statuses(),
         "phases": phases,

@@ -1,0 +1,25 @@
+"""Scorer, Redis and Kafka are away in turn: every request is answered, and nothing is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loadtest.gateway_faults import FaultPlan, run
+from loadtest.report import failures
+
+RATE, AWAY_S = 50.0, 4.0
+
+
+def test_every_request_is_answered_and_every_accepted_one_is_decided(tmp_path: Path) -> None:
+    plan = FaultPlan(
+        directory=tmp_path, rate=RATE, away_s=AWAY_S, between_s=1.0, customers=300, slack_ms=1_000
+    )
+    report = run(plan, lambda text: None)
+    assert failures(report) == []
+    assert report["problems"] == 0, "the gateway took everything, without Kafka, too"
+    assert report["repeated"] > 20
+    for phase in report["phases"]:
+        assert phase["fallback"] > RATE * AWAY_S / 2, phase
+        assert phase["unanswered"] == 0
+    assert [phase["fault"] for phase in report["phases"]] == ["scorer", "redis", "kafka"]
+    assert report["decided"] > 0, "between the faults the pipeline decides"
