@@ -6,9 +6,9 @@ Open loop at a rate; some requests are repeated a moment later, to see that they
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -101,8 +101,7 @@ def _measured(
     say: Say,
 ) -> dict[str, Any]:
     load = OpenLoad(plan, gateway)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        phases = runner.run(_through(plan, load, faults, say))
+    phases = _through(plan, load, faults, say)
     say("waiting for the decisions of everything that was accepted")
     decisions = settled(place, load.account.accepted(), SETTLE_S)
     counts = load.account.counts(decisions)
@@ -126,38 +125,40 @@ def _measured(
     }
 
 
-async def _through(
+def _through(
     plan: FaultPlan, load: OpenLoad, faults: Sequence[Fault], say: Say
 ) -> list[dict[str, Any]]:
-    """Send all the time while one after the other goes away; return each one's share."""
-    sending = asyncio.create_task(load.run())
+    """Send all the time while one after the other goes away; return each one's share.
+
+    The load has a thread of its own; processes are started on this one, with which they end.
+    """
     phases = []
+    exchanges = load.account.exchanges
+    load.start()
     try:
-        await asyncio.sleep(plan.between_s)
+        time.sleep(plan.between_s)
         for fault in faults:
             say(f"{fault.name} is away for {plan.away_s:g} s")
-            first, began = len(load.account.exchanges), time.monotonic()
-            await asyncio.to_thread(fault.away)
-            await asyncio.sleep(max(plan.away_s - (time.monotonic() - began), 0.0))
-            last = len(load.account.exchanges)
-            await asyncio.to_thread(fault.back)
-            recovered = await load.decided_again()
-            during = load.account.exchanges[first:last]
+            fault.away()
+            first = len(exchanges)
+            time.sleep(plan.away_s)
+            last = len(exchanges)
+            fault.back()
+            recovered_s = load.decided_again()
+            during = exchanges[first:last]
             phases.append(
                 {
                     "fault": fault.name,
-                    "away_s": round(time.monotonic() - began - recovered, 2),
-                    "recovered_s": round(recovered, 2),
+                    "recovered_s": round(recovered_s, 2),
                     "answered": sum(each.status != 0 for each in during),
                     "fallback": sum(is_fallback(each) for each in during),
                     "problems": sum(each.status not in (0, 200) for each in during),
                     "unanswered": sum(each.status == 0 for each in during),
                 }
             )
-            await asyncio.sleep(plan.between_s)
+            time.sleep(plan.between_s)
     finally:
         load.stop()
-        await sending
     return phases
 
 
@@ -174,17 +175,26 @@ class OpenLoad:
         self._stream: Iterator[Row] = rows(plan.customers, plan.seed, 20_148)
         self._idle: list[Connection] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopped = asyncio.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="load", daemon=True)
         self._headers = {"Request_Timeout_Ms": str(plan.deadline_ms)}
         self.account = Account()
         self.repeated = 0
 
-    def stop(self) -> None:
-        """End `run` when what was asked is answered."""
-        self._stopped.set()
+    def start(self) -> None:
+        """Send on a thread from now on."""
+        self._thread.start()
 
-    async def run(self) -> None:
-        """Send until stopped."""
+    def stop(self) -> None:
+        """Send no more; returns when everything asked is answered."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._run())
+
+    async def _run(self) -> None:
         due = time.monotonic()
         number = 0
         while not self._stopped.is_set():
@@ -195,18 +205,16 @@ class OpenLoad:
                 self.repeated += 1
                 self._begin(self._ask(row, REPEAT_AFTER_S))
             due += 1 / self._plan.rate
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(due - time.monotonic(), 0.0)):
-                    await self._stopped.wait()
+            await asyncio.sleep(max(due - time.monotonic(), 0.0))
         await asyncio.gather(*self._tasks)
         for connection in self._idle:
             connection.close()
 
-    async def decided_again(self) -> float:
+    def decided_again(self) -> float:
         """Wait for an answer that is the pipeline's; return the seconds."""
         began, seen = time.monotonic(), len(self.account.exchanges)
         while time.monotonic() - began < READY_S:
-            await asyncio.sleep(0.05)
+            time.sleep(0.05)
             fresh = self.account.exchanges[seen:]
             if any(each.status == 200 and not is_fallback(each) for each in fresh):
                 break
