@@ -59,7 +59,7 @@ class Town:
             people.add(connection, "ann", "analyst", "-", by="test", now_ms=1)
             people.change_password(connection, "ann", Passwords().hash(PASSWORD), now_ms=1)
         small_bundle(folder / MODEL, MODEL)
-        event = {
+        event: dict[str, Any] = {
             "model_id": MODEL, "stage": "CHAMPION", "canary_share": None, "metrics": {},
             "artefact_uri": (folder / MODEL).as_uri(), "fingerprint": FINGERPRINT,
             "sha256": sha256((folder / MODEL / MANIFEST_NAME).read_bytes()),
