@@ -19,7 +19,7 @@ from devstack.ports import free_port
 from devstack.service import Service
 from devstack.stack import Stack
 from schemas import codec
-from schemas.features import FINGERPRINT, NAMES
+from schemas.features import FINGERPRINT, HOUR, MINUTE, NAMES
 from schemas.manifest import MANIFEST_NAME, sha256
 from schemas.runtime.database import people
 from schemas.runtime.database.cases import count_cases
@@ -32,7 +32,6 @@ from tests.e2e.pipeline import DEADLINE_S, Pipeline, until
 from tests.unit.monitor.dashboard.site import PASSWORD
 from tests.unit.scorer.stand_ins import small_bundle
 
-MINUTE = 60_000
 MODEL = "model-a"
 RULE = {
     "id": "large",
@@ -115,14 +114,14 @@ class Town:
         )  # fmt: skip
         return float(np.frombuffer(newest["vector"], "<f4")[NAMES.index(name)])
 
-    def precision(self) -> float | None:
-        """Return the monitor's precision of alerts, None before any label."""
+    def quality(self, name: str, **labels: str) -> float | None:
+        """Return a figure of the model as the monitor tells it, None while there is none."""
         address = f"http://127.0.0.1:{self.monitor.health_port}/metrics"
         with urlopen(address, timeout=DEADLINE_S) as answer:
             text = answer.read().decode()
-        wanted = {"model_id": MODEL, "segment": "ALL", "action": "ALERT"}
-        for name, labels, value in read_exposition(text):
-            if name == "fraud_quality_precision" and labels.items() >= wanted.items():
+        wanted = {"model_id": MODEL, "segment": "ALL", **labels}
+        for found, given, value in read_exposition(text):
+            if found == f"fraud_quality_{name}" and given.items() >= wanted.items():
                 return None if np.isnan(value) else value
         return None
 
@@ -142,18 +141,19 @@ def town(stack: Stack, tmp_path: Path) -> Iterator[Town]:
 def test_a_verdict_reaches_the_merchants_feature_and_the_monitors_precision(
     town: Town, browser_page: Page
 ) -> None:
-    start = now_ms() - 60 * MINUTE
+    minutes = count(now_ms() - 20 * HOUR, MINUTE)  # event time, by which the monitor goes
 
     def ready() -> bool:
-        decision = town.pay(100, start)
-        return (decision["model_id"], decision["policy_version"]) == (MODEL, "v1")
+        decision = town.pay(100, next(minutes))
+        known = (decision["model_id"], decision["policy_version"]) == (MODEL, "v1")
+        return known and town.quality("alert_rate") == 0
 
-    until(ready, "the model and the policy")
+    until(ready, "model and policy in use, and watched")
     for minor in (40_000, 35_000):
-        decision = town.pay(minor, start + 1_000)
+        decision = town.pay(minor, next(minutes))
         assert (decision["decision"], decision["rule_hits"]) == ("REVIEW", ["large"])
     assert town.feature("merchant_fraud_rate_1d") == 0
-    assert town.precision() is None
+    assert not town.quality("precision", action="ALERT")  # none, or 0 at the turn of an hour
 
     def opened() -> bool:
         with town.database.read() as connection:
@@ -184,12 +184,11 @@ def test_a_verdict_reaches_the_merchants_feature_and_the_monitors_precision(
     expect(page.get_by_text("Sent as a label.")).to_be_visible()
 
     until(lambda: town.pipeline.labels_processed() == 2, "the labels in the features")
-    town.pay(100, start + MINUTE)
+    town.pay(100, next(minutes))
     assert town.feature("merchant_fraud_rate_1d") == pytest.approx(1 / (town.sent - 1))
-    minutes = count(2)
 
     def judged() -> bool:
-        town.pay(100, start + next(minutes) * MINUTE)  # the monitor goes by event time
-        return town.precision() == pytest.approx(0.5)
+        town.pay(100, next(minutes))
+        return town.quality("precision", action="ALERT") == pytest.approx(0.5)
 
     until(judged, "a precision of 1 in 2")
