@@ -19,15 +19,16 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
+from schemas.runtime.crowd import Crowd
+
 log = structlog.get_logger(__name__)
 FAUST_VERSION: Final = "0.15.3"
 FETCH_WAIT_MS: Final = 2
 FETCH_MIN_BYTES: Final = 4_000
-"""A fetch that carries a few dozen records at once: one by one they cost the broker and us more than
-the wait of 2 ms."""
-CROWDED: Final = 300.0
-"""Records a second from which on a fetch waits; with fewer, each is answered at once."""
-PACE_S: Final = 0.1
+"""Where records come densely, a fetch carries a few dozen at once: one by one they cost the broker
+and us more than the wait of 2 ms."""
+LONE_WAIT_MS: Final = 100
+"""Else it is answered at the first record, and waits for it for so long."""
 SERVE_S: Final = 0.1
 """How long batches are served before Faust is asked again which partitions are active."""
 LOOPS_TO_FETCH: Final = 3
@@ -73,25 +74,14 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     consumer: BatchConsumer
     lost = False
     """Whether the handler no longer knows its positions."""
-    _came = 0
-    _paced_at = 0.0
 
     def _create_worker_consumer(self, transport: Any) -> Any:
+        self._crowd = Crowd()
         consumer = super()._create_worker_consumer(transport)
         # Ranges give the same numbers of every topic to one worker; round robin does not.
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
-        # aiokafka has one fetch under way: a partition that was full then waits for its end.
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        consumer._fetch_min_bytes = 1
+        consumer._fetch_max_wait_ms, consumer._fetch_min_bytes = LONE_WAIT_MS, 1
         return consumer
-
-    def _pace(self, consumer: Any, came: int, now: float) -> None:
-        """Choose by how much came of late whether fetches wait for company."""
-        self._came += came
-        if now - self._paced_at >= PACE_S:
-            crowded = self._came >= CROWDED * (now - self._paced_at)
-            consumer._fetcher._fetch_min_bytes = FETCH_MIN_BYTES if crowded else 1
-            self._came, self._paced_at = 0, now
 
     def fetched(self) -> dict[tuple[str, int], int]:
         """Return the next offset to be handed over of each partition, as far as it is known."""
@@ -131,7 +121,10 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             mine = {tp: records.pop(tp) for tp in list(records) if tp.topic in handler.topics}
             if generation != handler.generation or not self.consumer.flow_active:
                 break  # a seek follows
-            self._pace(consumer, sum(map(len, mine.values())), loop.time())
+            dense = self._crowd.dense(sum(map(len, mine.values())), loop.time())
+            fetcher = consumer._fetcher
+            fetcher._fetch_max_wait_ms = FETCH_WAIT_MS if dense else LONE_WAIT_MS
+            fetcher._fetch_min_bytes = FETCH_MIN_BYTES if dense else 1
             for _ in range(LOOPS_TO_FETCH if mine else 0):
                 await asyncio.sleep(0)
             ends = {tp: end for tp in batch if (end := self.highwater(tp)) is not None}

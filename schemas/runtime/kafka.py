@@ -11,6 +11,7 @@ import structlog
 
 from schemas.errors import BrokerUnavailable, DeliveryRejected, MembershipLost
 from schemas.runtime import kafka_errors
+from schemas.runtime.crowd import Crowd
 from schemas.runtime.settings import Settings
 from schemas.runtime.streams import (
     BY_KEY,
@@ -27,6 +28,9 @@ BUFFER_WAIT_S: Final = 30.0
 """How long produce waits for room in the local buffer."""
 ANSWER_WAIT_S: Final = 10.0
 """How long a question to the broker is asked again."""
+FEW: Final = 8
+GATHER_S: Final = 0.001
+"""Where records come densely, so few wait so long for more."""
 COMMITTED: Final = {"isolation.level": "read_committed"}
 """What every reader has: a transaction that was aborted, or is not yet committed, is not seen."""
 Answer = TypeVar("Answer")
@@ -196,22 +200,29 @@ class KafkaConsumer:
             **COMMITTED,
             "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 1500,
-            "fetch.wait.max.ms": 1,
-            "fetch.min.bytes": 1_200,
+            "fetch.wait.max.ms": 100,
+            "fetch.min.bytes": 1,
             "queued.min.messages": 20_000,
             "partition.assignment.strategy": "cooperative-sticky",
         }
         if instance_id:
             config["group.instance.id"] = instance_id
         self._consumer = ck.Consumer(config)
+        self._crowd, self._dense = Crowd(), False
         self._on_assign, self._on_revoke = on_assign, on_revoke
         self._consumer.subscribe(
             list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
-        """Return what is there; wait only while there is nothing. See `streams.Consumer`."""
-        return poll_batch(self._consumer, max_records, timeout_s)
+        """Return what is there; wait only while there is nothing. See `streams.Consumer`.
+
+        Where records come densely, a few wait a millisecond for more.
+        """
+        gather_s = GATHER_S if self._dense else 0.0
+        messages = poll_batch(self._consumer, max_records, timeout_s, gather_s=gather_s)
+        self._dense = self._crowd.dense(len(messages), time.monotonic())
+        return messages
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Tell the group the next offsets to read, without waiting for the answer."""
@@ -442,11 +453,12 @@ def poll_batch(
     max_records: int,
     timeout_s: float,
     on_end: Callable[[int, int], None] = lambda partition, following: None,
+    gather_s: float = 0.0,
 ) -> list[Message]:
     """Return what is there of any consumer; wait only while there is nothing.
 
     `on_end` is told of a partition whose end was reached, with the next offset: beyond the last
-    message's if there are gaps.
+    message's if there are gaps. After a few messages it waits `gather_s` for more.
     """
     first = consumer.poll(timeout_s)
     if first is None:
@@ -454,7 +466,11 @@ def poll_batch(
     batch: list[Any] = [first]
     if max_records > 1:
         batch += consumer.consume(max_records - 1, timeout=0)
+    if gather_s and len(batch) < min(FEW, max_records):
+        time.sleep(gather_s)
+        batch += consumer.consume(max_records - len(batch), timeout=0)
     messages: list[Message] = []
+    errors: list[ck.KafkaError] = []
     for message in batch:
         error = message.error()
         if error is None:
@@ -462,7 +478,12 @@ def poll_batch(
         elif error.code() == ck.KafkaError._PARTITION_EOF:
             on_end(message.partition(), message.offset())
         else:
+            errors.append(error)
+    for error in errors:
+        if not messages or error.fatal():
             _raise_if_lasting(error)
+        else:  # what came with it has been taken from the queue: it must not be lost
+            log.warning("kafka", reason=error.str())
     return messages
 
 
