@@ -1,0 +1,98 @@
+"""`gateway`: load over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadtest.commands.outcome import finish
+from loadtest.options import (
+    FIRST_DAY,
+    Bootstrap,
+    Customers,
+    Json,
+    ModelDir,
+    NoModel,
+    Partitions,
+    Prefix,
+    Redis,
+    Seed,
+    WarmUp,
+    day_of,
+    target_of,
+)
+from schemas.errors import ConfigurationError
+from schemas.runtime.command_line import say
+
+
+def gateway_load(
+    connections: Annotated[int, typer.Option(min=1, help="kept connections")] = 16,
+    seconds: Annotated[float, typer.Option(min=0.5, help="how long to send")] = 30.0,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="send batches of --rows to /score-transactions")
+    ] = False,
+    rows: Annotated[int, typer.Option(min=1, help="transactions a batch")] = 5_000,
+    deadline: Annotated[
+        int | None, typer.Option(min=1, help="Request-Timeout-Ms; default: the gateway's own")
+    ] = None,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="instead, take scorer, Redis and Kafka away in turn")
+    ] = False,
+    rate: Annotated[float, typer.Option(min=1, help="with --faults: requests a second")] = 200.0,
+    away: Annotated[float, typer.Option(min=1, help="with --faults: seconds of each")] = 20.0,
+    data: Annotated[Path, typer.Option(help="with --faults: directory, emptied first")] = Path(
+        "var/gateway"
+    ),
+    customers: Customers = 20_000,
+    seed: Seed = 7,
+    bootstrap: Bootstrap = None,
+    redis: Redis = None,
+    prefix: Prefix = None,
+    partitions: Partitions = 4,
+    model: ModelDir = None,
+    no_model: NoModel = False,
+    warm_up: WarmUp = 5.0,
+    json_path: Json = None,
+) -> None:
+    """Measure the REST gateway, one worker, with the whole pipeline behind it; closed loop.
+
+    Example: python -m loadtest gateway --connections 16 --seconds 30 --json gateway.json
+
+    Example: python -m loadtest gateway --connections 2 --seconds 30 --batch
+
+    Example: python -m loadtest gateway --faults --rate 200 --away 20
+    """
+    from loadtest.deployment import emptied
+    from loadtest.gateway import Plan
+    from loadtest.gateway import run as measured
+    from loadtest.gateway_faults import FaultPlan
+    from loadtest.gateway_faults import run as disturbed
+
+    if faults:
+        if bootstrap is not None or redis is not None:
+            raise ConfigurationError("--faults stops Kafka and Redis: it starts its own")
+        plan = FaultPlan(
+            directory=emptied(data), rate=rate, away_s=away, customers=customers, seed=seed,
+            deadline_ms=deadline or 100,
+        )  # fmt: skip
+        found = disturbed(plan, say)
+    else:
+        found = measured(
+            Plan(
+                target=target_of(bootstrap, redis, prefix, partitions, True),
+                connections=connections,
+                seconds=seconds,
+                warm_up_s=warm_up,
+                batch=rows if batch else 0,
+                deadline_ms=deadline,
+                customers=customers,
+                seed=seed,
+                first_day=day_of(FIRST_DAY),
+                model=model,
+                no_model=no_model,
+            ),
+            say,
+        )
+    finish(found, json_path, check=False)
