@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from schemas.errors import BrokerUnavailable, FatalError
-from schemas.runtime.kafka import KafkaProducer, KafkaReader
+from schemas.runtime.kafka import KafkaProducer
+from schemas.runtime.kafka_reader import KafkaReader
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.settings import Settings
 from schemas.topics import DECISIONS, FEATURES, TRANSACTIONS, TopicSpec

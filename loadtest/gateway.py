@@ -25,7 +25,7 @@ from loadtest.latency import percentiles_ms
 from loadtest.model import prepared, publish
 from loadtest.processes import Meter, machine
 from schemas.errors import BrokerUnavailable, FatalError
-from schemas.runtime.kafka import read_all
+from schemas.runtime.kafka_reader import read_all
 from schemas.topics import DECISIONS
 
 Say = Callable[[str], None]

@@ -14,7 +14,7 @@ import numpy as np
 from loadtest.answers import Answers, read_answers
 from loadtest.sender import Failed
 from schemas.errors import BrokerUnavailable, FraudError
-from schemas.runtime.kafka import KafkaReader, end_offsets
+from schemas.runtime.kafka_reader import KafkaReader, end_offsets
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.settings import Settings
 from schemas.topics import DECISIONS

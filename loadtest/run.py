@@ -26,7 +26,7 @@ from loadtest.view import View
 from loadtest.watch import Watch
 from schemas.errors import FatalError
 from schemas.keys import hash_id
-from schemas.runtime.kafka import end_offsets
+from schemas.runtime.kafka_reader import end_offsets
 from schemas.topics import DEAD_LETTER
 
 SECOND_ANSWERS_S = 1.0

@@ -35,7 +35,8 @@ from loadtest.model import publish
 from schemas import codec
 from schemas.errors import FatalError, TemporaryError
 from schemas.mapping import FIELDS
-from schemas.runtime.kafka import KafkaProducer, end_offsets, read_all
+from schemas.runtime.kafka import KafkaProducer
+from schemas.runtime.kafka_reader import end_offsets, read_all
 from schemas.runtime.settings import Settings, load_settings
 from schemas.runtime.streams import BY_KEY
 from schemas.runtime.topic_admin import create_topics

@@ -19,7 +19,7 @@ from schemas.batch_scoring import decode_feature_vectors
 from schemas.errors import BadMessage, ConfigurationError
 from schemas.features import NAMES
 from schemas.keys import hash_id
-from schemas.runtime.kafka import KafkaReader, end_offsets, offsets_at
+from schemas.runtime.kafka_reader import KafkaReader, end_offsets, offsets_at
 from schemas.runtime.settings import Settings
 from schemas.runtime.streams import Message
 from schemas.topics import DECISIONS, FEATURES, LABELS, TopicSpec

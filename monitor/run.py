@@ -28,7 +28,8 @@ from schemas.errors import BrokerUnavailable, ConfigurationError, FatalError
 from schemas.features import DAY, HOUR
 from schemas.runtime.clock import Clock, SystemClock
 from schemas.runtime.health import HealthServer
-from schemas.runtime.kafka import KafkaProducer, KafkaReader, end_offsets, offsets_at, read_all
+from schemas.runtime.kafka import KafkaProducer
+from schemas.runtime.kafka_reader import KafkaReader, end_offsets, offsets_at, read_all
 from schemas.runtime.lifecycle import StopSignal, patiently
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics

@@ -220,7 +220,7 @@ def show_policy() -> None:
 
     Example: python -m scorer policy show
     """
-    from schemas.runtime.kafka import read_all
+    from schemas.runtime.kafka_reader import read_all
     from schemas.runtime.settings import load_settings
     from schemas.topics import POLICY
     from scorer.policy_document import DEFAULT_POLICY

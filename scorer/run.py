@@ -14,7 +14,8 @@ from schemas.errors import FatalError
 from schemas.records import Alert
 from schemas.runtime.clock import SystemClock
 from schemas.runtime.health import HealthServer
-from schemas.runtime.kafka import KafkaConsumer, KafkaProducer, KafkaReader, read_tail
+from schemas.runtime.kafka import KafkaConsumer, KafkaProducer
+from schemas.runtime.kafka_reader import KafkaReader, read_tail
 from schemas.runtime.lifecycle import StopSignal, patiently
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics

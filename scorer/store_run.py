@@ -14,7 +14,7 @@ from schemas.currency import CurrencyTable
 from schemas.runtime.clock import SystemClock
 from schemas.runtime.database.database import open_database
 from schemas.runtime.health import HealthServer
-from schemas.runtime.kafka import KafkaReader, end_offsets, offset_bounds
+from schemas.runtime.kafka_reader import KafkaReader, end_offsets, offset_bounds
 from schemas.runtime.lifecycle import StopSignal, patiently
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics

@@ -18,7 +18,7 @@ import pyarrow.parquet
 from schemas.batch_scoring import decode_feature_vectors
 from schemas.errors import ConfigurationError
 from schemas.features import NAMES
-from schemas.runtime.kafka import KafkaReader, end_offsets
+from schemas.runtime.kafka_reader import KafkaReader, end_offsets
 from schemas.runtime.settings import Settings
 from schemas.runtime.streams import Message
 from schemas.topics import FEATURES

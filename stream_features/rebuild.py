@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from schemas.batch_scoring import decode_feature_vectors
 from schemas.errors import FatalError, Fenced
-from schemas.runtime.kafka import KafkaReader, end_offsets, read_tail
+from schemas.runtime.kafka_reader import KafkaReader, end_offsets, read_tail
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.settings import Settings
 from schemas.runtime.store import NO_CURSOR, Commit, FeatureStore, PartitionAdvance

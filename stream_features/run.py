@@ -18,7 +18,8 @@ import structlog
 from schemas.errors import TemporaryError
 from schemas.runtime.feature_store import RedisFeatureStore
 from schemas.runtime.health import HealthServer
-from schemas.runtime.kafka import KafkaProducer, end_offsets
+from schemas.runtime.kafka import KafkaProducer
+from schemas.runtime.kafka_reader import end_offsets
 from schemas.runtime.lifecycle import StopSignal
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics

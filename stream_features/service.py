@@ -8,7 +8,7 @@ from typing import Final
 
 from schemas.currency import CurrencyTable
 from schemas.runtime.clock import Clock, SystemClock
-from schemas.runtime.kafka import committed_offsets
+from schemas.runtime.kafka_reader import committed_offsets
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.schema_registry import ConfluentRegistry
 from schemas.runtime.settings import Settings

@@ -14,7 +14,8 @@ from schemas.currency import CurrencyTable
 from schemas.errors import ArchiveUnavailable, ConfigurationError
 from schemas.runtime.clock import Clock, SystemClock
 from schemas.runtime.health import HealthServer
-from schemas.runtime.kafka import KafkaConsumer, offset_bounds
+from schemas.runtime.kafka import KafkaConsumer
+from schemas.runtime.kafka_reader import offset_bounds
 from schemas.runtime.lifecycle import StopSignal, patiently
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics

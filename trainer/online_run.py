@@ -14,7 +14,7 @@ import structlog
 from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.runtime.clock import SystemClock
 from schemas.runtime.health import HealthServer
-from schemas.runtime.kafka import KafkaReader, offset_bounds, offsets_at
+from schemas.runtime.kafka_reader import KafkaReader, offset_bounds, offsets_at
 from schemas.runtime.lifecycle import StopSignal
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics

@@ -16,7 +16,7 @@ from monitor.dashboard.journal import Journal
 from monitor.dashboard.known_labels import KnownLabels
 from schemas.errors import FraudError
 from schemas.runtime.clock import Clock
-from schemas.runtime.kafka import KafkaReader, offset_bounds, offsets_at
+from schemas.runtime.kafka_reader import KafkaReader, offset_bounds, offsets_at
 from schemas.runtime.settings import Settings
 from schemas.runtime.streams import Message
 from schemas.runtime.topic_admin import create_topics

@@ -17,7 +17,8 @@ import confluent_kafka as ck
 import structlog
 
 from schemas.errors import BrokerUnavailable, ConfigurationError, DeliveryRejected
-from schemas.runtime.kafka import KafkaReader, connection
+from schemas.runtime.kafka import connection
+from schemas.runtime.kafka_reader import KafkaReader
 from schemas.runtime.settings import Settings
 from schemas.runtime.streams import Decide, Entry, Message
 

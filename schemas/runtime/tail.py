@@ -10,7 +10,8 @@ from typing import Final
 
 import confluent_kafka as ck
 
-from schemas.runtime.kafka import COMMITTED, connection, end_offsets, poll_batch
+from schemas.runtime.kafka import COMMITTED, connection, poll_batch
+from schemas.runtime.kafka_reader import end_offsets
 from schemas.runtime.settings import Settings
 from schemas.runtime.streams import Message
 

@@ -20,7 +20,7 @@ from schemas.runtime.database.api_keys import all_keys
 from schemas.runtime.database.database import Database, open_database
 from schemas.runtime.feature_store import RedisFeatureStore
 from schemas.runtime.health import HealthServer
-from schemas.runtime.kafka import KafkaReader
+from schemas.runtime.kafka_reader import KafkaReader
 from schemas.runtime.lifecycle import StopSignal, patiently
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics

@@ -12,7 +12,8 @@ from devstack.service import Service
 from devstack.stack import Stack
 from schemas import codec
 from schemas.runtime.feature_store import RedisFeatureStore
-from schemas.runtime.kafka import KafkaProducer, KafkaReader
+from schemas.runtime.kafka import KafkaProducer
+from schemas.runtime.kafka_reader import KafkaReader
 from schemas.runtime.settings import Settings, load_settings
 from schemas.runtime.streams import BY_KEY, Message
 from schemas.runtime.topic_admin import create_topics

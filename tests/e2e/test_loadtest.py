@@ -15,7 +15,7 @@ from loadtest.history import MAPPING
 from loadtest.report import KEYS
 from loadtest.world import World, parse_day
 from schemas import codec
-from schemas.runtime.kafka import read_all
+from schemas.runtime.kafka_reader import read_all
 from schemas.runtime.settings import load_settings
 from schemas.topics import DECISIONS
 from tests.unit.scorer.stand_ins import small_bundle

@@ -15,7 +15,8 @@ from typing import Any
 
 from devstack.stack import Stack
 from schemas.runtime.clock import SystemClock
-from schemas.runtime.kafka import KafkaProducer, committed_offsets, end_offsets
+from schemas.runtime.kafka import KafkaProducer
+from schemas.runtime.kafka_reader import committed_offsets, end_offsets
 from schemas.runtime.settings import load_settings
 from schemas.runtime.streams import TopicPartition
 from schemas.runtime.topic_admin import create_topics

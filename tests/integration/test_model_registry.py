@@ -17,7 +17,8 @@ from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent, Stage
 from schemas.runtime.clock import ManualClock
 from schemas.runtime.exclusive_log import KafkaExclusiveLog
-from schemas.runtime.kafka import KafkaConsumer, KafkaProducer, KafkaReader, connection, read_all
+from schemas.runtime.kafka import KafkaConsumer, KafkaProducer, connection
+from schemas.runtime.kafka_reader import KafkaReader, read_all
 from schemas.runtime.memory_streams import MemoryBroker, MemoryExclusiveLog
 from schemas.runtime.model_registry import ModelRegistry
 from schemas.runtime.settings import Settings, load_settings

@@ -17,7 +17,7 @@ from monitor.service import FOLLOWED
 from schemas.errors import ConfigurationError
 from schemas.features import HOUR
 from schemas.runtime.clock import ManualClock
-from schemas.runtime.kafka import KafkaReader, end_offsets
+from schemas.runtime.kafka_reader import KafkaReader, end_offsets
 from schemas.runtime.metrics import Metrics
 from schemas.topics import (
     ALERTS,

@@ -22,7 +22,7 @@ from devstack.service import Service
 from devstack.stack import Stack
 from schemas import codec
 from schemas.runtime.feature_store import RedisFeatureStore
-from schemas.runtime.kafka import committed_offsets
+from schemas.runtime.kafka_reader import committed_offsets
 from schemas.runtime.streams import TopicPartition
 from schemas.topics import FEATURES, LABELS, TRANSACTIONS
 from stream_features.compare import compare_tables

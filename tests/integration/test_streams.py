@@ -13,15 +13,8 @@ from confluent_kafka.admin import AdminClient
 
 from devstack.stack import Stack
 from schemas.errors import BrokerUnavailable, ConfigurationError, DeliveryRejected
-from schemas.runtime.kafka import (
-    KafkaConsumer,
-    KafkaProducer,
-    KafkaReader,
-    connection,
-    end_offsets,
-    read_all,
-    read_tail,
-)
+from schemas.runtime.kafka import KafkaConsumer, KafkaProducer, connection
+from schemas.runtime.kafka_reader import KafkaReader, end_offsets, read_all, read_tail
 from schemas.runtime.memory_streams import (
     MemoryBroker,
     MemoryConsumer,

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from devstack.stack import Stack
 from schemas import codec
-from schemas.runtime.kafka import read_all
+from schemas.runtime.kafka_reader import read_all
 from schemas.topics import MODELS
 from tests.e2e.pipeline import Pipeline
 from tests.unit.trainer.test_bootstrap import MAPPING, history

@@ -19,7 +19,7 @@ from devstack.service import Service
 from devstack.stack import Stack
 from schemas import codec
 from schemas.model_stages import ModelStates
-from schemas.runtime.kafka import committed_offsets
+from schemas.runtime.kafka_reader import committed_offsets
 from schemas.runtime.streams import TopicPartition
 from schemas.topics import FEATURES, LABELS, MODELS, RETRAIN_REQUESTS
 from tests.e2e.pipeline import Pipeline, until
