@@ -82,7 +82,8 @@ class Journal:
         rule = record["rule"]
         resolved = state == "resolved"
         change = {
-            "at": record["occurred_at"],
+            # A monitor that goes by event time dates alerts of replayed history in the past.
+            "at": max(record["occurred_at"], message.timestamp),
             "kind": "alert",
             "level": "good" if resolved else LEVELS.get(record["severity"], "warn"),
             "title": rule,
