@@ -50,6 +50,12 @@ def test_an_alert_is_raised_until_it_is_resolved() -> None:
     assert journal.changes()[0]["level"] == "good"
 
 
+def test_an_alert_of_replayed_history_is_as_old_as_its_message() -> None:
+    journal = Journal()
+    journal.take("alerts", [alert("raised", at=NOW - 10**10)])
+    assert [change["at"] for change in journal.changes()] == [NOW]
+
+
 def test_models_are_listed_with_the_steps_from_where_they_stand(tmp_path: Path) -> None:
     journal = Journal()
     placed: tuple[tuple[str, Stage, float | None], ...] = (
