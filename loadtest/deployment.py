@@ -127,25 +127,12 @@ def emptied(directory: Path) -> Path:
     return directory
 
 
-class Services:
-    """Context manager: stream processors and scorers as processes, gone when left."""
+class Processes:
+    """Context manager: processes of ours by name, started when asked, gone when left."""
 
-    def __init__(self, place: Deployment, *, workers: int = 1, scorers: int = 1) -> None:
+    def __init__(self) -> None:
         self._services: dict[str, Service] = {}
         self._started = False
-        self._log_dir = place.log_dir
-        for package, kind, count in (
-            ("stream_features", "stream", workers),
-            ("scorer", "scorer", scorers),
-        ):
-            for number in range(1, count + 1):
-                name = f"{kind}-{number}"
-                self._services[name] = Service(
-                    name,
-                    ["-m", package, "run"],
-                    env={**place.env, "FRAUD_WORKER_ID": name},
-                    log_dir=place.log_dir,
-                )
 
     def start(self) -> None:
         """Start all and return at once."""
@@ -157,19 +144,6 @@ class Services:
         """Block until all serve; raises as Service.wait_ready."""
         for service in self._services.values():
             service.wait_ready(READY_S)
-
-    def await_model(self, model_id: str) -> None:
-        """Block until a scorer decides by a model; raises FatalError if none takes it in time."""
-        deadline = time.monotonic() + LOADED_S
-        while model_id not in label_values(
-            read_metrics(self.ports()), "scorer", "fraud_model_info", "model_id"
-        ):
-            if time.monotonic() > deadline:
-                raise FatalError(
-                    f"no scorer took the model {model_id} within {LOADED_S:.0f} s: its log "
-                    f"in {self._log_dir} says why; remove a bundle that is out of date"
-                )
-            time.sleep(0.1)
 
     def pids(self) -> dict[str, int]:
         """Return the process ids by name."""
@@ -202,3 +176,36 @@ class Services:
     ) -> None:
         """Stop all."""
         self.stop()
+
+
+class Services(Processes):
+    """Stream processors and scorers."""
+
+    def __init__(self, place: Deployment, *, workers: int = 1, scorers: int = 1) -> None:
+        super().__init__()
+        self._log_dir = place.log_dir
+        for package, kind, count in (
+            ("stream_features", "stream", workers),
+            ("scorer", "scorer", scorers),
+        ):
+            for number in range(1, count + 1):
+                name = f"{kind}-{number}"
+                self._services[name] = Service(
+                    name,
+                    ["-m", package, "run"],
+                    env={**place.env, "FRAUD_WORKER_ID": name},
+                    log_dir=place.log_dir,
+                )
+
+    def await_model(self, model_id: str) -> None:
+        """Block until a scorer decides by a model; raises FatalError if none takes it in time."""
+        deadline = time.monotonic() + LOADED_S
+        while model_id not in label_values(
+            read_metrics(self.ports()), "scorer", "fraud_model_info", "model_id"
+        ):
+            if time.monotonic() > deadline:
+                raise FatalError(
+                    f"no scorer took the model {model_id} within {LOADED_S:.0f} s: its log "
+                    f"in {self._log_dir} says why; remove a bundle that is out of date"
+                )
+            time.sleep(0.1)

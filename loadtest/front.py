@@ -11,12 +11,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from devstack.ports import free_port, is_free
 from devstack.service import Service
-from loadtest.deployment import READY_S, Deployment
+from loadtest.deployment import Deployment, Processes
 from schemas.errors import FatalError
 
 COMMANDS: Final = {
@@ -32,13 +31,14 @@ POLICY: Final = Path(__file__).parents[1] / "docs" / "policy.example.json"
 COMMAND_S: Final = 120.0
 
 
-class Front:
-    """Context manager: starts nothing by itself; all processes are gone when left.
+class Front(Processes):
+    """Gateway, decision store, monitor and dashboard.
 
     `scoring` are the health ports, by name, of the processes that the dashboard watches as well.
     """
 
     def __init__(self, place: Deployment, directory: Path, scoring: Mapping[str, int]) -> None:
+        super().__init__()
         self._directory = directory
         self.api_port = GATEWAY_PORT if is_free(GATEWAY_PORT) else free_port()
         self.dashboard_port = DASHBOARD_PORT if is_free(DASHBOARD_PORT) else free_port()
@@ -49,8 +49,6 @@ class Front:
             "FRAUD_DASHBOARD_PORT": str(self.dashboard_port),
             "FRAUD_MONITOR_CLOCK": "event",
         }
-        self._services: dict[str, Service] = {}
-        self._started = False
         targets = dict(scoring)
         for name, (package, command) in COMMANDS.items():
             env = {**self._env, "FRAUD_WORKER_ID": f"{name}-1"}
@@ -58,7 +56,7 @@ class Front:
                 addresses = {each: f"http://127.0.0.1:{port}" for each, port in targets.items()}
                 env["FRAUD_DASHBOARD_TARGETS"] = json.dumps(addresses)
             service = Service(f"{name}-1", ["-m", package, command], env=env, log_dir=place.log_dir)
-            self._services[name] = service
+            self._services[service.name] = service
             targets[service.name] = service.health_port
         self.password = self.api_key = ""
 
@@ -72,27 +70,6 @@ class Front:
         self.password = self._made_admin()["one_time_password"]
         self.api_key = self._run("scorer", "keys", "create", "demo").strip()
 
-    def start(self) -> None:
-        """Start all and return at once."""
-        self._started = True
-        for service in self._services.values():
-            service.start()
-
-    def wait_ready(self) -> None:
-        """Block until all serve; raises as Service.wait_ready."""
-        for service in self._services.values():
-            service.wait_ready(READY_S)
-
-    def pids(self) -> dict[str, int]:
-        """Return the process ids by name."""
-        return {service.name: service.pid for service in self._services.values()}
-
-    def dead(self) -> list[str]:
-        """Return the names of those that were started and ended."""
-        if not self._started:
-            return []
-        return [service.name for service in self._services.values() if not service.running]
-
     def invitation(self) -> str:
         """Return what a person needs to open the dashboard and to send a transaction."""
         return (
@@ -100,20 +77,6 @@ class Front:
             f"user {ADMIN}, one-time password {self.password}\n"
             f"gateway:   http://127.0.0.1:{self.api_port}/   key {self.api_key}"
         )
-
-    def __enter__(self) -> Self:
-        """Start nothing yet: the caller chooses when."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop all."""
-        for service in reversed(self._services.values()):
-            service.stop()
 
     def _made_admin(self) -> dict[str, Any]:
         path = self._directory / "admin.json"

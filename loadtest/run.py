@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from loadtest import report
-from loadtest.deployment import Deployment, Services, Target, deployed
+from loadtest.deployment import Deployment, Processes, Services, Target, deployed
 from loadtest.exposition import Series, read_metrics, stage_costs
 from loadtest.feed import FeedSettings
-from loadtest.front import Front
 from loadtest.interrupt import Interrupt
 from loadtest.ledger import Ledger
 from loadtest.model import prepared, publish
@@ -208,7 +207,7 @@ class Measurement:
         return read_metrics(self._services.ports()) if self._plan.start_services else {}
 
 
-def raise_if_dead(services: Services | Front, place: Deployment) -> None:
+def raise_if_dead(services: Processes, place: Deployment) -> None:
     """Raise FatalError when a service that was started has ended."""
     dead = services.dead()
     if dead:

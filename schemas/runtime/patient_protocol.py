@@ -1,6 +1,6 @@
 """uvicorn's HTTP protocol with what it lacks: a client that sends no whole head is hung up on.
 
-The one place of the dashboard that touches uvicorn's private parts; a test fails if they change.
+Dashboard and gateway use it. It touches uvicorn's private parts; a test fails if they change.
 """
 
 from __future__ import annotations
