@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ READ_ONLY: Final = "fraud_read_only"
 """Execution option: a transaction of SQLite that takes no lock on writing."""
 _CONNECT_S: Final = 5
 _SILENT_MS: Final = 10_000
+_AGAIN_S: Final = 0.02
 _EXAMPLES: Final = "sqlite:///var/fraud.db or postgresql+psycopg://user:password@host/database"
 
 
@@ -99,14 +102,28 @@ def _set_up(connection: Any, _record: object) -> None:
     recursive triggers, INSERT OR REPLACE would delete past the trigger of `audit`.
     """
     connection.isolation_level = None
-    for pragma in (
-        f"busy_timeout = {BUSY_MS}",
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "foreign_keys = ON",
-        "recursive_triggers = ON",
-    ):
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}").close()
+    _write_ahead(connection)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON", "recursive_triggers = ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Have the file journal ahead of writes.
+
+    SQLite's busy timeout does not hold for the change of an empty file: several that open it at
+    once may each have a lock that the other waits for, so one is refused at once and asks again.
+    """
+    deadline = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:
