@@ -1,7 +1,7 @@
 """A light adjustment of a model's log-odds, linear in a few inputs. Pure.
 
 It belongs to one model and lies in a bundle made from that model's as adjustment.json; the online
-learner of `trainer.online` writes it, `scorer.model` applies it before the calibration.
+learner of `trainer.online.learner` writes it, `scorer.model` applies it before the calibration.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Anomaly score of a card's behaviour by an isolation forest, walked by `scorer.trees`.
 
-The trainer fits it (`trainer.anomaly`), the bundle carries it, `scorer.model` computes feature 71.
+The trainer fits it (`trainer.training.anomaly`), the bundle carries it, `scorer.model` computes
+feature 71.
 Source: Liu, Ting, Zhou, "Isolation Forest", ICDM 2008: score = 2 ** (-mean path length / c(psi)).
 """
 

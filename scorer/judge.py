@@ -1,6 +1,7 @@
 """From a batch to scores and actions: models, thresholds, rules, lists. Pure.
 
-`scorer.decide` judges messages by it, `trainer.backtest` a replayed table: the same decisions.
+`scorer.decide` judges messages by it, `trainer.backtest.replay` a replayed table:
+the same decisions.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from tests.browser.live_traffic import Traffic, World
 from tests.e2e.pipeline import Pipeline
 from tests.unit.monitor.dashboard.site import CHEAP, PASSWORD
 from tests.unit.scorer.stand_ins import small_bundle
-from trainer.evaluate import histogram
+from trainer.evaluation.evaluate import histogram
 
 PATIENCE_S = 180.0
 PEOPLE = {"vera": "viewer", "ana": "analyst", "olga": "model owner"}

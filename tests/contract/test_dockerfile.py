@@ -23,10 +23,10 @@ RUNS = {
     "scorer": ("scorer.run",),
     "gateway": ("scorer.api.run",),
     "store": ("scorer.store_run",),
-    "archive": ("trainer.commands.archive", "trainer.archive_run"),
+    "archive": ("trainer.commands.archive", "trainer.archive.process"),
     "trainer": (
         "trainer.commands.run",
-        "trainer.service_run",
+        "trainer.service.process",
         "trainer.commands.train",
         "trainer.commands.online",
         "trainer.commands.models",

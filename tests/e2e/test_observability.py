@@ -28,7 +28,7 @@ from schemas.topics import DECISIONS, MODELS, POLICY, TRANSACTIONS
 from tests.e2e.faster_rules import faster_rules
 from tests.e2e.pipeline import Pipeline, until
 from tests.unit.scorer.stand_ins import small_bundle
-from trainer.evaluate import histogram
+from trainer.evaluation.evaluate import histogram
 
 PATIENCE_S = 240.0
 ROWS = 600

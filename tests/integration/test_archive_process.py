@@ -18,7 +18,7 @@ from schemas.runtime.streams import Message
 from schemas.topics import DECISIONS, FEATURES, LABELS, TopicSpec
 from tests.e2e.pipeline import Pipeline, until
 from tests.unit.trainer.served import START, served
-from trainer.archive import Archive
+from trainer.archive.tables import Archive
 
 KILLS = 5
 ROWS = 4_000

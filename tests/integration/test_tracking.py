@@ -16,9 +16,9 @@ from devstack.ports import free_port
 from schemas.errors import ConfigurationError, TrackingUnavailable
 from schemas.runtime.settings import Settings, load_settings
 from tests.unit.scorer.stand_ins import small_bundle
-from trainer import tracking
 from trainer.__main__ import app
-from trainer.runs import RunRecord
+from trainer.training import tracking
+from trainer.training.runs import RunRecord
 
 GATES = {"passed": True, "gates": [{"gate": "auc", "passed": True, "figure": 0.97, "bound": 0.9}]}
 

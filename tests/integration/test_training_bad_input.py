@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.trainer.archive_messages import feature, filled
-from trainer import runs
 from trainer.__main__ import main
-from trainer.archive import Archive
-from trainer.lock import TRAINING, only_one
+from trainer.archive.tables import Archive
+from trainer.service.lock import TRAINING, only_one
+from trainer.training import runs
 
 
 def train(

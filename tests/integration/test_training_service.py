@@ -24,8 +24,8 @@ from schemas.runtime.streams import TopicPartition
 from schemas.topics import FEATURES, LABELS, MODELS, RETRAIN_REQUESTS
 from tests.e2e.pipeline import Pipeline, until
 from tests.unit.trainer.served_history import GATES, LABEL_DELAY_DAYS, messages
-from trainer import runs
-from trainer.service_run import GROUP, LOG_FILE
+from trainer.service.process import GROUP, LOG_FILE
+from trainer.training import runs
 
 ROWS = 5_000
 

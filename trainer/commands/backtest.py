@@ -55,9 +55,9 @@ def backtest(
     from schemas.mapping import Mapping
     from scorer.warm_up import warm_up
     from stream_features.tables import read_table
-    from trainer import backtest as replay
-    from trainer.backtest_report import figures, write_html
-    from trainer.contenders import contender, read_policy_file
+    from trainer.backtest import replay
+    from trainer.backtest.contenders import contender, read_policy_file
+    from trainer.backtest.report import figures, write_html
 
     first: str | Path = candidate if candidate is not None else str(model)
     own = read_policy_file(policy)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from rich.table import Table
 
 from schemas.runtime.command_line import errors, require_folder, write_report
-from trainer.parameters import ROUNDS
+from trainer.training.parameters import ROUNDS
 
 
 def benchmark(
@@ -47,9 +47,9 @@ def benchmark(
     --published handbook_features.parquet --json benchmark.json
     """
     require_folder(json=json_path)
-    from trainer import benchmark_run, handbook
-    from trainer.benchmark import STARTS
-    from trainer.dataset import from_table
+    from trainer.benchmark import handbook, measure
+    from trainer.benchmark.protocol import STARTS
+    from trainer.dataset.replayed import from_table
 
     began = time.perf_counter()
     starts: list[date] = [day.date() for day in start or []] or list(STARTS)
@@ -58,12 +58,12 @@ def benchmark(
         table, meaning = handbook.read_mapped(data_path, mapping)
         task = bar.add_task("replay", total=table.num_rows)
         data = from_table(table, progress=lambda done: bar.advance(task, done))
-        folds = benchmark_run.folds(data, starts)
+        folds = measure.folds(data, starts)
         theirs = None
         if published is not None:
             theirs = handbook.published_features(published, meaning, data.transactions)
         models = bar.add_task("models", total=len(folds) * (2 if theirs is None else 3))
-        report = benchmark_run.run(
+        report = measure.run(
             data,
             folds,
             theirs,

@@ -13,7 +13,7 @@ from schemas.runtime.command_line import errors, require_folder, say, write_repo
 from schemas.runtime.model_registry import open_registry, registration
 from schemas.runtime.settings import load_settings
 from trainer.commands.sources import free_name, replayed
-from trainer.parameters import ROUNDS
+from trainer.training.parameters import ROUNDS
 
 ACTOR: Final = "trainer"
 
@@ -39,7 +39,7 @@ def bootstrap(
     --mapping loadtest/mappings/handbook.yaml --output var/models --publish
     """
     require_folder(json=json_path)
-    from trainer import batch, bundle
+    from trainer.training import batch, bundle
 
     began = time.perf_counter()
     now = time.time_ns() // 1_000_000

@@ -29,7 +29,7 @@ def data_check(
     ] = None,
     bounds_path: Annotated[
         Path | None,
-        typer.Option("--bounds", help="YAML file of bounds, see trainer/data_bounds.py"),
+        typer.Option("--bounds", help="YAML file of bounds, see trainer/dataset/bounds.py"),
     ] = None,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="write the report here; - for stdout")
@@ -40,8 +40,8 @@ def data_check(
     Example: python -m trainer data-check --archive var/archive --cutoff 2026-11-01
     """
     from schemas.mapping import duration_ms
-    from trainer.data_bounds import Bounds
-    from trainer.data_check import check
+    from trainer.dataset.bounds import Bounds
+    from trainer.dataset.check import check
 
     settings = load_settings()
     bounds = Bounds.load(bounds_path) if bounds_path else Bounds()

@@ -46,9 +46,9 @@ def online(
     if input_path is None:
         if mapping or model or since:
             raise ConfigurationError("--mapping, --model and --since go with --input")
-        from trainer import online_run
+        from trainer.online import process
 
-        write_report(online_run.run(settings, output=output, folder=state), json_path)
+        write_report(process.run(settings, output=output, folder=state), json_path)
         return
     if mapping is None or model is None:
         raise ConfigurationError("--input needs --mapping and --model")
@@ -67,9 +67,9 @@ def _replayed(
 ) -> dict[str, Any]:
     from scorer.model import load_model
     from trainer.commands.sources import moment, replayed
-    from trainer.online_replay import replay
-    from trainer.online_run import options_of
-    from trainer.publication import champion_of
+    from trainer.online.process import options_of
+    from trainer.online.replay import replay
+    from trainer.registry.publication import champion_of
 
     champion = champion_of(bundle)
     model = load_model(champion.directory, champion.sha256)

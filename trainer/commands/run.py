@@ -28,10 +28,10 @@ def run(
 
     Example: python -m trainer run --search-seconds 600 --gates gates.yaml
     """
-    from trainer import service_run
+    from trainer.service import process
 
     options = checked(context.args)
-    service_run.run(load_settings(), url=archive, state=state, output=output, options=options)
+    process.run(load_settings(), url=archive, state=state, output=output, options=options)
 
 
 def checked(options: list[str]) -> list[str]:

@@ -21,7 +21,7 @@ from schemas.runtime.command_line import errors
 
 if TYPE_CHECKING:
     from schemas.runtime.settings import Settings
-    from trainer.dataset import Dataset
+    from trainer.dataset.replayed import Dataset
 
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -87,8 +87,8 @@ def dataset_of(source: Source, settings: Settings, state: Path) -> tuple[Dataset
             "mapping": str(source.mapping),
             "label_delay_ms": source.label_delay_ms,
         }
-    from trainer.archive import Archive
-    from trainer.archive_dataset import from_archive
+    from trainer.archive.tables import Archive
+    from trainer.dataset.archived import from_archive
 
     arguments = _arguments(source, state)
     expected = arguments.pop("sha256", None)
@@ -114,7 +114,7 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
             "early": source.early,
             "silence_ms": SILENCE_MS,
         }
-    from trainer import runs
+    from trainer.training import runs
 
     record = runs.load(runs.file_of(source.as_of, state))
     known = record.provenance
@@ -129,7 +129,7 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
 
 def replayed(path: Path, mapping: Path, label_delay_ms: int) -> Dataset:
     """Read, map and replay a file with a progress bar; see `dataset.from_file`."""
-    from trainer import dataset
+    from trainer.dataset import replayed as dataset
 
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, transient=True) as bar:

@@ -35,10 +35,10 @@ from trainer.commands.sources import Source, dataset_of, free_name
 if TYPE_CHECKING:
     from schemas.records import Stage
     from schemas.runtime.settings import Settings
-    from trainer.data_bounds import Bounds
-    from trainer.dataset import Dataset
-    from trainer.runs import RunRecord
-    from trainer.training import Champion, RunOptions
+    from trainer.dataset.bounds import Bounds
+    from trainer.dataset.replayed import Dataset
+    from trainer.training.run import Champion, RunOptions
+    from trainer.training.runs import RunRecord
 
 REFUSED = 1
 CANARY_SHARE = 0.1
@@ -95,7 +95,8 @@ def train(
         float | None, typer.Option(min=0.001, help="label delay; default FRAUD_LABEL_DELAY")
     ] = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="most trees; default in trainer/parameters.py")
+        int | None,
+        typer.Option(min=1, help="most trees; default in training/parameters.py"),
     ] = None,
     max_depth: Annotated[int | None, typer.Option(min=1, max=16, help="of a tree")] = None,
     eta: Annotated[float | None, typer.Option(min=0.0001, max=1.0, help="learning rate")] = None,
@@ -150,15 +151,15 @@ def train(
     Example: python -m trainer train --input history.parquet
     --mapping loadtest/mappings/generator.yaml
     """
-    from trainer import runs
-    from trainer.batch import TrainOptions
-    from trainer.data_bounds import Bounds
-    from trainer.gate_bounds import load_bounds
-    from trainer.lock import TRAINING, only_one
-    from trainer.parameters import ROUNDS
-    from trainer.search import SearchOptions
-    from trainer.thresholds import PrecisionTargets
-    from trainer.training import RunOptions
+    from trainer.dataset.bounds import Bounds
+    from trainer.evaluation.gate_bounds import load_bounds
+    from trainer.service.lock import TRAINING, only_one
+    from trainer.training import runs
+    from trainer.training.batch import TrainOptions
+    from trainer.training.parameters import ROUNDS
+    from trainer.training.run import RunOptions
+    from trainer.training.search import SearchOptions
+    from trainer.training.thresholds import PrecisionTargets
 
     require_folder(json=json_path)
     _require_used(
@@ -239,7 +240,7 @@ def train(
 
 def _earlier(options: RunOptions) -> RunRecord | None:
     """Return the run of this id, unless it is to be run (again)."""
-    from trainer import runs
+    from trainer.training import runs
 
     if options.run_id is None or not runs.file_of(options.run_id, options.state_dir).exists():
         return None
@@ -254,7 +255,7 @@ def _data(
     source: Source, settings: Settings, options: RunOptions
 ) -> tuple[Dataset, dict[str, Any]]:
     """Return the data; a run that gets none is recorded as failed."""
-    from trainer import runs
+    from trainer.training import runs
 
     began = time.time_ns() // 1_000_000
     try:
@@ -275,7 +276,7 @@ def _require_used(*options: tuple[str, object, str, bool]) -> None:
 
 
 def _champion(settings: Settings, given: str | None, publish: bool) -> Champion | None:
-    from trainer import publication
+    from trainer.registry import publication
 
     if given is not None:
         return None if given == "none" else publication.champion_of(Path(given))
@@ -292,8 +293,8 @@ def _run(
     against: Champion | None,
     bounds: Bounds,
 ) -> RunRecord:
-    from trainer.data_check import check
-    from trainer.training import run_training
+    from trainer.dataset.check import check
+    from trainer.training.run import run_training
 
     columns = ("[progress.description]{task.description}", BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
@@ -311,8 +312,8 @@ def _run(
 def _register(
     settings: Settings, record: RunRecord, stage: Stage, share: float, state: Path
 ) -> RunRecord:
-    from trainer import runs
-    from trainer.publication import publish_run
+    from trainer.registry.publication import publish_run
+    from trainer.training import runs
 
     with open_registry(settings) as registry:
         publish_run(registry, record, stage, share if stage == "CANARY" else None)
@@ -324,7 +325,7 @@ def _register(
 def _track(settings: Settings, record: RunRecord, state: Path, serving: str | None) -> None:
     if settings.mlflow_tracking_uri is None:
         return
-    from trainer import tracking
+    from trainer.training import tracking
 
     tracking.spool(record, state)
     champion_id = None if "CHAMPION" in record.stages else serving

@@ -22,7 +22,7 @@ def upload(
 
     Example: FRAUD_MLFLOW_TRACKING_URI=http://mlflow:5000 python -m trainer upload
     """
-    from trainer import tracking
+    from trainer.training import tracking
 
     done = tracking.upload(load_settings(), state)
     write_report({"uploaded": done.uploaded, "left": done.left}, json_path)

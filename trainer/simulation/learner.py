@@ -1,7 +1,7 @@
 """The trainer's part: a retrain request to a candidate, and a candidate's way through the stages.
 
-Training is `trainer.training` on the archive as it is at the clock's time; the time that it takes
-is taken from the clock, too, so its candidate is there minutes after the request.
+Training is `trainer.training.run` on the archive as it is at the clock's time; the time that it
+takes is taken from the clock, too, so its candidate is there minutes after the request.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from schemas.records import Stage
 from schemas.runtime.clock import ManualClock
 from schemas.runtime.model_registry import ModelRegistry, registration
 from scorer.model import CALIBRATION
-from trainer import data_check
-from trainer.advance import ACTOR, next_steps
-from trainer.archive import Archive
-from trainer.archive_dataset import from_archive
-from trainer.batch import TrainOptions
-from trainer.gate_bounds import load_bounds
-from trainer.publication import current_champion, publish_run
-from trainer.runs import RunRecord
+from trainer.archive.tables import Archive
+from trainer.dataset import check as data_check
+from trainer.dataset.archived import from_archive
+from trainer.evaluation.gate_bounds import load_bounds
+from trainer.registry.advance import ACTOR, next_steps
+from trainer.registry.publication import current_champion, publish_run
 from trainer.simulation.plan import Plan
-from trainer.training import RunOptions, run_training
+from trainer.training.batch import TrainOptions
+from trainer.training.run import RunOptions, run_training
+from trainer.training.runs import RunRecord
 
 Tell = Callable[[str, str], None]
 BAD_MODEL: Final = "broken"

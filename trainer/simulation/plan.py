@@ -8,8 +8,8 @@ from typing import Final
 
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, HOUR, MINUTE
-from trainer.advance import AdvanceRules
-from trainer.thresholds import PrecisionTargets
+from trainer.registry.advance import AdvanceRules
+from trainer.training.thresholds import PrecisionTargets
 
 
 class Scenario(StrEnum):

@@ -7,14 +7,14 @@ from pathlib import Path
 from schemas.currency import CurrencyTable
 from schemas.runtime.streams import Message
 from schemas.topics import DECISIONS, FEATURES, LABELS
-from trainer.archive import Archive, Position
-from trainer.archive_batches import Rows, decision_rows, feature_rows, label_rows
+from trainer.archive.batches import Rows, decision_rows, feature_rows, label_rows
+from trainer.archive.tables import Archive, Position
 
 MOST_ROWS = 20_000
 
 
 class Store:
-    """Appends to the tables of `trainer.archive`; partition 0 of each topic is all there is."""
+    """Appends to `trainer.archive.tables`; partition 0 of each topic is all there is."""
 
     def __init__(self, directory: Path, currencies: CurrencyTable) -> None:
         self.archive = Archive(str(directory))

@@ -12,7 +12,7 @@ from monitor.shift import GROUP, ScoreShift
 from monitor.timing import Delays, Freshness
 from schemas.errors import ConfigurationError
 from schemas.features import HOUR
-from trainer.evaluate import histogram
+from trainer.evaluation.evaluate import histogram
 
 NOW = 1_700_000_000_000 // HOUR * HOUR
 NAMES = ("a", "b", "constant")

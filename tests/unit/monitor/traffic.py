@@ -11,7 +11,7 @@ from schemas import codec
 from schemas.features import ANOMALY_FEATURE, FINGERPRINT, HOUR, NAMES, VECTOR_SIZE
 from schemas.manifest import write_manifest
 from schemas.records import ModelEvent, Stage
-from trainer.evaluate import histogram
+from trainer.evaluation.evaluate import histogram
 
 START = 1_700_000_000_000 // HOUR * HOUR
 

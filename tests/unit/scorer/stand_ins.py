@@ -11,8 +11,8 @@ import xgboost
 from schemas import codec
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from scorer.model import COLUMNS, Model, load_model
-from trainer import anomaly, bundle
-from trainer.batch import Trained
+from trainer.training import anomaly, bundle
+from trainer.training.batch import Trained
 
 SMALL, LARGE = 10.0, 1_000.0
 """Amounts that the model of `small_bundle` approves and blocks."""

@@ -12,8 +12,8 @@ from schemas import codec
 from schemas.currency import CurrencyTable
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.runtime.streams import Message
-from trainer.archive import TABLES, Archive
-from trainer.archive_follow import Decoding
+from trainer.archive.follow import Decoding
+from trainer.archive.tables import TABLES, Archive
 
 START = 1_700_000_000_000
 DECODING = Decoding(CurrencyTable("EUR", {"USD": 0.5}))

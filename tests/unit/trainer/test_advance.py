@@ -11,7 +11,7 @@ from schemas.features import HOUR
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent, Stage
 from tests.unit.schemas.test_model_stages import event as bare
-from trainer.advance import ACTOR, AdvanceRules, Step, counted, next_steps
+from trainer.registry.advance import ACTOR, AdvanceRules, Step, counted, next_steps
 
 RULES = AdvanceRules(canary_decisions=100)
 

@@ -16,9 +16,9 @@ from schemas.runtime.model_registry import ModelRegistry
 from schemas.runtime.settings import load_settings
 from tests.unit.schemas.test_model_stages import event
 from tests.unit.trainer.archive_messages import START, add, decision, filled
-from trainer.advance import ACTOR, AdvanceRules, Step
-from trainer.advancer import Advancer, ArchivedDecisions, rules_of
-from trainer.archive import Archive
+from trainer.archive.tables import Archive
+from trainer.registry.advance import ACTOR, AdvanceRules, Step
+from trainer.registry.advancer import Advancer, ArchivedDecisions, rules_of
 
 RULES = AdvanceRules(canary_decisions=100)
 

@@ -13,8 +13,8 @@ from schemas.errors import ConfigurationError
 from schemas.runtime.streams import Message
 from stream_features.tables import table_columns
 from tests.unit.trainer.archive_messages import DECODING, START, decision, feature, label
-from trainer.archive_batches import DECISIONS, decision_rows, feature_rows
-from trainer.avro_block import read_block
+from trainer.archive.avro_block import read_block
+from trainer.archive.batches import DECISIONS, decision_rows, feature_rows
 
 
 def full(offset: int) -> Message:

@@ -14,8 +14,8 @@ from schemas.errors import ConfigurationError
 from schemas.features import DAY
 from schemas.runtime.streams import Message
 from tests.unit.trainer.archive_messages import START, add, decision, feature, filled, label
-from trainer.archive import Archive
-from trainer.archive_dataset import content_hash, from_archive
+from trainer.archive.tables import Archive
+from trainer.dataset.archived import content_hash, from_archive
 
 MATURITY = 1000
 CUTOFF = START + 2000

@@ -22,8 +22,8 @@ from tests.unit.trainer.archive_messages import (
     label,
     records,
 )
-from trainer.archive import TABLES, Archive, Position
-from trainer.archive_follow import GROUP, Archiver
+from trainer.archive.follow import GROUP, Archiver
+from trainer.archive.tables import TABLES, Archive, Position
 
 TOPICS = {name: name for name in TABLES}
 
@@ -142,7 +142,7 @@ def test_a_storage_that_fails_for_a_while_costs_no_row(
             raise ArchiveUnavailable("written, but no answer came")
 
     monkeypatch.setattr(archive, "append", failing)
-    monkeypatch.setattr("trainer.archive_follow.AGAIN_S", 0.0)
+    monkeypatch.setattr("trainer.archive.follow.AGAIN_S", 0.0)
     bench.follow(bench.archiver(archive))
     assert bench.held("features") == [(0, 0), (0, 1)]
 

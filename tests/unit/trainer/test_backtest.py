@@ -30,10 +30,10 @@ from scorer.policy_document import compile_policy
 from scorer.service import GROUP, Scorer
 from stream_features.replay import replay_table
 from tests.unit.scorer.stand_ins import small_bundle
-from trainer import backtest
 from trainer.__main__ import app
-from trainer.backtest import Contender
-from trainer.contenders import bundle_in
+from trainer.backtest import replay
+from trainer.backtest.contenders import bundle_in
+from trainer.backtest.replay import Contender
 
 START = 1_700_000_000_000
 TEXTS = ("customer_id", "device_id", "ip", "ip_country", "card_country", "merchant_country")
@@ -109,7 +109,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def serving(folder: Path) -> Serving:
     from scorer.policy_file import policy_text
-    from trainer.contenders import bundle_at
+    from trainer.backtest.contenders import bundle_at
 
     policy = compile_policy(policy_text(folder / "policy.yaml"))
     return Serving(policy, load_model(*bundle_at(folder / "first")))
@@ -151,7 +151,7 @@ def test_decisions_are_those_of_the_scorers_service(folder: Path) -> None:
     mapping = Mapping.load(folder / "map.yaml")
     table = mapping.apply(pa.parquet.read_table(folder / "world.parquet"))
     by = serving(folder)
-    data = backtest.run(table, [Contender(by, {})])
+    data = replay.run(table, [Contender(by, {})])
     expected = served(table, by)
     ids = table.column("transaction_id").take(pa.array(data.rows)).to_pylist()
     own = data.outcomes[0]
@@ -170,8 +170,8 @@ def test_decisions_are_those_of_the_scorers_service(folder: Path) -> None:
 def test_only_what_came_since_is_judged_with_the_state_of_before(folder: Path) -> None:
     table = Mapping.load(folder / "map.yaml").apply(world())
     by = Contender(serving(folder), {})
-    whole = backtest.run(table, [by])
-    part = backtest.run(table, [by], since_ms=START + 15 * DAY)
+    whole = replay.run(table, [by])
+    part = replay.run(table, [by], since_ms=START + 15 * DAY)
     first = int(np.searchsorted(whole.time, START + 15 * DAY))
     assert (part.replayed, len(part.rows)) == (1_500, 1_500 - first)
     np.testing.assert_array_equal(part.outcomes[0].score, whole.outcomes[0].score[first:])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from trainer import backtest_metrics as metrics
+from trainer.backtest import metrics as metrics
 
 
 def scored(rows: int = 20_000) -> tuple[np.ndarray, np.ndarray]:

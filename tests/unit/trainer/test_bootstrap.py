@@ -22,9 +22,9 @@ from schemas.features import ANOMALY_INPUTS, DAY, FINGERPRINT
 from schemas.runtime.model_registry import registration
 from scorer.anomaly import anomaly_scores
 from scorer.model import load_model
-from trainer import anomaly, batch, bundle, parameters
 from trainer.__main__ import app
-from trainer.dataset import Dataset, from_table, known_fraud, split
+from trainer.dataset.replayed import Dataset, from_table, known_fraud, split
+from trainer.training import anomaly, batch, bundle, parameters
 
 START = 1_700_000_000_000
 MAPPING = """fields:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.evaluate import MAX_KNOTS, calibration_knots
+from trainer.evaluation.evaluate import MAX_KNOTS, calibration_knots
 
 DRAW = np.random.default_rng(1)
 SCORE = DRAW.random(50_000) ** 4

@@ -19,9 +19,9 @@ from schemas.mapping import Mapping
 from tests.unit.trainer.archive_messages import START, feature, filled, label
 from tests.unit.trainer.test_bootstrap import MAPPING, history
 from trainer.__main__ import app
-from trainer.data_bounds import Bounds
-from trainer.data_check import auc, check
-from trainer.dataset import Dataset, from_table
+from trainer.dataset.bounds import Bounds
+from trainer.dataset.check import auc, check
+from trainer.dataset.replayed import Dataset, from_table
 
 ROWS = 4_000
 FRAUD_EVERY = 40

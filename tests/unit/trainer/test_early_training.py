@@ -10,9 +10,9 @@ from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
 from scorer.anomaly import anomaly_scores
-from trainer import batch
-from trainer.dataset import Dataset
-from trainer.thresholds import DEFAULTS, PrecisionTargets
+from trainer.dataset.replayed import Dataset
+from trainer.training import batch
+from trainer.training.thresholds import DEFAULTS, PrecisionTargets
 
 START = 1_700_000_000_000
 DAYS, YOUNG_DAYS, A_DAY = 40, 7, 200

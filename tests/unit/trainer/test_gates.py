@@ -12,10 +12,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from schemas.columns import CHANNELS, empty_columns, pack_country
 from schemas.errors import ConfigurationError
-from trainer.gate_bounds import load_bounds
-from trainer.gates import Evidence, judge
-from trainer.resampling import auc_difference, intervals
-from trainer.slices import slice_labels, slice_reports
+from trainer.evaluation.gate_bounds import load_bounds
+from trainer.evaluation.gates import Evidence, judge
+from trainer.evaluation.resampling import auc_difference, intervals
+from trainer.evaluation.slices import slice_labels, slice_reports
 
 ROWS = 6_000
 DRAW = np.random.default_rng(4)

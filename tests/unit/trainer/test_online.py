@@ -13,12 +13,12 @@ from schemas.features import DAY, VECTOR_SIZE
 from scorer.adjustment import COLUMNS, log_odds, squeezed
 from scorer.model import Model
 from tests.unit.scorer.stand_ins import small_model
-from trainer import online_state
-from trainer.online import PLACES, Learner, LearnerOptions
-from trainer.online_learning import Online, OnlineOptions
-from trainer.online_pending import GENUINE_SHARE, Pending
-from trainer.online_window import Comparison, Rule, Window
-from trainer.resampling import Interval
+from trainer.evaluation.resampling import Interval
+from trainer.online import state as online_state
+from trainer.online.learner import PLACES, Learner, LearnerOptions
+from trainer.online.learning import Online, OnlineOptions
+from trainer.online.pending import GENUINE_SHARE, Pending
+from trainer.online.window import Comparison, Rule, Window
 
 DELAY = DAY
 

@@ -17,11 +17,11 @@ from schemas.runtime.model_registry import ModelRegistry, registration
 from scorer.follow import bundle_directory
 from scorer.model import load_model
 from tests.unit.scorer.stand_ins import small_bundle
-from trainer import online_learning
-from trainer.online import LearnerOptions
-from trainer.online_follow import Follower
-from trainer.online_learning import Online, OnlineOptions
-from trainer.online_publish import Publisher, derive
+from trainer.online import learning as online_learning
+from trainer.online.follow import Follower
+from trainer.online.learner import LearnerOptions
+from trainer.online.learning import Online, OnlineOptions
+from trainer.online.publish import Publisher, derive
 
 DRAW = np.random.default_rng(1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.out_of_fold import Predict, Rows, out_of_fold
+from trainer.training.out_of_fold import Predict, Rows, out_of_fold
 
 
 def test_no_row_is_predicted_by_a_model_that_has_learned_from_its_card() -> None:

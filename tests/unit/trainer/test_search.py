@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.parameters import learner
-from trainer.search import Examples, SearchOptions, best_rounds, search
+from trainer.training.parameters import learner
+from trainer.training.search import Examples, SearchOptions, best_rounds, search
 
 DRAW = np.random.default_rng(6)
 MATRIX = DRAW.normal(size=(1500, 6)).astype(np.float32)

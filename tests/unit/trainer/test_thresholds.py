@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.thresholds import LEAST_ALERTS, PrecisionTargets, choose, threshold_for
+from trainer.training.thresholds import LEAST_ALERTS, PrecisionTargets, choose, threshold_for
 
 DRAW = np.random.default_rng(8)
 SCORE = np.round(DRAW.random(20_000), 3)

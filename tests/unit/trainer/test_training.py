@@ -20,15 +20,15 @@ from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.manifest import MANIFEST_NAME, sha256
 from scorer.model import load_model
 from tests.unit.trainer.test_bootstrap import MAPPING, dataset, history
-from trainer import batch, bundle, runs
 from trainer.__main__ import app
 from trainer.commands.sources import moment
-from trainer.dataset import Dataset
-from trainer.gate_bounds import Bounds, load_bounds
-from trainer.publication import champion_of
-from trainer.search import SearchOptions
-from trainer.thresholds import PrecisionTargets
-from trainer.training import Champion, RunOptions, run_training
+from trainer.dataset.replayed import Dataset
+from trainer.evaluation.gate_bounds import Bounds, load_bounds
+from trainer.registry.publication import champion_of
+from trainer.training import batch, bundle, runs
+from trainer.training.run import Champion, RunOptions, run_training
+from trainer.training.search import SearchOptions
+from trainer.training.thresholds import PrecisionTargets
 
 NOW = 1_800_000_000_000
 

@@ -13,8 +13,8 @@ import pytest
 from schemas.errors import TrainerBusy
 from schemas.runtime.clock import ManualClock
 from tests.e2e.pipeline import until
-from trainer.child import MB, ONLY_IDLE, ChildRunner, Ended, Limits
-from trainer.lock import only_one
+from trainer.service.child import MB, ONLY_IDLE, ChildRunner, Ended, Limits
+from trainer.service.lock import only_one
 
 LIMITS = Limits(time_ms=1000, memory_bytes=400 * MB)
 

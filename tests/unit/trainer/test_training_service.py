@@ -13,10 +13,11 @@ from schemas.features import DAY, HOUR
 from schemas.runtime.clock import ManualClock
 from schemas.runtime.memory_streams import MemoryBroker, MemoryConsumer
 from schemas.runtime.metrics import Metrics
-from trainer import journal, runs
-from trainer.child import Ended
-from trainer.schedule import last_due
-from trainer.service import MOST_ATTEMPTS, MOST_BROKEN_OFF, TrainingService
+from trainer.service import journal
+from trainer.service.child import Ended
+from trainer.service.schedule import last_due
+from trainer.service.service import MOST_ATTEMPTS, MOST_BROKEN_OFF, TrainingService
+from trainer.training import runs
 
 TOPIC = "retrain-requests"
 THREE = (3 * 60,)

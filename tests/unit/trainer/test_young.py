@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trainer.young import LEAST_FRAUDS, MOST, young_weights
+from trainer.dataset.young import LEAST_FRAUDS, MOST, young_weights
 
 CUTOFF, MATURE = 2_000, 1_000
 OLD = 2 * LEAST_FRAUDS

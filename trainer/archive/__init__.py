@@ -1,0 +1,1 @@
+"""The archive: what was served, in Delta Lake tables; see `tables`."""

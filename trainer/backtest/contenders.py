@@ -1,0 +1,78 @@
+"""Who takes part in a backtest: a bundle from the registry or a directory, under a policy file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import ConfigurationError
+from schemas.manifest import MANIFEST_NAME, sha256
+from schemas.model_stages import ModelStates
+from schemas.runtime.model_registry import open_registry
+from schemas.runtime.settings import Settings, load_settings
+from scorer.follow import bundle_directory
+from scorer.judge import Serving
+from scorer.model import HISTOGRAMS, load_model
+from scorer.policy_document import DEFAULT_POLICY, Policy, compile_policy
+from scorer.policy_file import policy_text
+from trainer.backtest.replay import Contender
+
+
+def read_policy_file(path: Path | None) -> Policy:
+    """Return the compiled policy of a YAML or JSON file; the default policy for None.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is refused.
+    """
+    return DEFAULT_POLICY if path is None else compile_policy(policy_text(path))
+
+
+def bundle_of(model_id: str, settings: Settings) -> tuple[Path, str]:
+    """Return directory and manifest SHA-256 of a model in the registry.
+
+    Raises:
+        ConfigurationError: it is not there; the text says which ones are.
+        BrokerUnavailable: Kafka does not answer.
+    """
+    with open_registry(settings) as registry:
+        return bundle_in(registry.states(), model_id)
+
+
+def bundle_in(states: ModelStates, model_id: str) -> tuple[Path, str]:
+    """Return directory and SHA-256 by the last event of a model; raises as `bundle_of`."""
+    state = states.get(model_id)
+    if state is None:
+        known = ", ".join(each.model_id for each in states) or "none"
+        raise ConfigurationError(
+            f"the registry has no model {model_id!r}, it has {known}: "
+            "give one of them, or the directory of a bundle"
+        )
+    return bundle_directory(state.event["artefact_uri"]), state.event["sha256"]
+
+
+def bundle_at(directory: Path) -> tuple[Path, str]:
+    """Return a bundle's directory and the SHA-256 of its manifest.
+
+    Raises:
+        ConfigurationError: it has no manifest.
+    """
+    path = directory / MANIFEST_NAME
+    if not path.is_file():
+        raise ConfigurationError(f"{directory} is no bundle: it has no {MANIFEST_NAME}")
+    return directory, sha256(path.read_bytes())
+
+
+def contender(model: str | Path, policy: Policy) -> Contender:
+    """Return a model under a policy; `model` is a bundle's directory, or an id in the registry.
+
+    Raises:
+        ConfigurationError: no such model, or its bundle cannot be served (another catalogue …).
+        BrokerUnavailable: Kafka does not answer.
+    """
+    by_path = isinstance(model, Path) or Path(model).is_dir()
+    found = bundle_at(Path(model)) if by_path else bundle_of(str(model), load_settings())
+    loaded = load_model(*found)
+    path = found[0] / HISTOGRAMS
+    histograms: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return Contender(Serving(policy, loaded), histograms)

@@ -1,0 +1,1 @@
+"""The catalogue by the protocol of the Fraud Detection Handbook; see `protocol`."""

@@ -1,0 +1,1 @@
+"""Datasets for training, by replay or from the archive, and their check."""

@@ -1,0 +1,1 @@
+"""Learning from each label, beside the champion; see `learner`."""

@@ -1,0 +1,214 @@
+"""What was learned becomes a bundle: the champion's files and adjustment.json, under its own name.
+
+A bundle of its own, so that loading, shadowing, swapping, rolling back and the record of who
+decided stay the one way that there is. `trainer.online.process` calls `Publisher.step` every few
+minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+import structlog
+
+from schemas import manifest
+from schemas.errors import ConfigurationError
+from schemas.features import FINGERPRINT
+from schemas.model_stages import ModelState, ModelStates
+from schemas.records import ModelEvent, Stage
+from schemas.runtime.model_registry import METRICS_FILE, registration
+from scorer import adjustment
+from scorer.adjustment import Adjustment
+from scorer.follow import bundle_directory
+from scorer.model import SIGNATURE, load_model
+
+log = structlog.get_logger(__name__)
+ACTOR: Final = "online"
+GONE: Final = ("RETIRED", "ROLLED_BACK")
+SERVING: Final = ("SHADOW", "CANARY", "CHAMPION")
+
+
+class Registry(Protocol):
+    """What is used of `schemas.runtime.model_registry.ModelRegistry`."""
+
+    def states(self) -> ModelStates:
+        """Return where every model stands."""
+        ...
+
+    def register(self, event: ModelEvent) -> ModelEvent:
+        """Add a model."""
+        ...
+
+    def change(
+        self,
+        model_id: str,
+        stage: Stage,
+        *,
+        actor: str,
+        comment: str | None = None,
+        share: float | None = None,
+    ) -> ModelEvent:
+        """Put a model at a stage."""
+        ...
+
+
+def derived_name(base: str, version: int) -> str:
+    """Return the model id of the `version`-th adjustment of `base`."""
+    return f"{base}+online-{version}"
+
+
+def derive(
+    champion: ModelEvent, folder: Path, change: Adjustment, metrics: Mapping[str, float]
+) -> Path:
+    """Write the adjusted bundle of a champion's and return its directory, which appears whole.
+
+    The champion's files are linked, so a bundle costs a few kilobytes. What the champion's bundle
+    has of an adjustment of its own is replaced.
+
+    Raises:
+        ConfigurationError: the champion's bundle is damaged, the directory exists already or
+            cannot be written, or the scorer would refuse the result.
+    """
+    source = bundle_directory(champion["artefact_uri"])
+    _, files = manifest.read_verified(source, champion["sha256"])
+    model_id = derived_name(change.base, change.version)
+    target = folder / model_id
+    if target.exists():
+        raise ConfigurationError(f"{target} exists: remove it, or give another --output")
+    partial = folder / f".{model_id}.{os.getpid()}.partial"
+    own = {
+        adjustment.FILE: change.document(),
+        METRICS_FILE: json.dumps(dict(metrics)),
+    }
+    try:
+        partial.mkdir(parents=True)
+        for name, content in files.items():
+            if name not in own and name != SIGNATURE:
+                _link(source / name, partial / name, content)
+        for name, text in own.items():
+            with (partial / name).open("w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        sha256 = manifest.write_manifest(partial, model_id, FINGERPRINT)
+        load_model(partial, sha256)
+        partial.rename(target)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write bundle {target}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _link(source: Path, target: Path, content: bytes) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system, or one without links
+        target.write_bytes(content)
+
+
+@dataclass(slots=True)
+class Publisher:
+    """Keeps one adjusted model of the champion at the stage that it deserves.
+
+    Args:
+        folder: of bundles.
+        stage: where it goes when it is better; `share` of the cards if that is CANARY.
+    """
+
+    registry: Registry
+    folder: Path
+    stage: Literal["SHADOW", "CANARY", "CHAMPION"] = "CHAMPION"
+    share: float = 0.1
+    current: str = ""
+    """Model id of what was published last, "" if nothing."""
+
+    def taken_out(self, states: ModelStates) -> bool:
+        """Tell, once, that somebody else retired or rolled back what was published last."""
+        state = states.get(self.current)
+        if state is None or state.stage not in GONE:
+            return False
+        self.current = ""
+        return state.event["actor"] != ACTOR
+
+    def next_version(self, states: ModelStates, base: str) -> int:
+        """Return a version that no model of the registry and no directory has."""
+        pattern = re.compile(re.escape(base) + r"\+online-(\d+)")
+        names = [each.model_id for each in states]
+        if self.folder.is_dir():
+            names += [path.name for path in self.folder.iterdir()]
+        found = (pattern.fullmatch(name) for name in names)
+        return 1 + max((int(match[1]) for match in found if match), default=0)
+
+    def live(self, states: ModelStates, base: str) -> ModelState | None:
+        """Return the newest adjusted model of `base` that serves or watches."""
+        own = [state for state in _derived(states, base) if state.stage in SERVING]
+        return own[-1] if own else None
+
+    def publish(
+        self, champion: ModelEvent, change: Adjustment, metrics: Mapping[str, float], better: bool
+    ) -> str:
+        """Register a new adjustment as a shadow, raise it if it is better, retire those before.
+
+        Raises:
+            BrokerUnavailable: Kafka does not answer.
+            ConfigurationError: see `derive`; ImpossibleTransition: somebody moved it meanwhile.
+        """
+        states = self.registry.states()
+        before = [each for each in _derived(states, change.base) if each.stage in SERVING]
+        directory = derive(champion, self.folder, change, metrics)
+        model_id = directory.name
+        self.registry.register(registration(directory, actor=ACTOR))
+        self._move(model_id, "SHADOW", "new weights")
+        self.current = model_id
+        canaries = [each for each in before if each.stage == "CANARY"]
+        self._retire(canaries, model_id)
+        if better and self.stage != "SHADOW":
+            self._move(model_id, self.stage, "better over the window")
+        serves = better and self.stage == "CHAMPION"
+        rest = [each for each in before if each.stage != "CANARY"]
+        self._retire([each for each in rest if serves or each.stage == "SHADOW"], model_id)
+        log.info("published", model_id=model_id, better=better)
+        return model_id
+
+    def place(self, live: ModelState, better: bool) -> None:
+        """Raise or lower what is published; what others moved stays where they put it.
+
+        Raises:
+            BrokerUnavailable: Kafka does not answer.
+            ImpossibleTransition: somebody moved it meanwhile.
+        """
+        if live.event["actor"] != ACTOR:
+            return
+        if better and live.stage == "SHADOW" and self.stage != "SHADOW":
+            self._move(live.model_id, self.stage, "better over the window")
+        elif not better and live.stage == "CANARY":
+            self._move(live.model_id, "SHADOW", "no longer better")
+        elif not better and live.stage == "CHAMPION":
+            self._move(live.model_id, "ROLLED_BACK", "no longer better")
+
+    def leave(self, states: ModelStates, base: str) -> None:
+        """Retire what watches on top of another champion than `base`; raises as `place`."""
+        for state in states:
+            other = "+online-" in state.model_id and not state.model_id.startswith(f"{base}+")
+            if other and state.stage in ("SHADOW", "CANARY") and state.event["actor"] == ACTOR:
+                self._move(state.model_id, "RETIRED", f"the champion is {base}")
+
+    def _retire(self, states: list[ModelState], successor: str) -> None:
+        for state in states:
+            self._move(state.model_id, "RETIRED", f"{successor} follows")
+
+    def _move(self, model_id: str, stage: Stage, comment: str) -> None:
+        share = self.share if stage == "CANARY" else None
+        self.registry.change(model_id, stage, actor=ACTOR, comment=comment, share=share)
+
+
+def _derived(states: ModelStates, base: str) -> Iterator[ModelState]:
+    return (state for state in states if state.model_id.startswith(f"{base}+online-"))

@@ -1,0 +1,142 @@
+"""Carries candidates on by the registry, once a minute; with approval it only tells. See `advance`.
+
+Called by the service, on a thread of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import pyarrow.compute as pc
+import structlog
+
+from schemas.errors import ConfigurationError, FraudError
+from schemas.features import DAY
+from schemas.records import ModelEvent
+from schemas.runtime.clock import Clock
+from schemas.runtime.metrics import Metrics
+from schemas.runtime.model_registry import ModelRegistry
+from schemas.runtime.settings import Settings
+from trainer.archive.tables import Archive
+from trainer.registry.advance import ACTOR, AdvanceRules, Step, counted, next_steps
+
+log = structlog.get_logger(__name__)
+EVERY_S: Final = 60.0
+_EVENT_AGE_MS: Final = DAY
+"""Transactions that are older than that when they are decided are not counted."""
+
+
+def rules_of(settings: Settings) -> AdvanceRules:
+    """Return the rules that the settings ask for.
+
+    Raises:
+        ConfigurationError: they contradict each other.
+    """
+    return AdvanceRules(
+        shadow_ms=settings.shadow_for_ms,
+        canary_ms=settings.canary_for_ms,
+        canary_decisions=settings.canary_decisions,
+        canary_most_ms=settings.canary_at_most_ms,
+        share=settings.canary_share,
+    )
+
+
+class Advancer:
+    """Takes the steps that are due.
+
+    Args:
+        made: returns how many decisions a canary has made since the event that made it one.
+        approval: a person takes the steps; what anybody has on trial is told.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        rules: AdvanceRules,
+        made: Callable[[ModelEvent], int],
+        *,
+        approval: bool,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._registry, self._made, self._approval = registry, made, approval
+        self._rules = replace(rules, actors=None) if approval else rules
+        self._clock, self._metrics = clock, metrics
+        self._told: set[Step] = set()
+
+    def due(self) -> list[Step]:
+        """Take, or tell, what is due; return it. Blocks.
+
+        A step that another writer has made impossible meanwhile is left out: the next call looks
+        at the state anew.
+
+        Raises:
+            TemporaryError: Kafka or the archive does not answer; steps may have been taken.
+        """
+        states, now = self._registry.states(), self._clock.now_ms()
+        decisions = {
+            event["model_id"]: self._made(event) for event in counted(states, self._rules, now)
+        }
+        steps = next_steps(states, self._rules, now, decisions)
+        if self._approval:
+            self._tell(steps)
+            return steps
+        return [step for step in steps if self._take(step)]
+
+    def _take(self, step: Step) -> bool:
+        try:
+            self._registry.change(
+                step.model_id, step.stage, actor=ACTOR, comment=step.why, share=step.share
+            )
+        except ConfigurationError as error:
+            log.warning("step not taken", model_id=step.model_id, reason=str(error))
+            return False
+        log.info("advanced", model_id=step.model_id, stage=step.stage, why=step.why)
+        self._metrics.count("advances", stage=step.stage)
+        return True
+
+    def _tell(self, steps: list[Step]) -> None:
+        told = {replace(step, why="") for step in steps}
+        for step in steps:
+            if replace(step, why="") not in self._told:
+                log.warning(
+                    "waits for a person", model_id=step.model_id, stage=step.stage, why=step.why
+                )
+        self._told = told
+        self._metrics.set("advances_waiting", len(told))
+
+
+class ArchivedDecisions:
+    """Counts a canary's decisions in the archive; what was counted is not read again."""
+
+    def __init__(self, archive: Archive, clock: Clock, *, behind_ms: int) -> None:
+        self._archive, self._clock = archive, clock
+        self._behind_ms = behind_ms
+        """What is younger may not be archived yet, and waits for the next time."""
+        self._counts: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def made(self, canary: ModelEvent) -> int:
+        """Return how many decisions it has made since its event; 0 without an archive. Blocks."""
+        key = canary["model_id"], canary["occurred_at"]
+        since, count = self._counts.get(key, (canary["occurred_at"], 0))
+        until = self._clock.now_ms() - self._behind_ms
+        if until <= since:
+            return count
+        day = (since - _EVENT_AGE_MS) // DAY
+        where = (
+            (pc.field("event_date") >= pc.scalar(day).cast("int32").cast("date32"))
+            & (pc.field("decided_at") >= since * 1000)
+            & (pc.field("decided_at") < until * 1000)
+            & (pc.field("model_id") == canary["model_id"])
+            & (pc.field("model_role") == "CANARY")
+        )
+        try:
+            rows = self._archive.read("decisions", columns=["decided_at"], where=where)
+        except FraudError as error:
+            log.warning("decisions not counted", model_id=key[0], reason=str(error))
+            return count
+        count += len(rows)
+        self._counts = {key: (until, count)}
+        return count

@@ -1,0 +1,66 @@
+"""What training wants of the registry: the champion before a run, the new model's stages after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from schemas.errors import ConfigurationError
+from schemas.manifest import MANIFEST_NAME, read_verified, sha256
+from schemas.records import Stage
+from schemas.runtime.model_registry import ModelRegistry, registration
+from scorer.follow import bundle_directory
+from trainer.registry.advance import ACTOR
+from trainer.training.run import Champion
+from trainer.training.runs import RunRecord
+
+
+def current_champion(registry: ModelRegistry) -> Champion | None:
+    """Return the model that serves now, or None when there is none.
+
+    Raises:
+        BrokerUnavailable: Kafka does not answer.
+        ConfigurationError: its bundle is at an address that cannot be read from here.
+    """
+    event = next(iter(registry.states().champions()), None)
+    if event is None:
+        return None
+    return Champion(event["model_id"], bundle_directory(event["artefact_uri"]), event["sha256"])
+
+
+def champion_of(directory: Path) -> Champion:
+    """Return the bundle of a directory, to be compared with.
+
+    Raises:
+        ConfigurationError: it is no bundle, or damaged.
+    """
+    path = directory / MANIFEST_NAME
+    if not path.is_file():
+        raise ConfigurationError(f"--champion {directory} is no bundle: it has no {MANIFEST_NAME}")
+    digest = sha256(path.read_bytes())
+    return Champion(read_verified(directory, digest)[0].model_id, directory, digest)
+
+
+def publish_run(
+    registry: ModelRegistry, record: RunRecord, stage: Stage, share: float | None
+) -> None:
+    """Register the model of a run that passed, and put it at `stage`; `share` is a canary's.
+
+    What was done before of it, by a process that broke off, is not done again; a model that others
+    have moved on meanwhile is left where it is.
+
+    Raises:
+        BrokerUnavailable: Kafka does not answer.
+        ImpossibleTransition: another writer moved the model meanwhile.
+    """
+    if record.bundle is None:
+        raise ConfigurationError(f"{record.run_id} has no bundle: nothing to register")
+    event = registration(
+        Path(record.bundle), actor=ACTOR, comment=record.run_id, occurred_at=record.finished_at
+    )
+    state = registry.states().get(record.model_id)
+    if state is None or state.event["sha256"] != event["sha256"]:
+        registry.register(event)
+    elif state.stage != "REGISTERED":
+        return
+    if stage != "REGISTERED":
+        registry.change(record.model_id, stage, actor=ACTOR, comment=record.run_id, share=share)

@@ -1,0 +1,1 @@
+"""The training service: which run is due, and its child process; see `service`."""

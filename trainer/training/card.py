@@ -1,0 +1,157 @@
+"""The model card: what a model is, what it was made of, how good it is and where it is not. Pure.
+
+After Mitchell et al., "Model Cards for Model Reporting", 2019. Called by `trainer.training.run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from schemas.features import DAY, FINGERPRINT
+from trainer.dataset.replayed import Dataset
+from trainer.evaluation.gates import GateReport
+from trainer.evaluation.resampling import Interval
+from trainer.evaluation.slices import SliceReport
+from trainer.training.batch import Holdout, Trained, TrainOptions
+
+SHOWN_FEATURES: Final = 15
+_MEANING: Final = {
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "block_precision": "precision of what is blocked",
+    "block_recall": "frauds blocked (recall)",
+    "review_precision": "precision of what is blocked or reviewed",
+    "review_recall": "frauds blocked or reviewed (recall)",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything the card tells."""
+
+    model_id: str
+    written_at: int
+    data: Dataset
+    provenance: Mapping[str, Any]
+    options: TrainOptions
+    trained: Trained
+    holdout: Holdout
+    intervals: Mapping[str, Interval]
+    slices: Sequence[SliceReport]
+    features: Sequence[tuple[str, float]]
+    gates: GateReport
+
+
+def model_card(facts: Facts) -> str:
+    """Return the card in Markdown."""
+    parts = [_what(facts), _data(facts), _how(facts), _metrics(facts), _slices(facts)]
+    return "\n\n".join([*parts, _features(facts), _gates(facts), _limits(facts)]) + "\n"
+
+
+def _what(facts: Facts) -> str:
+    return f"""# Model {facts.model_id}
+
+Scores card transactions: the calibrated probability that one is fraud, from the
+{facts.trained.booster.num_features()} features of catalogue `{FINGERPRINT.hex()}`. Gradient boosted
+trees (XGBoost), an isolation forest as one of the inputs, isotonic calibration. A score above
+{facts.trained.thresholds["block"]:.4f} is blocked, above {facts.trained.thresholds["review"]:.4f}
+reviewed, unless the policy in force has thresholds of its own. Written {_day(facts.written_at)}."""
+
+
+def _data(facts: Facts) -> str:
+    data, test = facts.data, facts.holdout.rows
+    rows = [
+        ("transactions", f"{len(data):,}"),
+        ("frauds", f"{int(data.fraud.sum()):,} ({float(data.fraud.mean()):.3%})"),
+        ("event time", f"{_day(data.time[0])} to {_day(data.time[-1])}"),
+        ("trained on", f"{facts.trained.metrics['train_rows']:,.0f} transactions, the oldest"),
+        (
+            "measured on",
+            f"{test.stop - test.start:,} transactions, from {_day(data.time[test][0])}",
+        ),
+        ("label delay between", f"{facts.options.gap_ms / DAY:g} days"),
+        *((key, f"`{value}`") for key, value in facts.provenance.items()),
+    ]
+    return "## Data\n\n" + _table(("", ""), rows)
+
+
+def _how(facts: Facts) -> str:
+    rows = [(key, str(value)) for key, value in facts.trained.parameters.items()]
+    return "## Hyper-parameters\n\n" + _table(("parameter", "value"), rows)
+
+
+def _metrics(facts: Facts) -> str:
+    rows = [
+        (_MEANING[key], f"{value.value:.4f}", f"{value.low:.4f} to {value.high:.4f}")
+        for key, value in facts.intervals.items()
+    ]
+    rows.append(("Brier score", f"{facts.trained.metrics['brier']:.5f}", ""))
+    head = ("on the holdout", "value", "95 % interval (bootstrap)")
+    return "## Metrics\n\n" + _table(head, rows)
+
+
+def _slices(facts: Facts) -> str:
+    rows = [
+        (
+            group.slice, group.group, f"{group.rows:,}", f"{group.frauds:,}",
+            *(_share(rate) for rate in (
+                group.false_positive_rate, group.recall, group.precision, group.alert_rate,
+            )),
+        )
+        for report in facts.slices
+        for group in report.groups
+    ]  # fmt: skip
+    head = (
+        "slice", "group", "rows", "frauds",
+        "false-positive rate", "recall", "precision", "alert rate",
+    )  # fmt: skip
+    return "## Slices\n\nAt the review threshold.\n\n" + _table(head, rows)
+
+
+def _features(facts: Facts) -> str:
+    rows = [(f"`{name}`", f"{value:.3f}") for name, value in facts.features[:SHOWN_FEATURES]]
+    return (
+        "## Features that count most\n\nMean absolute SHAP value (log-odds) over a sample, half of "
+        "it frauds; drawn in shap.png.\n\n" + _table(("feature", "mean |SHAP|"), rows)
+    )
+
+
+def _gates(facts: Facts) -> str:
+    rows = [
+        (verdict.gate, "passed" if verdict.passed else "**failed**", verdict.text)
+        for verdict in facts.gates.verdicts
+    ]
+    return "## Gates\n\n" + _table(("gate", "", "figure and bound"), rows)
+
+
+def _limits(facts: Facts) -> str:
+    few = int(facts.holdout.fraud.sum())
+    limits = [
+        f"The metrics rest on {few:,} frauds in {len(facts.holdout.fraud):,} transactions that "
+        "follow the training data; they do not speak of later patterns of fraud.",
+        "Frauds that were not reported by the end of the data count as genuine.",
+        "The score is calibrated on the transactions before the holdout; where the share of fraud "
+        "changes, thresholds no longer have the precision for which they were chosen.",
+        "Groups with few transactions are joined as `other`; their rates are not judged alone.",
+        "An aid to a decision about one transaction; not to be used to rate people.",
+        *facts.trained.notes,
+    ]
+    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def _share(value: float) -> str:
+    return "–" if value != value else f"{value:.3%}"
+
+
+def _day(time_ms: int) -> str:
+    return datetime.fromtimestamp(int(time_ms) / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

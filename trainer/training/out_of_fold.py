@@ -1,0 +1,39 @@
+"""Probabilities that no model gave to rows it had learned from (cross-fitting). Pure.
+
+So rows serve twice: to learn from, and to calibrate and choose thresholds on; what is new is rare,
+and neither can do without it. Called by `batch`. Source: Platt, Probabilistic outputs for
+support vector machines (1999), section 2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+FOLDS: Final = 3
+Rows = npt.NDArray[np.int64]
+Predict = Callable[[Rows], npt.NDArray[np.float64]]
+
+
+def out_of_fold(
+    card: npt.NDArray[np.uint64], fit: Callable[[Rows], Predict], folds: int = FOLDS
+) -> npt.NDArray[np.float64]:
+    """Return the probability of each row, float64[n], by a model fitted without its card.
+
+    Transactions of a card resemble each other, so a card is whole in one fold. `fit` is called with
+    the places (int64, ascending) of each fold's training rows.
+
+    >>> seen = lambda rows: lambda asked: np.isin(asked, rows).astype(float)
+    >>> out_of_fold(np.array([5, 6, 7, 5], np.uint64), seen).tolist()
+    [0.0, 0.0, 0.0, 0.0]
+    """
+    fold = card % np.uint64(folds)
+    found = np.zeros(len(card))
+    for number in range(folds):
+        own = np.flatnonzero(fold == number)
+        if len(own):
+            found[own] = fit(np.flatnonzero(fold != number))(own)
+    return found
