@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from loadtest.deployment import READY_S, Deployment, place_on
 from loadtest.gateway import Say, settled
 from loadtest.gateway_account import Account, Exchange
 from loadtest.gateway_place import GatewayProcess
-from loadtest.gateway_rows import Row, rows
+from loadtest.gateway_rows import Row, rows, taken
 from loadtest.http_load import Connection, connect, request
 from loadtest.latency import percentiles_ms
 from loadtest.processes import machine
@@ -31,6 +32,8 @@ REPEAT_EVERY: Final = 10
 REPEAT_AFTER_S: Final = 1.0
 UNANSWERED_S: Final = 10.0
 SETTLE_S: Final = 180.0
+RECOVERY_S: Final = 15.0
+"""Usual time from the return of one of the three to the next fault, beyond `between_s`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,11 @@ class FaultPlan:
     slack_ms: int = 50
     customers: int = 2_000
     seed: int = 7
+
+    @property
+    def rows(self) -> int:
+        """How many transactions are usually sent."""
+        return round(self.rate * (4 * self.between_s + 3 * (self.away_s + RECOVERY_S)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +180,8 @@ class OpenLoad:
 
     def __init__(self, plan: FaultPlan, gateway: GatewayProcess) -> None:
         self._plan, self._gateway = plan, gateway
-        self._stream: Iterator[Row] = rows(plan.customers, plan.seed, 20_148)
+        stream = rows(plan.customers, plan.seed, 20_148)
+        self._stream: Iterator[Row] = chain(taken(stream, plan.rows), stream)
         self._idle: list[Connection] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = threading.Event()
@@ -230,7 +239,7 @@ class OpenLoad:
         if after_s:
             await asyncio.sleep(after_s)
         data = request("/score-transaction", self._gateway.key, row.body, **self._headers)
-        connection = self._idle.pop() if self._idle else await connect(self._gateway.port)
+        connection = self._kept() or await connect(self._gateway.port)
         asked = time.monotonic_ns()
         try:
             async with asyncio.timeout(UNANSWERED_S):
@@ -243,3 +252,11 @@ class OpenLoad:
         self.account.exchanges.append(
             Exchange(row.transaction_id, asked, reply.at, reply.status, reply.body)
         )
+
+    def _kept(self) -> Connection | None:
+        """Return an idle connection that the gateway has not closed."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open:
+                return connection
+        return None

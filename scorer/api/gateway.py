@@ -176,10 +176,7 @@ class Gateway:
         decision = read_decision(message)
         if entry.fallback is not None:
             self._metrics.count("api_late")
-            log.info(
-                "decided after the fallback", transaction_id=decision["transaction_id"],
-                decision=decision["decision"], model_id=decision["model_id"],
-            )  # fmt: skip
+            _log_decision("decided after the fallback", decision)
             return
         self._finish(entry, Found(decision, None))
 
@@ -190,7 +187,7 @@ class Gateway:
         self._release(entry)
         decision, original = found
         if original == transaction if original else same_transaction(decision, transaction):
-            _log_decision(decision)
+            _log_decision("decision", decision)
             future.set_result(decided(decision))
         else:  # somebody else had the id, and was first
             entry.content = None
@@ -255,10 +252,10 @@ def _unavailable(reason: str) -> Problem:
     )
 
 
-def _log_decision(decision: Decision) -> None:
+def _log_decision(event: str, decision: Decision) -> None:
     tell = log.debug if decision["decision"] == "APPROVE" else log.info
     tell(
-        "decision",
+        event,
         transaction_id=decision["transaction_id"],
         decision=decision["decision"],
         model_id=decision["model_id"],
