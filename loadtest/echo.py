@@ -12,7 +12,6 @@ import signal
 import time
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from types import TracebackType
 from typing import Final, Self
 
 from schemas.errors import BrokerUnavailable, FatalError
@@ -83,12 +82,7 @@ class Echo:
                 raise FatalError(f"the bare echo did not start within {START_S:.0f} s")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End both."""
         for pipe, process in zip(self._pipes, self._processes, strict=True):
             pipe.close()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import zlib
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Final, Self
 
 from sqlalchemy import Connection, text
@@ -63,12 +62,7 @@ class ExclusiveLock:
         """Return itself; does not acquire."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Let go; see release()."""
         self.release()
 
