@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 import uuid
+from functools import cached_property
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -13,9 +14,9 @@ from confluent_kafka.admin import AdminClient
 from devstack.child import Child
 from devstack.java import java_command, kafka_class_path
 from devstack.ports import free_port
+from devstack.server import Server
 from schemas.errors import FatalError
 
-_READY_S = 60.0
 _LOG4J = """\
 rootLogger.level=WARN
 rootLogger.appenderRef.out.ref=out
@@ -26,65 +27,34 @@ appender.out.layout.pattern=%d{ISO8601} %p %c{1}: %m%n
 """
 
 
-class Kafka:
-    """Kafka on a port and directory that stay the same over restart() and kill()."""
+class Kafka(Server):
+    """One broker and controller; see `Server`."""
+
+    name = "Kafka"
+    ready_s = 60.0
 
     def __init__(self, data_dir: Path, log_dir: Path, partitions: int) -> None:
+        super().__init__()
         self._dir = data_dir
         self._log_dir = log_dir
         self._partitions = partitions
-        self._port = free_port()
         self._controller_port = free_port()
-        self._child: Child | None = None
 
     @property
     def bootstrap(self) -> str:
         """Address for clients."""
         return f"127.0.0.1:{self._port}"
 
-    @property
-    def pid(self) -> int:
-        """Process id; raises FatalError before the first start."""
-        return self._started().pid
+    @cached_property
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
-    def start(self, *, wait: bool = True) -> None:
-        """Format the directory the first time, start and, with `wait`, block until it serves."""
-        if self._child is None:
-            self._child = self._prepare()
-        self._child.start()
-        if wait:
-            self.wait_ready()
-
-    def wait_ready(self) -> None:
-        """Block until the broker answers with itself as a member; raises as Child.wait_until."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-
-        def ready() -> bool:
-            try:
-                return bool(admin.list_topics(timeout=1.0).brokers)
-            except KafkaException:
-                return False
-
-        self._started().wait_until(ready, _READY_S)
-
-    def stop(self) -> None:
-        """Stop cleanly; harmless when stopped."""
-        if self._child is not None:
-            self._child.stop()
-
-    def kill(self) -> None:
-        """SIGKILL: what a crash leaves behind."""
-        self._started().kill()
-
-    def restart(self) -> None:
-        """Stop and start again on the same port and data; blocks until it serves."""
-        self.stop()
-        self.start()
-
-    def _started(self) -> Child:
-        if self._child is None:
-            raise FatalError("Kafka was never started")
-        return self._child
+    def _ready(self) -> bool:
+        """Tell whether the broker answers with itself as a member."""
+        try:
+            return bool(self._admin.list_topics(timeout=1.0).brokers)
+        except KafkaException:
+            return False
 
     def _prepare(self) -> Child:
         self._dir.mkdir(parents=True, exist_ok=True)

@@ -15,69 +15,42 @@ from pathlib import Path
 from typing import Final
 
 from devstack.child import Child
-from devstack.ports import free_port
-from schemas.errors import ConfigurationError, FatalError
+from devstack.server import Server
+from schemas.errors import ConfigurationError
 
-_READY_S: Final = 180.0  # the first start makes the tables, step by step through their history
 _PROBE: Final = "/api/2.0/mlflow/experiments/get?experiment_id=0"
 
 
-class MlflowServer:
-    """A server on a port and directory that stay the same over stop() and start()."""
+class MlflowServer(Server):
+    """MLflow; see `Server`."""
+
+    name = "MLflow"
+    ready_s = 180.0  # the first start makes the tables, step by step through their history
 
     def __init__(self, data_dir: Path, log_dir: Path) -> None:
+        super().__init__()
         self._dir = data_dir.resolve()
         self._log_dir = log_dir
-        self._port = free_port()
-        self._child: Child | None = None
 
     @property
     def url(self) -> str:
         """Address for clients: their MLFLOW_TRACKING_URI."""
         return f"http://127.0.0.1:{self._port}"
 
-    @property
-    def pid(self) -> int:
-        """Process id; raises FatalError before the first start."""
-        return self._started().pid
+    def _ready(self) -> bool:
+        """Tell whether it answers from its database."""
+        try:
+            with urllib.request.urlopen(self.url + _PROBE, timeout=self.ready_s) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):  # not listening yet
+            return False
 
-    def start(self, *, wait: bool = True) -> None:
-        """Start and, with `wait`, block until it serves.
-
-        Raises:
-            ConfigurationError: MLflow is not installed.
-        """
-        if self._child is None:
-            if importlib.util.find_spec("mlflow") is None:
-                raise ConfigurationError("MLflow is not installed: install the trainer extra")
-            self._dir.mkdir(parents=True, exist_ok=True)
-            log = self._log_dir / "mlflow.log"
-            self._child = Child("MLflow", self._command(), log, self._environment())
-        self._child.start()
-        if wait:
-            self.wait_ready()
-
-    def wait_ready(self) -> None:
-        """Block until it answers from its database; raises as Child.wait_until."""
-
-        def ready() -> bool:
-            try:
-                with urllib.request.urlopen(self.url + _PROBE, timeout=_READY_S) as answer:
-                    return bool(answer.status == 200)
-            except (urllib.error.URLError, OSError):  # not listening yet
-                return False
-
-        self._started().wait_until(ready, _READY_S)
-
-    def stop(self) -> None:
-        """Stop cleanly; harmless when stopped."""
-        if self._child is not None:
-            self._child.stop()
-
-    def _started(self) -> Child:
-        if self._child is None:
-            raise FatalError("MLflow was never started")
-        return self._child
+    def _prepare(self) -> Child:
+        if importlib.util.find_spec("mlflow") is None:
+            raise ConfigurationError("MLflow is not installed: install the trainer extra")
+        self._dir.mkdir(parents=True, exist_ok=True)
+        log = self._log_dir / "mlflow.log"
+        return Child(self.name, self._command(), log, self._environment())
 
     def _command(self) -> list[str]:
         where = ["--host", "127.0.0.1", "--port", str(self._port), "--log-level", "warning"]

@@ -13,13 +13,12 @@ from typing import Final
 import psycopg
 
 from devstack.child import Child
-from devstack.ports import free_port
-from schemas.errors import ConfigurationError, FatalError
+from devstack.server import Server
+from schemas.errors import ConfigurationError
 
 USER: Final = "fraud"
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _ACCOUNTS: Final = ("postgres", "nobody")
-_READY_S: Final = 120.0
 _SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -69,53 +68,24 @@ def _account() -> tuple[int, int] | None:
     )
 
 
-class PostgresServer:
-    """A server on a port and directory that stay the same over restart() and kill().
+class PostgresServer(Server):
+    """PostgreSQL; see `Server`. To stop it ends every session.
 
     `data_dir` is given to the account that it runs as, which must be able to reach it.
     """
 
+    name = "PostgreSQL"
+    ready_s = 120.0
+
     def __init__(self, data_dir: Path, log_dir: Path) -> None:
+        super().__init__()
         self._dir = data_dir / "cluster"
         self._top = data_dir
         self._log_dir = log_dir
-        self._port = free_port()
-        self._child: Child | None = None
 
     def url(self, database: str = "postgres") -> str:
         """Return the address of one of its databases, as FRAUD_DATABASE_URL has it."""
         return f"postgresql+psycopg://{USER}@127.0.0.1:{self._port}/{database}"
-
-    @property
-    def running(self) -> bool:
-        """Whether the server is alive now."""
-        return self._child is not None and self._child.running
-
-    @property
-    def pid(self) -> int:
-        """Process id; raises FatalError before the first start."""
-        return self._started().pid
-
-    def start(self) -> None:
-        """Start, at first on a new cluster, and block until it serves."""
-        if self._child is None:
-            self._child = self._prepare()
-        self._child.start()
-        self._child.wait_until(self._ready, _READY_S)
-
-    def stop(self) -> None:
-        """Stop cleanly, and end every session; harmless when stopped."""
-        if self._child is not None:
-            self._child.stop()
-
-    def kill(self) -> None:
-        """SIGKILL: what a crash leaves behind."""
-        self._started().kill()
-
-    def restart(self) -> None:
-        """Stop and start again on the same port and data; blocks until it serves."""
-        self.stop()
-        self.start()
 
     def create(self, database: str, template: str = "template1") -> str:
         """Create a database, a copy of `template` (to which nobody is connected); its address."""
@@ -130,11 +100,6 @@ class PostgresServer:
 
     def _connection(self, database: str) -> str:
         return f"postgresql://{USER}@127.0.0.1:{self._port}/{database}"
-
-    def _started(self) -> Child:
-        if self._child is None:
-            raise FatalError("PostgreSQL was never started")
-        return self._child
 
     def _ready(self) -> bool:
         try:

@@ -17,11 +17,10 @@ import yaml
 
 from devstack.child import Child
 from devstack.debian import unpacked
-from devstack.ports import free_port
+from devstack.server import Server
 from schemas.errors import TemporaryError
 
 _PROGRAMS: Final = ("prometheus", "promtool")
-_READY_S: Final = 60.0
 _ANSWER_S: Final = 30.0
 
 
@@ -47,8 +46,8 @@ def promtool(
     )
 
 
-class Prometheus:
-    """Scrapes the ports of 127.0.0.1 that it is given. Context manager: the data stay.
+class Prometheus(Server):
+    """Scrapes the ports of 127.0.0.1 that it is given; see `Server`.
 
     Args:
         jobs: ports by job name.
@@ -56,25 +55,16 @@ class Prometheus:
         interval: of scraping and of evaluation, like "500ms".
     """
 
+    name = "Prometheus"
+    ready_s = 60.0
+
     def __init__(
         self, data_dir: Path, jobs: Mapping[str, Sequence[int]], rules: Sequence[Path],
         interval: str,
     ) -> None:  # fmt: skip
-        self._port = free_port()
-        data_dir.mkdir(parents=True, exist_ok=True)
-        config = data_dir / "prometheus.yml"
-        config.write_text(yaml.safe_dump(_configuration(jobs, rules, interval)))
-        self._child = Child(
-            "Prometheus",
-            [
-                program("prometheus"),
-                f"--config.file={config}",
-                f"--storage.tsdb.path={data_dir / 'data'}",
-                f"--web.listen-address=127.0.0.1:{self._port}",
-                "--query.lookback-delta=1m",
-            ],
-            data_dir / "prometheus.log",
-        )
+        super().__init__()
+        self._dir = data_dir
+        self._configuration = _configuration(jobs, rules, interval)
 
     @property
     def url(self) -> str:
@@ -91,15 +81,21 @@ class Prometheus:
         alerts = self._data("alerts")["alerts"]
         return [each["labels"] for each in alerts if each["state"] == "firing"]
 
-    def __enter__(self) -> Prometheus:
-        """Start, and block until it serves."""
-        self._child.start()
-        self._child.wait_until(self._ready, _READY_S)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self._child.stop()
+    def _prepare(self) -> Child:
+        self._dir.mkdir(parents=True, exist_ok=True)
+        config = self._dir / "prometheus.yml"
+        config.write_text(yaml.safe_dump(self._configuration))
+        return Child(
+            self.name,
+            [
+                program("prometheus"),
+                f"--config.file={config}",
+                f"--storage.tsdb.path={self._dir / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self._port}",
+                "--query.lookback-delta=1m",
+            ],
+            self._dir / "prometheus.log",
+        )
 
     def _ready(self) -> bool:
         try:

@@ -12,11 +12,10 @@ from urllib.parse import quote
 import redis
 
 from devstack.child import Child
-from devstack.ports import free_port
-from schemas.errors import ConfigurationError, FatalError
+from devstack.server import Server
+from schemas.errors import ConfigurationError
 
 _OLDEST: Final = 7  # server-side function libraries
-_READY_S: Final = 30.0
 _LONGEST_SOCKET: Final = 107
 """Bytes of a socket's path on Linux."""
 
@@ -50,15 +49,17 @@ def _major_version(server: str) -> int:
     return int(match.group(1)) if match and answer.returncode == 0 else 0
 
 
-class RedisServer:
-    """A server on a port and directory that stay the same over restart() and kill()."""
+class RedisServer(Server):
+    """Redis or Valkey; see `Server`."""
+
+    name = "Redis"
+    ready_s = 30.0
 
     def __init__(self, data_dir: Path, log_dir: Path) -> None:
+        super().__init__()
         self._dir = data_dir
         self._log_dir = log_dir
-        self._port = free_port()
         self._socket = data_dir / "redis.sock"
-        self._child: Child | None = None
 
     @property
     def url(self) -> str:
@@ -67,50 +68,17 @@ class RedisServer:
             return f"redis://127.0.0.1:{self._port}/0"
         return f"unix://{quote(str(self._socket))}?db=0"
 
-    @property
-    def pid(self) -> int:
-        """Process id; raises FatalError before the first start."""
-        return self._started().pid
-
-    def start(self, *, wait: bool = True) -> None:
-        """Start and, with `wait`, block until the append-only file is loaded."""
-        if self._child is None:
-            self._dir.mkdir(parents=True, exist_ok=True)
-            self._child = Child("Redis", self._command(), self._log_dir / "redis.log")
-        self._child.start()
-        if wait:
-            self.wait_ready()
-
-    def wait_ready(self) -> None:
-        """Block until it answers; raises as Child.wait_until."""
-
-        def ready() -> bool:
-            try:
+    def _ready(self) -> bool:
+        """Tell whether it listens and has loaded its append-only file."""
+        try:
+            with redis.Redis.from_url(self.url) as client:
                 return bool(client.ping())
-            except redis.RedisError:  # not listening yet, or loading its file
-                return False
+        except redis.RedisError:
+            return False
 
-        with redis.Redis.from_url(self.url) as client:
-            self._started().wait_until(ready, _READY_S)
-
-    def stop(self) -> None:
-        """Stop cleanly; harmless when stopped."""
-        if self._child is not None:
-            self._child.stop()
-
-    def kill(self) -> None:
-        """SIGKILL: what a crash leaves behind."""
-        self._started().kill()
-
-    def restart(self) -> None:
-        """Stop and start again on the same port and data; blocks until it serves."""
-        self.stop()
-        self.start()
-
-    def _started(self) -> Child:
-        if self._child is None:
-            raise FatalError("Redis was never started")
-        return self._child
+    def _prepare(self) -> Child:
+        self._dir.mkdir(parents=True, exist_ok=True)
+        return Child(self.name, self._command(), self._log_dir / "redis.log")
 
     def _command(self) -> list[str]:
         settings = {
