@@ -29,8 +29,10 @@ BUFFER_WAIT_S: Final = 30.0
 FEW: Final = 8
 GATHER_S: Final = 0.001
 """Where records come densely, so few wait so long for more."""
-COMMITTED: Final = {"isolation.level": "read_committed"}
-"""What every reader has: a transaction that was aborted, or is not yet committed, is not seen."""
+READING: Final = {"isolation.level": "read_committed", "fetch.queue.backoff.ms": 10}
+"""What every reader has: a transaction that was aborted, or is not yet committed, is not seen; and
+a partition of which enough was fetched ahead is not left alone for a second, librdkafka's default:
+the archiver took 100 instead of 32 s for 3.5 million messages."""
 PASSING: Final = frozenset(
     {
         ck.KafkaError._ALL_BROKERS_DOWN,
@@ -187,7 +189,7 @@ class KafkaConsumer:
             "auto.offset.reset": "earliest" if from_beginning else "latest",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
-            **COMMITTED,
+            **READING,
             "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 1500,
             "fetch.wait.max.ms": 100,

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import confluent_kafka as ck
 
 from schemas.errors import BrokerUnavailable
-from schemas.runtime.kafka import COMMITTED, PASSING, connection, poll_batch
+from schemas.runtime.kafka import PASSING, READING, connection, poll_batch
 from schemas.runtime.settings import Settings
 from schemas.runtime.streams import Message, TopicPartition
 
@@ -51,7 +51,7 @@ class KafkaReader:
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": gather_ms or 100,
                 "fetch.min.bytes": 1_000_000 if gather_ms else 1,
-                **COMMITTED,
+                **READING,
             }
         )
         if starts is None:
@@ -137,7 +137,7 @@ def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
 
 def offset_bounds(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
     """Return first and next offset of every partition. Blocks; raises BrokerUnavailable."""
-    consumer = ck.Consumer(connection(settings) | {"group.id": "unused", **COMMITTED})
+    consumer = ck.Consumer(connection(settings) | {"group.id": "unused", **READING})
     try:
         return {number: _ends(consumer, topic, number) for number in _partitions(consumer, topic)}
     finally:

@@ -10,7 +10,7 @@ from typing import Final
 
 import confluent_kafka as ck
 
-from schemas.runtime.kafka import COMMITTED, connection, poll_batch
+from schemas.runtime.kafka import READING, connection, poll_batch
 from schemas.runtime.kafka_reader import end_offsets
 from schemas.runtime.settings import Settings
 from schemas.runtime.streams import Message
@@ -44,7 +44,7 @@ class KafkaTail:
                 "fetch.wait.max.ms": FETCH_WAIT_MS,
                 "fetch.min.bytes": 1,
                 "queued.min.messages": 20_000,
-                **COMMITTED,
+                **READING,
             }
         )
         self._consumer.assign(starts)
