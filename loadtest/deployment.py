@@ -160,6 +160,7 @@ class Processes:
 
     def stop(self) -> None:
         """Stop all, the scorers first; harmless when stopped."""
+        self._started = False
         for service in reversed(self._services.values()):
             service.stop()
 

@@ -34,8 +34,8 @@ SECOND_ANSWERS_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to run. `queued` transactions are there before the services start; `warm_up_s` seconds
-    at the order's rate come before what is measured; `model` None trains one, unless `no_model`.
+    """What to run. `warm_up_s` seconds at the order's rate come before what is measured; `queued`
+    transactions come then, while the services are away; `model` None trains one, unless `no_model`.
     After a swap of several the first champion's turn comes again, too.
     """
 
@@ -119,28 +119,46 @@ class Measurement:
 
     def measure(self, watch: Watch) -> dict[str, Any]:
         """Start the services, send, wait for the answers, report."""
-        plan, traffic = self._plan, self._traffic
-        if plan.queued:
-            self._view.say(f"queueing {plan.queued:,} transactions before the services start")
-            traffic.run(Order(count=plan.queued), self._show)
-        services_started = time.monotonic_ns()
-        if plan.start_services:
-            self._view.say("starting the services")
-            self._services.start()
-            if not plan.queued:
-                self._services.wait_ready()
-                for model_id in (self._model_id, *self._shadows):
-                    if model_id is not None:
-                        self._services.await_model(model_id)
+        plan = self._plan
         with Interrupt() as self._interrupt:
-            return self._measure(watch, services_started)
+            if plan.warm_up_s or not plan.queued:
+                self._start_services(wait=True)
+                self._warm_up()
+            started = time.monotonic_ns()
+            if plan.queued:
+                started = self._queue()
+            return self._measure(watch, started)
 
-    def _measure(self, watch: Watch, services_started: int) -> dict[str, Any]:
+    def _start_services(self, *, wait: bool) -> None:
+        if not self._plan.start_services:
+            return
+        self._view.say("starting the services")
+        self._services.start()
+        if wait:
+            self._services.wait_ready()
+            for model_id in (self._model_id, *self._shadows):
+                if model_id is not None:
+                    self._services.await_model(model_id)
+
+    def _warm_up(self) -> None:
         plan, traffic = self._plan, self._traffic
-        if plan.warm_up_s and not plan.queued:
+        if plan.warm_up_s:
             self._view.say(f"warm-up of {plan.warm_up_s:g} s")
             traffic.run(replace(plan.order, seconds=plan.warm_up_s, count=None), self._tick)
             traffic.drain(tick=self._show)
+
+    def _queue(self) -> int:
+        """Let a backlog come while the services are away; return when they start again (ns)."""
+        plan = self._plan
+        self._services.stop()
+        self._view.say(f"queueing {plan.queued:,} transactions before the services start")
+        self._traffic.run(Order(count=plan.queued), self._show)
+        started = time.monotonic_ns()
+        self._start_services(wait=False)
+        return started
+
+    def _measure(self, watch: Watch, services_started: int) -> dict[str, Any]:
+        plan, traffic = self._plan, self._traffic
         self._view.say("measuring")
         watch.models.clear()
         traffic.ledger.forget_mix()

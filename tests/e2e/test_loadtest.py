@@ -94,7 +94,7 @@ def test_a_file_is_replayed_with_its_labels(stack: Stack, tmp_path: Path) -> Non
     report = loadtest(
         stack, "lt-file-", tmp_path,
         "run", "--input", str(tmp_path / "day.parquet"), "--mapping", str(MAPPING),
-        "--labels", "ahead", "--rate", "400", "--no-model", "--queued", "200",
+        "--labels", "ahead", "--rate", "400", "--no-model", "--queued", "200", "--warm-up", "0",
     )  # fmt: skip
     assert report["sent"] == day.num_rows
     assert report["queued"] == 200
