@@ -1,4 +1,4 @@
-"""A Debian package unpacked into the cache, without root. Called by prometheus."""
+"""A Debian package unpacked into the cache, without root. Called by prometheus and browser."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from schemas.errors import ConfigurationError
 _LONGEST_S: Final = 300.0
 
 
-def unpacked(package: str, needed: Sequence[str]) -> Path:
+def unpacked(package: str, paths: Sequence[str], *, with_needed: bool = False) -> Path:
     """Return the directory that the package lies in, downloading it the first time.
 
-    `needed` are paths in it that must be there.
+    `paths` in it must be there. `with_needed`: so are the packages that it needs and this machine
+    has not installed.
 
     Raises:
         ConfigurationError: this is no Debian or Ubuntu, or the package cannot be had.
@@ -33,34 +34,36 @@ def unpacked(package: str, needed: Sequence[str]) -> Path:
     files = root / "files"
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may both find the cache empty
-        if not all((files / path).is_file() for path in needed):
-            _unpack(package, root, files)
-    for path in needed:
+        if not all((files / path).is_file() for path in paths):
+            _unpack(package, root, files, with_needed)
+    for path in paths:
         if not (files / path).is_file():
             raise ConfigurationError(f"Debian's package {package} has no {path}: install it")
     return files
 
 
-def _unpack(package: str, root: Path, files: Path) -> None:
+def _unpack(package: str, root: Path, files: Path, with_needed: bool) -> None:
     Console(stderr=True).print(f"Fetching Debian's {package} (once, into {root})")
-    for old in root.glob("*.deb"):
-        old.unlink()
+    archives = root / "cache" / "archives"
+    (archives / "partial").mkdir(parents=True, exist_ok=True)
+    get = [
+        "apt-get", "install", "--download-only", "--yes", "--no-install-recommends", package,
+        "-o", "Debug::NoLocking=true", "-o", f"Dir::Cache={root / 'cache'}",
+    ]  # fmt: skip
+    where = root
+    if not with_needed:
+        get, where = ["apt-get", "download", package], archives
     try:
-        _run(["apt-get", "download", package], root)
+        _run(get, where)
     except ConfigurationError:  # no lists of packages yet, as in a container image: get our own
-        ours = _lists_of_our_own(root)
-        _run(["apt-get", *ours, "update"], root)
-        _run(["apt-get", *ours, "download", package], root)
-    [archive] = root.glob("*.deb")
-    _run(["dpkg-deb", "--extract", str(archive), str(files)], root)
-    archive.unlink()
-
-
-def _lists_of_our_own(root: Path) -> list[str]:
-    lists, cache = root / "lists", root / "apt"
-    for folder in (lists, cache):
-        (folder / "partial").mkdir(parents=True, exist_ok=True)
-    return ["-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={cache}"]
+        lists = root / "lists"
+        (lists / "partial").mkdir(parents=True, exist_ok=True)
+        ours = ["-o", f"Dir::State::Lists={lists}"]
+        _run(["apt-get", "update", *ours, "-o", f"Dir::Cache={root / 'cache'}"], where)
+        _run([*get, *ours], where)
+    for archive in archives.glob("*.deb"):
+        _run(["dpkg-deb", "--extract", str(archive), str(files)], root)
+        archive.unlink()
 
 
 def _run(command: list[str], where: Path) -> None:

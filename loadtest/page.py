@@ -6,7 +6,6 @@ the page holds counts. The first third of the run is left out: the page's histor
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from devstack.browser import chromium
 from schemas.errors import ConfigurationError, FatalError
 
 if TYPE_CHECKING:
     from playwright.sync_api import CDPSession, Page
 
-BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FIGURES: Final = {"JSHeapUsedSize": "heap_bytes", "Nodes": "nodes", "JSEventListeners": "listeners"}
 STEADY_GROWTH: Final = 0.1
 """Growth from the middle third to the last third that is still called steady."""
@@ -40,19 +39,17 @@ def visit(what: Visit, tick: Callable[[float], None]) -> dict[str, Any]:
     """Stay on the live page and return the report; `tick` is told how far it is, 0 to 1.
 
     Raises:
-        ConfigurationError: there is no Chromium or no Playwright, or the log-in failed.
+        ConfigurationError: no Chromium can be had or no Playwright, or the log-in failed.
         FatalError: the page showed nothing, or became stale.
     """
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
         raise ConfigurationError("playwright is missing: install the dev extra") from error
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        raise ConfigurationError("no Chromium on the path (Debian: apt install chromium)")
+    program, env = chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=found, args=["--headless", "--no-sandbox", "--disable-gpu"]
+            executable_path=program, env=env, args=["--headless", "--no-sandbox", "--disable-gpu"]
         )
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         _log_in(page, what)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+import devstack.browser
+
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -22,11 +22,9 @@ def chromium() -> Iterator[Browser]:
     """The browser of a file's tests. Playwright keeps an asyncio loop running in this thread, in
     which no other test could run one: so it ends with the file.
     """
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.fail("no Chromium on the PATH: install it (Debian: apt install chromium)")
+    program, env = devstack.browser.chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=program, env=env, args=list(ARGUMENTS))
         yield browser
         browser.close()
 
