@@ -1,4 +1,4 @@
-"""`python -m scorer keys`: API keys of the gateway, made, listed and revoked."""
+"""`python -m scorer keys`: API keys of the gateway, made, listed and revoked; it is audited."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import ConfigurationError
-from schemas.runtime.command_line import say
+from schemas.runtime.command_line import operator, say
 
 if TYPE_CHECKING:
     from schemas.runtime.database.database import Database
@@ -40,7 +40,7 @@ def create_key(
     until = None if expires is None else now_ms + _life_ms(expires)
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
     with _open() as database, database.begin() as connection:
-        made, key = create(connection, name, wanted, now_ms, until)
+        made, key = create(connection, name, wanted, by=operator(), now_ms=now_ms, expires_at=until)
     say(f"key {made.key_id} of {name}, {' '.join(sorted(made.scopes))}: it is not shown again")
     print(key)
 
@@ -79,7 +79,7 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="id, see list")]) -> N
     from schemas.runtime.database.api_keys import revoke
 
     with _open() as database, database.begin() as connection:
-        revoke(connection, key_id, SystemClock().now_ms())
+        revoke(connection, key_id, by=operator(), now_ms=SystemClock().now_ms())
     say(f"key {key_id} is revoked")
 
 

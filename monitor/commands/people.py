@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.runtime.clock import SystemClock
-from schemas.runtime.command_line import errors, say, write_report
+from schemas.runtime.command_line import errors, operator, say, write_report
 from schemas.runtime.settings import load_settings
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def add(username: Username, role: RoleName = "viewer", json_path: JsonPath = Non
 
     password, hashed = Passwords().one_time()
     with _opened() as (database, now_ms), database.begin() as connection:
-        people.add(connection, username, role, hashed, by=_who(), now_ms=now_ms)
+        people.add(connection, username, role, hashed, by=operator(), now_ms=now_ms)
     say(f"{username} is {role}")
     _tell(username, password, json_path)
 
@@ -80,7 +79,7 @@ def role(
     from schemas.runtime.database import people
 
     with _opened() as (database, now_ms), database.begin() as connection:
-        people.set_role(connection, username, role, by=_who(), now_ms=now_ms)
+        people.set_role(connection, username, role, by=operator(), now_ms=now_ms)
     say(f"{username} is {role}")
 
 
@@ -95,7 +94,7 @@ def password(username: Username, json_path: JsonPath = None) -> None:
 
     made, hashed = Passwords().one_time()
     with _opened() as (database, now_ms), database.begin() as connection:
-        people.reset_password(connection, username, hashed, by=_who(), now_ms=now_ms)
+        people.reset_password(connection, username, hashed, by=operator(), now_ms=now_ms)
     _tell(username, made, json_path)
 
 
@@ -126,7 +125,7 @@ def unlock(username: Username) -> None:
     from schemas.runtime.database import people
 
     with _opened() as (database, now_ms), database.begin() as connection:
-        people.unlock(connection, username, by=_who(), now_ms=now_ms)
+        people.unlock(connection, username, by=operator(), now_ms=now_ms)
     say(f"{username} can log in")
 
 
@@ -134,7 +133,7 @@ def _set_disabled(username: str, disabled: bool) -> None:
     from schemas.runtime.database import people
 
     with _opened() as (database, now_ms), database.begin() as connection:
-        people.set_disabled(connection, username, disabled, by=_who(), now_ms=now_ms)
+        people.set_disabled(connection, username, disabled, by=operator(), now_ms=now_ms)
     say(f"{username} is {'disabled' if disabled else 'enabled'}")
 
 
@@ -151,7 +150,3 @@ def _tell(username: str, password: str, json_path: Path | None) -> None:
         say(f"one-time password, shown only now: {password}")
     else:
         write_report({"username": username, "one_time_password": password}, json_path)
-
-
-def _who() -> str:
-    return f"command line: {getpass.getuser()}"

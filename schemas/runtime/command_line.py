@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import pwd
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +30,15 @@ errors = Console(stderr=True, highlight=False)
 def say(text: str, style: str = "") -> None:
     """Tell people something; lines are left whole, so that paths in them can be copied."""
     errors.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def operator() -> str:
+    """Return who runs this, for the audit: the account of the process, whatever $USER says."""
+    number = os.getuid()
+    try:
+        return f"command line: {pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"command line: uid {number}"
 
 
 def run_command(command: Callable[[], object], *, temporary: int = FAILURE) -> None:

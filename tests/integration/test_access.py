@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, text, update
 from sqlalchemy.exc import DBAPIError
 
 from schemas.errors import ConfigurationError
-from schemas.runtime.database import attempts, audit, people, sessions
+from schemas.runtime.database import api_keys, attempts, audit, people, sessions
 from schemas.runtime.database.database import Database
 from schemas.runtime.database.tables import audit as audit_table
 from tests.unit.monitor.dashboard.site import Site, log_in
@@ -57,6 +57,18 @@ def test_an_entry_counts_only_with_the_change_that_it_tells_of(database: Databas
     with database.read() as connection:
         assert people.accounts(connection) == []
         assert audit.entries(connection) == []
+
+
+def test_a_key_is_revoked_and_told_of_once(database: Database) -> None:
+    with database.begin() as connection:
+        made, _ = api_keys.create(connection, "shop", ["read"], by="test", now_ms=NOW)
+    for later in (1, 2):
+        with database.begin() as connection:
+            api_keys.revoke(connection, made.key_id, by="test", now_ms=NOW + later)
+    with database.read() as connection:
+        assert [key.revoked_at for key in api_keys.all_keys(connection)] == [NOW + 1]
+        told = [(entry.at, entry.action) for entry in audit.entries(connection)]
+    assert told == [(NOW + 1, "key revoked"), (NOW, "key created")]
 
 
 def test_names_that_a_failed_log_in_gave_are_cut(database: Database) -> None:

@@ -1,6 +1,7 @@
 """API keys: made, listed, revoked, and read by the gateway. A key is stored as its SHA-256 only.
 
-A key reads `fraud_<key_id>_<secret>`; the secret has 256 random bits.
+Making and revoking one is audited, without secret and hash. A key reads `fraud_<key_id>_<secret>`;
+the secret has 256 random bits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from schemas.errors import ConfigurationError
+from schemas.runtime.database import audit
 from schemas.runtime.database.tables import api_keys
 
 SCOPES: Final = ("score", "read")
@@ -58,6 +60,8 @@ def create(
     connection: Connection,
     name: str,
     scopes: Sequence[str],
+    *,
+    by: str,
     now_ms: int,
     expires_at: int | None = None,
 ) -> tuple[ApiKey, str]:
@@ -94,6 +98,14 @@ def create(
             expires_at=expires_at,
         )
     )
+    audit.record(
+        connection,
+        who=by,
+        action="key created",
+        subject=key_id,
+        after={"name": name, "scopes": sorted(made.scopes), "expires_at": expires_at},
+        now_ms=now_ms,
+    )
     return made, key
 
 
@@ -114,17 +126,28 @@ def all_keys(connection: Connection) -> list[ApiKey]:
     ]
 
 
-def revoke(connection: Connection, key_id: str, now_ms: int) -> None:
+def revoke(connection: Connection, key_id: str, *, by: str, now_ms: int) -> None:
     """Let a key open nothing any more; harmless for one that was revoked before.
 
     Raises:
         ConfigurationError: there is no such key.
     """
-    found = connection.execute(select(api_keys.c.revoked_at).where(api_keys.c.key_id == key_id))
-    row = found.first()
-    if row is None:
-        raise ConfigurationError(f"there is no key {key_id}: `python -m scorer keys list` has all")
-    if row.revoked_at is None:
-        connection.execute(
-            api_keys.update().where(api_keys.c.key_id == key_id).values(revoked_at=now_ms)
+    changed = connection.execute(
+        api_keys.update()
+        .where(api_keys.c.key_id == key_id, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=now_ms)
+        .returning(api_keys.c.name)
+    ).first()
+    if changed is not None:
+        audit.record(
+            connection,
+            who=by,
+            action="key revoked",
+            subject=key_id,
+            before={"name": changed.name, "revoked_at": None},
+            after={"name": changed.name, "revoked_at": now_ms},
+            now_ms=now_ms,
         )
+        return
+    if connection.scalar(select(api_keys.c.key_id).where(api_keys.c.key_id == key_id)) is None:
+        raise ConfigurationError(f"there is no key {key_id}: `python -m scorer keys list` has all")

@@ -72,7 +72,7 @@ def record(
     """Add one entry; it counts when the caller's transaction is committed.
 
     Args:
-        who: the person, or the command line as `command line`.
+        who: the person, or the account on the machine as `command line: NAME`.
         subject: what it was done to: a username, model_id, transaction_id or key_id.
     """
     connection.execute(
