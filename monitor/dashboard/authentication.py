@@ -1,4 +1,7 @@
-"""Logging in and changing a password: guesses are counted, passwords verified, sessions opened."""
+"""Logging in and changing a password: guesses are counted, passwords verified, sessions opened.
+
+Whoever is refused counts in the metric `login_failures`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ from typing import Literal
 from monitor.dashboard.parts import Parts
 from schemas.runtime.database import attempts, audit, people, sessions
 
+Reason = Literal["wrong", "locked"]
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Nobody was let in: `wrong` name or password, or `locked` for `wait_s` after too many."""
 
-    reason: Literal["wrong", "locked"]
+    reason: Reason
     wait_s: int = 0
 
 
@@ -38,7 +43,7 @@ def log_in(
         return hashed
     with parts.database.begin() as connection:
         if people.password_hash(connection, name) != hashed:
-            return Refused("wrong")  # changed or disabled in this very moment
+            return _refused(parts, "wrong")  # changed or disabled in this very moment
         attempts.forget(connection, account)
         attempts.take_back(connection, address)
         if replaces is not None:
@@ -84,17 +89,22 @@ def _verify(parts: Parts, name: str, password: str, *, keys: tuple[str, ...]) ->
         with parts.database.begin() as connection:
             wait_ms = attempts.begin(connection, key, now_ms=parts.clock.now_ms())
         if wait_ms:
-            return Refused("locked", -(-wait_ms // 1000))
+            return _refused(parts, "locked", -(-wait_ms // 1000))
     with parts.database.read() as connection:
         stored = people.password_hash(connection, name)
     if not parts.passwords.verify(stored, password) or stored is None:
-        return Refused("wrong")
+        return _refused(parts, "wrong")
     if not parts.passwords.outdated(stored):
         return stored
     hashed = parts.passwords.hash(password)
     with parts.database.begin() as connection:
         people.renew_hash(connection, name, hashed, replaces=stored)
     return hashed
+
+
+def _refused(parts: Parts, reason: Reason, wait_s: int = 0) -> Refused:
+    parts.metrics.count("login_failures", reason=reason)
+    return Refused(reason, wait_s)
 
 
 def _record_failure(parts: Parts, name: str, *, address: str, account: str, now_ms: int) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from schemas.runtime.database import attempts, audit
 from schemas.runtime.database.attempts import FIRST_WAIT_MS, FREE, LONGEST_WAIT_MS
+from schemas.runtime.metrics import read_exposition
 from tests.unit.monitor.dashboard.site import PASSWORD, Site, log_in
 
 MINUTE = 60_000
@@ -16,6 +17,14 @@ MINUTE = 60_000
 def guess(site: Site, name: str, times: int, client: str = "192.0.2.1") -> list[int]:
     browser = site.stranger(client=(client, 1))
     return [log_in(browser, name, "wrong").status_code for _ in range(times)]
+
+
+def failures(site: Site) -> dict[str, float]:
+    return {
+        labels["reason"]: value
+        for name, labels, value in read_exposition(site.parts.metrics.exposition().decode())
+        if name == "fraud_login_failures_total"
+    }
 
 
 @pytest.mark.parametrize("name", ["jane", "nobody"])
@@ -32,6 +41,18 @@ def test_after_five_wrong_passwords_an_account_is_locked_whoever_it_is(
     with site.database.read() as connection:
         found = [entry.action for entry in audit.entries(connection, who=name)]
     assert found[:5] == ["log-in locked"] + ["log-in failed"] * 4
+
+
+def test_failed_log_ins_are_counted_by_reason(site: Site) -> None:
+    site.add("jane", "viewer")
+    log_in(site.stranger(), "jane")
+    assert failures(site) == {"wrong": 0, "locked": 0}
+    guess(site, "jane", 6)
+    guess(site, "nobody", 1)
+    assert failures(site) == {"wrong": 6, "locked": 1}
+    client = site.person("viewer")
+    client.post("/password", data={"old": "wrong", "new": PASSWORD, "again": PASSWORD})
+    assert failures(site) == {"wrong": 7, "locked": 1}
 
 
 def test_the_wait_doubles_with_each_failure_up_to_a_quarter_of_an_hour(site: Site) -> None:
