@@ -74,7 +74,7 @@ class Front(Processes):
         """Return what a person needs to open the dashboard and to send a transaction."""
         return (
             f"dashboard: http://127.0.0.1:{self.dashboard_port}/   "
-            f"user {ADMIN}, one-time password {self.password}\n"
+            f"user {ADMIN}, one-time password {self.password} (for three days)\n"
             f"gateway:   http://127.0.0.1:{self.api_port}/   key {self.api_key}"
         )
 

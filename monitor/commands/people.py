@@ -28,7 +28,7 @@ JsonPath = Annotated[Path | None, typer.Option("--json", help="write it here; - 
 
 @commands.command("add")
 def add(username: Username, role: RoleName = "viewer", json_path: JsonPath = None) -> None:
-    """Add a person and print a one-time password, once; it must be changed at the first log-in.
+    """Add a person and print a one-time password, once; it is for a first log-in in three days.
 
     Example: python -m monitor people add jane --role admin
     """
@@ -60,7 +60,7 @@ def show(json_path: JsonPath = None) -> None:
     rows = []
     for each in found:
         since = datetime.fromtimestamp(each.created_at / 1e3, UTC).isoformat(timespec="seconds")
-        state = people.state(each, locked)
+        state = people.state(each, locked, now_ms)
         table.add_row(escape(each.username), each.role, state, since[:19].replace("T", " "))
         rows.append({"username": each.username, "role": each.role, "state": state, "since": since})
     errors.print(table)
@@ -146,7 +146,10 @@ def _opened() -> Iterator[tuple[Database, int]]:
 
 
 def _tell(username: str, password: str, json_path: Path | None) -> None:
+    from schemas.runtime.database.people import ONE_TIME_MS
+
     if json_path is None:
-        say(f"one-time password, shown only now: {password}")
+        days = ONE_TIME_MS // 86_400_000
+        say(f"one-time password, shown only now, for a first log-in within {days} days: {password}")
     else:
         write_report({"username": username, "one_time_password": password}, json_path)

@@ -11,12 +11,15 @@ from typing import Literal
 from monitor.dashboard.parts import Parts
 from schemas.runtime.database import attempts, audit, people, sessions
 
-Reason = Literal["wrong", "locked"]
+Reason = Literal["wrong", "locked", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nobody was let in: `wrong` name or password, or `locked` for `wait_s` after too many."""
+    """Nobody was let in: `wrong` name or password, or `locked` for `wait_s` after too many.
+
+    `expired`: the right one-time password, too late; only who knows it is told.
+    """
 
     reason: Reason
     wait_s: int = 0
@@ -38,11 +41,14 @@ def log_in(
     account, address = attempts.account(name[: audit.LONGEST_NAME]), attempts.address(client)
     hashed = _verify(parts, name, password, keys=(address, account))
     if isinstance(hashed, Refused):
-        if hashed.reason == "wrong":
-            _record_failure(parts, name, address=address, account=account, now_ms=now_ms)
+        if hashed.reason != "locked":
+            _record_failure(
+                parts, name, hashed.reason, address=address, account=account, now_ms=now_ms
+            )
         return hashed
     with parts.database.begin() as connection:
-        if people.password_hash(connection, name) != hashed:
+        present = people.stored_password(connection, name)
+        if present is None or present.hashed != hashed:
             return _refused(parts, "wrong")  # changed or disabled in this very moment
         attempts.forget(connection, account)
         attempts.take_back(connection, address)
@@ -91,14 +97,17 @@ def _verify(parts: Parts, name: str, password: str, *, keys: tuple[str, ...]) ->
         if wait_ms:
             return _refused(parts, "locked", -(-wait_ms // 1000))
     with parts.database.read() as connection:
-        stored = people.password_hash(connection, name)
-    if not parts.passwords.verify(stored, password) or stored is None:
+        stored = people.stored_password(connection, name)
+    known = None if stored is None else stored.hashed
+    if not parts.passwords.verify(known, password) or stored is None:
         return _refused(parts, "wrong")
-    if not parts.passwords.outdated(stored):
-        return stored
+    if stored.expired(parts.clock.now_ms()):
+        return _refused(parts, "expired")
+    if not parts.passwords.outdated(stored.hashed):
+        return stored.hashed
     hashed = parts.passwords.hash(password)
     with parts.database.begin() as connection:
-        people.renew_hash(connection, name, hashed, replaces=stored)
+        people.renew_hash(connection, name, hashed, replaces=stored.hashed)
     return hashed
 
 
@@ -107,7 +116,9 @@ def _refused(parts: Parts, reason: Reason, wait_s: int = 0) -> Refused:
     return Refused(reason, wait_s)
 
 
-def _record_failure(parts: Parts, name: str, *, address: str, account: str, now_ms: int) -> None:
+def _record_failure(
+    parts: Parts, name: str, reason: Reason, *, address: str, account: str, now_ms: int
+) -> None:
     with parts.database.begin() as connection:
         locked = attempts.locked(connection, now_ms=now_ms)
         audit.record(
@@ -115,6 +126,6 @@ def _record_failure(parts: Parts, name: str, *, address: str, account: str, now_
             who=name,
             action="log-in locked" if {address, account} & set(locked) else "log-in failed",
             subject=name,
-            after={"address": address.partition(":")[2]},
+            after={"address": address.partition(":")[2], "reason": reason},
             now_ms=now_ms,
         )

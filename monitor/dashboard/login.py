@@ -21,6 +21,10 @@ router: Final = APIRouter()
 _OURS: Final = re.compile(r"/(?:[A-Za-z0-9._~=?&%:+-][A-Za-z0-9._~=?&%:+/-]*)?")
 """A path on this site; `//host` would lead to another one."""
 _WRONG: Final = "Username or password is wrong."
+_EXPIRED: Final = (
+    "This one-time password has expired. Ask an admin for a new one (People, New password), "
+    "or on the machine: python -m monitor people password NAME"
+)
 
 
 @router.get("/login")
@@ -50,7 +54,7 @@ def log_in(
             status=429 if made.reason == "locked" else 401,
             next=_local(next),
             username=username[:64],
-            problem=_WRONG if made.reason == "wrong" else _locked(made),
+            problem=_problem(made, _WRONG),
         )
         if made.wait_s:
             answer.headers["Retry-After"] = str(made.wait_s)
@@ -105,7 +109,7 @@ def change_password(
             if not isinstance(made, Refused):
                 return _with_session(request, parts, RedirectResponse("/", 303), made)
             status = 429 if made.reason == "locked" else 401
-            problem = "The present password is wrong." if made.reason == "wrong" else _locked(made)
+            problem = _problem(made, "The present password is wrong.")
     return page(
         request, "password.html", status=status, problem=problem, shortest=passwords.SHORTEST
     )
@@ -124,7 +128,12 @@ def _with_session(request: Request, parts: Parts, answer: Response, token: str) 
     return answer
 
 
-def _locked(refused: Refused) -> str:
+def _problem(refused: Refused, wrong: str) -> str:
+    """Return why nobody was let in, for people; `wrong` is said of a wrong password."""
+    if refused.reason == "wrong":
+        return wrong
+    if refused.reason == "expired":
+        return _EXPIRED
     minutes = -(-refused.wait_s // 60)
     return f"Too many attempts. Try again in {minutes} minute{'s' if minutes > 1 else ''}."
 

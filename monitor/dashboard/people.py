@@ -118,7 +118,7 @@ def _page(
         found = people.accounts(connection)
         locked = attempts.locked(connection, now_ms=now_ms)
     rows: list[dict[str, Any]] = [
-        {"account": each, "state": people.state(each, locked)} for each in found
+        {"account": each, "state": people.state(each, locked, now_ms)} for each in found
     ]
     known = changed in {each.username for each in found}
     return page(
@@ -130,4 +130,5 @@ def _page(
         changed=changed if known else "",
         problem=problem,
         password=password,
+        days=people.ONE_TIME_MS // 86_400_000,
     )

@@ -89,7 +89,7 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
         *_each("labels_applied", outcome=("learned", "refused", "kept")),
         *((name, {}) for name in ("online_frauds", "online_better", "online_published")),
     ),
-    "dashboard": (*_OF_SERVICE, *_each("login_failures", reason=("wrong", "locked"))),
+    "dashboard": (*_OF_SERVICE, *_each("login_failures", reason=("wrong", "locked", "expired"))),
     "monitor": (
         *_OF_SERVICE,
         *_each("retries", step=("rollback",)),

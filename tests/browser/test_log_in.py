@@ -21,7 +21,7 @@ def test_first_log_in_asks_for_a_password_and_log_out_ends_it(
 ) -> None:
     one_time, hashed = site.passwords.one_time()
     with site.database.begin() as connection:
-        people.add(connection, "jane", "admin", hashed, by="test", now_ms=0)
+        people.add(connection, "jane", "admin", hashed, by="test", now_ms=site.clock.now_ms())
     with served(site.app) as address:
         page = browser_page
         page.goto(f"{address}/people")

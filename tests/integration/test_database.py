@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,9 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Executable, delete, func, insert, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError
@@ -17,7 +20,10 @@ from sqlalchemy.exc import DBAPIError
 from devstack.postgres import PostgresServer
 from schemas.errors import ConfigurationError, DatabaseUnavailable
 from schemas.runtime.database.database import Database, open_database
+from schemas.runtime.database.engines import make_engine, read_address
 from schemas.runtime.database.exclusive import ExclusiveLock
+from schemas.runtime.database.migrate import SCRIPTS
+from schemas.runtime.database.people import ONE_TIME_MS, accounts
 from schemas.runtime.database.tables import audit, metadata, people
 from schemas.runtime.settings import load_settings
 
@@ -56,6 +62,23 @@ def test_those_that_start_at_once_make_the_tables_once(empty_url: str) -> None:
         assert set(inspect(database.engine).get_table_names()) == {
             *metadata.tables, "alembic_version",
         }  # fmt: skip
+
+
+def test_one_time_passwords_of_before_get_an_end(empty_url: str) -> None:
+    settings = load_settings(database_url=empty_url)
+    with Database(make_engine(read_address(empty_url))) as before, before.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(SCRIPTS))
+        command.upgrade(config, "0001")
+        for name, one_time in (("jane", True), ("omar", False)):
+            connection.execute(
+                text("INSERT INTO people VALUES (:name, 'viewer', '-', :one_time, :no, 1)"),
+                {"name": name, "one_time": one_time, "no": False},
+            )
+    with open_database(settings) as database, database.read() as connection:
+        until = {each.username: each.one_time_until for each in accounts(connection)}
+    assert until["omar"] is None
+    assert until["jane"] == pytest.approx(time.time() * 1000 + ONE_TIME_MS, abs=600_000)
 
 
 def test_a_database_of_a_newer_version_is_refused(database: Database, database_url: str) -> None:

@@ -16,24 +16,38 @@ from schemas.runtime.database.tables import people
 Role = Literal["viewer", "analyst", "model owner", "admin"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 """In order: each may do all that those before it may."""
+ONE_TIME_MS: Final = 3 * 86_400_000
+"""How long a one-time password opens the page that replaces it."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One person; `created_at` in ms. `must_change`: the password is a one-time one."""
+    """One person; times in ms. With `one_time_until` the password is a one-time one."""
 
     username: str
     role: Role
-    must_change: bool
     disabled: bool
     created_at: int
+    one_time_until: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassword:
+    """What a log-in is held against; of a one-time password until when (ms) it opens anything."""
+
+    hashed: str
+    one_time_until: int | None
+
+    def expired(self, now_ms: int) -> bool:
+        """Tell whether it is a one-time password of which the time is over."""
+        return self.one_time_until is not None and now_ms >= self.one_time_until
 
 
 def add(
     connection: Connection, username: str, role: str, one_time: str, *, by: str, now_ms: int
 ) -> None:
-    """Add a person, whose one-time password hashes to `one_time`.
+    """Add a person, whose one-time password hashes to `one_time` and lives for ONE_TIME_MS.
 
     Raises:
         ConfigurationError: no username, no role, or the person is there already.
@@ -51,9 +65,9 @@ def add(
             username=username,
             role=checked,
             password_hash=one_time,
-            must_change=True,
             disabled=False,
             created_at=now_ms,
+            one_time_until=now_ms + ONE_TIME_MS,
         )
     )
     audit.record(
@@ -78,23 +92,25 @@ def accounts(connection: Connection) -> Sequence[Account]:
     return [Account(**row) for row in rows]
 
 
-def state(account: Account, locked: Mapping[str, int]) -> str:
+def state(account: Account, locked: Mapping[str, int], now_ms: int) -> str:
     """Return what keeps a person out or waits for them; `locked` is of `attempts.locked`."""
     if account.disabled:
         return "disabled"
     if attempts.account(account.username) in locked:
         return "locked"
-    return "one-time password" if account.must_change else "active"
+    if account.one_time_until is None:
+        return "active"
+    return "one-time password" if now_ms < account.one_time_until else "password expired"
 
 
-def password_hash(connection: Connection, username: str) -> str | None:
-    """Return the hash that a log-in is verified against; None: nobody may log in by that name."""
-    found: str | None = connection.scalar(
-        select(people.c.password_hash).where(
+def stored_password(connection: Connection, username: str) -> StoredPassword | None:
+    """Return what a log-in is held against; None: nobody may log in by that name."""
+    row = connection.execute(
+        select(people.c.password_hash, people.c.one_time_until).where(
             people.c.username == username, people.c.disabled.is_(False)
         )
-    )
-    return found
+    ).first()
+    return None if row is None else StoredPassword(*row)
 
 
 def set_role(connection: Connection, username: str, role: str, *, by: str, now_ms: int) -> None:
@@ -123,13 +139,14 @@ def set_role(connection: Connection, username: str, role: str, *, by: str, now_m
 def reset_password(
     connection: Connection, username: str, one_time: str, *, by: str, now_ms: int
 ) -> None:
-    """Give a person another one-time password, which hashes to `one_time`.
+    """Give a person another one-time password, which hashes to `one_time`; see `add`.
 
     Raises:
         ConfigurationError: no such person.
     """
     _existing(connection, username)
-    _change(connection, username, {"password_hash": one_time, "must_change": True})
+    until = now_ms + ONE_TIME_MS
+    _change(connection, username, {"password_hash": one_time, "one_time_until": until})
     attempts.forget(connection, attempts.account(username))
     audit.record(connection, who=by, action="password reset", subject=username, now_ms=now_ms)
 
@@ -152,7 +169,7 @@ def change_password(connection: Connection, username: str, hashed: str, *, now_m
         ConfigurationError: no such person.
     """
     _existing(connection, username)
-    _change(connection, username, {"password_hash": hashed, "must_change": False})
+    _change(connection, username, {"password_hash": hashed, "one_time_until": None})
     audit.record(
         connection, who=username, action="password changed", subject=username, now_ms=now_ms
     )
@@ -207,9 +224,9 @@ def _accounts() -> Any:
     return select(
         people.c.username,
         people.c.role,
-        people.c.must_change,
         people.c.disabled,
         people.c.created_at,
+        people.c.one_time_until,
     )
 
 

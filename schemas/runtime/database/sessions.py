@@ -19,7 +19,10 @@ TOKEN_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who is logged in. `csrf` must come with every request that changes something."""
+    """Who is logged in. `csrf` must come with every request that changes something.
+
+    `must_change`: the password is a one-time one.
+    """
 
     username: str
     role: Role
@@ -54,7 +57,7 @@ def find(connection: Connection, token: str, *, now_ms: int) -> Session | None:
             select(
                 people.c.username,
                 people.c.role,
-                people.c.must_change,
+                people.c.one_time_until.is_not(None).label("must_change"),
                 sessions.c.csrf,
                 sessions.c.expires_at,
             )

@@ -102,10 +102,11 @@ people: Final = Table(
     Column("username", String, primary_key=True),
     Column("role", String, nullable=False),
     Column("password_hash", String, nullable=False),
-    Column("must_change", Boolean, nullable=False),
     Column("disabled", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("one_time_until", BigInteger),
 )
+"""`one_time_until`: the password is a one-time one and opens nothing from then on; else null."""
 
 attempts: Final = Table(
     "attempts",

@@ -46,13 +46,13 @@ def test_after_five_wrong_passwords_an_account_is_locked_whoever_it_is(
 def test_failed_log_ins_are_counted_by_reason(site: Site) -> None:
     site.add("jane", "viewer")
     log_in(site.stranger(), "jane")
-    assert failures(site) == {"wrong": 0, "locked": 0}
+    assert failures(site) == {"wrong": 0, "locked": 0, "expired": 0}
     guess(site, "jane", 6)
     guess(site, "nobody", 1)
-    assert failures(site) == {"wrong": 6, "locked": 1}
+    assert failures(site) == {"wrong": 6, "locked": 1, "expired": 0}
     client = site.person("viewer")
     client.post("/password", data={"old": "wrong", "new": PASSWORD, "again": PASSWORD})
-    assert failures(site) == {"wrong": 7, "locked": 1}
+    assert failures(site) == {"wrong": 7, "locked": 1, "expired": 0}
 
 
 def test_the_wait_doubles_with_each_failure_up_to_a_quarter_of_an_hour(site: Site) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +23,15 @@ HOUR = 3_600_000
 def actions(site: Site) -> list[tuple[str, str]]:
     with site.database.read() as connection:
         return [(entry.who, entry.action) for entry in audit.entries(connection)]
+
+
+def one_time_password(site: Site) -> str:
+    """Return that of a new admin, jane."""
+    one_time, hashed = site.passwords.one_time()
+    now_ms = site.clock.now_ms()
+    with site.database.begin() as connection:
+        people.add(connection, "jane", "admin", hashed, by="test", now_ms=now_ms)
+    return one_time
 
 
 def test_log_in_opens_a_session_and_leads_to_the_page_asked_for(site: Site) -> None:
@@ -158,9 +169,7 @@ def test_log_in_leads_to_no_other_site(site: Site, elsewhere: str) -> None:
 
 
 def test_a_one_time_password_opens_only_the_page_that_replaces_it(site: Site) -> None:
-    one_time, hashed = site.passwords.one_time()
-    with site.database.begin() as connection:
-        people.add(connection, "jane", "admin", hashed, by="test", now_ms=0)
+    one_time = one_time_password(site)
     client = site.stranger()
     log_in(client, "jane", one_time)
     assert client.get("/people").headers["location"] == "/password"
@@ -185,6 +194,39 @@ def test_a_one_time_password_opens_only_the_page_that_replaces_it(site: Site) ->
     assert client.get("/people").status_code == 200
     assert site.stranger(cookies={"session": before}).get("/people").status_code == 303
     assert log_in(site.stranger(), "jane", one_time).status_code == 401
+    assert log_in(site.stranger(), "jane").status_code == 303
+
+
+def test_a_one_time_password_expires_and_says_what_to_do(site: Site) -> None:
+    one_time = one_time_password(site)
+    site.clock.advance(people.ONE_TIME_MS - 1)
+    client = site.stranger()
+    assert log_in(client, "jane", one_time).headers["location"] == "/"
+    client.headers["X-CSRF-Token"] = site.csrf(client)
+    site.clock.advance(1)
+    changed = client.post(
+        "/password", data={"old": one_time, "new": PASSWORD, "again": PASSWORD}
+    )  # with a session that was opened in time
+    refused = log_in(site.stranger(), "jane", one_time)
+    for answer in (changed, refused):
+        assert answer.status_code == 401
+        assert "set-cookie" not in answer.headers
+        assert "one-time password has expired" in answer.text
+        assert "python -m monitor people password NAME" in answer.text
+    assert "expired" not in log_in(site.stranger(), "jane", "wrong").text
+    with site.database.read() as connection:
+        told = [entry.after for entry in audit.entries(connection, action="log-in failed")]
+    assert [json.loads(after or "")["reason"] for after in told] == ["wrong", "expired"]
+    admin = site.person("admin")
+    assert "password expired" in admin.get("/people").text
+    made = re.search(r'class="secret">([^<]+)<', admin.post("/people/jane/password").text)
+    assert made is not None
+    assert log_in(site.stranger(), "jane", made[1]).status_code == 303
+
+
+def test_a_password_of_ones_own_does_not_expire(site: Site) -> None:
+    site.add("jane", "viewer")
+    site.clock.advance(10 * people.ONE_TIME_MS)
     assert log_in(site.stranger(), "jane").status_code == 303
 
 

@@ -152,7 +152,7 @@ def test_the_command_line_does_the_same(tmp_path: Path, monkeypatch: pytest.Monk
         "person added", "person added",
     ]  # fmt: skip
     stored = b"".join(file.read_bytes() for file in tmp_path.glob("fraud.db*"))
-    assert b"one_time" not in stored
+    assert b"one_time_password" not in stored
     assert b"$argon2id$" in stored
     for secret in (made, reset):
         assert secret["one_time_password"].encode() not in stored
