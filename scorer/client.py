@@ -11,8 +11,10 @@ that harmless.
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, Literal, Self, TypedDict, cast
 from urllib.parse import quote
 
@@ -81,6 +83,7 @@ class FraudClient:
 
     Args:
         attempts: how often a request is sent before its failure is raised.
+        ca_file: certificates (PEM) to trust for https instead of the system's.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class FraudClient:
         *,
         deadline_ms: int = 100,
         attempts: int = 3,
+        ca_file: str | Path | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._deadline_ms, self._attempts = deadline_ms, attempts
@@ -97,6 +101,7 @@ class FraudClient:
             base_url=url,
             headers={"Authorization": f"Bearer {key}"},
             timeout=deadline_ms / 1000 + MARGIN_S,
+            verify=True if ca_file is None else ssl.create_default_context(cafile=ca_file),
             transport=transport,
         )
 

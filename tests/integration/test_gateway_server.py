@@ -1,0 +1,73 @@
+"""The gateway's server on a port: TLS. The pipeline behind it is in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from schemas.runtime.settings import load_settings
+from scorer.api.run import bind_to, server_config
+from scorer.client import FraudClient, GatewayUnreachable
+from tests.integration.certificates import self_signed
+from tests.unit.scorer.gateway_stand_ins import KEY, Bench, transaction
+
+PATIENCE_S = 60.0
+
+
+def serve(scenario: Callable[[int], Awaitable[None]], **settings: Any) -> None:
+    """Run a scenario beside a gateway, which it finds on a port of 127.0.0.1."""
+
+    async def run() -> None:
+        bench = Bench()
+        bench.pipeline.answers = lambda sent: {"decision": "BLOCK"}
+        await bench.keyring.refresh()
+        with bind_to("127.0.0.1", 0) as bound:
+            server = uvicorn.Server(server_config(bench.app, load_settings(**settings)))
+            serving = asyncio.create_task(server.serve(sockets=[bound]))
+            try:
+                while not server.started:
+                    await asyncio.sleep(0.01)
+                async with asyncio.timeout(PATIENCE_S):
+                    await scenario(bound.getsockname()[1])
+            finally:
+                server.should_exit = True
+                await serving
+
+    asyncio.run(run())
+
+
+def test_with_a_certificate_it_speaks_https_and_nothing_else(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    trusted = ssl.create_default_context(cafile=certificate)
+
+    def calls(port: int) -> None:
+        url = f"https://localhost:{port}"
+        assert httpx.get(f"{url}/healthz", verify=trusted).status_code == 200
+        with FraudClient(url, KEY, ca_file=certificate, deadline_ms=30_000) as client:
+            answer = client.score(transaction())
+            assert (answer["decision"], answer["fallback"]) == ("BLOCK", False)
+            [same] = client.score_many([transaction()])
+            assert same == answer
+        untrusting = FraudClient(url, KEY, attempts=1)
+        unverified = pytest.raises(GatewayUnreachable, match="CERTIFICATE_VERIFY_FAILED")
+        with untrusting as client, unverified:
+            client.score(transaction())
+        plain = FraudClient(f"http://localhost:{port}", KEY, attempts=1)
+        with plain as client, pytest.raises(GatewayUnreachable):
+            client.score(transaction())
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as raw:
+            raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"HTTP/" not in raw.recv(1_000)
+
+    async def scenario(port: int) -> None:
+        await asyncio.to_thread(calls, port)
+
+    serve(scenario, tls_certificate=certificate, tls_key=key)
