@@ -15,8 +15,9 @@ HEAD_S: Final = 10.0
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection; a subclass may give heads another time."""
 
+    head_s: float = HEAD_S
     _timer: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
@@ -28,6 +29,15 @@ class PatientProtocol(HttpToolsProtocol):
         """Stop waiting."""
         self._head_came()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; those that come between two requests must become a head.
+
+        The parser passes over empty lines, and uvicorn waits for ever once anything has come.
+        """
+        if self.timeout_keep_alive_task is not None:
+            self._await_head()
+        super().data_received(data)
 
     def on_message_begin(self) -> None:
         """Wait for the rest of the head."""
@@ -41,7 +51,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         self._head_came()
-        self._timer = self.loop.call_later(HEAD_S, self.transport.close)
+        self._timer = self.loop.call_later(self.head_s, self.transport.close)
 
     def _head_came(self) -> None:
         if self._timer is not None:

@@ -190,14 +190,16 @@ class Process:
             await asyncio.sleep(WATCH_S)
 
 
-def server_config(app: Any, settings: Settings) -> uvicorn.Config:
+def server_config(
+    app: Any, settings: Settings, protocol: type[GatewayProtocol] = GatewayProtocol
+) -> uvicorn.Config:
     """Return how uvicorn serves: one worker, without logs of its own for each request."""
     certificate, key = settings.tls_certificate, settings.tls_key
     if (certificate is None) != (key is None):
         raise ConfigurationError("give both FRAUD_TLS_CERTIFICATE and FRAUD_TLS_KEY, or neither")
     return uvicorn.Config(
         app,
-        http=GatewayProtocol,
+        http=protocol,
         ws="none",
         lifespan="off",
         interface="asgi3",

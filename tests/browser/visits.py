@@ -17,10 +17,10 @@ from tests.unit.monitor.dashboard.site import PASSWORD
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
+def served(app: ASGIApp, protocol: type[PatientProtocol] = PatientProtocol) -> Iterator[str]:
     """Serve an application from a thread; give its address."""
     configuration = uvicorn.Config(
-        app, http=PatientProtocol, log_config=None, ws="none", timeout_graceful_shutdown=1
+        app, http=protocol, log_config=None, ws="none", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(configuration)
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -19,8 +19,8 @@ from devstack.ports import free_port
 from devstack.service import Service
 from devstack.stack import Stack
 from schemas.errors import ConfigurationError
-from schemas.runtime import patient_protocol
 from schemas.runtime.model_registry import open_registry
+from schemas.runtime.patient_protocol import PatientProtocol
 from schemas.runtime.settings import load_settings
 from tests.browser.visits import served
 from tests.e2e.pipeline import DEADLINE_S, Pipeline
@@ -120,14 +120,16 @@ def csrf(page: str) -> str:
     return found[1]
 
 
-def test_a_client_that_sends_no_head_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patient_protocol, "HEAD_S", 0.1)
+class Hasty(PatientProtocol):
+    head_s = 0.1
 
+
+def test_a_client_that_sends_no_head_is_hung_up_on() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    with served(app) as address:
+    with served(app, Hasty) as address:
         port = int(address.rsplit(":", 1)[1])
         for begun in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):
             with socket.create_connection(("127.0.0.1", port), timeout=60.0) as client:

@@ -1,10 +1,13 @@
-"""The gateway's server on a port: TLS. The pipeline behind it is in memory."""
+"""The gateway's server on a port: TLS, slow clients. The pipeline behind it is in memory."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,17 @@ import pytest
 import uvicorn
 
 from schemas.runtime.settings import load_settings
+from scorer.api.protocol import GatewayProtocol
 from scorer.api.run import bind_to, server_config
 from scorer.client import FraudClient, GatewayUnreachable
 from tests.integration.certificates import self_signed
 from tests.unit.scorer.gateway_stand_ins import KEY, Bench, transaction
 
 PATIENCE_S = 60.0
+
+
+class Hasty(GatewayProtocol):
+    head_s = 0.4
 
 
 def serve(scenario: Callable[[int], Awaitable[None]], **settings: Any) -> None:
@@ -30,7 +38,7 @@ def serve(scenario: Callable[[int], Awaitable[None]], **settings: Any) -> None:
         bench.pipeline.answers = lambda sent: {"decision": "BLOCK"}
         await bench.keyring.refresh()
         with bind_to("127.0.0.1", 0) as bound:
-            server = uvicorn.Server(server_config(bench.app, load_settings(**settings)))
+            server = uvicorn.Server(server_config(bench.app, load_settings(**settings), Hasty))
             serving = asyncio.create_task(server.serve(sockets=[bound]))
             try:
                 while not server.started:
@@ -71,3 +79,52 @@ def test_with_a_certificate_it_speaks_https_and_nothing_else(tmp_path: Path) -> 
         await asyncio.to_thread(calls, port)
 
     serve(scenario, tls_certificate=certificate, tls_key=key)
+
+
+HEAD = b"POST /score-transaction HTTP/1.1\r\nHost: localhost\r\nX-Long: "
+WHOLE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("whole", "dripped", "then"),
+    [(b"", HEAD, b"x"), (WHOLE, HEAD, b"x"), (WHOLE, b"", b"\r\n")],
+    ids=["at first", "after a request", "empty lines"],
+)
+def test_a_head_that_comes_byte_by_byte_ends_and_others_are_served(
+    whole: bytes, dripped: bytes, then: bytes
+) -> None:
+    async def drip(port: int) -> float:
+        """Send for ever; return after how long the gateway hung up."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        if whole:
+            writer.write(whole)
+            assert b"200" in await reader.readuntil(b"ok\n")
+        began, closed = time.monotonic(), asyncio.create_task(reader.read())
+        for byte in itertools.chain(dripped, itertools.cycle(then)):
+            if closed.done():
+                break
+            with contextlib.suppress(ConnectionError):
+                writer.write(bytes([byte]))
+                await writer.drain()
+            await asyncio.wait([closed], timeout=0.01)
+        took = time.monotonic() - began
+        with contextlib.suppress(ConnectionError):
+            assert await closed == b""
+        writer.close()
+        return took
+
+    async def scenario(port: int) -> None:
+        dripping = asyncio.create_task(drip(port))
+        headers = {"Authorization": f"Bearer {KEY}"}
+        served = 0
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=PATIENCE_S
+        ) as client:
+            while not dripping.done():
+                answer = await client.post("/score-transaction", json=transaction(served))
+                assert answer.json()["decision"] == "BLOCK"
+                served += 1
+        assert await dripping > Hasty.head_s / 2
+        assert served
+
+    serve(scenario)
