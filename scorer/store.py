@@ -1,8 +1,9 @@
-"""The store: follows `decisions` and `features` into the database, each record once.
+"""The store: follows `decisions` and `features` into the database, each record once, and `labels`
+for the chargebacks that settle review cases.
 
-poll both → rows → one transaction: rows, cases to review, positions. The database says where to
-read on, so a crash at any moment loses and doubles nothing. One process stores at a time; another
-one waits, and takes over. `python -m scorer store` runs it.
+poll → rows → one transaction: rows, cases to review, cases settled, positions. The database says
+where to read on, so a crash at any moment loses and doubles nothing. One process stores at a time;
+another one waits, and takes over. `python -m scorer store` runs it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from schemas.errors import (
     MembershipLost,
 )
 from schemas.runtime.clock import Clock
+from schemas.runtime.database.case_work import settle
 from schemas.runtime.database.cases import open_cases
 from schemas.runtime.database.database import Database
 from schemas.runtime.database.decisions import (
@@ -37,7 +39,7 @@ from schemas.runtime.database.positions import move_positions, read_positions
 from schemas.runtime.lifecycle import StopSignal
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.streams import Message, PartitionReader
-from scorer.store_rows import Rows, decision_rows, vector_rows
+from scorer.store_rows import Rows, decision_rows, readable_labels, vector_rows
 
 log = structlog.get_logger(__name__)
 SERVICE: Final = "store"
@@ -64,6 +66,12 @@ class _Followed:
     topic: str
     reader: PartitionReader
     stored: dict[int, int | None]
+    ends: dict[int, int]
+    """Of each partition when it was opened."""
+
+    def caught_up(self) -> bool:
+        """Tell whether all that was there when it was opened is stored."""
+        return all((self.stored[number] or 0) >= end for number, end in self.ends.items())
 
     def moves(self) -> dict[int, tuple[int | None, int]]:
         """Return where each partition has come from and got to since."""
@@ -82,15 +90,20 @@ class Counts:
         default_factory=lambda: dict.fromkeys(("decisions", "vectors", "cases"), 0)
     )
     unstored: int = 0
+    settled: int = 0
     expired: int = 0
     transactions: int = 0
 
 
 class Store:
-    """Follows both topics. Single-threaded.
+    """Follows the topics. Single-threaded.
+
+    Labels wait until the decisions that were there at the start are stored: a chargeback must find
+    its case. One that comes within moments of its decision, before the case is open, finds none.
 
     Args:
-        decisions, features: full names of the topics.
+        decisions, features, labels: full names of the topics.
+        pan_key: for labels with card numbers; as the stream processor's.
         bounds: asked at the start whether what is to be read is still there.
         keep_ms: age at which rows are deleted.
         currencies: for the value at risk of a case.
@@ -102,21 +115,23 @@ class Store:
         *,
         decisions: str,
         features: str,
+        labels: str,
         open_reader: Open,
         bounds: Bounds,
         keep_ms: int,
         currencies: CurrencyTable,
+        pan_key: bytes | None,
         clock: Clock,
         metrics: Metrics,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database, self._lock = database, ExclusiveLock(database, LOCK)
-        self._topics = (features, decisions)
+        self._topics, self._pan_key = (features, decisions, labels), pan_key
         self._open_reader, self._bounds, self._keep_ms = open_reader, bounds, keep_ms
         self._currencies, self._clock, self._metrics = currencies, clock, metrics
         self._monotonic = monotonic
         self._followed: list[_Followed] = []
-        for topic in self._topics:
+        for topic in (features, decisions):
             metrics.count("unstored", 0, topic=topic)
         self._look_at = self._expire_at = 0.0
         self.counts = Counts()
@@ -171,7 +186,8 @@ class Store:
                 for number, (low, end) in limits.items()
             }
             stored = {number: found[topic].get(number) for number in limits}
-            self._followed.append(_Followed(topic, self._open_reader(topic, starts), stored))
+            ends = {number: end for number, (_, end) in limits.items()}
+            self._followed.append(_Followed(topic, self._open_reader(topic, starts), stored, ends))
         self._look_at = self._monotonic() + LOOK_S
 
     def close(self) -> None:
@@ -187,22 +203,26 @@ class Store:
         Raises:
             BrokerUnavailable, DatabaseUnavailable, Fenced: nothing was stored; close, and open.
         """
-        features, decisions = self._followed
+        features, decisions, labels = self._followed
         vectors = features.reader.poll_batch(MOST_ROWS, 0.0)
         decided = decisions.reader.poll_batch(
             MOST_ROWS, POLL_S if len(vectors) < MOST_ROWS else 0.0
         )
-        self._write(vectors, decided)
+        labelled = labels.reader.poll_batch(MOST_ROWS, 0.0) if decisions.caught_up() else []
+        self._write(vectors, decided, labelled)
         self._expire()
         self._look()
 
-    def _write(self, vectors: list[Message], decided: list[Message]) -> None:
-        features, decisions = self._followed
+    def _write(
+        self, vectors: list[Message], decided: list[Message], labelled: list[Message]
+    ) -> None:
+        features, decisions, labels = self._followed
         moves = [(each, moved) for each in self._followed if (moved := each.moves())]
         if not moves:
             return
         began = self._monotonic()
         vector_part, decision_part = vector_rows(vectors), decision_rows(decided)
+        known = readable_labels(labelled, self._pan_key)
         with self._database.begin() as connection:
             new_vectors = add_vectors(connection, vector_part.rows)
             new_decisions = add_decisions(connection, decision_part.rows)
@@ -218,15 +238,19 @@ class Store:
                 self._clock.now_ms(),
                 self._currencies,
             )
+            settled = settle(connection, known, self._clock.now_ms())
             for each, moved in moves:
                 move_positions(connection, each.topic, moved)
         for each, moved in moves:
             each.stored.update({number: after for number, (_, after) in moved.items()})
         self.counts.transactions += 1
         self._count("cases", cases)
+        self.counts.settled += settled
+        if labelled:
+            self._metrics.count("records", len(labelled), topic=labels.topic)
         self._account(features.topic, "vectors", vectors, vector_part, new_vectors)
         self._account(decisions.topic, "decisions", decided, decision_part, new_decisions)
-        self._metrics.observe("batch_rows", len(vectors) + len(decided))
+        self._metrics.observe("batch_rows", len(vectors) + len(decided) + len(labelled))
         self._metrics.observe("stage_seconds", self._monotonic() - began, stage="store")
 
     def _account(
@@ -327,6 +351,7 @@ def report(store: Store, seconds: float, cpu_seconds: float) -> dict[str, Any]:
     counts = store.counts
     return {
         "stored": counts.stored,
+        "settled": counts.settled,
         "unstored": counts.unstored,
         "expired": counts.expired,
         "transactions": counts.transactions,

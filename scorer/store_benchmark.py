@@ -62,10 +62,12 @@ def _store(served: _Served, url: str) -> dict[str, Any]:
             database,
             decisions="bench.decisions",
             features="bench.features",
+            labels="bench.labels",
             open_reader=lambda topic, starts: MemoryReader(served.broker, topic, starts),
             bounds=served.bounds,
             keep_ms=KEEP_MS,
             currencies=CurrencyTable(),
+            pan_key=None,
             clock=SystemClock(),
             metrics=Metrics(SERVICE),
         )

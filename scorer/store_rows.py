@@ -1,8 +1,9 @@
-"""Messages of `decisions` and `features` to rows of the database. Called by `store`."""
+"""Messages of `decisions`, `features` and `labels` to rows of the database. Called by `store`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,8 +13,11 @@ from schemas import codec
 from schemas.batch_codec import Rejected
 from schemas.batch_decisions import ACTIONS, decode_decisions
 from schemas.batch_scoring import decode_feature_vectors
+from schemas.errors import BadMessage
+from schemas.records import Label
 from schemas.runtime.database.inserts import storable
 from schemas.runtime.streams import Message
+from schemas.validation import read_label
 
 _TEXTS: Final = ("transaction_id", "card_id", "merchant_id", "currency")
 REVIEW: Final = ACTIONS.index("REVIEW")
@@ -71,6 +75,17 @@ def vector_rows(messages: Sequence[Message]) -> Rows:
         for transaction, card, at, record in columns
     ]
     return Rows(rows, found.rejected, [])
+
+
+def readable_labels(messages: Sequence[Message], pan_key: bytes | None) -> list[Label]:
+    """Return what can be read; of the rest the stream processor makes dead letters."""
+    found = []
+    for message in messages:
+        with suppress(BadMessage):
+            found.append(
+                read_label(message.value or b"", now_ms=message.timestamp, pan_key=pan_key)
+            )
+    return found
 
 
 def _texts(values: Sequence[bytes]) -> list[str]:

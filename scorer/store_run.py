@@ -20,7 +20,7 @@ from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.settings import Settings
 from schemas.runtime.topic_admin import create_topics
-from schemas.topics import DECISIONS, FEATURES
+from schemas.topics import DECISIONS, FEATURES, LABELS
 from scorer.store import SERVICE, Store, report
 from scorer.store_rows import decision_rows, vector_rows
 
@@ -43,6 +43,7 @@ def run(settings: Settings, *, once: bool = False) -> dict[str, Any]:
     os.nice(NICE)
     stop, metrics = StopSignal(), Metrics(SERVICE)
     decisions, features = settings.topic(DECISIONS), settings.topic(FEATURES)
+    labels, key = settings.topic(LABELS), settings.pan_hmac_key
 
     def open_reader(topic: str, starts: Mapping[int, int]) -> KafkaReader:
         return KafkaReader(settings, topic, starts, gather_ms=GATHER_MS)
@@ -63,10 +64,12 @@ def run(settings: Settings, *, once: bool = False) -> dict[str, Any]:
             database,
             decisions=decisions,
             features=features,
+            labels=labels,
             open_reader=open_reader,
             bounds=lambda topic: offset_bounds(settings, topic),
             keep_ms=settings.store_keep_ms,
             currencies=CurrencyTable(settings.base_currency, settings.currency_rates),
+            pan_key=key.get_secret_value().encode() if key else None,
             clock=SystemClock(),
             metrics=metrics,
         )
@@ -75,7 +78,9 @@ def run(settings: Settings, *, once: bool = False) -> dict[str, Any]:
         ends: dict[str, dict[int, int]] = {}
         if once:
             ends = patiently(
-                lambda: {topic: end_offsets(settings, topic) for topic in (features, decisions)},
+                lambda: {
+                    topic: end_offsets(settings, topic) for topic in (features, decisions, labels)
+                },
                 stop,
             )
 

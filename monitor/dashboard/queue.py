@@ -37,6 +37,7 @@ REFUSALS: Final = {
     "full": f"You hold {MOST_HELD} cases already. Decide or release one first.",
     "undo": "Too late: the verdict is on its way and cannot be taken back any more.",
     "verdict": "You do not hold this case, so your verdict was not taken.",
+    "settled": "A chargeback has settled this case meanwhile: there is nothing left to decide.",
     "none": "No case is free now. New ones appear here by themselves.",
 }
 """What the actions answer with, by the name in the address."""

@@ -106,5 +106,7 @@ def _to(case: Case) -> Response:
 
 
 def _refused(why: str, case: Case | None = None) -> Response:
+    if case is not None and case.settled:
+        why = "settled"
     where = "/queue" if case is None else f"/queue/{case.case_id}"
     return RedirectResponse(f"{where}?refused={why}", 303)

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import insert
 
 from schemas import codec
+from schemas.records import Label
 from schemas.runtime.database import audit
 from schemas.runtime.database.case_evidence import neighbours, similar_cases
 from schemas.runtime.database.case_labels import (
@@ -27,6 +28,7 @@ from schemas.runtime.database.case_work import (
     decide,
     release,
     renew,
+    settle,
     undo,
 )
 from schemas.runtime.database.cases import (
@@ -253,6 +255,54 @@ def test_a_label_is_due_once_and_then_not_undone(database: Database) -> None:
         labels_sent(connection, again, NOW + UNDO + LEASE_MS)
         assert unsent_labels(connection) == 0
         assert take_labels(connection, NOW + 100 * LEASE_MS, UNDO) == {}
+
+
+def chargeback(case: Case, **changes: Any) -> Label:
+    made: Any = {
+        "transaction_id": case.transaction_id,
+        "card_id": case.card_id,
+        "label": "FRAUD",
+        "source": "CHARGEBACK",
+        "transaction_time": case.event_time,
+        "label_time": NOW,
+    }
+    return made | changes  # type: ignore[no-any-return]
+
+
+def test_a_chargeback_settles_what_is_not_yet_on_its_way(database: Database) -> None:
+    free, held, fresh, final = opened(database, *(decision(n) for n in range(4)))
+    with database.begin() as connection:
+        for case, now in ((final, NOW - UNDO), (held, NOW), (fresh, NOW)):
+            claim(connection, case.case_id, "ann", now, CLAIM)
+            if case is not held:
+                assert decide(connection, case.case_id, "ann", "GENUINE", "fine", now)
+        assert set(take_labels(connection, NOW, UNDO)) == {final.case_id}
+        labels = [chargeback(case) for case in (free, held, fresh, final)]
+        assert settle(connection, [chargeback(free, source="CUSTOMER")], NOW) == 0
+        assert settle(connection, [chargeback(free, card_id="another")], NOW) == 0
+        assert settle(connection, labels, NOW + 1) == 3
+        assert settle(connection, labels, NOW + 2) == 0
+        settled = [read_case(connection, case.case_id) for case in (free, held, fresh)]
+        kept = read_case(connection, final.case_id)
+        for one in settled:
+            assert one is not None
+            assert (one.verdict, one.settled, one.claimed_by) == ("FRAUD", True, None)
+            assert one.undo_until(UNDO) == 0
+            number = one.case_id
+            assert decide(connection, number, "ann", "GENUINE", "", NOW + 2) is None
+            assert claim(connection, number, "bob", NOW + 2, CLAIM) is None
+            assert undo(connection, number, "ann", NOW + 2, undo_ms=UNDO, claim_ms=CLAIM) is None
+        assert kept is not None
+        assert (kept.verdict, kept.decided_by) == ("GENUINE", "ann")
+        assert take_labels(connection, NOW + 2 * UNDO, UNDO).keys() == {final.case_id}
+        told = audit.entries(connection, action="case settled")
+    assert [(entry.who, entry.subject) for entry in told[::-1]] == [
+        ("CHARGEBACK", case.transaction_id)
+        for case in sorted((free, held, fresh), key=lambda case: case.case_id)
+    ]
+    before = {entry.subject: json.loads(entry.before or "") for entry in told}
+    assert before[fresh.transaction_id]["verdict"] == "GENUINE"
+    assert before[held.transaction_id]["claimed_by"] == "ann"
 
 
 def test_labels_are_taken_oldest_first_in_parts(database: Database) -> None:

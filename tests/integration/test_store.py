@@ -13,6 +13,7 @@ from schemas import codec
 from schemas.currency import CurrencyTable
 from schemas.errors import BrokerUnavailable, Fenced
 from schemas.runtime.clock import ManualClock
+from schemas.runtime.database.cases import list_cases
 from schemas.runtime.database.database import Database, open_database
 from schemas.runtime.database.positions import move_positions, read_positions
 from schemas.runtime.database.tables import cases, decisions, vectors
@@ -62,10 +63,12 @@ class Bench:
             self.open(),
             decisions="decisions",
             features="features",
+            labels="labels",
             open_reader=lambda topic, starts: MemoryReader(self.broker, topic, starts),
             bounds=self.bounds,
             keep_ms=400 * DAY,
             currencies=CurrencyTable("EUR", {"USD": 0.5}),
+            pan_key=None,
             clock=self.clock,
             metrics=self.metrics,
             monotonic=lambda: self.now,
@@ -82,6 +85,13 @@ class Bench:
         for record in records:
             value = codec.encode("FeatureVector", record)
             self.broker.append("features", (partition, b"", value))
+
+    def label(self, number: int, source: str) -> None:
+        record = {
+            "transaction_id": f"tx-{number}", "card_id": f"card-{number % 7}", "label": "FRAUD",
+            "source": source, "transaction_time": START + number, "label_time": START + DAY,
+        }  # fmt: skip
+        self.broker.append("labels", (0, b"", codec.encode("Label", record)))
 
     def count(self, table: Any) -> int:
         with self.database.read() as connection:
@@ -152,6 +162,38 @@ def test_a_second_answer_that_asks_for_review_opens_no_case(bench: Bench) -> Non
     store.step()
     assert bench.column(decisions.c.decision) == ["APPROVE", "REVIEW"]
     assert bench.column(cases.c.transaction_id) == ["tx-2"]
+
+
+def test_a_chargeback_finds_its_case_even_if_it_is_read_first(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ROWS", 2)
+    for number, source in (
+        (1, "CHARGEBACK"),
+        (2, "CUSTOMER"),
+        (4, "CHARGEBACK"),
+        (9, "CHARGEBACK"),
+    ):
+        bench.label(number, source)
+    bench.broker.append("labels", (0, b"", b"noise"))
+    bench.decide(*(decision(number, decision="REVIEW") for number in range(5)))
+    store = bench.store()
+    store.open()
+    store.step()
+    assert bench.positions("labels") == {}, "the cases come first"
+    for _ in range(6):
+        store.step()
+    with bench.database.read() as connection:
+        found = list_cases(connection, START, "decided", "")
+    assert sorted(case.transaction_id for case in found) == ["tx-1", "tx-4"]
+    assert {(case.verdict, case.settled) for case in found} == {("FRAUD", True)}
+    assert bench.positions("labels") == {0: 5}
+    assert store.counts.settled == 2
+    bench.decide(decision(6, decision="REVIEW"))
+    store.step()
+    bench.label(6, "CHARGEBACK")
+    store.step()
+    assert store.counts.settled == 3
 
 
 def test_a_batch_that_fails_leaves_nothing_and_is_read_again(

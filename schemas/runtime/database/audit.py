@@ -35,6 +35,7 @@ Action = Literal[
     "case released",
     "verdict",
     "verdict undone",
+    "case settled",
     "key created",
     "key revoked",
 ]

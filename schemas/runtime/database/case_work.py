@@ -2,22 +2,34 @@
 UPDATE that changes the case only if it may, so two people never hold it, however many ask at once.
 
 Every function returns the case as it is afterwards, or None if it did not come to that. They need a
-transaction of `Database.begin`.
+transaction of `Database.begin`. `settle` is the store's: a chargeback leaves nothing to decide.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, select, tuple_, update
 
+from schemas.records import Label
 from schemas.runtime.database import audit
 from schemas.runtime.database.audit import Action
-from schemas.runtime.database.cases import Case, Verdict, as_case, is_free, is_held, read_case
+from schemas.runtime.database.cases import (
+    SETTLED_BY,
+    Case,
+    Verdict,
+    as_case,
+    is_free,
+    is_held,
+    read_case,
+)
+from schemas.runtime.database.inserts import storable
 from schemas.runtime.database.tables import cases
 
 MOST_HELD: Final = 5
 """Cases that one person may hold: what is held is hidden from everyone else's queue."""
+_KEYS_AT_ONCE: Final = 500
 
 
 def claim(
@@ -135,6 +147,42 @@ def undo(
     )
     _record(connection, person, "verdict undone", before, after, now_ms)
     return after
+
+
+def settle(connection: Connection, labels: Sequence[Label], now_ms: int) -> int:
+    """Close the cases of transactions that were charged back; return how many.
+
+    An open case, whoever holds it, or one whose verdict is not yet on its way as a label: that one
+    is replaced and never sent. Nothing is sent for the case, whose label is on its topic already,
+    and nobody can undo it. Labels of another source change nothing.
+    """
+    known = {
+        (storable(label["transaction_id"]), storable(label["card_id"])): label["label"]
+        for label in labels
+        if label.get("source") == SETTLED_BY
+    }
+    keys, settled, unsent = list(known), 0, cases.c.label_taken_at.is_(None)
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        wanted = tuple_(cases.c.transaction_id, cases.c.card_id).in_(
+            keys[start : start + _KEYS_AT_ONCE]
+        )
+        question = select(cases).where(wanted, unsent).order_by(cases.c.case_id).with_for_update()
+        for before in map(as_case, connection.execute(question).all()):
+            after = _change(
+                connection,
+                before.case_id,
+                unsent,
+                verdict=known[before.transaction_id, before.card_id],
+                decided_by=SETTLED_BY,
+                decided_at=now_ms,
+                claimed_by=None,
+                claimed_until=None,
+                label_taken_at=now_ms,
+                label_sent_at=now_ms,
+            )
+            _record(connection, SETTLED_BY, "case settled", before, after, now_ms)
+            settled += 1
+    return settled
 
 
 def undoable(connection: Connection, person: str, now_ms: int, undo_ms: int) -> Case | None:

@@ -27,6 +27,8 @@ Shown = Literal["all", "free", "mine", "decided"]
 SCORE_WITHOUT_MODEL: Final = 0.5
 DOUBLING_MS: Final = 3_600_000
 """A case that waited for so long comes before a new one of less than twice its value."""
+SETTLED_BY: Final = "CHARGEBACK"
+"""Who has decided a case that nobody had to: a label's source; people have small letters."""
 LEAST_VALUE: Final = 100.0
 """Below so many minor units all cases are worth the same; a logarithm needs a floor."""
 _HIGHEST: Final = 1000.0
@@ -61,6 +63,11 @@ class Case:
         """Return who holds the open case now."""
         held = self.verdict is None and (self.claimed_until or 0) > now_ms
         return self.claimed_by if held else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether a chargeback closed it."""
+        return self.decided_by == SETTLED_BY
 
     def grown_value(self, now_ms: int) -> float:
         """Return the value at risk with its doublings by now, which the order goes by."""

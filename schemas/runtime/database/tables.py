@@ -94,7 +94,8 @@ Index("cases_open", cases.c.urgency, sqlite_where=_OPEN, postgresql_where=_OPEN)
 Index("cases_unsent", cases.c.decided_at, sqlite_where=_UNSENT, postgresql_where=_UNSENT)
 Index("cases_decided", cases.c.decided_at)
 """REVIEW decisions. `verdict` is FRAUD or GENUINE; its label goes out when it can no more be
-undone, taken by one sender (`label_taken_at`), then acknowledged (`label_sent_at`)."""
+undone, taken by one sender (`label_taken_at`), then acknowledged (`label_sent_at`). Of one that a
+chargeback has settled, `decided_by` is CHARGEBACK and both are its time."""
 
 people: Final = Table(
     "people",

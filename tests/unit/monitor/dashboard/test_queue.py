@@ -13,7 +13,7 @@ from monitor.dashboard.queue_actions import LONGEST_NOTE
 from schemas.features import HOUR
 from schemas.runtime.database import audit
 from schemas.runtime.database.case_labels import take_labels
-from schemas.runtime.database.case_work import MOST_HELD
+from schemas.runtime.database.case_work import MOST_HELD, settle
 from schemas.runtime.database.cases import Case, read_case
 from schemas.runtime.database.database import Database
 from tests.unit.monitor.dashboard.queued import review, stored
@@ -237,3 +237,29 @@ def test_without_the_stored_decision_the_case_can_still_be_decided(desk: Desk) -
     assert order(desk.ann.get("/queue").text) == [1]
     desk.post(desk.ann, "/queue/1/claim")
     assert desk.post(desk.ann, "/queue/1/verdict", verdict="FRAUD") == "/queue"
+
+
+def test_a_case_that_a_chargeback_settled_says_so(desk: Desk) -> None:
+    (case,) = stored(desk.site.database, [review(1)])
+    home = f"/queue/{case.case_id}"
+    desk.post(desk.ann, f"{home}/claim")
+    before = desk.ann.get(f"{home}/state").json()
+    label: Any = {
+        "transaction_id": "tx-1", "card_id": "card-1", "label": "FRAUD", "source": "CHARGEBACK",
+        "transaction_time": case.event_time, "label_time": case.event_time,
+    }  # fmt: skip
+    with desk.site.database.begin() as connection:
+        assert settle(connection, [label], desk.site.clock.now_ms()) == 1
+    assert desk.ann.get(f"{home}/state").json() != before, "the page is loaded again"
+    for button, form in (("verdict", {"verdict": "GENUINE"}), ("release", {}), ("claim", {})):
+        refused = desk.post(desk.ann, f"{home}/{button}", **form)
+        assert refused == f"{home}?refused=settled"
+        assert REFUSALS["settled"] in desk.ann.get(refused).text
+    text = desk.ann.get(home).text
+    assert "settled by a <b>chargeback</b>" in text
+    assert "none is sent from here" in text
+    assert order(desk.ann.get("/queue").text) == []
+    assert '<td class="who"><span class="badge">chargeback</span>' in (
+        desk.ann.get("/queue?shown=decided").text
+    )
+    assert "settled by chargeback: fraud" in desk.ann.get("/transactions/tx-1").text
