@@ -64,6 +64,9 @@ class TrainingService:
         self._committed: dict[TopicPartition, int] = {}
         self._retry_at = 0
         self._running = False
+        passed = runs.last_passed(state_dir)
+        if passed is not None:
+            self._passed(passed)
         self._journal = journals.load(state_dir) or Journal(since=clock.now_ms())
         current = self._journal.current
         if current is not None and current.under_way:
@@ -184,13 +187,16 @@ class TrainingService:
             runs.save(record, self._state_dir)
         self._metrics.count("training_runs", state=record.state)
         if record.passed:
-            self._metrics.set("training_success_timestamp_seconds", record.finished_at / 1e3)
+            self._passed(record)
         log.info("recorded", run_id=record.run_id, state=record.state, reasons=record.reasons)
         self._recorded(record)
         answered = max(self._journal.answered_until, current.answers_until)
         self._write(replace(self._journal, answered_until=answered, current=None))
         self._waiting = {key: value for key, value in self._waiting.items() if value[1] > answered}
         self._retry_at = 0
+
+    def _passed(self, record: RunRecord) -> None:
+        self._metrics.set("training_success_timestamp_seconds", record.finished_at / 1e3)
 
     def _complete(self, current: Current) -> RunRecord | None:
         """Return the record of a run that needs nothing more: refused, or registered."""

@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+import structlog
+
 from schemas.errors import ConfigurationError
 
+log = structlog.get_logger(__name__)
 State = Literal["passed", "refused by gates", "refused by data check", "failed"]
 RUN_FILE: Final = "run.json"
 _ID: Final = re.compile(r"run-[A-Za-z0-9._-]{1,100}")
@@ -112,6 +115,20 @@ def put(path: Path, record: RunRecord) -> None:
         raise ConfigurationError(
             f"cannot write the run to {path}: {error}: give another --state"
         ) from error
+
+
+def last_passed(state_dir: Path) -> RunRecord | None:
+    """Return the newest run that passed, None without one; what is no record is passed over."""
+    found: RunRecord | None = None
+    for path in (state_dir / "runs").glob(f"*/{RUN_FILE}"):
+        try:
+            record = load(path)
+        except ConfigurationError as error:
+            log.warning("not a run", reason=str(error))
+            continue
+        if record.passed and (found is None or record.finished_at > found.finished_at):
+            found = record
+    return found
 
 
 def load(path: Path) -> RunRecord:

@@ -12,7 +12,7 @@ from schemas.errors import ConfigurationError
 from schemas.features import DAY, HOUR
 from schemas.runtime.clock import ManualClock
 from schemas.runtime.memory_streams import MemoryBroker, MemoryConsumer
-from schemas.runtime.metrics import Metrics
+from schemas.runtime.metrics import Metrics, read_exposition
 from trainer.service import journal
 from trainer.service.child import Ended
 from trainer.service.schedule import last_due
@@ -264,3 +264,23 @@ def test_a_journal_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / journal.FILE).write_text("{}")
     with pytest.raises(ConfigurationError, match=r"service\.json"):
         journal.load(tmp_path)
+
+
+def test_a_service_that_starts_anew_knows_when_a_run_last_passed(bench: Bench) -> None:
+    def last() -> list[float]:
+        text = bench.metrics.exposition().decode()
+        name = "fraud_training_success_timestamp_seconds"
+        return [value for found, _, value in read_exposition(text) if found == name]
+
+    assert last() == []
+    bench.ask()
+    bench.turn()
+    bench.finish()
+    bench.turn()
+    passed = last()
+    bench.ask()
+    bench.turn()
+    bench.finish(state="refused by gates", stages=())
+    bench.turn()
+    bench.restart()
+    assert last() == passed != []
