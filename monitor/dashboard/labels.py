@@ -149,10 +149,11 @@ class LabelSender:
 
     def _round(self) -> None:
         try:
-            sent = self.step()
-            if sent or time.monotonic() >= self._count_at:
+            if time.monotonic() >= self._count_at:  # first: what waits for Kafka is to be seen
                 self.count()
                 self._count_at = time.monotonic() + COUNT_S
+            if self.step():
+                self.count()
             self.trouble = ""
         except FraudError as error:
             if not self.trouble:

@@ -167,3 +167,12 @@ def test_the_thread_says_its_trouble_and_goes_on(bench: Bench) -> None:
         until(lambda: not bench.sender.trouble, "no trouble")
         until(lambda: bench.gauge("label_unsent") == 0, "the label")
     assert {label["transaction_id"] for label in bench.labels()} == {"tx-1"}
+
+
+def test_what_waits_is_counted_while_kafka_takes_nothing(bench: Bench) -> None:
+    bench.decide(1)
+    bench.clock.advance(UNDO)
+    bench.refused = 1_000_000
+    with bench.sender:
+        until(lambda: bool(bench.sender.trouble), "Kafka refuses")
+        assert bench.gauge("label_unsent") == 1
