@@ -113,9 +113,13 @@ class Archive:
         return {name: self._open(name).version() for name in TABLES}
 
     def positions(self, name: str, app_ids: Iterable[str]) -> dict[str, int | None]:
-        """Look anew how far the table is, and return these numbers; None if never written."""
+        """Look anew how far the table is, and return these numbers; None if never written.
+
+        Raises:
+            ArchiveUnavailable: the storage failed.
+        """
         table = self._tables[name] = self._open(name)
-        return {app_id: table.transaction_version(app_id) for app_id in app_ids}
+        return {app_id: self._position(table, name, app_id) for app_id in app_ids}
 
     def append(self, name: str, rows: pa.Table, positions: Sequence[Position]) -> None:
         """Write rows and positions as one; rows may be none. Blocks.
@@ -127,7 +131,7 @@ class Archive:
         """
         table = self._tables.get(name) or self.refreshed(name)
         for app_id, before, _ in positions:
-            if table.transaction_version(app_id) != before:
+            if self._position(table, name, app_id) != before:
                 raise Fenced(f"table {name}: {app_id} is no longer at {before}")
         steps = [Transaction(app_id, after) for app_id, _, after in positions]
         try:
@@ -240,6 +244,13 @@ class Archive:
                     "is it another archive?"
                 ) from error
             raise self._gone(name, version) from error
+
+    def _position(self, table: DeltaTable, name: str, app_id: str) -> int | None:
+        """Return a position of an opened table; it reads files of its log."""
+        try:
+            return table.transaction_version(app_id)
+        except (DeltaError, OSError) as error:
+            raise ArchiveUnavailable(f"cannot read how far table {name} is: {error}") from error
 
     def _absent(self, name: str) -> ConfigurationError:
         return ConfigurationError(

@@ -22,6 +22,7 @@ from tests.unit.trainer.archive_messages import (
     label,
     records,
 )
+from trainer.archive.batches import SCHEMAS
 from trainer.archive.follow import GROUP, Archiver
 from trainer.archive.tables import TABLES, Archive, Position
 
@@ -186,3 +187,17 @@ def test_there_is_no_archive_and_no_such_version(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot create the archive"):
         Archive(str(tmp_path / "file")).create()
+
+
+def test_a_folder_that_is_away_is_a_storage_that_fails(bench: Bench, tmp_path: Path) -> None:
+    bench.send(feature(0))
+    bench.follow(bench.archiver())
+    opened = Archive(bench.url)
+    written = opened.positions("features", ["0"])
+    away = Path(bench.url).rename(tmp_path / "away")
+    Path(bench.url).write_text("")
+    with pytest.raises(ArchiveUnavailable):
+        opened.append("features", SCHEMAS["features"].empty_table(), [Position("0", 0, 1)])
+    Path(bench.url).unlink()
+    away.rename(bench.url)
+    assert opened.positions("features", ["0"]) == written
