@@ -18,6 +18,7 @@ from typing import Any, Final
 from devstack.child import Child
 from devstack.stack import Stack
 from loadtest import report
+from loadtest.challenger import Challenger
 from loadtest.demo_view import DemoDetails
 from loadtest.deployment import Deployment, Services, emptied, place_on
 from loadtest.exposition import read_metrics, stage_costs
@@ -120,7 +121,11 @@ def run(demo: Demo, watch: Watch, view: View, details: DemoDetails) -> dict[str,
                 view.say(front.invitation())
                 view.say(f"live: {demo.rate:,.0f} transactions a second; Ctrl-C ends it")
                 pids = {**place.pids, **services.pids(), **front.pids(), **traffic.pids()}
-                found = _live(demo, place, services, traffic, pids, show)
+                with Challenger(
+                    demo.directory / "history.parquet", demo.directory / "models", place.settings,
+                    stack.data_dir / "logs" / "challenger.log", view.say,
+                ) as challenger:  # fmt: skip
+                    found = _live(demo, place, services, traffic, pids, show, challenger)
                 return found | {"ready_s": round(found.pop("live_at") - began, 1)}
     finally:
         generator.stop()
@@ -134,14 +139,19 @@ def _live(
     traffic: Traffic,
     pids: Mapping[str, int],
     show: Callable[[], bool],
+    challenger: Challenger,
 ) -> dict[str, Any]:
+    def tick() -> bool:
+        challenger.step()
+        return show() and not stop
+
     with Interrupt() as stop:
         traffic.ledger.forget_mix()
         traffic.begin(Order(rate=demo.rate, seconds=demo.seconds), show)
         live_at = time.monotonic()
         meter = Meter(pids)
         before = read_metrics(services.ports())
-        phase = traffic.finish(lambda: show() and not stop)
+        phase = traffic.finish(tick)
         traffic.drain(tick=show)
         processes = meter.read()
         costs = stage_costs(before, read_metrics(services.ports()))

@@ -56,12 +56,15 @@ def put(registry: ModelRegistry, directory: Path, stage: Stage = "CHAMPION") -> 
     return model_id
 
 
-def bootstrap_command(history: Path, output: Path, model_id: str) -> list[str]:
+def bootstrap_command(
+    history: Path, output: Path, model_id: str, *, rounds: int | None = None
+) -> list[str]:
     """Return the trainer's command line for a history that `write_history` wrote."""
-    return [
+    command = [
         sys.executable, "-m", "trainer", "bootstrap", "--input", str(history),
         "--mapping", str(MAPPING), "--output", str(output), "--model-id", model_id,
     ]  # fmt: skip
+    return command if rounds is None else [*command, "--rounds", str(rounds)]
 
 
 def prepared(data: Path, seed: int) -> Path:
