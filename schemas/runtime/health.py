@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Self
+from typing import Any, Final, Self
+
+import structlog
 
 from schemas.errors import ConfigurationError
 from schemas.runtime.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+SLOW_S: Final = 10.0
+"""Who takes longer to ask or to read is hung up on."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say in the log what went wrong; that somebody would not wait is no news."""
+        gone = isinstance(sys.exception(), ConnectionError | TimeoutError)
+        tell = log.debug if gone else log.error
+        tell("not answered", client=str(client_address), exc_info=True)
 
 
 class HealthServer:
@@ -31,6 +48,8 @@ class HealthServer:
         checks = {"/healthz": alive, "/readyz": ready}
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = SLOW_S
+
             def do_GET(self) -> None:
                 if self.path == "/metrics":
                     self._answer(200, metrics.exposition(), "text/plain; version=0.0.4")
@@ -51,10 +70,9 @@ class HealthServer:
                 """Probes are not worth a line."""
 
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
+            self._server = _Server((host, port), Handler)
         except OSError as error:
             raise ConfigurationError(f"FRAUD_HEALTH_PORT {port} on {host}: {error}") from error
-        self._server.daemon_threads = True
         self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)
 
     @property
