@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
@@ -63,13 +65,20 @@ class Prometheus(Server):
         interval: str,
     ) -> None:  # fmt: skip
         super().__init__()
-        self._dir = data_dir
-        self._configuration = _configuration(jobs, rules, interval)
+        self._dir, self._config = data_dir, data_dir / "prometheus.yml"
+        self._rules, self._interval = rules, interval
+        self._jobs = jobs
 
     @property
     def url(self) -> str:
         """Address of its page and API."""
         return f"http://127.0.0.1:{self._port}"
+
+    def watch(self, jobs: Mapping[str, Sequence[int]]) -> None:
+        """Scrape these ports, and no others, from about now on; it has to be started."""
+        self._jobs = jobs
+        self._configure()
+        os.kill(self.pid, signal.SIGHUP)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the series of an instant query: `metric` (labels) and `value` (time, text)."""
@@ -83,19 +92,22 @@ class Prometheus(Server):
 
     def _prepare(self) -> Child:
         self._dir.mkdir(parents=True, exist_ok=True)
-        config = self._dir / "prometheus.yml"
-        config.write_text(yaml.safe_dump(self._configuration))
+        self._configure()
         return Child(
             self.name,
             [
                 program("prometheus"),
-                f"--config.file={config}",
+                f"--config.file={self._config}",
                 f"--storage.tsdb.path={self._dir / 'data'}",
                 f"--web.listen-address=127.0.0.1:{self._port}",
                 "--query.lookback-delta=1m",
             ],
             self._dir / "prometheus.log",
         )
+
+    def _configure(self) -> None:
+        wanted = _configuration(self._jobs, self._rules, self._interval)
+        self._config.write_text(yaml.safe_dump(wanted))
 
     def _ready(self) -> bool:
         try:

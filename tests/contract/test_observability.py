@@ -17,8 +17,10 @@ from monitor.rules import default_rules
 from schemas.runtime.metric_series import FROM_START
 from schemas.runtime.metrics import METRICS, Metrics, read_exposition
 from tests.contract.promql import asked
+from tests.e2e.proved_by_fault import PROVED_BY_FAULT
 
 ROOT = Path(__file__).parents[2]
+PROOFS = (ROOT / "docs/alerts.md").read_text()
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 ENTRIES = re.findall(r"^### (\w+)$", RUNBOOK, re.MULTILINE)
 GROUPS = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
@@ -104,6 +106,14 @@ def test_every_alert_is_proved_to_come_and_to_stay_away() -> None:
             for test in case["alert_rule_test"]:
                 (comes if test["exp_alerts"] else stays_away).add(test["alertname"])
     assert comes == stays_away == set(ALERTS)
+
+
+def test_the_table_of_proofs_names_every_alert_and_those_that_a_real_fault_raises() -> None:
+    rows = dict(re.findall(r"^\| (\w+) \| (.+) \|$", PROOFS, re.MULTILINE))
+    del rows["alert"]
+    assert set(rows) == set(ALERTS)
+    by_fault = {name for name, fault in rows.items() if not fault.startswith("promtool only: ")}
+    assert by_fault == PROVED_BY_FAULT
 
 
 def test_every_recording_is_proved() -> None:

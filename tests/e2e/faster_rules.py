@@ -1,4 +1,7 @@
-"""The rules that ship, with every duration divided: a test cannot wait for five minutes."""
+"""The rules that ship, with every duration shorter: a test cannot wait for five minutes.
+
+Expressions, labels and bounds stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,21 @@ from monitor.observability import RULES
 
 TIMES: Final = 20
 LEAST_MS: Final = 1_000
+MOST_WAIT_MS: Final = 5_000
+"""Longest `for` and offset; a window has to be as much longer than a scrape as it is."""
 _MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def faster(text: str) -> str:
-    """Return rules whose windows, waits and intervals are TIMES shorter, none below LEAST_MS."""
+    """Return rules whose windows, waits and intervals are TIMES shorter, none below LEAST_MS.
+
+    `for` and offset are MOST_WAIT_MS at most.
+    """
 
     def shorter(found: re.Match[str]) -> str:
         ms = max(int(found[2]) * _MS[found[3]] // TIMES, LEAST_MS)
+        if found[1] in ("for: ", "offset "):
+            ms = min(ms, MOST_WAIT_MS)
         return f"{found[1]}{ms}ms"
 
     return re.sub(r"(\[|for: |interval: |offset )(\d+)([smhd])\b", shorter, text)

@@ -1,0 +1,23 @@
+"""The alerts that `test_observability` raises by their fault, made in a running system.
+
+docs/runbook.md names the others; a contract test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROVED_BY_FAULT: Final = frozenset(
+    {
+        "ProcessDown", "ProcessMissing", "ProcessNotReady", "ProcessRestarting", "WatchdogRestart",
+        "FilesShort", "CataloguesDiffer",
+        "RedisUnreachable", "RedisSlow", "KafkaUnreachable",
+        "LagGrowing", "LagHigh", "DeadLettersMany", "DecisionsLate", "DecisionsStopped",
+        "ScoringDegraded", "NoChampion", "ChampionsDiffer", "ServingRefused",
+        "PartitionsContested", "DecisionMixJumped",
+        "TrainingFailed", "TrainingOverdue", "CandidateWaits", "ModelRolledBack", "MonitorRaised",
+        "AlertsUndelivered", "ArchiveFailing",
+        "GatewayFallbacks", "GatewayErrors", "DatabaseUnreachable", "DecisionsUnstored",
+        "VerdictsUnsent",
+    }
+)  # fmt: skip
