@@ -66,7 +66,9 @@ class Observed:
         database = postgres.create(f"observed{time.time_ns()}", template=MIGRATED)
         self.database = open_database(load_settings(database_url=database))
         with self.database.begin() as connection:
-            _, self.key = create(connection, "tests", ["score", "read"], _now_ms())
+            _, self.key = create(
+                connection, "tests", ["score", "read"], by="test", now_ms=_now_ms()
+            )
         self.api_port = free_port()
         self.pipeline = Pipeline(
             stack,
@@ -83,7 +85,6 @@ class Observed:
             dashboard_port="0",
             approval="true",
             shadow_for="1ms",
-            alert_urls=f"json://127.0.0.1:{free_port()}/nobody",
         )
         models: list[str | Path] = ["--output", folder / "models"]
         options: dict[str, list[str | Path]] = {
