@@ -29,7 +29,9 @@ def benchmark(
         list[datetime] | None,
         typer.Option(formats=["%Y-%m-%d"], help="first day of a training week; may be repeated"),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="trees of a model")] = ROUNDS,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="trees for a week; twice for all history")
+    ] = ROUNDS,
     threads: Annotated[
         int, typer.Option(min=1, help="threads of XGBoost; more than free cores make it slower")
     ] = 1,
