@@ -99,6 +99,7 @@ def from_archive(
         kept = np.flatnonzero(weight > 0)
         order, verdict, label_time = order[kept], verdict[kept], label_time[kept]
         times, columns, weight = times[kept], columns.take(kept), weight[kept]
+        settled = settled[kept]
     young = int((times > mature).sum())
     unlabelled = label_time < 0
     counts |= {
@@ -117,6 +118,7 @@ def from_archive(
         np.where(unlabelled, times + maturity_ms, label_time),
         young,
         weight,
+        settled if early else None,
     )
     return data, {
         "archive": archive.url,
@@ -141,8 +143,9 @@ def content_hash(data: Dataset) -> str:
         "fraud": data.fraud,
         "label_time": data.label_time,
     }
-    if data.weight is not None:
-        arrays["weight"] = data.weight
+    for name, optional in (("weight", data.weight), ("settled", data.settled)):
+        if optional is not None:
+            arrays[name] = optional
     for name, array in arrays.items():
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).data)
@@ -208,7 +211,10 @@ def _nothing_left(
 
 
 def _labels(archive: Archive, version: int, cutoff_ms: int) -> pl.DataFrame:
-    """Return one row a transaction: the newest label known at the cut-off."""
+    """Return one row a transaction: the newest label known at the cut-off.
+
+    It is `settled` if an analyst gave one, whoever else reported it afterwards.
+    """
     table = archive.read(
         "labels",
         version=version,
@@ -217,14 +223,10 @@ def _labels(archive: Archive, version: int, cutoff_ms: int) -> pl.DataFrame:
     )
     frame: Any = pl.from_arrow(table)
     newest: pl.DataFrame = (
-        frame.sort("label_time", "topic_partition", "topic_offset")
+        frame.with_columns(settled=(pl.col("source") == ANALYST).any().over(_KEY))
+        .sort("label_time", "topic_partition", "topic_offset")
         .unique(subset=_KEY, keep="last")
-        .select(
-            *_KEY,
-            (pl.col("label") == "FRAUD").alias("fraud"),
-            "label_time",
-            (pl.col("source") == ANALYST).alias("settled"),
-        )
+        .select(*_KEY, (pl.col("label") == "FRAUD").alias("fraud"), "label_time", "settled")
     )
     return newest
 
@@ -232,7 +234,7 @@ def _labels(archive: Archive, version: int, cutoff_ms: int) -> pl.DataFrame:
 def _joined(
     features: pa.Table, labels: pl.DataFrame
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return of each row: fraud, label time (-1 without a label), whether an analyst gave it."""
+    """Return of each row: fraud, label time (-1 without a label), whether an analyst gave one."""
     keys: Any = pl.from_arrow(features.select(_KEY))
     found = keys.with_row_index("row").join(labels, on=_KEY, how="left").sort("row")
     fraud = found["fraud"].fill_null(False).to_numpy()

@@ -28,7 +28,8 @@ class Dataset:
 
     `label_time` is when the label became known. The last `young` rows are not mature: they can be
     learned from, each as much as its `weight` (float32[n]) says, but not measured by. Without
-    weights every row counts as one; mature rows always do.
+    weights every row counts as one; mature rows always do. `settled` (bool[n]) are alerts on which
+    an analyst gave the label; None: not known.
     """
 
     transactions: TransactionColumns
@@ -37,6 +38,7 @@ class Dataset:
     label_time: npt.NDArray[np.int64]
     young: int = 0
     weight: npt.NDArray[np.float32] | None = None
+    settled: npt.NDArray[np.bool_] | None = None
 
     @property
     def mature(self) -> int:
@@ -61,6 +63,7 @@ class Dataset:
             self.label_time[rows],
             int((rows >= self.mature).sum()),
             None if self.weight is None else self.weight[rows],
+            None if self.settled is None else self.settled[rows],
         )
 
 

@@ -29,7 +29,7 @@ def young_weights(
 ) -> npt.NDArray[np.float32]:
     """Return how much each row counts, float32[n]; 0: not at all. Mature rows count as one.
 
-    `label_time` is -1 without a label; `settled` are rows whose label an analyst gave. People
+    `label_time` is -1 without a label; `settled` are rows to which an analyst gave one. People
     settle what was alerted, fraud or genuine, within hours: such a row counts as one.
 
     Of what nobody alerted only the frauds are reported, sooner or later. Let F be the share of

@@ -139,6 +139,7 @@ def test_early_rows_count_by_what_is_known_of_them(tmp_path: Path) -> None:
         102: {"event_time": cutoff - 30, "card_id": "b"},  # of the same card, not known
         103: {"event_time": cutoff - 20, "card_id": "c"},  # cleared by an analyst
         104: {"event_time": cutoff - 5, "card_id": "d"},  # no label can have come yet
+        105: {"event_time": cutoff - 4, "card_id": "e"},  # settled as fraud, then reported, too
     }
     archive = filled(
         str(tmp_path / "a"),
@@ -150,16 +151,20 @@ def test_early_rows_count_by_what_is_known_of_them(tmp_path: Path) -> None:
             *frauds,
             label(60, 101, card_id="b", label_time=cutoff - 1, source="CUSTOMER"),
             label(61, 103, card_id="c", fraud=False, label_time=cutoff - 1),
+            label(62, 105, card_id="e", label_time=cutoff - 2),
+            label(63, 105, card_id="e", label_time=cutoff - 1, source="CUSTOMER"),
         ],
     )
     arguments: Any = {"cutoff_ms": cutoff, "maturity_ms": MATURITY}
     plain, _ = from_archive(archive, **arguments)
     data, provenance = from_archive(archive, **arguments, early=True)
     assert (len(plain), plain.young, plain.weight) == (60, 0, None)
-    assert (data.mature, data.young, provenance["counts"]["young"]) == (60, 3, 3)
+    assert (data.mature, data.young, provenance["counts"]["young"]) == (60, 4, 4)
     assert data.weight is not None
-    assert data.weight[60:].tolist() == [1.0, 2.0, 1.0]
-    assert data.fraud[60:].tolist() == [False, True, False]
+    assert data.settled is not None
+    assert data.weight[60:].tolist() == [1.0, 2.0, 1.0, 1.0]
+    assert data.fraud[60:].tolist() == [False, True, False, True]
+    assert data.settled[60:].tolist() == [False, False, True, True]
     assert content_hash(data) != content_hash(plain)
     assert json.dumps(provenance)
 
