@@ -72,7 +72,7 @@ class Plan:
         )
     )
     targets: PrecisionTargets = field(
-        default_factory=lambda: PrecisionTargets(block=0.95, review=0.93, most_false=0.0004)
+        default_factory=lambda: PrecisionTargets(block=0.95, review=0.88, most_false=0.0008)
     )
 
     def __post_init__(self) -> None:

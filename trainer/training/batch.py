@@ -19,15 +19,16 @@ from scorer.anomaly import AnomalyModel, anomaly_scores
 from trainer.dataset.replayed import Dataset, known_fraud, split
 from trainer.evaluation import evaluate
 from trainer.training import anomaly, parameters, thresholds
+from trainer.training.as_of import as_of
 from trainer.training.out_of_fold import Predict, Rows, out_of_fold
 from trainer.training.search import Examples, Metric, SearchOptions, best_rounds, search
-from trainer.training.thresholds import PrecisionTargets
+from trainer.training.thresholds import Judged, PrecisionTargets
 
 COLUMNS = (*NAMES, ANOMALY_FEATURE)
 LEAST_YOUNG: Final = 50
 """Young frauds that suffice to calibrate on young rows alone."""
-NEWEST_MS: Final = DAY
-"""The newest of them, whose alerts must be precise enough by themselves."""
+NEWEST_MS: Final = 2 * DAY
+"""Alerts settled on the newest of them must be precise enough by themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +114,10 @@ def train(
     """Train on the past, calibrate on what follows it, measure on the holdout after the gap.
 
     Young rows, where there are any, are trained on, too, by their weights, and so is what would
-    else only be calibrated on. Calibration and thresholds then rest on the young rows, each with
-    the probability by a model that has not seen its card: thresholds have to know what is new.
-    The holdout is of mature rows.
+    else only be calibrated on. Calibration then rests on the young rows, each with the probability
+    by a model that has not seen its card. Thresholds rest on the rows before the holdout, of which
+    is known what is genuine, as they would come today, and on the newest settled alerts. The
+    holdout is of mature rows.
 
     `progress` is told the share of the search's budget that is spent.
 
@@ -143,40 +145,58 @@ def train(
     examples = learned.examples(matrix, weights, options.seed)
     settings, told = _settings(examples, options, progress)
     booster = _boosted(examples, settings, options.threads)
-    newest, usual = None, np.arange(parts.train.stop)
+    usual = np.arange(parts.train.stop)
     if len(young):
+        today = _today(matrix, data)
 
         def fit(places: Rows) -> Predict:
             part = learned.take(places)
             evaluate.require_both_classes(part.fraud, "fold of the training")
             one = _boosted(part.examples(matrix, weights, options.seed), settings, options.threads)
-            return lambda own: _probability(one, matrix[learned.rows[own]])
+            return lambda own: _probability(one, today[own])
 
-        before = out_of_fold(data.transactions.card[learned.rows], fit)
-        places = _calibrating(learned, data.mature, parts.calibration.start)
-        before, judged = before[places], learned.take(places)
-        newest = data.time[judged.rows] > data.time[-1] - NEWEST_MS
+        unseen = out_of_fold(data.transactions.card, learned.rows, fit)
+        judged = learned.take(_calibrating(learned, data.mature, parts.calibration.start))
         usual = judged.rows  # drift is measured against the newest, not against weeks ago
+        chosen_on = _Part(np.arange(parts.test.start), data.fraud[: parts.test.start])
     else:
-        before = _probability(booster, matrix[judged.rows])
-    x, y = evaluate.calibration_knots(before, judged.fraud, weights[judged.rows])
+        unseen = np.zeros(len(data))
+        unseen[judged.rows] = _probability(booster, matrix[judged.rows])
+        chosen_on = judged
+    x, y = evaluate.calibration_knots(unseen[judged.rows], judged.fraud, weights[judged.rows])
     raw = _probability(booster, matrix[parts.test])
-    score, calibrated = np.interp(raw, x, y), np.interp(before, x, y)
+    score, calibrated = np.interp(raw, x, y), np.interp(unseen, x, y)
     limits, notes = dict(thresholds.DEFAULTS), list[str]()
     if options.targets is not None:
         limits, notes = thresholds.choose(
-            calibrated, judged.fraud, options.targets, weights[judged.rows], newest
+            calibrated[chosen_on.rows], chosen_on.fraud, options.targets, _settled(data, calibrated)
         )
     histograms = {
         name: evaluate.histogram(matrix[usual, index]) for index, name in enumerate(COLUMNS)
     }
-    histograms["score"] = evaluate.histogram(calibrated if len(young) else score)
+    histograms["score"] = evaluate.histogram(calibrated[usual] if len(young) else score)
     trained = Trained(
         booster, isolation, x, y, limits, histograms,
         _metrics(raw, score, holdout, limits, len(learned.rows)),
         {**settings, **told}, tuple(notes),
     )  # fmt: skip
     return trained, Holdout(parts.test, holdout, raw, score)
+
+
+def _today(matrix: npt.NDArray[np.float32], data: Dataset) -> npt.NDArray[np.float32]:
+    """Return all rows, the mature ones as they would come at the time of the newest."""
+    today, past = matrix.copy(), slice(data.mature)
+    today[past] = as_of(matrix[past], data.time[past], int(data.time[-1]))
+    return today
+
+
+def _settled(data: Dataset, score: npt.NDArray[np.float64]) -> Judged | None:
+    """Return the alerts settled on the newest young days; None where nobody knows of any."""
+    if not data.young or data.settled is None:
+        return None
+    rows = np.flatnonzero(data.settled & (data.time > data.time[-1] - NEWEST_MS))
+    rows = rows[rows >= data.mature]
+    return Judged(score[rows], data.fraud[rows])
 
 
 def _calibrating(learned: _Part, mature: int, later: int) -> Rows:

@@ -1,4 +1,4 @@
-"""Probabilities that no model gave to rows it had learned from (cross-fitting). Pure.
+"""Probabilities that no model gave to rows whose card it had learned from (cross-fitting). Pure.
 
 So rows serve twice: to learn from, and to calibrate and choose thresholds on; what is new is rare,
 and neither can do without it. Called by `batch`. Source: Platt, Probabilistic outputs for
@@ -19,15 +19,19 @@ Predict = Callable[[Rows], npt.NDArray[np.float64]]
 
 
 def out_of_fold(
-    card: npt.NDArray[np.uint64], fit: Callable[[Rows], Predict], folds: int = FOLDS
+    card: npt.NDArray[np.uint64],
+    learned: Rows,
+    fit: Callable[[Rows], Predict],
+    folds: int = FOLDS,
 ) -> npt.NDArray[np.float64]:
     """Return the probability of each row, float64[n], by a model fitted without its card.
 
     Transactions of a card resemble each other, so a card is whole in one fold. `fit` is called with
-    the places (int64, ascending) of each fold's training rows.
+    the places in `learned` (int64, ascending) of each fold's training rows; what it returns, with
+    the fold's own rows, whether learned from or not.
 
-    >>> seen = lambda rows: lambda asked: np.isin(asked, rows).astype(float)
-    >>> out_of_fold(np.array([5, 6, 7, 5], np.uint64), seen).tolist()
+    >>> seen = lambda places: lambda rows: np.isin(rows, places).astype(float)
+    >>> out_of_fold(np.array([5, 6, 7, 5], np.uint64), np.arange(4), seen).tolist()
     [0.0, 0.0, 0.0, 0.0]
     """
     fold = card % np.uint64(folds)
@@ -35,5 +39,5 @@ def out_of_fold(
     for number in range(folds):
         own = np.flatnonzero(fold == number)
         if len(own):
-            found[own] = fit(np.flatnonzero(fold != number))(own)
+            found[own] = fit(np.flatnonzero(fold[learned] != number))(own)
     return found

@@ -6,7 +6,7 @@ A transaction is alerted when its score is above the threshold, as `scorer.decid
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,24 +35,21 @@ def threshold_for(
     fraud: npt.NDArray[np.bool_],
     precision: float,
     *,
-    weight: npt.NDArray[np.float32] | None = None,
     most_false: float | None = None,
 ) -> float | None:
     """Return the least t in [0, 1) such that rows with score > t have the wanted precision.
 
-    Of the genuine rows at most the share `most_false` is above it. Rows count by their `weight`.
+    Of the genuine rows at most the share `most_false` is above it.
 
     None when no t with at least `LEAST_ALERTS` rows above it has. The score is stepped, so t is
     the middle between two steps: rounding cannot carry a step over it.
     """
     steps, step = np.unique(score, return_inverse=True)
-    count = np.bincount(step, minlength=len(steps))[::-1].cumsum()
-    each = np.ones(len(score)) if weight is None else weight.astype(np.float64)
-    rows = np.bincount(step, weights=each, minlength=len(steps))[::-1].cumsum()
-    frauds = np.bincount(step, weights=fraud * each, minlength=len(steps))[::-1].cumsum()
-    fits = (count >= LEAST_ALERTS) & (frauds >= precision * rows)
+    rows = np.bincount(step, minlength=len(steps))[::-1].cumsum()
+    frauds = np.bincount(step, weights=fraud, minlength=len(steps))[::-1].cumsum()
+    fits = (rows >= LEAST_ALERTS) & (frauds >= precision * rows)
     if most_false is not None:
-        fits &= rows - frauds <= most_false * float(each[~fraud].sum())
+        fits &= rows - frauds <= most_false * float((~fraud).sum())
     good = np.flatnonzero(fits)
     if len(good) == 0:
         return None
@@ -61,34 +58,36 @@ def threshold_for(
     return float((below + steps[lowest]) / 2)
 
 
+class Judged(NamedTuple):
+    """m alerts that were settled lately: score and what they were found to be."""
+
+    score: npt.NDArray[np.float64]
+    fraud: npt.NDArray[np.bool_]
+
+
 def choose(
     score: npt.NDArray[np.float64],
     fraud: npt.NDArray[np.bool_],
     targets: PrecisionTargets,
-    weight: npt.NDArray[np.float32] | None = None,
-    newest: npt.NDArray[np.bool_] | None = None,
+    settled: Judged | None = None,
 ) -> tuple[dict[str, float], list[str]]:
     """Return the thresholds `block` and `review`, and a note for each that was not reachable.
 
-    With `newest` the wanted precision is kept on those rows alone, too: where honest behaviour
-    changes, the rest does not show it yet. Less than `LEAST_ALERTS` frauds there tell nothing.
+    The wanted precision is kept on the `settled` alerts by themselves, too: where honest behaviour
+    changes, the rest does not show it yet. Less than `LEAST_ALERTS` of them tell nothing.
     """
-    judged = newest is not None and int(fraud[newest].sum()) >= LEAST_ALERTS
     notes: list[str] = []
     limits: dict[str, float] = {}
     for name, wanted in (("block", targets.block), ("review", targets.review)):
-        found = threshold_for(score, fraud, wanted, weight=weight, most_false=targets.most_false)
-        if judged and found is not None:
-            own = threshold_for(
-                score[newest], fraud[newest], wanted,
-                weight=None if weight is None else weight[newest],
-            )  # fmt: skip
+        found = threshold_for(score, fraud, wanted, most_false=targets.most_false)
+        if found is not None and settled is not None and len(settled.score) >= LEAST_ALERTS:
+            own = threshold_for(settled.score, settled.fraud, wanted)
             found = None if own is None else max(found, own)
         limits[name] = DEFAULTS[name] if found is None else found
         if found is None:
             notes.append(
                 f"no {name} threshold reaches the precision {wanted:g} on at least {LEAST_ALERTS} "
-                f"alerts of the calibration part: the default {DEFAULTS[name]:g} is used"
+                f"alerts, or not on the settled ones: the default {DEFAULTS[name]:g} is used"
             )
     if limits["review"] > limits["block"]:
         notes.append(

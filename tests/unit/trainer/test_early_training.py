@@ -1,6 +1,8 @@
-"""Training with young rows: what is new is caught, and thresholds know what is newest."""
+"""Training with young rows: what is new is caught, at thresholds of rows that are known."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +10,7 @@ import pytest
 
 from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
-from schemas.features import DAY
+from schemas.features import DAY, NAMES
 from scorer.anomaly import anomaly_scores
 from trainer.dataset.replayed import Dataset
 from trainer.training import batch
@@ -16,6 +18,7 @@ from trainer.training.thresholds import DEFAULTS, PrecisionTargets
 
 START = 1_700_000_000_000
 DAYS, YOUNG_DAYS, A_DAY = 40, 7, 200
+MERCHANT_AGE = NAMES.index("merchant_age_days")
 OLD, NEW, HONEST = 0, 1, 2
 """Kinds of row: known fraud shows in feature 0, the new one in feature 1."""
 
@@ -27,10 +30,11 @@ def rows(kind: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float32]:
     return vectors
 
 
-def history(*, honest_alike: bool = False) -> Dataset:
+def history(*, honest_alike: bool = False, ages: bool = False) -> Dataset:
     """Return 33 mature and 7 young days; the new fraud begins with the third young day.
 
-    With `honest_alike` honest rows of the last day look like the known fraud, twice as many.
+    With `honest_alike` honest rows of the last day look like the known fraud, twice as many; those
+    of the last two days are settled. With `ages` each row tells by the merchant's age when it was.
     """
     draw = np.random.default_rng(4)
     day = np.repeat(np.arange(DAYS), A_DAY)
@@ -44,8 +48,11 @@ def history(*, honest_alike: bool = False) -> Dataset:
     card = draw.integers(0, 300, len(day)).astype(np.uint64)
     columns = empty_columns(len(day))._replace(time=time, card=card)
     young = int((day >= DAYS - YOUNG_DAYS).sum())
-    weight = np.ones(len(day), np.float32)
-    return Dataset(columns, rows(kind, 5), fraud, time + DAY, young, weight)
+    weight, vectors = np.ones(len(day), np.float32), rows(kind, 5)
+    if ages:
+        vectors[:, MERCHANT_AGE] = 30 + (time - START) / DAY
+    settled = (kind == OLD) & (day >= DAYS - 2)
+    return Dataset(columns, vectors, fraud, time + DAY, young, weight, settled)
 
 
 def options(**targets: float) -> batch.TrainOptions:
@@ -72,6 +79,20 @@ def test_the_new_fraud_is_caught_within_the_budget_of_false_alerts() -> None:
     assert alerted(blind, new).mean() < 0.2
 
 
+def test_the_budget_is_kept_by_the_rows_of_today_where_the_model_knows_what_is_new() -> None:
+    """Much of what is honest looks like the new fraud, which is told from it by its date alone."""
+    data = history(ages=True)
+    vectors, draw = data.vectors.copy(), np.random.default_rng(9)
+    honest = np.flatnonzero(~data.fraud)
+    vectors[honest[draw.random(len(honest)) < 0.03], 1] += 4.0
+    data = replace(data, vectors=vectors)
+    trained, _ = batch.train(data, options(block=0.3, review=0.3, most_false=0.01))
+    today = rows(np.full(20_000, HONEST), 7)
+    today[draw.random(len(today)) < 0.03, 1] += 4.0
+    today[:, MERCHANT_AGE] = 30 + DAYS
+    assert 0.002 < alerted(trained, today).mean() < 0.03
+
+
 def test_a_day_of_honest_look_alikes_leaves_no_threshold_that_is_precise() -> None:
     trained, _ = batch.train(history(), options(block=0.9, review=0.8))
     assert trained.thresholds["review"] < DEFAULTS["review"]
@@ -84,9 +105,7 @@ def test_calibration_is_of_rows_that_the_model_has_not_learned_from() -> None:
     """Labels by chance can be learned by heart, but no card's tell those of another."""
     data = history()
     chance = np.random.default_rng(8).random(len(data)) < 0.2
-    data = Dataset(
-        data.transactions, data.vectors, chance, data.label_time, data.young, data.weight
-    )
+    data = replace(data, fraud=chance)
     trained, _ = batch.train(data, batch.TrainOptions(rounds=100, eta=0.3))
     raw = trained.booster.inplace_predict(
         np.column_stack([data.vectors, anomaly_scores(trained.anomaly, data.vectors)]),
@@ -99,6 +118,6 @@ def test_calibration_is_of_rows_that_the_model_has_not_learned_from() -> None:
 def test_one_card_cannot_be_divided() -> None:
     data = history()
     columns = data.transactions._replace(card=np.zeros(len(data), np.uint64))
-    one = Dataset(columns, data.vectors, data.fraud, data.label_time, data.young, data.weight)
+    one = replace(data, transactions=columns)
     with pytest.raises(ConfigurationError, match="fold of the training"):
         batch.train(one, options())

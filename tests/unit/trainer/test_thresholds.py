@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.training.thresholds import LEAST_ALERTS, PrecisionTargets, choose, threshold_for
+from trainer.training.thresholds import (
+    LEAST_ALERTS,
+    Judged,
+    PrecisionTargets,
+    choose,
+    threshold_for,
+)
 
 DRAW = np.random.default_rng(8)
 SCORE = np.round(DRAW.random(20_000), 3)
@@ -51,30 +57,30 @@ def test_review_is_never_above_block() -> None:
     assert notes
 
 
-def test_an_alert_budget_and_weights_bound_the_threshold() -> None:
+def test_an_alert_budget_bounds_the_threshold() -> None:
     score = np.arange(1000) / 1000
     fraud = np.arange(1000) >= 900
     free = threshold_for(score, fraud, 0.5)
     bounded = threshold_for(score, fraud, 0.5, most_false=0.01)
     assert free == pytest.approx(0.7995)
     assert bounded == pytest.approx(0.8905)
-    light = np.where(fraud, 1.0, 0.5).astype(np.float32)
-    assert threshold_for(score, fraud, 0.5, weight=light) == pytest.approx(0.6995)
 
 
-def test_the_newest_rows_have_to_be_precise_by_themselves() -> None:
-    """In the newest tenth honest rows score up to 0.95, which the whole does not show."""
+def test_settled_alerts_have_to_be_precise_by_themselves() -> None:
+    """Lately honest rows score up to 0.95, which the others do not show."""
     score = np.tile(np.arange(1000) / 1000, 10)
     fraud = score >= 0.7
-    newest = np.arange(10_000) >= 9_000
-    fraud[newest] = score[newest] >= 0.95
+    lately = np.arange(600, 1000) / 1000
     targets = PrecisionTargets(block=0.9, review=0.9)
     loose, _ = choose(score, fraud, targets)
-    strict, notes = choose(score, fraud, targets, newest=newest)
+    settled = Judged(lately, lately >= 0.95)
+    strict, notes = choose(score, fraud, targets, settled)
     assert loose["review"] < 0.8
-    assert fraud[newest & (score > loose["review"])].mean() < 0.3
-    assert fraud[newest & (score > strict["review"])].mean() >= 0.9
+    assert settled.fraud[settled.score > loose["review"]].mean() < 0.3
+    assert settled.fraud[settled.score > strict["review"]].mean() >= 0.9
     assert notes == []
-    few = newest & ~fraud
-    few[np.flatnonzero(newest & fraud)[: LEAST_ALERTS - 1]] = True
-    assert choose(score, fraud, targets, newest=few)[0] == loose  # too few frauds to tell
+    hopeless = Judged(lately, np.zeros(len(lately), np.bool_))
+    limits, notes = choose(score, fraud, targets, hopeless)
+    assert (limits, len(notes)) == ({"block": 0.95, "review": 0.75}, 2)
+    few = Judged(lately[: LEAST_ALERTS - 1], np.zeros(LEAST_ALERTS - 1, np.bool_))
+    assert choose(score, fraud, targets, few)[0] == loose  # too few to tell
