@@ -117,6 +117,10 @@ def train(
     review_precision: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="wanted of what is blocked or reviewed")
     ] = 0.30,
+    settled_precision: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="wanted of lately settled alerts, with --early"),
+    ] = None,
     most_false: Annotated[
         float | None,
         typer.Option(min=0.0, max=1.0, help="highest share of genuine to block or review"),
@@ -200,7 +204,10 @@ def train(
             if search_seconds == 0
             else SearchOptions(seconds=search_seconds, trials=search_trials, metric=metric.value),
             targets=PrecisionTargets(
-                block=block_precision, review=review_precision, most_false=most_false
+                block=block_precision,
+                review=review_precision,
+                settled=settled_precision,
+                most_false=most_false,
             ),
             threads=threads,
             seed=seed,

@@ -72,7 +72,9 @@ class Plan:
         )
     )
     targets: PrecisionTargets = field(
-        default_factory=lambda: PrecisionTargets(block=0.95, review=0.88, most_false=0.0008)
+        default_factory=lambda: PrecisionTargets(
+            block=0.95, review=0.75, settled=0.88, most_false=0.0008
+        )
     )
 
     def __post_init__(self) -> None:

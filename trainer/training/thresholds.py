@@ -21,12 +21,15 @@ LEAST_ALERTS: Final = 20
 class PrecisionTargets:
     """Share of frauds wanted among the blocked, and among all that are blocked or reviewed.
 
+    `settled`: that among the alerts settled lately, blocked or reviewed; None: as `review`. It can
+    be higher, since fraud that nobody has reported yet counts as genuine among other rows.
     `most_false`: highest share of genuine rows that may be blocked or reviewed; None: any. Where
     fraud grows, a wanted precision alone would let more of the genuine be alerted.
     """
 
     block: float = 0.95
     review: float = 0.30
+    settled: float | None = None
     most_false: float | None = None
 
 
@@ -78,10 +81,14 @@ def choose(
     """
     notes: list[str] = []
     limits: dict[str, float] = {}
-    for name, wanted in (("block", targets.block), ("review", targets.review)):
+    lately = targets.review if targets.settled is None else targets.settled
+    for name, wanted, own_wanted in (
+        ("block", targets.block, max(targets.block, lately)),
+        ("review", targets.review, lately),
+    ):
         found = threshold_for(score, fraud, wanted, most_false=targets.most_false)
         if found is not None and settled is not None and len(settled.score) >= LEAST_ALERTS:
-            own = threshold_for(settled.score, settled.fraud, wanted)
+            own = threshold_for(settled.score, settled.fraud, own_wanted)
             found = None if own is None else max(found, own)
         limits[name] = DEFAULTS[name] if found is None else found
         if found is None:

@@ -79,6 +79,9 @@ def test_settled_alerts_have_to_be_precise_by_themselves() -> None:
     assert settled.fraud[settled.score > loose["review"]].mean() < 0.3
     assert settled.fraud[settled.score > strict["review"]].mean() >= 0.9
     assert notes == []
+    higher = PrecisionTargets(block=0.9, review=0.5, settled=0.9)
+    limits, _ = choose(score, fraud, higher, settled)
+    assert limits["review"] == strict["review"]  # whatever is presumed of other rows
     hopeless = Judged(lately, np.zeros(len(lately), np.bool_))
     limits, notes = choose(score, fraud, targets, hopeless)
     assert (limits, len(notes)) == ({"block": 0.95, "review": 0.75}, 2)
