@@ -19,7 +19,7 @@ from scorer.anomaly import AnomalyModel, anomaly_scores
 from trainer.dataset.replayed import Dataset, known_fraud, split
 from trainer.evaluation import evaluate
 from trainer.training import anomaly, parameters, thresholds
-from trainer.training.as_of import as_of
+from trainer.training.as_of import KNOWN_DAYS, as_of
 from trainer.training.out_of_fold import Predict, Rows, out_of_fold
 from trainer.training.search import Examples, Metric, SearchOptions, best_rounds, search
 from trainer.training.thresholds import Judged, PrecisionTargets
@@ -27,6 +27,8 @@ from trainer.training.thresholds import Judged, PrecisionTargets
 COLUMNS = (*NAMES, ANOMALY_FEATURE)
 LEAST_YOUNG: Final = 50
 """Young frauds that suffice to calibrate on young rows alone."""
+LEAST_REFERENCE: Final = 1_000
+"""Rows that suffice as a reference of drift."""
 NEWEST_MS: Final = 2 * DAY
 """Alerts settled on the newest of them must be precise enough by themselves."""
 
@@ -145,7 +147,7 @@ def train(
     examples = learned.examples(matrix, weights, options.seed)
     settings, told = _settings(examples, options, progress)
     booster = _boosted(examples, settings, options.threads)
-    usual = np.arange(parts.train.stop)
+    usual = _in_full_windows(data.time)
     if len(young):
         today = _today(matrix, data)
 
@@ -181,6 +183,15 @@ def train(
         {**settings, **told}, tuple(notes),
     )  # fmt: skip
     return trained, Holdout(parts.test, holdout, raw, score)
+
+
+def _in_full_windows(time: npt.NDArray[np.int64]) -> Rows:
+    """Return the rows to measure drift against: those since the longest window could be full.
+
+    All, where the data is too short: what a system sees in its first weeks is no norm.
+    """
+    rows = np.flatnonzero(time >= time[0] + KNOWN_DAYS * DAY)
+    return rows if len(rows) >= LEAST_REFERENCE else np.arange(len(time))
 
 
 def _today(matrix: npt.NDArray[np.float32], data: Dataset) -> npt.NDArray[np.float32]:

@@ -78,6 +78,15 @@ def test_a_fraud_labelled_after_the_cutoff_is_not_known() -> None:
     assert known_fraud(data, slice(0, 10), cutoff).tolist() == [True] * 5 + [False] * 5
 
 
+@pytest.mark.parametrize(("days", "rows"), [(100, 700), (20, 1000)], ids=["long", "short"])
+def test_drift_is_measured_against_rows_whose_windows_were_full(days: int, rows: int) -> None:
+    """Of a hundred days the last seventy; the longest window takes thirty."""
+    data = dataset(np.arange(10_000) % 10 == 0, days=days)
+    trained, _ = batch.train(data, batch.TrainOptions(gap_ms=2 * DAY, rounds=2))
+    for name in ("card_tx_count_30d", "merchant_tx_count_30d"):
+        assert sum(trained.histograms[name]["counts"]) == pytest.approx(10 * rows, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
