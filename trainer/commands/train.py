@@ -116,11 +116,11 @@ def train(
     ] = 0.95,
     review_precision: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="wanted of what is blocked or reviewed")
-    ] = 0.30,
+    ] = 0.75,
     settled_precision: Annotated[
-        float | None,
+        float,
         typer.Option(min=0.0, max=1.0, help="wanted of lately settled alerts, with --early"),
-    ] = None,
+    ] = 0.88,
     most_false: Annotated[
         float | None,
         typer.Option(min=0.0, max=1.0, help="highest share of genuine to block or review"),

@@ -71,7 +71,7 @@ def test_settled_alerts_have_to_be_precise_by_themselves() -> None:
     score = np.tile(np.arange(1000) / 1000, 10)
     fraud = score >= 0.7
     lately = np.arange(600, 1000) / 1000
-    targets = PrecisionTargets(block=0.9, review=0.9)
+    targets = PrecisionTargets(block=0.9, review=0.9, settled=0.9)
     loose, _ = choose(score, fraud, targets)
     settled = Judged(lately, lately >= 0.95)
     strict, notes = choose(score, fraud, targets, settled)
