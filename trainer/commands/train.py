@@ -120,7 +120,7 @@ def train(
     settled_precision: Annotated[
         float,
         typer.Option(min=0.0, max=1.0, help="wanted of lately settled alerts, with --early"),
-    ] = 0.88,
+    ] = 0.90,
     most_false: Annotated[
         float | None,
         typer.Option(min=0.0, max=1.0, help="highest share of genuine to block or review"),

@@ -71,7 +71,7 @@ class Plan:
             shadow_ms=HOUR, canary_ms=2 * HOUR, canary_decisions=30, canary_most_ms=6 * HOUR
         )
     )
-    targets: PrecisionTargets = field(default_factory=lambda: PrecisionTargets(most_false=0.0008))
+    targets: PrecisionTargets = field(default_factory=lambda: PrecisionTargets(most_false=0.0004))
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError if the onset is not among the days."""

@@ -30,7 +30,7 @@ class PrecisionTargets:
 
     block: float = 0.95
     review: float = 0.75
-    settled: float = 0.88
+    settled: float = 0.90
     most_false: float | None = None
 
 
