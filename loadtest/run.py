@@ -120,13 +120,15 @@ class Measurement:
     def measure(self, watch: Watch) -> dict[str, Any]:
         """Start the services, send, wait for the answers, report."""
         plan = self._plan
+        if plan.warm_up_s or not plan.queued:
+            self._start_services(wait=True)
+        started = time.monotonic_ns()
+        if plan.queued:
+            self._warm_up()
+            started = self._queue()
         with Interrupt() as self._interrupt:
-            if plan.warm_up_s or not plan.queued:
-                self._start_services(wait=True)
+            if not plan.queued:
                 self._warm_up()
-            started = time.monotonic_ns()
-            if plan.queued:
-                started = self._queue()
             return self._measure(watch, started)
 
     def _start_services(self, *, wait: bool) -> None:

@@ -22,7 +22,9 @@ from schemas.errors import (
     Fenced,
     FraudError,
     MembershipLost,
+    RegistryUnavailable,
 )
+from schemas.records import Label
 from schemas.runtime.clock import Clock
 from schemas.runtime.database.case_work import settle
 from schemas.runtime.database.cases import open_cases
@@ -52,6 +54,10 @@ LOOK_S: Final = 10.0
 """How often it asks whether a topic has got more partitions, and whether Kafka is there."""
 EXPIRE_S: Final = 60.0
 EXPIRE_ROWS: Final = 2_000
+AWAY: Final = (
+    BrokerUnavailable, DatabaseUnavailable, Fenced, MembershipLost, RegistryUnavailable,
+)  # fmt: skip
+"""What passes by itself."""
 
 Bounds = Callable[[str], Mapping[int, tuple[int, int]]]
 """First and next offset of each partition of a topic."""
@@ -70,8 +76,9 @@ class _Followed:
     """Of each partition when it was opened."""
 
     def caught_up(self) -> bool:
-        """Tell whether all that was there when it was opened is stored."""
-        return all((self.stored[number] or 0) >= end for number, end in self.ends.items())
+        """Tell whether all that was there when it was opened is read."""
+        read = self.reader.positions()
+        return all(read.get(number, 0) >= end for number, end in self.ends.items())
 
     def moves(self) -> dict[int, tuple[int | None, int]]:
         """Return where each partition has come from and got to since."""
@@ -98,12 +105,12 @@ class Counts:
 class Store:
     """Follows the topics. Single-threaded.
 
-    Labels wait until the decisions that were there at the start are stored: a chargeback must find
+    Labels wait until the decisions that were there at the start are read: a chargeback must find
     its case. One that comes within moments of its decision, before the case is open, finds none.
 
     Args:
         decisions, features, labels: full names of the topics.
-        pan_key: for labels with card numbers; as the stream processor's.
+        read_label: raises BadMessage, or RegistryUnavailable: the label is read again.
         bounds: asked at the start whether what is to be read is still there.
         keep_ms: age at which rows are deleted.
         currencies: for the value at risk of a case.
@@ -120,13 +127,13 @@ class Store:
         bounds: Bounds,
         keep_ms: int,
         currencies: CurrencyTable,
-        pan_key: bytes | None,
+        read_label: Callable[[Message], Label],
         clock: Clock,
         metrics: Metrics,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database, self._lock = database, ExclusiveLock(database, LOCK)
-        self._topics, self._pan_key = (features, decisions, labels), pan_key
+        self._topics, self._read_label = (features, decisions, labels), read_label
         self._open_reader, self._bounds, self._keep_ms = open_reader, bounds, keep_ms
         self._currencies, self._clock, self._metrics = currencies, clock, metrics
         self._monotonic = monotonic
@@ -159,7 +166,7 @@ class Store:
                         self.open()
                     self.step()
                     self._serves()
-                except (BrokerUnavailable, DatabaseUnavailable, Fenced, MembershipLost) as error:
+                except AWAY as error:
                     self.close()  # all is read again from where the database is
                     self._waits_for(error)
                     stop.wait(AGAIN_S)
@@ -201,7 +208,8 @@ class Store:
         """Store what has come, wait a moment if nothing has, and delete a little of what is old.
 
         Raises:
-            BrokerUnavailable, DatabaseUnavailable, Fenced: nothing was stored; close, and open.
+            BrokerUnavailable, DatabaseUnavailable, RegistryUnavailable, Fenced: nothing was stored;
+                close, and open.
         """
         features, decisions, labels = self._followed
         vectors = features.reader.poll_batch(MOST_ROWS, 0.0)
@@ -222,7 +230,7 @@ class Store:
             return
         began = self._monotonic()
         vector_part, decision_part = vector_rows(vectors), decision_rows(decided)
-        known = readable_labels(labelled, self._pan_key)
+        known = readable_labels(labelled, self._read_label)
         with self._database.begin() as connection:
             new_vectors = add_vectors(connection, vector_part.rows)
             new_decisions = add_decisions(connection, decision_part.rows)

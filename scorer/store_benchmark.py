@@ -26,6 +26,7 @@ from scorer.benchmark import messages
 from scorer.decide import Serving, decide
 from scorer.policy_document import DEFAULT_POLICY
 from scorer.store import SERVICE, Store, report
+from scorer.store_rows import label_reader
 
 KEEP_MS: Final = 10_000 * 86_400_000
 REVIEWED_EVERY: Final = 100
@@ -67,7 +68,7 @@ def _store(served: _Served, url: str) -> dict[str, Any]:
             bounds=served.bounds,
             keep_ms=KEEP_MS,
             currencies=CurrencyTable(),
-            pan_key=None,
+            read_label=label_reader(),
             clock=SystemClock(),
             metrics=Metrics(SERVICE),
         )

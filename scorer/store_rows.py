@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +17,7 @@ from schemas.errors import BadMessage
 from schemas.records import Label
 from schemas.runtime.database.inserts import storable
 from schemas.runtime.streams import Message
-from schemas.validation import read_label
+from schemas.validation import SchemaRegistry, read_label
 
 _TEXTS: Final = ("transaction_id", "card_id", "merchant_id", "currency")
 REVIEW: Final = ACTIONS.index("REVIEW")
@@ -77,14 +77,24 @@ def vector_rows(messages: Sequence[Message]) -> Rows:
     return Rows(rows, found.rejected, [])
 
 
-def readable_labels(messages: Sequence[Message], pan_key: bytes | None) -> list[Label]:
+def label_reader(
+    pan_key: bytes | None = None, registry: SchemaRegistry | None = None
+) -> Callable[[Message], Label]:
+    """Return what reads a message of `labels`, with the stream processor's key and registry.
+
+    It raises BadMessage, or RegistryUnavailable.
+    """
+    return lambda message: read_label(
+        message.value or b"", now_ms=message.timestamp, pan_key=pan_key, registry=registry
+    )
+
+
+def readable_labels(messages: Sequence[Message], read: Callable[[Message], Label]) -> list[Label]:
     """Return what can be read; of the rest the stream processor makes dead letters."""
     found = []
     for message in messages:
         with suppress(BadMessage):
-            found.append(
-                read_label(message.value or b"", now_ms=message.timestamp, pan_key=pan_key)
-            )
+            found.append(read(message))
     return found
 
 

@@ -18,11 +18,12 @@ from schemas.runtime.kafka_reader import KafkaReader, end_offsets, offset_bounds
 from schemas.runtime.lifecycle import StopSignal, patiently
 from schemas.runtime.logs import configure_logging
 from schemas.runtime.metrics import Metrics
+from schemas.runtime.schema_registry import ConfluentRegistry
 from schemas.runtime.settings import Settings
 from schemas.runtime.topic_admin import create_topics
 from schemas.topics import DECISIONS, FEATURES, LABELS
 from scorer.store import SERVICE, Store, report
-from scorer.store_rows import decision_rows, vector_rows
+from scorer.store_rows import decision_rows, label_reader, vector_rows
 
 log = structlog.get_logger(__name__)
 NICE: Final = 10
@@ -44,6 +45,9 @@ def run(settings: Settings, *, once: bool = False) -> dict[str, Any]:
     stop, metrics = StopSignal(), Metrics(SERVICE)
     decisions, features = settings.topic(DECISIONS), settings.topic(FEATURES)
     labels, key = settings.topic(LABELS), settings.pan_hmac_key
+    read = label_reader(
+        key.get_secret_value().encode() if key else None, ConfluentRegistry.from_settings(settings)
+    )
 
     def open_reader(topic: str, starts: Mapping[int, int]) -> KafkaReader:
         return KafkaReader(settings, topic, starts, gather_ms=GATHER_MS)
@@ -69,7 +73,7 @@ def run(settings: Settings, *, once: bool = False) -> dict[str, Any]:
             bounds=lambda topic: offset_bounds(settings, topic),
             keep_ms=settings.store_keep_ms,
             currencies=CurrencyTable(settings.base_currency, settings.currency_rates),
-            pan_key=key.get_secret_value().encode() if key else None,
+            read_label=read,
             clock=SystemClock(),
             metrics=metrics,
         )

@@ -45,7 +45,7 @@ def run(
     rows: Annotated[int | None, typer.Option(min=1, help="only the first rows of the file")] = None,
     labels: Annotated[LabelOrder, typer.Option(help="when labels are sent")] = "due",
     queued: Annotated[
-        int, typer.Option(min=0, help="transactions queued before the services start")
+        int, typer.Option(min=0, help="transactions queued while the services are away")
     ] = 0,
     swap_at: Annotated[
         float | None, typer.Option(min=0, help="second at which --swap-to becomes champion")
@@ -105,6 +105,8 @@ def run(
             "--swaps goes with --swap-at, --swap-to and a first champion: "
             "leave --no-model and --no-services out"
         )
+    if queued and not services:
+        raise ConfigurationError("--queued stops and starts the services: leave --no-services out")
     swap = None
     if swap_at is not None and swap_to is not None:
         swap = Swap(swap_at, (swap_to,), swaps, swap_every)

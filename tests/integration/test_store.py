@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from schemas import codec
 from schemas.currency import CurrencyTable
-from schemas.errors import BrokerUnavailable, Fenced
+from schemas.errors import BrokerUnavailable, Fenced, RegistryUnavailable
 from schemas.runtime.clock import ManualClock
 from schemas.runtime.database.cases import list_cases
 from schemas.runtime.database.database import Database, open_database
@@ -24,9 +24,25 @@ from schemas.runtime.settings import load_settings
 from schemas.runtime.streams import TopicPartition
 from scorer import store as module
 from scorer.store import Store
+from scorer.store_rows import label_reader
 from tests.integration.stored import START, decision, vector
 
 DAY = 86_400_000
+FRAME = b"\x00\x00\x00\x00\x07"
+"""What stands before a message in Confluent wire format."""
+
+
+class Registry:
+    """Messages in Confluent wire format hold a label of ours; away at first."""
+
+    def __init__(self) -> None:
+        self.away = True
+
+    def translate(self, message: bytes, name: str) -> bytes:
+        if self.away:
+            raise RegistryUnavailable("away")
+        assert (message[:5], name) == (FRAME, "Label")
+        return message[5:]
 
 
 class Bench:
@@ -39,6 +55,7 @@ class Bench:
         self.metrics = Metrics("store")
         self.now = 0.0
         self.lows: dict[tuple[str, int], int] = {}
+        self.registry: Registry | None = None
         self._opened: list[Any] = []
         self.database = self.open()
 
@@ -68,7 +85,7 @@ class Bench:
             bounds=self.bounds,
             keep_ms=400 * DAY,
             currencies=CurrencyTable("EUR", {"USD": 0.5}),
-            pan_key=None,
+            read_label=label_reader(registry=self.registry),
             clock=self.clock,
             metrics=self.metrics,
             monotonic=lambda: self.now,
@@ -86,12 +103,12 @@ class Bench:
             value = codec.encode("FeatureVector", record)
             self.broker.append("features", (partition, b"", value))
 
-    def label(self, number: int, source: str) -> None:
+    def label(self, number: int, source: str, before: bytes = b"") -> None:
         record = {
             "transaction_id": f"tx-{number}", "card_id": f"card-{number % 7}", "label": "FRAUD",
             "source": source, "transaction_time": START + number, "label_time": START + DAY,
         }  # fmt: skip
-        self.broker.append("labels", (0, b"", codec.encode("Label", record)))
+        self.broker.append("labels", (0, b"", before + codec.encode("Label", record)))
 
     def count(self, table: Any) -> int:
         with self.database.read() as connection:
@@ -194,6 +211,23 @@ def test_a_chargeback_finds_its_case_even_if_it_is_read_first(
     bench.label(6, "CHARGEBACK")
     store.step()
     assert store.counts.settled == 3
+
+
+def test_a_chargeback_in_wire_format_waits_for_the_registry(bench: Bench) -> None:
+    bench.registry = Registry()
+    bench.decide(decision(1, decision="REVIEW"))
+    bench.label(1, "CHARGEBACK", FRAME)
+    store = bench.store()
+    store.open()
+    with pytest.raises(RegistryUnavailable):
+        store.step()
+    store.close()
+    bench.registry.away = False
+    store.open()
+    store.step()
+    with bench.database.read() as connection:
+        [found] = list_cases(connection, START, "decided", "")
+    assert (found.transaction_id, found.settled) == ("tx-1", True)
 
 
 def test_a_batch_that_fails_leaves_nothing_and_is_read_again(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 DEFAULTS: Final = {"block": 0.95, "review": 0.75}
-"""Those of the default policy, taken where no threshold reaches the wanted precision."""
+"""Those of the default policy: the least where no threshold reaches the wanted precision."""
 LEAST_ALERTS: Final = 20
 """A precision measured on fewer alerts is not believed."""
 
@@ -87,15 +87,16 @@ def choose(
         ("review", targets.review, targets.settled),
     ):
         found = threshold_for(score, fraud, wanted, most_false=targets.most_false)
-        if found is not None and settled is not None and len(settled.score) >= LEAST_ALERTS:
-            own = threshold_for(settled.score, settled.fraud, own_wanted)
-            found = None if own is None else max(found, own)
-        limits[name] = DEFAULTS[name] if found is None else found
         if found is None:
-            notes.append(
-                f"no {name} threshold reaches the precision {wanted:g} on at least {LEAST_ALERTS} "
-                f"alerts, or not on the settled ones: the default {DEFAULTS[name]:g} is used"
-            )
+            notes.append(_unreached(name, wanted, "alerts"))
+            found = DEFAULTS[name]
+        elif settled is not None and len(settled.score) >= LEAST_ALERTS:
+            own = threshold_for(settled.score, settled.fraud, own_wanted)
+            if own is None:
+                notes.append(_unreached(name, own_wanted, "settled alerts"))
+                own = DEFAULTS[name]
+            found = max(found, own)
+        limits[name] = found
     if limits["review"] > limits["block"]:
         notes.append(
             f"the review threshold {limits['review']:.4f} was above the block threshold: it is "
@@ -103,3 +104,10 @@ def choose(
         )
         limits["review"] = limits["block"]
     return limits, notes
+
+
+def _unreached(name: str, wanted: float, rows: str) -> str:
+    return (
+        f"no {name} threshold reaches the precision {wanted:g} on at least {LEAST_ALERTS} {rows}: "
+        f"it is at least the default {DEFAULTS[name]:g}"
+    )

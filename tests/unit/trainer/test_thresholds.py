@@ -85,5 +85,9 @@ def test_settled_alerts_have_to_be_precise_by_themselves() -> None:
     hopeless = Judged(lately, np.zeros(len(lately), np.bool_))
     limits, notes = choose(score, fraud, targets, hopeless)
     assert (limits, len(notes)) == ({"block": 0.95, "review": 0.75}, 2)
+    budget = PrecisionTargets(block=0.9, review=0.9, settled=0.9, most_false=0.0)
+    tight = score * (1 - (score > 0.5) * ~fraud * 0.5)
+    kept, _ = choose(np.where(fraud, score, 0.98 * tight + 0.01), score >= 0.99, budget, hopeless)
+    assert kept["review"] > 0.98, "bad evidence on settled alerts does not spend the budget"
     few = Judged(lately[: LEAST_ALERTS - 1], np.zeros(LEAST_ALERTS - 1, np.bool_))
     assert choose(score, fraud, targets, few)[0] == loose  # too few to tell
