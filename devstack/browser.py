@@ -30,6 +30,11 @@ def chromium() -> Browser:
     if found is not None:
         return Browser(found, env)
     files = unpacked("chromium", [_PROGRAM], with_needed=True)
-    libraries = {str(path.parent) for path in files.glob("usr/lib/*-linux-*/**/lib*.so*")}
-    env["LD_LIBRARY_PATH"] = ":".join(sorted(libraries))
+    found_in = {
+        str(path.parent)
+        for folder in ("lib", "usr/lib")
+        for path in files.glob(f"{folder}/*-linux-*/**/lib*.so*")
+    }
+    theirs = os.environ.get("LD_LIBRARY_PATH", "")
+    env["LD_LIBRARY_PATH"] = ":".join([*sorted(found_in), *filter(None, [theirs])])
     return Browser(str(files / _PROGRAM), env)

@@ -44,7 +44,9 @@ def unpacked(package: str, paths: Sequence[str], *, with_needed: bool = False) -
 
 def _unpack(package: str, root: Path, files: Path, with_needed: bool) -> None:
     Console(stderr=True).print(f"Fetching Debian's {package} (once, into {root})")
-    archives = root / "cache" / "archives"
+    archives, made = root / "cache" / "archives", root / "unpacking"
+    for old in (archives, made, files):
+        shutil.rmtree(old, ignore_errors=True)
     (archives / "partial").mkdir(parents=True, exist_ok=True)
     get = [
         "apt-get", "install", "--download-only", "--yes", "--no-install-recommends", package,
@@ -62,8 +64,9 @@ def _unpack(package: str, root: Path, files: Path, with_needed: bool) -> None:
         _run(["apt-get", "update", *ours, "-o", f"Dir::Cache={root / 'cache'}"], where)
         _run([*get, *ours], where)
     for archive in archives.glob("*.deb"):
-        _run(["dpkg-deb", "--extract", str(archive), str(files)], root)
+        _run(["dpkg-deb", "--extract", str(archive), str(made)], root)
         archive.unlink()
+    made.rename(files)  # whole or not at all
 
 
 def _run(command: list[str], where: Path) -> None:

@@ -22,7 +22,7 @@ from schemas.runtime.database.case_work import claim_next, decide
 from schemas.runtime.feature_store import RedisFeatureStore
 from schemas.runtime.streams import BY_KEY
 from schemas.topics import DECISIONS, MODELS, RETRAIN_REQUESTS, TRANSACTIONS
-from scorer.client import FraudClient, GatewayError
+from scorer.client import FraudClient, GatewayError, GatewayUnreachable
 from tests.e2e.observed import LARGE, PATIENCE_S, SECOND, Observed
 from trainer.training import runs
 
@@ -211,6 +211,7 @@ def post(observed: Observed) -> None:
     }
     url = f"http://127.0.0.1:{observed.api_port}"
     with FraudClient(url, observed.key, deadline_ms=50, attempts=1) as client:
-        client.score(transaction)
-        with suppress(GatewayError):  # 404, or 503 without a database
+        with suppress(GatewayError, GatewayUnreachable):
+            client.score(transaction)
+        with suppress(GatewayError, GatewayUnreachable):  # 404, or 503 without a database
             client.decision("nobody-made-it")

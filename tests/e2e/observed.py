@@ -131,8 +131,12 @@ class Observed:
         return {labels["alertname"] for labels in now}
 
     def until_fire(self, *alerts: str, meanwhile: Callable[[], object] = lambda: None) -> None:
-        """Wait for alerts, `Name` or `Name of job`; `meanwhile` is called twice a second."""
+        """Wait for alerts, `Name` or `Name of job`; `meanwhile` is called twice a second.
+
+        What fired before and has ended does not count.
+        """
         missing, called_at = set(alerts), 0.0
+        self.fired.clear()
 
         def fire() -> bool:
             nonlocal called_at

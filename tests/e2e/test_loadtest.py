@@ -88,6 +88,17 @@ def test_champions_change_in_turn_beside_a_shadow_and_every_decision_names_one(
     assert watched == {("watching",)}
 
 
+def test_a_backlog_comes_while_the_services_are_away(stack: Stack, tmp_path: Path) -> None:
+    report = loadtest(
+        stack, "lt-queued-", tmp_path,
+        "run", "--rate", "200", "--seconds", "3", "--warm-up", "1", "--customers", "400",
+        "--no-model", "--queued", "300",
+    )  # fmt: skip
+    assert (report["sent"], report["decided"], report["lost"]) == (1_100, 1_100, 0)
+    assert report["measured"]["sent"] == 600
+    assert "back_to_normal_s" in report
+
+
 def test_a_file_is_replayed_with_its_labels(stack: Stack, tmp_path: Path) -> None:
     day = World(400, seed=3).day(parse_day("2025-03-03"))
     pq.write_table(day, tmp_path / "day.parquet")

@@ -109,7 +109,6 @@ def _all_is_well(observed: Observed) -> None:
         raise AssertionError(f"without an answer: {missing}") from error
     learned = {"CandidateWaits"}  # the online learner may have one: nobody lets it on
     until(lambda: observed.firing() <= learned, "no alert fires while all is well", PATIENCE_S)
-    observed.fired.clear()
 
 
 def _bad_messages_and_models(observed: Observed) -> None:
@@ -187,7 +186,6 @@ def _nothing_decides(observed: Observed) -> None:
 
 
 def _no_redis_and_no_database(observed: Observed) -> None:
-    observed.fired.clear()
 
     def meanwhile() -> None:
         faults.post(observed)
@@ -215,7 +213,6 @@ def _no_redis_and_no_database(observed: Observed) -> None:
 
 def _the_end(observed: Observed) -> None:
     """More comes than anybody can process, then Kafka goes, then every process."""
-    observed.fired.clear()
     observed.stack.redis.stop()
     try:
         faults.send_garbage(observed, 100_001)

@@ -27,7 +27,7 @@ PATIENCE_S = 60.0
 
 
 class Hasty(GatewayProtocol):
-    head_s = 0.4
+    head_s = 1.0
 
 
 def serve(scenario: Callable[[int], Awaitable[None]], **settings: Any) -> None:

@@ -1,6 +1,6 @@
 """Kafka messages of `features`, `decisions` and `labels` to rows of the archive's tables. Pure.
 
-`archive_follow` calls it once a poll and topic. What cannot be read is left out and returned as
+`follow` calls it once a poll and topic. What cannot be read is left out and returned as
 rejected: the services that serve these topics have dead-lettered it already.
 """
 

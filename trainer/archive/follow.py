@@ -49,7 +49,7 @@ Bounds = Callable[[str], Mapping[int, tuple[int, int]]]
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """What it takes to read the messages: see `archive_batches`."""
+    """What it takes to read the messages: see `batches`."""
 
     currencies: CurrencyTable
     pan_key: bytes | None = None

@@ -1,6 +1,6 @@
 """The archive: every vector, decision and label event in Delta Lake tables, by event date (UTC).
 
-`archive_follow` appends, `archive_dataset` reads. How far each Kafka partition was read stands in
+`follow` appends, `trainer.dataset.archived` reads. How far each Kafka partition was read stands in
 the same commit as its rows (the table's application transactions), so the two cannot disagree.
 """
 

@@ -128,7 +128,7 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
 
 
 def replayed(path: Path, mapping: Path, label_delay_ms: int) -> Dataset:
-    """Read, map and replay a file with a progress bar; see `dataset.from_file`."""
+    """Read, map and replay a file with a progress bar; see `trainer.dataset.replayed.from_file`."""
     from trainer.dataset import replayed as dataset
 
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())

@@ -96,7 +96,7 @@ def train(
     ] = None,
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="most trees; default in training/parameters.py"),
+        typer.Option(min=1, help="most trees; default in trainer/training"),
     ] = None,
     max_depth: Annotated[int | None, typer.Option(min=1, max=16, help="of a tree")] = None,
     eta: Annotated[float | None, typer.Option(min=0.0001, max=1.0, help="learning rate")] = None,

@@ -4,7 +4,7 @@ A run is due at the times of day, and when somebody asked on `retrain-requests`.
 waits when a run starts is answered by it; what comes meanwhile waits for the next one. The journal
 is written before a run starts and after it is recorded, and requests are committed only then: so a
 service that breaks off at any point takes up the same run, under the same id, when it starts again.
-Does no I/O to Kafka: `service_run` does.
+Does no I/O to Kafka: `process` does.
 """
 
 from __future__ import annotations

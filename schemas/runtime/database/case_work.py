@@ -175,6 +175,7 @@ def settle(connection: Connection, labels: Sequence[Label], now_ms: int) -> int:
                 verdict=known[before.transaction_id, before.card_id],
                 decided_by=SETTLED_BY,
                 decided_at=now_ms,
+                note=None,  # the audit has an analyst's
                 claimed_by=None,
                 claimed_until=None,
                 label_taken_at=now_ms,

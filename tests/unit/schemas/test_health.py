@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 
+from schemas.runtime import health
 from schemas.runtime.health import HealthServer
 from schemas.runtime.metrics import Metrics
 
@@ -17,9 +18,10 @@ LONG_S = 10.0
 
 
 def test_a_client_that_does_not_wait_leaves_no_traceback(
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, gone = threading.Event(), threading.Event()
+    asked, gone, noted = threading.Event(), threading.Event(), threading.Event()
+    monkeypatch.setattr(health.log, "debug", lambda *text, **more: noted.set())
 
     def ready() -> str:
         asked.set()
@@ -33,6 +35,7 @@ def test_a_client_that_does_not_wait_leaves_no_traceback(
         assert asked.wait(LONG_S)
         client.close()  # with a reset: what is written to it fails
         gone.set()
+        assert noted.wait(LONG_S)
         with pytest.raises(urllib.error.HTTPError, match="503"):
             urllib.request.urlopen(f"http://127.0.0.1:{server.port}/readyz", timeout=LONG_S)
     out, err = capfd.readouterr()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,12 +44,9 @@ def message(number: int) -> Message:
 ROWS = 2 * PIECE_ROWS + 1
 
 
-@pytest.fixture
-def told() -> Iterator[tuple[queue.Queue[Told], list[bytes]]]:
-    """What the loop is told, and the ids that it has taken."""
-    calls: queue.Queue[Told] = queue.Queue()
-    taken: list[bytes] = []
-    listener = Listener(
+def made(calls: queue.Queue[Told], taken: list[bytes]) -> Listener:
+    """Return a listener with ROWS decisions to tell of; `calls` is what the loop is told."""
+    return Listener(
         BufferedTail([message(number) for number in range(ROWS)]),
         transactions="transactions",
         decisions="decisions",
@@ -57,15 +55,13 @@ def told() -> Iterator[tuple[queue.Queue[Told], list[bytes]]]:
         on_refused=lambda piece: None,
         metrics=Metrics("gateway"),
     )
+
+
+def test_the_loop_is_told_the_next_piece_when_it_has_taken_the_one_before() -> None:
+    calls: queue.Queue[Told] = queue.Queue()
+    taken: list[bytes] = []
+    listener = made(calls, taken)
     listener.start()
-    yield calls, taken
-    listener.stop()
-
-
-def test_the_loop_is_told_the_next_piece_when_it_has_taken_the_one_before(
-    told: tuple[queue.Queue[Told], list[bytes]],
-) -> None:
-    calls, taken = told
     sizes = []
     while len(taken) < ROWS:
         take, piece = calls.get(timeout=LONG_S)
@@ -73,13 +69,17 @@ def test_the_loop_is_told_the_next_piece_when_it_has_taken_the_one_before(
             calls.get(timeout=0.02)
         take(piece)
         sizes.append(len(piece))
+    listener.stop()
     assert sizes == [PIECE_ROWS, PIECE_ROWS, 1]
     assert taken == [f"t-{number}".encode() for number in range(ROWS)]
 
 
-def test_it_stops_while_the_loop_takes_nothing(
-    told: tuple[queue.Queue[Told], list[bytes]],
-) -> None:
-    calls, taken = told
+def test_it_stops_while_the_loop_takes_nothing() -> None:
+    calls: queue.Queue[Told] = queue.Queue()
+    listener = made(calls, [])
+    listener.start()
     calls.get(timeout=LONG_S)
-    assert taken == []  # the fixture stops it now, which must not wait for the loop
+    stopping = threading.Thread(target=listener.stop, daemon=True)
+    stopping.start()
+    stopping.join(LONG_S)
+    assert not stopping.is_alive()
