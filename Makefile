@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help test demo check clean
+.PHONY: help test demo check faults clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ test: $(STAMP) ## run every test
 
 demo: $(STAMP) ## show it all at work until Ctrl-C, or for DEMO_SECONDS=30
 	@$(BIN)/python -m loadtest demo
+
+faults: $(STAMP) ## make nearly every fault that has an alert, in three minutes
+	@$(BIN)/python -m pytest tests/faults/every_alert.py
 
 check: $(STAMP) ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -17,7 +17,7 @@ from monitor.rules import default_rules
 from schemas.runtime.metric_series import FROM_START
 from schemas.runtime.metrics import METRICS, Metrics, read_exposition
 from tests.contract.promql import asked
-from tests.e2e.proved_by_fault import PROVED_BY_FAULT
+from tests.faults.proved_by_fault import PROVED_BY_FAULT
 
 ROOT = Path(__file__).parents[2]
 PROOFS = (ROOT / "docs/alerts.md").read_text()

@@ -1,7 +1,4 @@
-"""The rules that ship, with every duration shorter: a test cannot wait for five minutes.
-
-Expressions, labels and bounds stay as they are.
-"""
+"""The rules that ship, with every duration divided: a test cannot wait for five minutes."""
 
 from __future__ import annotations
 
@@ -13,32 +10,31 @@ from monitor.observability import RULES
 
 TIMES: Final = 20
 LEAST_MS: Final = 1_000
-MOST_WAIT_MS: Final = 5_000
-"""Longest `for` and offset; a window has to be as much longer than a scrape as it is."""
+MOST_WAIT_MS: Final = 3_600_000
 _MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-def faster(text: str) -> str:
+def faster(text: str, most_wait_ms: int) -> str:
     """Return rules whose windows, waits and intervals are TIMES shorter, none below LEAST_MS.
 
-    `for` and offset are MOST_WAIT_MS at most.
+    `for` and offset are `most_wait_ms` at most.
     """
 
     def shorter(found: re.Match[str]) -> str:
         ms = max(int(found[2]) * _MS[found[3]] // TIMES, LEAST_MS)
         if found[1] in ("for: ", "offset "):
-            ms = min(ms, MOST_WAIT_MS)
+            ms = min(ms, most_wait_ms)
         return f"{found[1]}{ms}ms"
 
     return re.sub(r"(\[|for: |interval: |offset )(\d+)([smhd])\b", shorter, text)
 
 
-def faster_rules(folder: Path) -> list[Path]:
+def faster_rules(folder: Path, most_wait_ms: int = MOST_WAIT_MS) -> list[Path]:
     """Write a copy of each file of rules into `folder` and return them."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for path in RULES:
         copy = folder / path.name
-        copy.write_text(faster(path.read_text()))
+        copy.write_text(faster(path.read_text(), most_wait_ms))
         written.append(copy)
     return written

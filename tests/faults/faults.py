@@ -23,7 +23,7 @@ from schemas.runtime.feature_store import RedisFeatureStore
 from schemas.runtime.streams import BY_KEY
 from schemas.topics import DECISIONS, MODELS, RETRAIN_REQUESTS, TRANSACTIONS
 from scorer.client import FraudClient, GatewayError, GatewayUnreachable
-from tests.e2e.observed import LARGE, PATIENCE_S, SECOND, Observed
+from tests.faults.observed import LARGE, PATIENCE_S, SECOND, Observed
 from trainer.training import runs
 
 ROOT = Path(__file__).parents[2]

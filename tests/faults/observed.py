@@ -102,7 +102,7 @@ class Observed:
         self.prometheus = Prometheus(
             folder / "prometheus",
             {job: ports for job, ports in self.jobs.items() if job != "monitor"},
-            faster_rules(folder / "rules"),
+            faster_rules(folder / "rules", most_wait_ms=5_000),
             "1s",
         )
         self.fired: set[tuple[str, str]] = set()
