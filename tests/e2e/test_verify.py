@@ -34,9 +34,9 @@ CASES = {
         input=Path(), mapping=MAPPING, rows=4_000, mode="live", rate=1_000
     ),
 }
-FEW_MERCHANTS_SHARE = 0.9
+FEW_MERCHANTS_SHARE = 0.75
 """This world squeezes weeks of 250 merchants into seconds, so that order of arrival shows more
-often than the command itself allows."""
+often than the command itself allows, and the more so the busier the machine is."""
 
 
 @pytest.mark.parametrize("case", CASES)
