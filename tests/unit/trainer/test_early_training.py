@@ -98,7 +98,7 @@ def test_a_day_of_honest_look_alikes_leaves_no_threshold_that_is_precise() -> No
     assert trained.thresholds["review"] < DEFAULTS["review"]
     trained, _ = batch.train(history(honest_alike=True), options(block=0.99, review=0.97))
     assert any("no review threshold reaches" in note for note in trained.notes)
-    assert trained.thresholds["review"] == DEFAULTS["review"]
+    assert trained.thresholds["review"] >= DEFAULTS["review"]
 
 
 def test_calibration_is_of_rows_that_the_model_has_not_learned_from() -> None:
