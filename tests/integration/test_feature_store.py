@@ -8,18 +8,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +23,7 @@ from schemas.errors import ConfigurationError, StoreUnavailable
 from schemas.runtime.feature_store import RedisFeatureStore
 from schemas.runtime.memory import MemoryFeatureStore
 from schemas.runtime.store import NO_CURSOR, Commit, FeatureStore, Fold, PartitionAdvance
+from tests.integration.certificates import self_signed
 
 HEADER = b"\0\0\0\0headheadhead"
 TOPIC = "transactions"
@@ -458,40 +453,10 @@ def test_a_full_store_refuses_a_commit_whole_and_takes_it_later(tmp_path: Path) 
         server.stop()
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a throw-away certificate of 127.0.0.1 and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(address, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert, private = folder / "cert.pem", folder / "key.pem"
-    cert.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return cert, private
-
-
 def test_tls_is_spoken_and_the_certificate_checked(
     stack: Stack, prefix: bytes, tmp_path: Path
 ) -> None:
-    cert, private = certificate(tmp_path)
+    cert, private = self_signed(tmp_path)
     relay = Relay(stack.redis_url, tls=(cert, private))
     url = f"rediss://127.0.0.1:{relay.port}/0"
     try:
