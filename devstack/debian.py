@@ -48,21 +48,18 @@ def _unpack(package: str, root: Path, files: Path, with_needed: bool) -> None:
     for old in (archives, made, files):
         shutil.rmtree(old, ignore_errors=True)
     (archives / "partial").mkdir(parents=True, exist_ok=True)
-    get = [
-        "apt-get", "install", "--download-only", "--yes", "--no-install-recommends", package,
-        "-o", "Debug::NoLocking=true", "-o", f"Dir::Cache={root / 'cache'}",
-    ]  # fmt: skip
-    where = root
-    if not with_needed:
-        get, where = ["apt-get", "download", package], archives
+    ours = ["-o", "Debug::NoLocking=true", "-o", f"Dir::Cache={root / 'cache'}"]
+    get = ["download"]
+    if with_needed:
+        get = ["install", "--download-only", "--yes", "--no-install-recommends"]
     try:
-        _run(get, where)
+        _run(["apt-get", *get, package, *ours], archives)
     except ConfigurationError:  # no lists of packages yet, as in a container image: get our own
         lists = root / "lists"
         (lists / "partial").mkdir(parents=True, exist_ok=True)
-        ours = ["-o", f"Dir::State::Lists={lists}"]
-        _run(["apt-get", "update", *ours, "-o", f"Dir::Cache={root / 'cache'}"], where)
-        _run([*get, *ours], where)
+        ours += ["-o", f"Dir::State::Lists={lists}"]
+        _run(["apt-get", "update", *ours], archives)
+        _run(["apt-get", *get, package, *ours], archives)
     for archive in archives.glob("*.deb"):
         _run(["dpkg-deb", "--extract", str(archive), str(made)], root)
         archive.unlink()
