@@ -23,7 +23,8 @@ from schemas.runtime.feature_store import RedisFeatureStore
 from schemas.runtime.streams import BY_KEY
 from schemas.topics import DECISIONS, MODELS, RETRAIN_REQUESTS, TRANSACTIONS
 from scorer.client import FraudClient, GatewayError, GatewayUnreachable
-from tests.faults.observed import LARGE, PATIENCE_S, SECOND, Observed
+from tests.e2e.observed import LARGE, PATIENCE_S, Observed
+from tests.faults.observed import SECOND, Breakable
 from trainer.training import runs
 
 ROOT = Path(__file__).parents[2]
@@ -188,7 +189,7 @@ def older_version(observed: Observed) -> Iterator[None]:
         service.kill()
 
 
-def give_a_verdict(observed: Observed) -> None:
+def give_a_verdict(observed: Breakable) -> None:
     """Let an analyst decide a case that the store has opened."""
     now = time.time_ns() // 1_000_000
     with observed.database.begin() as connection:
@@ -197,7 +198,7 @@ def give_a_verdict(observed: Observed) -> None:
         decide(connection, case.case_id, "ann", "FRAUD", "", now)
 
 
-def post(observed: Observed) -> None:
+def post(observed: Breakable) -> None:
     """Ask the gateway for a decision within 50 ms, and for one that nobody has made."""
     number = time.time_ns()
     transaction = {

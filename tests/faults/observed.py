@@ -1,231 +1,50 @@
-"""Every service of one pipeline as a process, and a real Prometheus that scrapes them."""
+"""The observed services with what faults need besides: another scorer, PostgreSQL, a key."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from devstack.ports import free_port
 from devstack.postgres import PostgresServer
-from devstack.prometheus import Prometheus
-from devstack.service import Service
 from devstack.stack import Stack
-from schemas import codec
-from schemas.features import NAMES
 from schemas.runtime.database.api_keys import create
 from schemas.runtime.database.database import open_database
-from schemas.runtime.model_registry import open_registry, registration
 from schemas.runtime.settings import load_settings
-from schemas.topics import POLICY
 from tests.conftest import MIGRATED
 from tests.e2e.faster_rules import faster_rules
-from tests.e2e.pipeline import Pipeline, until
-from tests.unit.scorer.stand_ins import small_bundle
-from trainer.evaluation.evaluate import histogram
+from tests.e2e.observed import COMMANDS, Observed
 
-PATIENCE_S = 240.0
-COMMANDS = {
-    "stream_features": ("stream_features", "run"),
-    "scorer": ("scorer", "run"),
-    "gateway": ("scorer", "api"),
-    "store": ("scorer", "store"),
-    "archiver": ("trainer", "archive"),
-    "trainer": ("trainer", "run"),
-    "online": ("trainer", "online"),
-    "monitor": ("monitor", "run"),
-    "dashboard": ("monitor", "dashboard"),
-}
-"""Command by job, as in docker-compose.yml."""
 SECOND = "scorer-2"
 """Another scorer beside the first one."""
-PAN = "4111111111111111"
-SECRET = "hmac-secret-of-this-test"
-POLICY_DOCUMENT = {
-    "version": "observed-1",
-    "thresholds": {"block": 0.95, "review": 0.75},
-    "rules": [
-        {"id": "large", "action": "REVIEW", "when": "amount > 500", "text": "a large amount"}
-    ],
-    "fallback": "REVIEW",
-}
-LARGE = 100_000
-"""An amount that the champion blocks, and the policy reviews without it."""
 
 
-class Observed:
-    """See the module. `proved` are the alerts that were waited for and came."""
+class Breakable(Observed):
+    """See the module."""
 
     def __init__(self, stack: Stack, postgres: PostgresServer, folder: Path) -> None:
-        self.stack, self.postgres, self.folder = stack, postgres, folder
-        self.archive, self.runs = folder / "archive", folder / "runs"
-        database = postgres.create(f"observed{time.time_ns()}", template=MIGRATED)
-        self.database = open_database(load_settings(database_url=database))
+        self.postgres = postgres
+        address = postgres.create(f"observed{time.time_ns()}", template=MIGRATED)
+        self.database = open_database(load_settings(database_url=address))
+        now_ms = time.time_ns() // 1_000_000
         with self.database.begin() as connection:
-            _, self.key = create(
-                connection, "tests", ["score", "read"], by="test", now_ms=_now_ms()
-            )
+            _, self.key = create(connection, "tests", ["score", "read"], by="test", now_ms=now_ms)
         self.api_port = free_port()
-        self.pipeline = Pipeline(
+        super().__init__(
             stack,
-            folder / "logs",
-            label_delay="500ms",
-            pan_hmac_key=SECRET,
-            online_every="1s",
-            online_frauds="20",
-            archive_url=str(self.archive),
-            archive_flush_after="1s",
-            database_url=database,
+            folder,
+            faster_rules(folder / "rules", most_wait_ms=5_000),
+            {"stream_features": ["--stall-seconds", "8"]},
+            unwatched=("monitor",),
+            database_url=address,
             case_undo="100ms",
             api_port=str(self.api_port),
-            dashboard_port="0",
             approval="true",
             shadow_for="1ms",
         )
-        models: list[str | Path] = ["--output", folder / "models"]
-        options: dict[str, list[str | Path]] = {
-            "stream_features": ["--stall-seconds", "8"],
-            "trainer": [*models, "--state", self.runs],
-            "online": [*models, "--state", folder / "online"],
-        }
-        self.services = {
-            job: self._service(job, [package, command, *map(str, options.get(job, ()))])
-            for job, (package, command) in COMMANDS.items()
-        }
         self.services[SECOND] = self._service(SECOND, [*COMMANDS["scorer"]])
-        self.jobs = {job: [self.services[job].health_port] for job in COMMANDS}
         self.jobs["scorer"].append(self.services[SECOND].health_port)
-        self.prometheus = Prometheus(
-            folder / "prometheus",
-            {job: ports for job, ports in self.jobs.items() if job != "monitor"},
-            faster_rules(folder / "rules", most_wait_ms=5_000),
-            "1s",
-        )
-        self.fired: set[tuple[str, str]] = set()
-        self.proved: set[str] = set()
-        self.sent = 0
-
-    def _service(self, name: str, arguments: list[str]) -> Service:
-        env = {**self.pipeline.environment, "FRAUD_WORKER_ID": name}
-        service = Service(name, ["-m", *arguments], env=env, log_dir=self.pipeline.log_dir)
-        self.pipeline.services.append(service)
-        return service
-
-    def start(self, *names: str) -> None:
-        """Start processes and wait until all of them serve."""
-        for name in names:
-            self.services[name].start()
-        for name in names:
-            self.services[name].wait_ready(PATIENCE_S)
-
-    def firing(self) -> set[str]:
-        """Return the names of the alerts that fire now, and remember them with their job."""
-        now = self.prometheus.firing()
-        self.fired |= {
-            (labels["alertname"], labels.get("job", labels.get("service", ""))) for labels in now
-        }
-        return {labels["alertname"] for labels in now}
-
-    def until_fire(self, *alerts: str, meanwhile: Callable[[], object] = lambda: None) -> None:
-        """Wait for alerts, `Name` or `Name of job`; `meanwhile` is called twice a second.
-
-        What fired before and has ended does not count.
-        """
-        missing, called_at = set(alerts), 0.0
-        self.fired.clear()
-
-        def fire() -> bool:
-            nonlocal called_at
-            if time.monotonic() - called_at > 0.5:
-                called_at = time.monotonic()
-                meanwhile()
-            self.firing()
-            for alert in list(missing):
-                name, _, of = alert.partition(" of ")
-                if any(name == fired and of in ("", job) for fired, job in self.fired):
-                    missing.discard(alert)
-                    self.proved.add(name)
-            return not missing
-
-        try:
-            until(fire, f"{', '.join(alerts)} fire", PATIENCE_S)
-        except AssertionError as error:
-            raise AssertionError(f"did not fire: {', '.join(sorted(missing))}") from error
-
-    def publish_policy(self) -> None:
-        """Put the policy into force."""
-        event = {
-            "policy_id": "default",
-            "version": POLICY_DOCUMENT["version"],
-            "document": json.dumps(POLICY_DOCUMENT),
-            "occurred_at": 1,
-            "actor": "test",
-        }
-        self.pipeline.send(POLICY, "default", codec.encode("PolicyEvent", event))
-        self.pipeline.producer.flush(PATIENCE_S)
-
-    def publish_model(
-        self, name: str, stage: str, *, share: float | None = None, edge: float = 500.0
-    ) -> Path:
-        """Put a model that blocks amounts above `edge` at a stage; return its bundle.
-
-        It has a reference for the monitor.
-        """
-        draw = np.random.default_rng(1)
-        reference = {column: histogram(draw.gamma(2.0, 10.0, 2_000)) for column in NAMES}
-        reference["score"] = histogram(draw.beta(0.3, 20, 2_000))
-        bundle = self.folder / name
-        small_bundle(bundle, name, histograms=reference, edge=edge)
-        with open_registry(self.pipeline.settings) as registry:
-            registry.register(registration(bundle, actor="me"))
-            registry.change(name, stage, actor="me", share=share)  # type: ignore[arg-type]
-        return bundle
-
-    def serves(self, name: str, scorers: int) -> None:
-        """Wait until so many scorers have a model in use."""
-        query = f'fraud_model_info{{model_id="{name}"}}'
-        until(lambda: len(self.prometheus.query(query)) == scorers, f"{name} serves", PATIENCE_S)
-
-    def send(self, rows: int, *, large: int = 10) -> list[dict[str, Any]]:
-        """Send transactions of now, one in `large` of a LARGE amount, and return them."""
-        now = _now_ms()
-        made = [
-            {
-                "transaction_id": f"t{row}",
-                "event_time": now,
-                "card_id": PAN if row % 97 == 0 else f"holder-{row % 97:04d}",
-                "merchant_id": f"shop-{row % 7}",
-                "amount": LARGE if row % large == 0 else 1_000 + row % 1_000,
-                "currency": "EUR",
-                "channel": "ECOM",
-            }
-            for row in range(self.sent, self.sent + rows)
-        ]
-        self.sent += rows
-        self.pipeline.send_transactions(made)
-        return made
-
-    def send_labels(self, of: list[dict[str, Any]]) -> None:
-        """Send the label of every second transaction: the large amounts were fraud."""
-        for row in of[::2]:
-            self.pipeline.send_label(
-                {
-                    "transaction_id": row["transaction_id"],
-                    "card_id": row["card_id"],
-                    "label": "FRAUD" if row["amount"] == LARGE else "GENUINE",
-                    "transaction_time": row["event_time"],
-                    "label_time": _now_ms(),
-                }
-            )
 
     def close(self) -> None:
         """Let go of the database."""
         self.database.close()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
