@@ -19,7 +19,7 @@ from loadtest.model import prepared, publish
 from loadtest.processes import Meter
 from loadtest.recovery import back_to_normal
 from loadtest.sender import Order
-from loadtest.swap import Swap, Swapper, effect
+from loadtest.swap import Swap, Swapper, effect, rehearsal
 from loadtest.traffic import Phase, Traffic
 from loadtest.view import View
 from loadtest.watch import Watch
@@ -36,7 +36,7 @@ SECOND_ANSWERS_S = 1.0
 class Plan:
     """What to run. `warm_up_s` seconds at the order's rate come before what is measured; `queued`
     transactions come then, while the services are away; `model` None trains one, unless `no_model`.
-    After a swap of several the first champion's turn comes again, too.
+    After the models of a swap the first champion's turn comes again; the warm-up rehearses it.
     """
 
     target: Target
@@ -65,7 +65,7 @@ def run(plan: Plan, watch: Watch, view: View) -> dict[str, Any]:
         model_id = None
         if model is not None:
             model_id = publish(place.settings, model)
-            if plan.swap is not None and plan.swap.times > 1:
+            if plan.swap is not None:
                 back = plan.swap._replace(models=(*plan.swap.models, model))
                 plan = replace(plan, swap=back)
         shadows = [publish(place.settings, each, "SHADOW") for each in plan.shadows]
@@ -76,7 +76,7 @@ def run(plan: Plan, watch: Watch, view: View) -> dict[str, Any]:
         ):
             swapper = None
             if plan.swap is not None:
-                swapper = opened.enter_context(Swapper(plan.swap, place.settings))
+                swapper = opened.enter_context(Swapper(place.settings))
             measurement = Measurement(
                 plan, place, services, traffic, view, model_id, shadows, swapper
             )
@@ -146,8 +146,14 @@ class Measurement:
         plan, traffic = self._plan, self._traffic
         if plan.warm_up_s:
             self._view.say(f"warm-up of {plan.warm_up_s:g} s")
+            if self._swapper and self._model_id and plan.swap:
+                self._swapper.plan(rehearsal(plan.swap, plan.warm_up_s))
             traffic.run(replace(plan.order, seconds=plan.warm_up_s, count=None), self._tick)
             traffic.drain(tick=self._show)
+        if self._swapper and plan.swap:
+            self._swapper.plan(plan.swap)
+            if self._model_id:
+                self._services.await_model(self._model_id)
 
     def _queue(self) -> int:
         """Let a backlog come while the services are away; return when they start again (ns)."""
@@ -194,7 +200,7 @@ class Measurement:
     def _tick(self) -> bool:
         """Show, swap if it is time; False once Ctrl-C came."""
         phase = self._traffic.phase
-        if self._swapper is not None and phase.order == self._plan.order:
+        if self._swapper is not None:
             self._swapper.tick(phase.started, time.monotonic_ns())
         return self._show() and not self._interrupt
 

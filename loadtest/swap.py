@@ -22,6 +22,8 @@ SECOND_NS: Final = 1_000_000_000
 STEP_NS: Final = 100_000_000
 LOAD_NS: Final = 5 * SECOND_NS
 """If no decision names the new model, its loading is looked for in this time."""
+SETTLE_S: Final = 2.0
+"""Left of a warm-up after its last swap."""
 PUBLISH_S: Final = 60.0
 """How long the last change may take after the run."""
 
@@ -33,7 +35,7 @@ class Swap(NamedTuple):
     at_s: float
     models: tuple[Path, ...]
     times: int = 1
-    every_s: float = 0.0
+    every_s: float = 2.0
 
 
 class Swapped(NamedTuple):
@@ -45,16 +47,39 @@ class Swapped(NamedTuple):
     applied: int | None
 
 
+def rehearsal(swap: Swap, warm_up_s: float) -> Swap:
+    """Return the swaps to make in a warm-up: as many as measured, as far as they fit in, after
+    which the last of the models is the champion, as before.
+
+    A broker that has written no transaction compiles its whole way of writing anew at the first
+    ones: for some four seconds on two cores. One that has been up for a day is past that.
+    """
+    models = len(swap.models)
+    wanted = -(-swap.times // models)
+    fitting = int((warm_up_s - SETTLE_S) / swap.every_s) // models
+    return Swap(0.0, swap.models, max(min(wanted, fitting), 0) * models, swap.every_s)
+
+
 class Swapper:
     """Makes each change when its time has come, on a thread of its own. Context manager."""
 
-    def __init__(self, swap: Swap, settings: Settings) -> None:
-        self._swap = swap
+    def __init__(self, settings: Settings) -> None:
+        self._swap: Swap | None = None
         self._settings = settings
         self._begun: list[tuple[int, Future[str]]] = []
         self._thread = ThreadPoolExecutor(1, "swap")
         self._registry: ModelRegistry | None = None
         self._opened = ExitStack()
+
+    def plan(self, swap: Swap) -> None:
+        """Make these changes from now on; those made before are forgotten.
+
+        Raises:
+            FraudError: one of them could not be made.
+        """
+        self.swapped(())
+        self._swap = swap
+        self._begun = []
 
     def tick(self, started: int, now: int) -> None:
         """Begin a change if it is time: `started` and `now` in ns, monotonic.
@@ -65,6 +90,8 @@ class Swapper:
         for _, change in self._begun:
             if change.done():
                 change.result()
+        if self._swap is None:
+            return
         number = len(self._begun)
         due = started + int((self._swap.at_s + number * self._swap.every_s) * SECOND_NS)
         if number < self._swap.times and started and now >= due:

@@ -17,7 +17,7 @@ from loadtest.ledger import Ledger
 from loadtest.recovery import back_to_normal
 from loadtest.run import by_model
 from loadtest.sender import Order
-from loadtest.swap import Swapped, effect
+from loadtest.swap import Swap, Swapped, effect, rehearsal
 from loadtest.traffic import Phase
 from schemas.errors import ConfigurationError
 from schemas.keys import hash_id
@@ -175,3 +175,14 @@ def test_a_swap_that_no_decision_shows_or_a_decision_without_a_model_is_a_failur
         "decisions that name no model: 2",
         "swaps: 0 of 1 were seen",
     ]
+
+
+@pytest.mark.parametrize(
+    ("measured", "warm_up_s", "rehearsed"),
+    [(10, 45.0, 10), (1, 45.0, 2), (3, 45.0, 4), (10, 10.0, 4), (10, 4.0, 0), (1, 0.0, 0)],
+)
+def test_a_warm_up_rehearses_the_swaps_that_fit_and_ends_with_the_first_champion(
+    measured: int, warm_up_s: float, rehearsed: int
+) -> None:
+    swap = Swap(8.0, (Path("other"), Path("champion")), measured, 2.0)
+    assert rehearsal(swap, warm_up_s) == Swap(0.0, swap.models, rehearsed, 2.0)
