@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from devstack.maven import cache_dir, jars
+from devstack.maven import jars
 from schemas.errors import ConfigurationError
 
 UPLOT_VERSION: Final = "1.6.30"
@@ -30,10 +30,7 @@ def fetch_charts(vendor: Path = VENDOR) -> None:
     if all((vendor / name).is_file() for name in FILES.values()):
         return
     jar = f"uplot-{UPLOT_VERSION}.jar"
-    root = cache_dir() / f"uplot-{UPLOT_VERSION}"
-    found = jars(
-        f"org.webjars.npm:uplot:{UPLOT_VERSION}", root, f"uPlot {UPLOT_VERSION} (0.2 MB)", [jar]
-    )
+    found = jars(f"org.webjars.npm:uplot:{UPLOT_VERSION}", f"uPlot {UPLOT_VERSION} (0.2 MB)", [jar])
     path = next(each for each in found if Path(each).name == jar)
     try:
         vendor.mkdir(parents=True, exist_ok=True)
@@ -44,7 +41,7 @@ def fetch_charts(vendor: Path = VENDOR) -> None:
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigurationError(
             f"uPlot could not be put into {vendor} ({error}): check that it can be written, or "
-            f"delete {root}, then run the same command again"
+            f"delete {path}, then run the same command again"
         ) from error
 
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from typing import Final
 
-from devstack.maven import cache_dir, jars
+from devstack.maven import jars
 from schemas.errors import ConfigurationError
 
 KAFKA_VERSION: Final = "4.1.1"
@@ -56,6 +56,5 @@ def kafka_class_path() -> str:
 
     Raises ConfigurationError when they cannot be had.
     """
-    root = cache_dir() / f"kafka-{KAFKA_VERSION}"
     needed = (f"kafka_2.13-{KAFKA_VERSION}.jar", f"kafka-clients-{KAFKA_VERSION}.jar")
-    return os.pathsep.join(jars(_ENDPOINT, root, f"Kafka {KAFKA_VERSION} (about 43 MB)", needed))
+    return os.pathsep.join(jars(_ENDPOINT, f"Kafka {KAFKA_VERSION} (about 43 MB)", needed))

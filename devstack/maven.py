@@ -19,41 +19,44 @@ def cache_dir() -> Path:
     return Path(root) / "fraud-scoring"
 
 
-def jars(endpoint: str, root: Path, what: str, needed: Sequence[str]) -> list[str]:
+def jars(endpoint: str, what: str, needed: Sequence[str]) -> list[str]:
     """Return the jars of `endpoint` (group:artefact:version+…), downloading them the first time.
 
-    `root` keeps them; `what` and the file names that are `needed` are for people.
+    Maven's own folder keeps them; `what` and the file names that are `needed` are for people.
 
     Raises:
         ConfigurationError: they cannot be had.
     """
+    root = cache_dir()
     root.mkdir(parents=True, exist_ok=True)
     # The name changes with what was asked for, so an older answer is never taken for this one.
     listing = root / f"class-path-{hashlib.sha256(endpoint.encode()).hexdigest()[:12]}"
-    with (root / "lock").open("w") as lock:
+    with (root / "maven.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may both find the cache empty
         if listing.exists():
             kept = listing.read_text().split(os.pathsep)
             if all(Path(jar).is_file() for jar in kept):
                 return kept
-        found = _download(endpoint, root, what)
+        found = _download(endpoint, what)
         for name in needed:
             if name not in {Path(jar).name for jar in found}:
-                raise ConfigurationError(f"{name} was not fetched: delete {root} and run again")
+                raise ConfigurationError(
+                    f"{name} is not among the jars of {endpoint}: delete {listing} and run again"
+                )
         listing.write_text(os.pathsep.join(found))
     return found
 
 
-def _download(endpoint: str, root: Path, what: str) -> list[str]:
+def _download(endpoint: str, what: str) -> list[str]:
     console = Console(stderr=True)
-    message = f"Fetching {what}, once, into {root}"
+    message = f"Fetching {what}, once"
     if not console.is_terminal:
         console.print(message)
     try:
         import jgo
 
         with console.status(message):
-            environment = jgo.build(endpoint, cache_dir=root)
+            return sorted(str(artifact.resolve()) for artifact in jgo.resolve(endpoint))
     except ImportError as error:
         raise ConfigurationError("jgo is missing: install the stack extra") from error
     except Exception as error:  # jgo raises whatever its HTTP client does
@@ -61,5 +64,3 @@ def _download(endpoint: str, root: Path, what: str) -> list[str]:
             f"{what} could not be fetched from Maven's central repository ({error}): "
             "check the network and proxy settings, then run the same command again"
         ) from error
-    # jgo divides them between class path and module path; Kafka wants all on the class path.
-    return sorted(str(jar) for jar in Path(environment.path).rglob("*.jar"))

@@ -126,7 +126,11 @@ def run(demo: Demo, watch: Watch, view: View, details: DemoDetails) -> dict[str,
                     stack.data_dir / "logs" / "challenger.log", view.say,
                 ) as challenger:  # fmt: skip
                     found = _live(demo, place, services, traffic, pids, show, challenger)
-                return found | {"ready_s": round(found.pop("live_at") - began, 1)}
+                first = traffic.ledger.first_answer()
+                return found | {
+                    "first_decision_s": None if first is None else round(first / 1e9 - began, 1),
+                    "ready_s": round(found.pop("live_at") - began, 1),
+                }
     finally:
         generator.stop()
         trainer.stop()

@@ -119,6 +119,12 @@ class Ledger:
             unknown=self.unknown,
         )
 
+    def first_answer(self) -> int | None:
+        """Return when the first answer came (ns, monotonic); None: none came."""
+        latency = self.latency[: self.size]
+        came = self.due[: self.size][latency >= 0] + latency[latency >= 0]
+        return int(came.min()) if len(came) else None
+
     def forget_mix(self) -> None:
         """Count decisions by kind anew, after a warm-up."""
         self.actions[:] = 0

@@ -1,8 +1,8 @@
 """Batch decoder and encoder of the hot path: lists of Kafka messages to columns and back.
 
 The stream processor and the scorer call it once a batch. Clean Avro goes the compiled way
-(`batch_kernel`); everything else (JSON, Confluent framing, anything suspicious) goes through
-`validation`, which repairs it or says what is wrong. Equal to `schemas.codec` by test.
+(`batch_kernel`, `vector_kernel`); everything else (JSON, Confluent framing, anything suspicious)
+goes through `validation`, which repairs it or says what is wrong. Equal to `schemas.codec` by test.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from schemas.errors import BadMessage, InvalidField
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.keys import hash_id, normalise_ip
 from schemas.validation import SchemaRegistry, read_transaction
+from schemas.vector_kernel import encode_vectors
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -192,7 +193,7 @@ def encode_feature_vectors(
             f"flags {flags.shape}: expected ({count}, {VECTOR_SIZE}) and ({count},)"
         )
     data, starts = joined(bodies)
-    out, ends = kernel.encode_vectors(
+    out, ends = encode_vectors(
         as_array(VECTOR_HEADER), as_array(FINGERPRINT), columns[0], columns[1], columns[2],
         int(computed_at), flags, little.view(np.uint8), as_array(data), starts,
     )  # fmt: skip

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -41,32 +39,8 @@ from schemas.runtime.database.cases import (
 )
 from schemas.runtime.database.database import Database
 from schemas.runtime.database.tables import vectors
+from tests.integration.cases import CLAIM, MINUTE, NOW, UNDO, decided_case, decision, opened
 from tests.unit.scorer.stand_ins import vector
-
-NOW = 1_700_000_000_000
-MINUTE = 60_000
-CLAIM, UNDO = 15 * MINUTE, MINUTE
-
-
-def decision(number: int, *, waited_ms: int = 0, **fields: Any) -> dict[str, Any]:
-    return {
-        "transaction_id": f"t{number}",
-        "card_id": f"card-{number % 7}",
-        "merchant_id": f"merchant-{number % 3}",
-        "event_time": NOW - waited_ms - 50,
-        "decided_at": (NOW - waited_ms) * 1000,
-        "decision": "REVIEW",
-        "score": 0.8,
-        "amount": 10_000,
-        "currency": "EUR",
-    } | fields
-
-
-def opened(database: Database, *decided: dict[str, Any]) -> list[Case]:
-    """Open cases; return all, most urgent first."""
-    with database.begin() as connection:
-        open_cases(connection, decided, NOW)
-        return list_cases(connection, NOW, "all", "ann", limit=10_000)
 
 
 def shown(database: Database, which: Any, person: str = "ann", now: int = NOW) -> list[str]:
@@ -220,16 +194,6 @@ def test_a_verdict_can_be_undone_for_a_while(database: Database) -> None:
         assert undo(connection, number, "ann", NOW + 2 * UNDO, **options) is None  # too late
 
 
-def decided_case(database: Database, number: int, at: int = NOW) -> int:
-    """Open a case and decide it FRAUD; return its id."""
-    opened(database, decision(number))
-    with database.begin() as connection:
-        case = claim_next(connection, "ann", NOW, CLAIM)
-        assert case is not None
-        assert decide(connection, case.case_id, "ann", "FRAUD", "", at) is not None
-    return case.case_id
-
-
 def test_a_label_is_due_once_and_then_not_undone(database: Database) -> None:
     number = decided_case(database, 1)
     with database.begin() as connection:
@@ -370,82 +334,6 @@ def test_neighbours_follow_the_order_of_the_queue(database: Database) -> None:
         found = [neighbours(connection, case) for case in cases]
     assert [before for before, _ in found] == [None, *numbers[:-1]]
     assert [after for _, after in found] == [*numbers[1:], None]
-
-
-CASES, ANALYSTS = 24, 12
-
-
-def at_once(database: Database, work: Callable[[str], None]) -> None:
-    """Let ANALYSTS work at the same time; fails if one of them did."""
-    start = threading.Barrier(ANALYSTS)
-    errors: list[BaseException] = []
-
-    def run(person: str) -> None:
-        try:
-            start.wait()
-            work(person)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(f"p{n}",)) for n in range(ANALYSTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-
-
-def test_two_never_hold_a_case_however_many_ask_at_once(database: Database) -> None:
-    opened(database, *(decision(n) for n in range(CASES)))
-    taken: list[tuple[int, str]] = []
-
-    def work(person: str) -> None:
-        while True:
-            with database.begin() as connection:
-                case = claim_next(connection, person, NOW, CLAIM)
-                if case is None:
-                    return
-                assert case.claimed_by == person
-                assert decide(connection, case.case_id, person, "GENUINE", person, NOW) is not None
-            taken.append((case.case_id, person))
-
-    at_once(database, work)
-    assert len(taken) == len({number for number, _ in taken}) == CASES
-    with database.read() as connection:
-        decided = list_cases(connection, NOW, "decided", "ann", limit=1000)
-    assert {(case.case_id, case.note) for case in decided} == set(taken)
-
-
-def test_of_many_who_claim_the_same_case_one_gets_it(database: Database) -> None:
-    cases = opened(database, *(decision(n) for n in range(6)))
-    got: dict[int, list[str]] = {case.case_id: [] for case in cases[:MOST_HELD]}
-
-    def work(person: str) -> None:
-        for number in got:
-            with database.begin() as connection:
-                if claim(connection, number, person, NOW, CLAIM) is not None:
-                    got[number].append(person)
-
-    at_once(database, work)
-    assert [len(holders) for holders in got.values()] == [1] * MOST_HELD
-    with database.read() as connection:
-        for number, (holder,) in got.items():
-            case = read_case(connection, number)
-            assert case is not None
-            assert case.holder(NOW) == holder
-
-
-def test_of_many_senders_one_takes_a_label(database: Database) -> None:
-    numbers = [decided_case(database, n) for n in range(10)]
-    taken: list[int] = []
-
-    def work(_: str) -> None:
-        for _round in range(5):
-            with database.begin() as connection:
-                taken.extend(take_labels(connection, NOW + UNDO, UNDO, limit=3))
-
-    at_once(database, work)
-    assert sorted(taken) == sorted(numbers)
 
 
 @pytest.mark.parametrize(

@@ -48,11 +48,13 @@ def run() -> Run:
 
 
 def test_all_answered_once(run: Run) -> None:
+    assert run.ledger.first_answer() is None
     latency = run.answer([decision(row) for row in run.rows])
     counts = run.ledger.counts()
     assert counts == (len(run.rows), len(run.rows), 0, 0, 0, 0)
     assert set(latency.tolist()) == {20_000_000}
     assert run.ledger.actions.tolist() == [len(run.rows), 0, 0]
+    assert run.ledger.first_answer() == 30_000_000
 
 
 def test_the_missing_are_lost(run: Run) -> None:
