@@ -94,9 +94,11 @@ class EntityState:
 
 
 def read_state(
-    store: RedisFeatureStore, prefix: bytes, kind: EntityKind, identity: str
+    store: RedisFeatureStore, prefix: bytes, kind: EntityKind, identity: str, label_delay_ms: int
 ) -> EntityState | None:
     """Return the state of an entity, None if there is none; blocks.
+
+    `label_delay_ms` is what the stream processor has: old frauds are summed up by it.
 
     Raises:
         ValueError: `kind` is ip, and `identity` is no address.
@@ -107,11 +109,13 @@ def read_state(
     value = store.load([key])[0]
     if value is None:
         return None
-    return _state(kind, name, key, value, store.time_to_live(key))
+    return _state(kind, name, key, value, store.time_to_live(key), label_delay_ms)
 
 
-def _state(kind: EntityKind, identity: str, key: bytes, value: bytes, ttl_ms: int) -> EntityState:
-    table = _unpacked(kind, value)
+def _state(
+    kind: EntityKind, identity: str, key: bytes, value: bytes, ttl_ms: int, label_delay_ms: int
+) -> EntityState:
+    table = _unpacked(kind, value, label_delay_ms)
     slot = table.slots[0]
     start, events = int(slot[layout.START]), int(slot[layout.EVENTS])
     places = start + np.arange(table.columns)[:, None] * slot[layout.CAPACITY] + np.arange(events)
@@ -122,7 +126,7 @@ def _state(kind: EntityKind, identity: str, key: bytes, value: bytes, ttl_ms: in
     newest = int(slot[layout.NEWEST])
     amounts = kind in ("card", "merchant")
     known = int((pool[layout.FLAGS] & layout.FRAUD != 0).sum()) if kind == "card" else marks
-    if tiles is not None and kind == "card":
+    if tiles is not None:
         known += int(tiles[layout.TILE_FRAUDS].sum())
     latest = pool[:, ::-1][:, :RECENT]
     return EntityState(
@@ -152,7 +156,7 @@ def _state(kind: EntityKind, identity: str, key: bytes, value: bytes, ttl_ms: in
     )
 
 
-def _unpacked(kind: EntityKind, value: bytes) -> layout.Table:
+def _unpacked(kind: EntityKind, value: bytes, label_delay_ms: int) -> layout.Table:
     table: layout.Table = getattr(layout.new_tables(), kind)
     ids, slots = np.ones(1, np.uint64), np.zeros(1, np.int64)
     bounds = np.array([0, len(value)])
@@ -161,7 +165,8 @@ def _unpacked(kind: EntityKind, value: bytes) -> layout.Table:
         batch.open_slots(
             table, np.zeros(4, np.uint64), np.zeros(4, np.int64), ids, slots, ids.copy()
         )
-        if batch.unpack_entities(table, data, bounds, np.zeros(1, np.int64), 0) == 1:
+        generations = np.zeros(1, np.int64)
+        if batch.unpack_entities(table, data, bounds, generations, 0, label_delay_ms) == 1:
             return table
         table = layout.larger_pool(layout.grown(table))
 

@@ -121,7 +121,9 @@ class Process:
             sources=Sources(
                 gateway=gateway,
                 stored=stored.find,
-                card=lambda card: read_state(self._store, settings.key_prefix, "card", card),
+                card=lambda card: read_state(
+                    self._store, settings.key_prefix, "card", card, settings.label_delay_ms
+                ),
                 pan_key=reader.pan_key,
             ),
             keys=keys,

@@ -71,13 +71,14 @@ def write_keys(prefix, letter, distinct, out, at):  # type: ignore[no-untyped-de
 
 
 @compiled
-def unpack_entities(table, data, bounds, generations, first):  # type: ignore[no-untyped-def]
+def unpack_entities(table, data, bounds, generations, first, label_delay):  # type: ignore[no-untyped-def]
     """Fill the slots from `first` on; return the slot at which the table ran out of room, or n.
 
     Args:
         data: uint8, all values, SLACK bytes longer than they are.
         bounds: int64[n + 1]; the value of slot s is data[bounds[s]:bounds[s + 1]], empty if new.
         generations: int64[n], filled for shared entities.
+        label_delay: ms.
     """
     wide = table.columns == CARD_COLUMNS
     for slot in range(first, len(generations)):
@@ -94,7 +95,7 @@ def unpack_entities(table, data, bounds, generations, first):  # type: ignore[no
         if wide:
             unpack_card(table, slot, data, at)
         else:
-            generations[slot] = unpack_shared(table, slot, data, at, end)
+            generations[slot] = unpack_shared(table, slot, data, at, end, label_delay)
     return len(generations)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from schemas.keys import EntityKind
 from stream_features.engine.compiled import compiled, leaf
+from stream_features.engine.fold import fold_frauds
 from stream_features.engine.packing import (
     bits_of,
     float_of,
@@ -60,6 +61,7 @@ from stream_features.engine.table import (
     mark_newest,
     remove_mark,
 )
+from stream_features.engine.workspace import RETENTION
 
 FORMAT: Final = 2
 """Grows whenever the bytes change; values of another format are never read."""
@@ -265,8 +267,11 @@ def pack_shared(table, slot, generation, out, at):  # type: ignore[no-untyped-de
 
 
 @compiled
-def unpack_shared(table, slot, data, at, end):  # type: ignore[no-untyped-def]
-    """Fill an empty slot from data[at:end], with room for two more events; return its generation."""
+def unpack_shared(table, slot, data, at, end, label_delay):  # type: ignore[no-untyped-def]
+    """Fill an empty slot from data[at:end], with room for two more events; return its generation.
+
+    What was appended happens in its order, as it does in memory: see `shared_rows.add_fraud`.
+    """
     generation = get(data, at, 4)
     first = get(data, at + 4, 8)
     events = get(data, at + 12, 2)
@@ -293,6 +298,8 @@ def unpack_shared(table, slot, data, at, end):  # type: ignore[no-untyped-def]
             first = min(first, time)
             newest = max(newest, time)
         elif kind == FRAUD_ADDED:
+            table.slots[slot, NEWEST] = newest
+            fold_frauds(table, slot, RETENTION + label_delay, label_delay)
             add_mark(table, slot, time, value)
         else:
             remove_mark(table, slot, value)

@@ -1,7 +1,8 @@
 """Labels: attribute a fraud to the merchant, device and address of its transaction.
 
 The transaction is found in its card's state; a fraud label that comes before its transaction waits
-there as a mark. The last label wins: GENUINE takes back what FRAUD added.
+there as a mark, until a transaction of its time would be too late to count. The last label wins:
+GENUINE takes back what FRAUD added.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from stream_features.engine.table import (
     TIME,
     TOUCHED,
     add_mark,
+    drop_marks,
     has_room,
     prune,
     remove_mark,
@@ -66,6 +68,7 @@ def resolve_labels(table, slots, transactions, times, fraud, label_delay, outcom
             if remove_mark(table, slot, transaction):
                 table.slots[slot, TOUCHED] |= CHANGED
         elif times[row] > table.slots[slot, NEWEST] - keep:
+            drop_marks(table, slot, table.slots[slot, NEWEST] - keep)
             if add_mark(table, slot, times[row], transaction):
                 table.slots[slot, TOUCHED] |= CHANGED
                 outcome[row] = PENDING

@@ -165,7 +165,9 @@ class LiveEngine:
             done = 0
             while True:
                 table = self._table(kind)
-                done = unpack_entities(table, data, own_bounds, own_generations, done)
+                done = unpack_entities(
+                    table, data, own_bounds, own_generations, done, self.plan.label_delay
+                )
                 if done == len(distinct):
                     break
                 self._replace(kind, larger_pool(grown(table)))

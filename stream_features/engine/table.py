@@ -356,6 +356,19 @@ def add_mark(table, slot, time, transaction):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def drop_marks(table, slot, horizon):  # type: ignore[no-untyped-def]
+    """Remove the marks at or before `horizon` (ms)."""
+    start = table.slots[slot, MARK_START]
+    kept = start
+    for index in range(start, start + table.slots[slot, MARKED]):
+        if table.marks[MARK_TIME, index] > horizon:
+            table.marks[MARK_TIME, kept] = table.marks[MARK_TIME, index]
+            table.marks[MARK_TRANSACTION, kept] = table.marks[MARK_TRANSACTION, index]
+            kept += 1
+    table.slots[slot, MARKED] = kept - start
+
+
+@compiled
 def swap_marks(table, one, other):  # type: ignore[no-untyped-def]
     """Exchange two marks."""
     for column in range(2):

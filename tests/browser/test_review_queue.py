@@ -84,6 +84,7 @@ def test_a_queue_is_worked_by_keyboard_alone(office: Office, browser_page: Page)
     keys.press("f")  # not hers yet
     keys.press("t")
     expect(page.get_by_text("Your verdict")).to_be_visible()
+    page.wait_for_load_state()  # keys work once the page's script has run
     assert office.case(4).verdict is None
 
     keys.press("m")

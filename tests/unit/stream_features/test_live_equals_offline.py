@@ -7,12 +7,15 @@ import numpy.typing as npt
 import pytest
 
 from schemas.columns import TransactionColumns, empty_columns
-from schemas.features import DAY, HOUR
+from schemas.features import DAY, HOUR, NAMES
 from stream_features.engine import blob
 from stream_features.engine.live import LiveEngine, LiveResult
 from stream_features.engine.offline import OfflineEngine
 
 START = 1_700_000_000_000
+MERCHANT_RATE = NAMES.index("merchant_fraud_rate_30d")
+LATER = 150
+"""Transactions in six days of the stream of many frauds."""
 
 
 class DictStore:
@@ -101,6 +104,39 @@ def test_any_batching_over_stored_bytes_gives_the_same_bits(
         assert outcome.tobytes() == expected_outcome.tobytes()
         store.commit(labelled)
         first = last
+
+
+def test_many_frauds_known_days_later_give_the_same_bits() -> None:
+    """Busy merchants whose frauds are labelled after a week, hundreds of them, for four months."""
+    rows = 3_000
+    columns = stream(rows, cards=300, span=120 * DAY, seed=8)
+    columns = columns._replace(
+        card=columns.card << np.uint64(50),  # like hashes: none meets another with a transaction
+        merchant=np.arange(rows, dtype=np.uint64) % np.uint64(2) + np.uint64(1),
+    )
+    fraud = np.random.default_rng(9).random(rows) < 0.3
+    offline, live, store = OfflineEngine(), LiveEngine(), DictStore()
+    rates = []
+    for first in range(0, rows, 50):
+        batch = columns.cut(first, first + 50)
+        expected, _ = offline.process(batch)
+        opened = live.open(batch)
+        result = live.process(batch, opened, store.load(opened.keys))
+        assert result.vectors.tobytes() == expected.tobytes()
+        store.commit(result)
+        rates.append(float(expected[-1, MERCHANT_RATE]))
+        known = max(0, first - LATER)
+        picked = np.arange(max(0, known - 50), known)
+        picked = picked[fraud[picked]]
+        arguments = (
+            columns.card[picked], columns.transaction[picked], columns.time[picked],
+            np.ones(len(picked), np.bool_),
+        )  # fmt: skip
+        offline.apply_labels(*arguments)
+        opened = live.open_labels(columns.card[picked])
+        taken, _ = live.apply_labels(*arguments, opened, store.load(opened.keys))
+        store.commit(taken)
+    assert min(rates[-10:]) > 0.2  # frauds do not fall out of the count
 
 
 def test_a_fold_that_lost_the_race_keeps_every_event() -> None:
