@@ -1,7 +1,7 @@
 """Batch decoder and encoder of the hot path: lists of Kafka messages to columns and back.
 
 The stream processor and the scorer call it once a batch. Clean Avro goes the compiled way
-(`batch_kernel`, `vector_kernel`); everything else (JSON, Confluent framing, anything suspicious)
+(`batch_kernel`, `writing_kernel`); everything else (JSON, Confluent framing, anything suspicious)
 goes through `validation`, which repairs it or says what is wrong. Equal to `schemas.codec` by test.
 """
 
@@ -23,7 +23,7 @@ from schemas.errors import BadMessage, InvalidField
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.keys import hash_id, normalise_ip
 from schemas.validation import SchemaRegistry, read_transaction
-from schemas.vector_kernel import encode_vectors
+from schemas.writing_kernel import encode_vectors
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]

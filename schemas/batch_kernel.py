@@ -1,4 +1,4 @@
-"""Compiled reading of the Avro bodies on the hot path; `vector_kernel` writes them.
+"""Compiled reading of the Avro bodies on the hot path; `writing_kernel` writes them.
 
 Layouts follow schemas/avro field by field; a contract test compares every path with fastavro.
 A position of -1 means "not readable here": the row then takes the slow path, which says why.

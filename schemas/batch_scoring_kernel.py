@@ -16,10 +16,9 @@ from schemas.batch_kernel import (
     TRANSACTION_ID,
     read_long,
     read_transaction,
-    write_bytes,
-    write_long,
 )
 from schemas.keys import hash_span
+from schemas.writing_kernel import write_bytes, write_long
 
 SOURCE_FIELDS: Final = (
     "source_partition", "source_offset", "received_at", "computed_at", "vector_start",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -46,17 +47,33 @@ def parsed_schema(name: str) -> Any:
     return fastavro.parse_schema(raw_schema(name))
 
 
+def header_of(schema: dict[str, Any]) -> bytes:
+    """Return the 10 bytes in front of every message written by `schema`."""
+    canonical = fastavro.schema.to_parsing_canonical_form(schema)
+    return MARKER + bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
+
+
 @cache
 def header(name: str) -> bytes:
     """Return the 10 bytes in front of every message of record `name`."""
-    canonical = fastavro.schema.to_parsing_canonical_form(raw_schema(name))
-    hexadecimal = fastavro.schema.fingerprint(canonical, "CRC-64-AVRO")
-    return MARKER + bytes.fromhex(hexadecimal)
+    return header_of(raw_schema(name))
+
+
+def superseded() -> Iterator[dict[str, Any]]:
+    """Yield the schemas of older versions: messages may still be written by them."""
+    folder = resources.files("schemas").joinpath("avro", "superseded")
+    for file in folder.iterdir() if folder.is_dir() else ():
+        yield json.loads(file.read_text())
 
 
 @cache
-def _names_by_header() -> dict[bytes, str]:
-    return {header(name): name for name in SCHEMA_FILES}
+def _writers() -> dict[bytes, tuple[str, Any]]:
+    """Return record name and the writer's schema by header."""
+    before = {
+        header_of(schema): (schema["name"], fastavro.parse_schema(schema))
+        for schema in superseded()
+    }
+    return before | {header(name): (name, parsed_schema(name)) for name in SCHEMA_FILES}
 
 
 def encode(name: str, record: Any) -> bytes:
@@ -68,7 +85,7 @@ def encode(name: str, record: Any) -> bytes:
 
 
 def decode(data: bytes) -> tuple[str, dict[str, Any]]:
-    """Decode a single-object message to its record name and record.
+    """Decode a single-object message to its record name and record as today's schema has it.
 
     Raises:
         UndecodableMessage: no marker, cut short, or trailing bytes.
@@ -79,15 +96,17 @@ def decode(data: bytes) -> tuple[str, dict[str, Any]]:
             f"not an Avro single-object message: starts with {data[:4].hex() or 'nothing'}, "
             "expected c301"
         )
-    name = _names_by_header().get(data[:HEADER_SIZE])
-    if name is None:
+    found = _writers().get(data[:HEADER_SIZE])
+    if found is None:
         raise UnknownSchema(
             f"unknown schema fingerprint {data[2:HEADER_SIZE].hex()}: send one of schemas/avro"
         )
+    name, writer = found
+    today = parsed_schema(name)
     stream = io.BytesIO(data)
     stream.seek(HEADER_SIZE)
     try:
-        record = fastavro.schemaless_reader(stream, parsed_schema(name), None)
+        record = fastavro.schemaless_reader(stream, writer, None if writer is today else today)
     except (EOFError, IndexError, ValueError, UnicodeDecodeError, KeyError, OverflowError) as error:
         raise UndecodableMessage(f"{name} is cut short or damaged: {error}") from error
     if stream.tell() != len(data):

@@ -179,10 +179,13 @@ def _text(table: pa.Table, spec: dict[str, Any]) -> pa.DictionaryArray:
     else:
         column = _raw(table, spec)
     encoded = _encoded(column)
-    values = encoded.dictionary.cast(pa.string())
+    codes, values = encoded.indices, encoded.dictionary.cast(pa.string())
+    blank = pc.index(values, "").as_py()
+    if blank >= 0:  # missing: CSV has no other way to leave a text out
+        codes = pc.if_else(pc.equal(codes, blank), None, codes)
     if "prefix" in spec:
         values = pc.binary_join_element_wise(pa.scalar(str(spec["prefix"])), values, "")
-    return pa.DictionaryArray.from_arrays(encoded.indices, values)
+    return pa.DictionaryArray.from_arrays(codes, values)
 
 
 def _time(table: pa.Table, spec: dict[str, Any]) -> pa.Array:

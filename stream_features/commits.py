@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Final
 
 from schemas.errors import EmptyStore, Fenced, TemporaryError
+from schemas.features import DAY
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.store import NO_CURSOR, Commit, FeatureStore, PartitionAdvance
 from schemas.runtime.streams import BY_KEY, Producer, TopicPartition
 from stream_features.computation import Computed
 from stream_features.engine.blob import FORMAT, NEW_SHARED
+from stream_features.engine.workspace import RETENTION
 from stream_features.outbox import Messages, pack, unpack
 from stream_features.stages import Stages
 
+SPARE_MS: Final = 8 * DAY
+"""How much longer an entity lives than the engine looks back: for outages and clocks that differ."""
 Positions = Callable[[Sequence[int]], Mapping[TopicPartition, int]]
 
 
@@ -32,6 +37,11 @@ class Topics:
     dead_letter: str
 
 
+def life_ms(label_delay_ms: int) -> int:
+    """Return how long an entity lives after its last change, if labels count after so long."""
+    return RETENTION + label_delay_ms + SPARE_MS
+
+
 class Unpublished(Exception):
     """A batch was committed, not handed to Kafka: it must be republished from the outbox."""
 
@@ -42,6 +52,7 @@ class Commits:
     Args:
         positions: Kafka's committed positions of partition numbers, asked where the store has none;
             a position above 0 there means that the store has lost its state.
+        ttl_ms: how long an entity lives after its last change; see `life_ms`.
         max_unconfirmed: bytes of messages beyond which a commit waits for Kafka's acknowledgement.
     """
 
@@ -54,6 +65,7 @@ class Commits:
         positions: Positions,
         metrics: Metrics,
         stages: Stages,
+        ttl_ms: int,
         max_unconfirmed: int = 500_000,
     ) -> None:
         self.cursors: dict[TopicPartition, int] = {}
@@ -62,6 +74,7 @@ class Commits:
         """Of the partition numbers owned now."""
         self._names, self._store, self._producer = topics, store, producer
         self._positions, self._metrics, self._stages = positions, metrics, stages
+        self._ttl_ms = ttl_ms
         self._max_unconfirmed = max_unconfirmed
         self._unconfirmed: dict[int, list[bytes]] = {}
 
@@ -107,6 +120,7 @@ class Commits:
                         PartitionAdvance(*at, self.cursors[at], offset)
                         for at, offset in nexts.items()
                     ],
+                    ttl_ms=self._ttl_ms,
                     cards=computed.cards,
                     appends=computed.appends,
                     folds=computed.folds,

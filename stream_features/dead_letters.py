@@ -1,7 +1,7 @@
 """Dead letters: a record that cannot be served, with its position and the reason.
 
-Card numbers in key, value and reason are masked; what is too big is cut, so that the dead letter fits
-into one message together with its reason.
+Card numbers in key, value, field and reason are masked; what is too big is cut, so that the dead letter
+fits into one message together with its reason.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ SERVICE: Final = "stream_features"
 MOST_VALUE: Final = MAX_MESSAGE_BYTES // 2
 MOST_KEY: Final = 100_000
 MOST_REASON: Final = 2_000
+MOST_FIELD: Final = 100
+"""Characters: an unknown field has whatever name it was sent with."""
 
 
 def dead_letter(
@@ -43,7 +45,7 @@ def dead_letter(
         "key": safe_key,
         "value": None if value is None else mask_numbers(value[:MOST_VALUE]),
         "error_class": type(error).__name__,
-        "field": field,
+        "field": None if field is None else masked(field)[:MOST_FIELD],
         "reason": masked(str(error))[:MOST_REASON],
         "service": service,
         "failed_at": failed_at,

@@ -15,7 +15,7 @@ from schemas.runtime.settings import Settings
 from schemas.runtime.store import FeatureStore
 from schemas.runtime.streams import Producer, TopicPartition
 from schemas.topics import DEAD_LETTER, FEATURES, LABELS, TRANSACTIONS
-from stream_features.commits import Commits, Positions, Topics
+from stream_features.commits import Commits, Positions, Topics, life_ms
 from stream_features.computation import Computation, EngineComputation
 from stream_features.engine.live import LiveEngine
 from stream_features.pace import Pace
@@ -93,6 +93,7 @@ def build_worker(
             positions=positions,
             metrics=metrics,
             stages=stages,
+            ttl_ms=life_ms(settings.label_delay_ms),
         ),
         computation=around(build_computation(settings, store, metrics, stages, clock)),
         pace=Pace(store, name, settings.partitions, time.monotonic),

@@ -48,7 +48,7 @@ def hashed_ids(column: Any, *, address: bool = False) -> npt.NDArray[np.uint64]:
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     values = encoded.dictionary.cast(pa.string())
     if address:
-        values = pa.array([normalise_ip(text) for text in values.to_pylist()], pa.string())
+        values = pa.array([_address(text) for text in values.to_pylist()], pa.string())
     binary = values.cast(pa.large_binary())
     if len(binary) == 0:
         return np.zeros(len(encoded), np.uint64)
@@ -57,6 +57,15 @@ def hashed_ids(column: Any, *, address: bool = False) -> npt.NDArray[np.uint64]:
     spans = np.frombuffer(offsets, np.int64)[binary.offset : binary.offset + len(binary) + 1]
     hashes: npt.NDArray[np.uint64] = _gather(encoded, hash_spans(text, spans))
     return hashes
+
+
+def _address(text: str) -> str:
+    try:
+        return normalise_ip(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"ip {text!r} is no address: leave it blank where there is none, or mend the file"
+        ) from error
 
 
 def _gather(encoded: Any, values: npt.NDArray[Any], absent: int = 0) -> npt.NDArray[Any]:

@@ -311,7 +311,9 @@ class Worker:
         self._metrics.observe("batch_rows", len(batch))
         now = self._clock.now_ms()
         self._metrics.observe("latency_seconds", max(now - int(batch.received_at.min()), 0) / 1000)
-        self._metrics.set("freshness_seconds", (now - int(batch.time.max())) / 1000)
+        newest = int(batch.time.max())
+        if newest != NO_TIME:
+            self._metrics.set("freshness_seconds", max(now - newest, 0) / 1000)
 
     def _serve_labels(self, turn: _Turn, records: Sequence[Any]) -> None:
         try:
@@ -380,4 +382,4 @@ class Worker:
 
 def _is_poison(error: Exception) -> bool:
     """Whether an error of the computation is the fault of a record rather than of the world."""
-    return isinstance(error, BadMessage) or not isinstance(error, FraudError)
+    return isinstance(error, BadMessage) or not isinstance(error, FraudError | MemoryError)

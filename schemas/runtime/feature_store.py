@@ -53,6 +53,8 @@ def _typed_errors(url: str) -> Iterator[None]:
         if str(error).startswith(("LOADING", "MASTERDOWN", "MISCONF", "BUSY", "NOREPLICAS")):
             raise StoreUnavailable(f"Redis at {url} does not serve: {error}") from error
         raise FatalError(f"Redis at {url} refused a command: {error}") from error
+    except redis.RedisError as error:  # an answer that is none: the connection is of no use
+        raise StoreUnavailable(f"Redis at {url} does not serve: {error}") from error
 
 
 class RedisFeatureStore:

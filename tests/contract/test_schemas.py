@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import codec
+from schemas.batch_codec import decode_transactions
+from schemas.currency import CurrencyTable
 from schemas.errors import UndecodableMessage, UnknownSchema
 from schemas.topics import ALL_TOPICS
 
@@ -25,19 +31,55 @@ TRANSACTION: Final[dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.avro")), ids=lambda path: path.stem)
-def test_golden_message_decodes_and_encodes_to_the_same_bytes(path: Path) -> None:
+def test_a_golden_message_of_any_version_is_read_as_a_record_of_today(path: Path) -> None:
     name, record = codec.decode(path.read_bytes())
     golden = json.loads(path.with_suffix(".json").read_text())
     assert name == golden["schema"]
-    assert codec.encode(name, record) == path.read_bytes()
-    readable = json.loads(json.dumps(record, default=lambda value: value.hex()))
-    assert readable == golden["record"]
-
-
-def test_there_is_a_golden_message_of_every_schema() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.avro")} == {
-        f"{stem}-v1" for stem in codec.SCHEMA_FILES.values()
+    defaults = {
+        field["name"]: field["default"]
+        for field in codec.raw_schema(name)["fields"]
+        if field["name"] not in golden["record"]
     }
+    readable = json.loads(json.dumps(record, default=lambda value: value.hex()))
+    assert readable == golden["record"] | defaults
+    if path.read_bytes().startswith(codec.header(name)):
+        assert codec.encode(name, record) == path.read_bytes()
+
+
+def test_there_is_a_golden_message_of_every_version_of_every_schema() -> None:
+    written = {path.read_bytes()[: codec.HEADER_SIZE] for path in EXAMPLES.glob("*.avro")}
+    today = {codec.header(name) for name in codec.SCHEMA_FILES}
+    assert written == today | {codec.header_of(schema) for schema in codec.superseded()}
+
+
+@pytest.fixture
+def older(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """A transaction's schema of a version ago: before `customer_id`, `channel` and `attributes`."""
+    schema = copy.deepcopy(codec.raw_schema("Transaction"))
+    newer = {"customer_id", "channel", "attributes"}
+    schema["fields"] = [each for each in schema["fields"] if each["name"] not in newer]
+    monkeypatch.setattr(codec, "superseded", lambda: iter([copy.deepcopy(schema)]))
+    codec._writers.cache_clear()
+    yield schema
+    codec._writers.cache_clear()
+
+
+def test_a_producer_that_is_not_yet_upgraded_is_understood(older: dict[str, Any]) -> None:
+    names = [field["name"] for field in older["fields"]]
+    out = io.BytesIO()
+    fastavro.schemaless_writer(
+        out, fastavro.parse_schema(older), {name: TRANSACTION[name] for name in names}
+    )
+    message = codec.header_of(older) + out.getvalue()
+    expected = TRANSACTION | {"customer_id": None, "channel": "OTHER", "attributes": {}}
+    assert codec.decode(message) == ("Transaction", expected)
+    both = [message, codec.encode("Transaction", expected)]
+    by_batch = decode_transactions(
+        both, now_ms=TRANSACTION["event_time"], currencies=CurrencyTable()
+    )
+    assert by_batch.rejected == []
+    assert by_batch.ids == [b"t1", b"t1"]
+    assert by_batch.bodies[0] == by_batch.bodies[1]
 
 
 def test_every_topic_has_a_schema() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from devstack.stack import Stack
 from schemas import codec
+from schemas.features import DAY
 from schemas.runtime.clock import SystemClock
 from schemas.runtime.feature_store import RedisFeatureStore
 from schemas.runtime.metrics import Metrics
@@ -86,7 +87,7 @@ def test_counts_sums_and_recent_events(settings: Settings, store: RedisFeatureSt
             event(4, 48.6, 5),
         ],
     )
-    card = read_state(store, settings.key_prefix, "card", "c")
+    card = read_state(store, settings.key_prefix, "card", "c", 7 * DAY)
     assert card is not None
     assert [(w.name, w.events, w.amount) for w in card.windows] == [
         ("5 min", 1, 5), ("1 h", 2, 705), ("24 h", 2, 705), ("7 d", 3, 805), ("30 d", 3, 805),
@@ -94,13 +95,13 @@ def test_counts_sums_and_recent_events(settings: Settings, store: RedisFeatureSt
     assert card.first_seen == START
     assert [amount for _, amount in card.recent] == [5, 700, 100]
     assert 44 < card.ttl_ms / 86_400_000 <= 45
-    merchant = read_state(store, settings.key_prefix, "merchant", "m")
+    merchant = read_state(store, settings.key_prefix, "merchant", "m", 7 * DAY)
     assert merchant is not None
     assert (merchant.windows[2].events, merchant.windows[2].amount) == (3, 955)
-    network = read_state(store, settings.key_prefix, "ip", "2001:db8::99")
+    network = read_state(store, settings.key_prefix, "ip", "2001:db8::99", 7 * DAY)
     assert network is not None
     assert (network.windows[4].events, network.windows[4].cards) == (2, 2)
-    assert read_state(store, settings.key_prefix, "device", "none") is None
+    assert read_state(store, settings.key_prefix, "device", "none", 7 * DAY) is None
 
 
 def test_a_hot_merchant_counts_its_tiles(settings: Settings, store: RedisFeatureStore) -> None:
@@ -108,7 +109,7 @@ def test_a_hot_merchant_counts_its_tiles(settings: Settings, store: RedisFeature
     events = [event(n, n / 60, 10, card_id=f"c{n}") for n in range(count)]
     for start in range(0, count, 50):
         put(settings, store, events[start : start + 50])
-    merchant = read_state(store, settings.key_prefix, "merchant", "m")
+    merchant = read_state(store, settings.key_prefix, "merchant", "m", 7 * DAY)
     assert merchant is not None
     assert merchant.folded > 0
     assert (merchant.windows[4].events, merchant.windows[4].amount) == (count, 10 * count)

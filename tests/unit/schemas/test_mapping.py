@@ -97,6 +97,14 @@ def test_an_empty_optional_value_stays_missing(tmp_path: Path) -> None:
     assert [row["device_id"] for row in rows] == [None, "x"]
 
 
+def test_a_blank_cell_is_a_missing_text(tmp_path: Path) -> None:
+    blank = table().append_column("phone", pa.array(["", "x"]))
+    rows = mapping(tmp_path, BASE + "  device_id: {column: phone, prefix: d}\n").apply(blank)
+    assert [row["device_id"] for row in rows.to_pylist()] == [None, "dx"]
+    with pytest.raises(ConfigurationError, match=r"merchant_id.*row 0"):
+        mapping(tmp_path).apply(table().set_column(3, "shop", pa.array(["", "s"])))
+
+
 def test_ids_are_dictionaries_of_their_distinct_values(tmp_path: Path) -> None:
     many = pa.concat_tables([table()] * 50)
     shops = mapping(tmp_path).apply(many).column("merchant_id").chunk(0)

@@ -9,13 +9,14 @@ import numpy as np
 
 from schemas.columns import empty_columns
 from schemas.errors import BadMessage, StoreUnavailable, TemporaryError
+from schemas.features import DAY
 from schemas.runtime.clock import ManualClock
 from schemas.runtime.memory import MemoryFeatureStore
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.store import Commit, CommitResult
 from schemas.runtime.streams import Producer, TopicPartition
 from stream_features.arrivals import Arrivals
-from stream_features.commits import Commits, Topics
+from stream_features.commits import Commits, Topics, life_ms
 from stream_features.computation import Computed
 from stream_features.ordering import NO_TIME
 from stream_features.outbox import Messages
@@ -151,6 +152,7 @@ def stand_in_worker(
             },
             metrics=metrics,
             stages=stages,
+            ttl_ms=life_ms(7 * DAY),
             max_unconfirmed=max_unconfirmed,
         ),
         computation=computation or Echo(),

@@ -9,6 +9,7 @@ import pytest
 from schemas.columns import TransactionColumns, empty_columns
 from schemas.features import DAY, HOUR, NAMES
 from stream_features.engine import blob
+from stream_features.engine.labels import PENDING, REFUSED
 from stream_features.engine.live import LiveEngine, LiveResult
 from stream_features.engine.offline import OfflineEngine
 
@@ -137,6 +138,25 @@ def test_many_frauds_known_days_later_give_the_same_bits() -> None:
         taken, _ = live.apply_labels(*arguments, opened, store.load(opened.keys))
         store.commit(taken)
     assert min(rates[-10:]) > 0.2  # frauds do not fall out of the count
+
+
+def test_a_label_that_waits_makes_room_when_its_time_has_passed() -> None:
+    """A card holds 128 early labels; those whose transactions would be late by now do not count."""
+
+    def label(first: int, count: int, at: int) -> set[int]:
+        numbers = np.arange(first, first + count, dtype=np.uint64)
+        times, frauds = np.full(count, at), np.ones(count, np.bool_)
+        return set(engine.apply_labels(card * numbers**0, numbers, times, frauds).tolist())
+
+    engine, card = OfflineEngine(), np.uint64(7 << 50)
+    assert label(1, 128, START) == {PENDING}
+    assert label(1_000, 1, START) == {REFUSED}
+    later = empty_columns(1)._replace(
+        time=np.array([START + 40 * DAY]), transaction=np.array([5_000], np.uint64),
+        card=np.array([card]), merchant=np.array([9], np.uint64),
+    )  # fmt: skip
+    engine.process(later)
+    assert label(2_000, 1, START + 40 * DAY) == {PENDING}
 
 
 def test_a_fold_that_lost_the_race_keeps_every_event() -> None:

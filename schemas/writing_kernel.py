@@ -1,7 +1,7 @@
-"""Compiled writing of feature vectors in Avro's encoding. Called by `batch_codec` only.
+"""Compiled writing in Avro's encoding: numbers, bytes, and whole feature vectors.
 
-The layout follows schemas/avro/feature_vector.avsc field by field; a contract test compares it with
-fastavro. Source: Apache Avro 1.12 specification, "Binary encoding".
+Layouts follow schemas/avro field by field; contract tests compare them with fastavro.
+Source: Apache Avro 1.12 specification, "Binary encoding".
 """
 
 # mypy: disable-error-code="no-untyped-def,assignment"
