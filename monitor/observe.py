@@ -86,6 +86,7 @@ class Observations:
         self._event_times: deque[int] = deque(maxlen=CLOCKED)
         self._newest_event_ms = 0
         self._champion: str | None = None
+        self._reference: Histograms | None = None
         self._now_ms = 0
 
     @property
@@ -112,6 +113,9 @@ class Observations:
     def serve(self, champion: str | None, references: Mapping[str, Histograms]) -> None:
         """Tell which models serve, with their histograms; windows of new ones begin empty.
 
+        That of the features goes on under a champion with the same histograms: an adjustment of
+        the one before, or what it was an adjustment of.
+
         Raises:
             ConfigurationError: a histogram makes no sense; that model is watched without.
         """
@@ -128,12 +132,16 @@ class Observations:
                 except ConfigurationError as error:
                     wrong = error
         if champion != self._champion:
-            self._champion, self.features = champion, None
-            if champion is not None and champion in references:
-                try:
-                    self.features = feature_window(references[champion], self._memory.drift_hours)
-                except ConfigurationError as error:
-                    wrong = error
+            self._champion = champion
+            reference = None if champion is None else references.get(champion)
+            if reference is None or reference != self._reference:
+                self._reference = self.features = None
+                if reference is not None:
+                    try:
+                        self.features = feature_window(reference, self._memory.drift_hours)
+                        self._reference = reference
+                    except ConfigurationError as error:
+                        wrong = error
         self.advance(self._now_ms)
         if wrong is not None:
             raise wrong

@@ -190,7 +190,7 @@ class Monitor:
         return True
 
     def _change_models(self, messages: Sequence[Message]) -> int:
-        refused, former = 0, self.models.champion
+        refused, window = 0, self.seen.features
         for message in messages:
             try:
                 self.models.apply(message.key, message.value)
@@ -198,16 +198,15 @@ class Monitor:
                 refused += 1
                 log.warning("no model event", reason=str(error))
         champion = self.models.champion
-        names = {each["model_id"] for each in (former, champion) if each is not None}
-        if len(names) > 1:
-            # Else it would stay raised for a day, until the new reference has its window.
-            self._alerts.forget(FEATURE_DRIFT)
         try:
             self.seen.serve(
                 None if champion is None else champion["model_id"], self.models.serving()
             )
         except ConfigurationError as error:
             log.warning("a model is watched without its reference", reason=str(error))
+        if window is not None and self.seen.features is not window:
+            # Else it would stay raised for a day, until the new reference has its window.
+            self._alerts.forget(FEATURE_DRIFT)
         for model_id, when in list(self._rolled.items()):
             state = self.models.states.get(model_id)
             if state is None or state.event["occurred_at"] > when or state.stage == "ROLLED_BACK":

@@ -70,9 +70,9 @@ class Bench:
         self.number = 0
         self.model("champion", "CHAMPION")
 
-    def model(self, name: str, stage: Any, share: float | None = None) -> None:
+    def model(self, name: str, stage: Any, share: float | None = None, *, seed: int = 1) -> None:
         directory = self.folder / name
-        sha256 = bundle(directory, name)
+        sha256 = bundle(directory, name, seed)
         event = model_event(directory, sha256, stage, self.clock.now_ms(), share)
         self.put(MODELS.name, [event], name.encode())
 
@@ -151,9 +151,20 @@ def test_drift_from_a_former_champion_is_forgotten_with_it(tmp_path: Path) -> No
     bench.decide(scores(bench.draw, 2_000), right=0.95, shift=1.0)
     bench.turn(5)
     bench.clock.advance(7 * HOUR)  # beyond the quiet time after the first request
-    bench.model("fresh", "CHAMPION")
+    bench.model("fresh", "CHAMPION", seed=2)
     assert bench.turn(5) == [(ALERTS.name, "feature_drift")]  # resolved, and nothing asked for
     assert bench.metric("retrain_requests_total", reason="drift") == 1
+
+
+def test_drift_goes_on_under_an_adjustment_of_the_champion(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.decide(scores(bench.draw, 2_000), right=0.95, shift=1.0)
+    bench.model("champion+online-1", "CHAMPION")
+    written = bench.turn(5)
+    assert (ALERTS.name, "feature_drift") in written
+    assert (RETRAIN_REQUESTS.name, "drift") in written
+    bench.model("champion+online-2", "CHAMPION")
+    assert (ALERTS.name, "feature_drift") not in bench.turn(5), "neither resolved nor told anew"
 
 
 def test_a_broken_canary_is_rolled_back_once_and_told_when_that_fails(tmp_path: Path) -> None:
