@@ -137,16 +137,18 @@ class Follower:
         publisher.leave(states, base)
         live = publisher.live(states, base)
         if live is not None:
-            publisher.place(live, better)
+            publisher.place(states, live, better)
             published = load_model(
                 bundle_directory(live.event["artefact_uri"]), live.event["sha256"]
             ).adjustment
         else:
             published = None
-        version = publisher.next_version(states, base)
-        change = online.learner.adjustment(base, version, self._clock.now_ms())
+        now, states = self._clock.now_ms(), publisher.registry.states()
         if self._champion is None or not online.counts.frauds:
             return None
+        if publisher.too_soon(states, base, better, now):
+            return None
+        change = online.learner.adjustment(base, publisher.next_version(states, base), now)
         if not online.differs(change, published):
             return None
         metrics = {name: float(told[of]) for name, of in REPORTED.items() if of in told}

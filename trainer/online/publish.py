@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import structlog
 
 from schemas import manifest
 from schemas.errors import ConfigurationError
-from schemas.features import FINGERPRINT
+from schemas.features import DAY, FINGERPRINT
 from schemas.model_stages import ModelState, ModelStates
 from schemas.records import ModelEvent, Stage
 from schemas.runtime.model_registry import METRICS_FILE, registration
@@ -28,11 +27,16 @@ from scorer import adjustment
 from scorer.adjustment import Adjustment
 from scorer.follow import bundle_directory
 from scorer.model import SIGNATURE, load_model
+from trainer.registry.adjusted import adjusted_name, base_of, version_of
 
 log = structlog.get_logger(__name__)
 ACTOR: Final = "online"
 GONE: Final = ("RETIRED", "ROLLED_BACK")
 SERVING: Final = ("SHADOW", "CANARY", "CHAMPION")
+HOLD_MS: Final = DAY
+"""What decides is not replaced by newer weights before that. The monitor's guard holds a new
+champion, for a day, against a day of the one before; drift and the precision of alerts are judged
+over a day. Models that follow each other more quickly are watched by none of them."""
 
 
 class Registry(Protocol):
@@ -59,11 +63,6 @@ class Registry(Protocol):
         ...
 
 
-def derived_name(base: str, version: int) -> str:
-    """Return the model id of the `version`-th adjustment of `base`."""
-    return f"{base}+online-{version}"
-
-
 def derive(
     champion: ModelEvent, folder: Path, change: Adjustment, metrics: Mapping[str, float]
 ) -> Path:
@@ -78,7 +77,7 @@ def derive(
     """
     source = bundle_directory(champion["artefact_uri"])
     _, files = manifest.read_verified(source, champion["sha256"])
-    model_id = derived_name(change.base, change.version)
+    model_id = adjusted_name(change.base, change.version)
     target = folder / model_id
     if target.exists():
         raise ConfigurationError(f"{target} exists: remove it, or give another --output")
@@ -140,29 +139,40 @@ class Publisher:
 
     def next_version(self, states: ModelStates, base: str) -> int:
         """Return a version that no model of the registry and no directory has."""
-        pattern = re.compile(re.escape(base) + r"\+online-(\d+)")
         names = [each.model_id for each in states]
         if self.folder.is_dir():
             names += [path.name for path in self.folder.iterdir()]
-        found = (pattern.fullmatch(name) for name in names)
-        return 1 + max((int(match[1]) for match in found if match), default=0)
+        return 1 + max(
+            (version_of(name) or 0 for name in names if base_of(name) == base), default=0
+        )
 
     def live(self, states: ModelStates, base: str) -> ModelState | None:
         """Return the newest adjusted model of `base` that serves or watches."""
         own = [state for state in _derived(states, base) if state.stage in SERVING]
         return own[-1] if own else None
 
+    def too_soon(self, states: ModelStates, base: str, better: bool, now_ms: int) -> bool:
+        """Tell whether `publish` would replace what has decided for less than HOLD_MS."""
+        replaced = ("CANARY", "CHAMPION") if self._serves(better) else ("CANARY",)
+        return any(
+            state.stage in replaced and now_ms - state.event["occurred_at"] < HOLD_MS
+            for state in _derived(states, base)
+        )
+
     def publish(
         self, champion: ModelEvent, change: Adjustment, metrics: Mapping[str, float], better: bool
     ) -> str:
         """Register a new adjustment as a shadow, raise it if it is better, retire those before.
+
+        A champion that it replaces stays as the former one: the monitor's guard holds the new one
+        against it, and leads back to it.
 
         Raises:
             BrokerUnavailable: Kafka does not answer.
             ConfigurationError: see `derive`; ImpossibleTransition: somebody moved it meanwhile.
         """
         states = self.registry.states()
-        before = [each for each in _derived(states, change.base) if each.stage in SERVING]
+        before = list(_derived(states, change.base))
         directory = derive(champion, self.folder, change, metrics)
         model_id = directory.name
         self.registry.register(registration(directory, actor=ACTOR))
@@ -172,14 +182,15 @@ class Publisher:
         self._retire(canaries, model_id)
         if better and self.stage != "SHADOW":
             self._move(model_id, self.stage, "better over the window")
-        serves = better and self.stage == "CHAMPION"
-        rest = [each for each in before if each.stage != "CANARY"]
-        self._retire([each for each in rest if serves or each.stage == "SHADOW"], model_id)
+        done = ("SHADOW", "FORMER_CHAMPION") if self._serves(better) else ("SHADOW",)
+        self._retire([each for each in before if each.stage in done], model_id)
         log.info("published", model_id=model_id, better=better)
         return model_id
 
-    def place(self, live: ModelState, better: bool) -> None:
+    def place(self, states: ModelStates, live: ModelState, better: bool) -> None:
         """Raise or lower what is published; what others moved stays where they put it.
+
+        Where the champion is lowered its predecessors go before it, so that the base serves.
 
         Raises:
             BrokerUnavailable: Kafka does not answer.
@@ -192,14 +203,20 @@ class Publisher:
         elif not better and live.stage == "CANARY":
             self._move(live.model_id, "SHADOW", "no longer better")
         elif not better and live.stage == "CHAMPION":
+            for state in _derived(states, base_of(live.model_id)):
+                if state.stage == "FORMER_CHAMPION" and state.event["actor"] == ACTOR:
+                    self._move(state.model_id, "RETIRED", "no longer better")
             self._move(live.model_id, "ROLLED_BACK", "no longer better")
 
     def leave(self, states: ModelStates, base: str) -> None:
         """Retire what watches on top of another champion than `base`; raises as `place`."""
         for state in states:
-            other = "+online-" in state.model_id and not state.model_id.startswith(f"{base}+")
+            other = base_of(state.model_id) not in (state.model_id, base)
             if other and state.stage in ("SHADOW", "CANARY") and state.event["actor"] == ACTOR:
                 self._move(state.model_id, "RETIRED", f"the champion is {base}")
+
+    def _serves(self, better: bool) -> bool:
+        return better and self.stage == "CHAMPION"
 
     def _retire(self, states: list[ModelState], successor: str) -> None:
         for state in states:
@@ -211,4 +228,4 @@ class Publisher:
 
 
 def _derived(states: ModelStates, base: str) -> Iterator[ModelState]:
-    return (state for state in states if state.model_id.startswith(f"{base}+online-"))
+    return (state for state in states if base_of(state.model_id) == base != state.model_id)

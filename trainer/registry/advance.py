@@ -15,6 +15,7 @@ from schemas.errors import ConfigurationError
 from schemas.features import HOUR
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent, Stage
+from trainer.registry.adjusted import base_of
 
 ACTOR: Final = "trainer"
 """Who the trainer is in the registry."""
@@ -63,23 +64,26 @@ def next_steps(
     """Return what is due, in the order in which it is to be done; at most one model moves up.
 
     Ages count from when the model came to its stage, or from when the present champion did if that
-    is later: a trial beside another champion tells nothing. `decisions` are those that a canary has
-    made since it became one; a model that is not named made none.
+    is later: a trial beside another champion tells nothing. A champion that the online learner has
+    adjusted counts from when its base became champion: else no trial would outlast new weights.
+    `decisions` are those that a canary has made since it became one; a model that is not named made
+    none.
 
-    - One canary at a time: while anybody's is tried, no shadow goes on.
+    - One canary at a time: while anybody's is tried, no shadow goes on. An adjustment is no trial:
+      it is used for as long as it is better.
     - Of several candidates the newest stays; one that is older is retired, a shadow not before it
       could have gone on. So a trial needs to be shorter than the time between two trainings.
     - Without a champion a shadow becomes it at once after its time: there is none to compare with.
     """
     champions = states.champions()
-    champion = champions[0] if champions else None
+    champion = _trained(champions)
     shadows = _ours(states, "SHADOW", rules)
     canaries = _ours(states, "CANARY", rules)
     steps = [_retired(event, f"{canaries[-1]['model_id']} is newer") for event in canaries[:-1]]
     up = None
     if canaries:
         up = _promoted(canaries[-1], champion, rules, now_ms, decisions)
-    elif not states.at("CANARY"):
+    elif not any(base_of(event["model_id"]) == event["model_id"] for event in states.at("CANARY")):
         up = _tried(shadows, champion, rules, now_ms)
     if up is not None:
         steps.append(up)
@@ -99,7 +103,7 @@ def next_steps(
 
 def counted(states: ModelStates, rules: AdvanceRules, now_ms: int) -> list[ModelEvent]:
     """Return the canaries whose number of decisions `next_steps` would ask for now."""
-    champion = next(iter(states.champions()), None)
+    champion = _trained(states.champions())
     return [
         event
         for event in _ours(states, "CANARY", rules)
@@ -110,6 +114,14 @@ def counted(states: ModelStates, rules: AdvanceRules, now_ms: int) -> list[Model
 def _ours(states: ModelStates, stage: Stage, rules: AdvanceRules) -> list[ModelEvent]:
     actors = rules.actors
     return [event for event in states.at(stage) if actors is None or event["actor"] in actors]
+
+
+def _trained(champions: list[ModelEvent]) -> ModelEvent | None:
+    """Return the champion, for an adjusted one its base if that is among the former champions."""
+    if not champions:
+        return None
+    base = base_of(champions[0]["model_id"])
+    return next((event for event in champions if event["model_id"] == base), champions[0])
 
 
 def _age(event: ModelEvent, champion: ModelEvent | None, now_ms: int) -> int:

@@ -60,6 +60,22 @@ def test_a_trial_counts_beside_the_present_champion_only() -> None:
     assert moves(next_steps(on_trial, RULES, 7 * HOUR, {"new": 10**6})) == [("new", "CHAMPION")]
 
 
+def test_a_champion_that_the_online_learner_adjusts_is_the_same_one() -> None:
+    adjusted = event("old+online-2", "CHAMPION", HOUR, "online")
+    on_trial = states(SERVES, event("new", "SHADOW", 0), adjusted)
+    assert moves(next_steps(on_trial, RULES, 2 * HOUR, {})) == [("new", "CANARY")]
+    on_trial = states(SERVES, event("new", "CANARY", 0), adjusted)
+    assert [each["model_id"] for each in counted(on_trial, RULES, 2 * HOUR)] == ["new"]
+    on_trial = states(event("new", "SHADOW", 0), adjusted)  # its base is not there to ask
+    assert next_steps(on_trial, RULES, 3 * HOUR - 1, {}) == []
+    assert moves(next_steps(on_trial, RULES, 3 * HOUR, {})) == [("new", "CANARY")]
+
+
+def test_an_adjustment_as_canary_holds_no_candidate_up() -> None:
+    beside = states(SERVES, event("old+online-1", "CANARY", 0, "online"), event("new", "SHADOW", 0))
+    assert moves(next_steps(beside, RULES, 2 * HOUR, {})) == [("new", "CANARY")]
+
+
 def test_a_model_that_was_rolled_back_or_that_a_person_tries_is_left_alone() -> None:
     for stage in ("ROLLED_BACK", "RETIRED", "REGISTERED"):
         assert next_steps(states(SERVES, event("new", stage, 0)), RULES, 99 * HOUR, {}) == []

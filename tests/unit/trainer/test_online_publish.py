@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigurationError
+from schemas.features import DAY, MINUTE
 from schemas.manifest import MANIFEST_NAME, sha256
 from schemas.runtime.clock import ManualClock
 from schemas.runtime.memory_streams import MemoryBroker, MemoryExclusiveLog
@@ -22,6 +23,8 @@ from trainer.online.follow import Follower
 from trainer.online.learner import LearnerOptions
 from trainer.online.learning import Online, OnlineOptions
 from trainer.online.publish import Publisher, derive
+from trainer.registry.advance import ACTOR, AdvanceRules
+from trainer.registry.advancer import Advancer
 
 DRAW = np.random.default_rng(1)
 
@@ -35,8 +38,8 @@ class Bench:
     """A registry in memory with a champion, and a follower that has learned something."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
-        self.folder = folder
-        self.registry = ModelRegistry(MemoryExclusiveLog(MemoryBroker(1), "models"))
+        self.folder, self.clock = folder, ManualClock(DAY)
+        self.registry = ModelRegistry(MemoryExclusiveLog(MemoryBroker(1), "models"), self.clock)
         self.champion("base")
         self.publisher = Publisher(self.registry, folder, **options)
         self.online = Online(
@@ -45,7 +48,7 @@ class Bench:
             )
         )
         self.follower = Follower(
-            self.online, {}, self.publisher, clock=ManualClock(1), metrics=Metrics("online")
+            self.online, {}, self.publisher, clock=self.clock, metrics=Metrics("online")
         )
         self.follower.follow_champion(self.registry.states())
         self.learn()
@@ -84,24 +87,82 @@ def test_it_watches_until_it_is_better_and_again_when_it_no_longer_is(tmp_path: 
     assert event["metrics"]["auc"] > event["metrics"]["champion_auc"]
     assert bench.step(False) == bench.stages(), "the weights are the same: nothing to publish"
     assert bench.step(True) == {"base": "FORMER_CHAMPION", "base+online-1": "CHAMPION"}
+    bench.clock.advance(DAY)
     bench.learn()
     assert bench.step(True) == {
-        "base": "FORMER_CHAMPION", "base+online-1": "RETIRED", "base+online-2": "CHAMPION",
+        "base": "FORMER_CHAMPION", "base+online-1": "FORMER_CHAMPION", "base+online-2": "CHAMPION",
     }  # fmt: skip
     assert bench.online.base == "base", "its own adjustment is no new champion"
     bench.follower.evaluate()
     assert bench.online.learner.learned > 0
     bench.learn()
-    stages = bench.step(False)
+    assert bench.step(False) == {
+        "base": "CHAMPION", "base+online-1": "RETIRED", "base+online-2": "ROLLED_BACK",
+        "base+online-3": "SHADOW",
+    }, "the one before was no better: the base serves"  # fmt: skip
+
+
+def test_what_decides_is_renewed_once_a_day_and_follows_the_one_before(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step(True)
+    for _ in range(2 * DAY // (15 * MINUTE)):
+        bench.learn(100)
+        bench.step(True)
+        bench.clock.advance(15 * MINUTE)
+    champions = [event["model_id"] for event in bench.registry.states().champions()]
+    assert champions == ["base+online-2", "base+online-1", "base"]
+    bench.learn()
+    bench.step(True)
+    line = bench.registry.states().champions()
+    assert [event["model_id"] for event in line] == ["base+online-3", "base+online-2", "base"]
+    assert line[0]["occurred_at"] - line[1]["occurred_at"] >= DAY, "the guard's reference"
+
+
+def test_a_candidate_goes_on_beside_an_adjusted_champion(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    advancer = Advancer(
+        bench.registry,
+        AdvanceRules(canary_decisions=1),
+        lambda canary: 1,
+        approval=False,
+        clock=bench.clock,
+        metrics=Metrics("trainer"),
+    )
+    small_bundle(tmp_path / "next", "next", edge=900.0)
+    bench.registry.register(registration(tmp_path / "next", actor=ACTOR))
+    bench.registry.change("next", "SHADOW", actor=ACTOR)
+    stages = []
+    for _ in range(18):
+        bench.learn(100)
+        now = bench.step(True)
+        advancer.due()
+        stages.append(now["next"])
+        bench.clock.advance(15 * MINUTE)
+    assert stages == ["SHADOW"] * 9 + ["CANARY"] * 8 + ["CHAMPION"]
+    champions = [event["model_id"] for event in bench.registry.states().champions()]
+    assert champions == ["next", "base+online-1", "base"]
+
+
+def test_after_a_rollback_of_the_newest_weights_the_base_serves(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step(True)
+    bench.clock.advance(DAY)
+    bench.learn()
+    bench.step(True)
+    bench.registry.change("base+online-2", "ROLLED_BACK", actor="monitor")
+    assert bench.stages()["base+online-1"] == "CHAMPION"
+    stages = bench.step(True)
     assert stages["base"] == "CHAMPION"
-    assert stages["base+online-2"] == "ROLLED_BACK"
-    assert stages["base+online-3"] == "SHADOW"
+    assert stages["base+online-1"] == "ROLLED_BACK", "all of it has to prove itself anew"
 
 
 def test_as_a_canary_it_has_its_share_and_falls_back_to_a_shadow(tmp_path: Path) -> None:
     bench = Bench(tmp_path, stage="CANARY", share=0.8)
     assert bench.step(True) == {"base": "CHAMPION", "base+online-1": "CANARY"}
     bench.learn()
+    assert bench.step(True) == bench.stages(), "the guard has not seen enough of it"
+    assert "base+online-2" not in bench.stages()
+    bench.clock.advance(DAY)
     assert bench.step(True)["base+online-2"] == "CANARY", "two of 0.8 are more than there is"
     (canary,) = bench.registry.states().at("CANARY")
     assert canary["canary_share"] == 0.8
