@@ -104,6 +104,40 @@ def test_a_run_lands_with_artefacts_a_version_and_its_alias(
     assert champion.version == version.version
 
 
+def test_the_alias_of_the_champion_is_where_it_serves_or_nowhere(
+    settings: Settings, tmp_path: Path
+) -> None:
+    def champion() -> str | None:
+        found = client(settings).get_registered_model(tracking.MODEL)
+        version = found.aliases.get(tracking.CHAMPION)
+        if version is None:
+            return None
+        tags = client(settings).get_model_version(tracking.MODEL, version).tags
+        return str(tags[tracking.MODEL_TAG])
+
+    for name in ("f1", "f2"):
+        tracking.spool(record(tmp_path, name, 1_200), tmp_path)
+    tracking.upload(settings, tmp_path)
+    assert tracking.point_champion(settings, "f1")
+    assert champion() == "f1"
+    assert tracking.point_champion(settings, "f2")
+    assert champion() == "f2"
+    assert not tracking.point_champion(settings, "a model of bootstrap")
+    assert champion() is None
+    assert not tracking.point_champion(settings, "a model of bootstrap")
+    nobody = load_settings(mlflow_tracking_uri=f"http://me:secret@127.0.0.1:{free_port()}")
+    with pytest.raises(TrackingUnavailable) as away:
+        tracking.point_champion(nobody, "f1")
+    assert "secret" not in str(away.value)
+
+
+def test_no_alias_where_no_model_was_ever_registered(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "MODEL", "another")
+    assert not tracking.point_champion(settings, "f1")
+
+
 def test_a_refused_run_is_there_but_no_version(settings: Settings, tmp_path: Path) -> None:
     refused = record(tmp_path, "b1", 1_500, state="refused by gates", reasons=("AUC 0.5",))
     tracking.spool(refused, tmp_path)

@@ -332,11 +332,13 @@ def _register(
 def _track(settings: Settings, record: RunRecord, state: Path, serving: str | None) -> None:
     if settings.mlflow_tracking_uri is None:
         return
+    from trainer.registry.adjusted import base_of
     from trainer.training import tracking
 
     tracking.spool(record, state)
-    champion_id = None if "CHAMPION" in record.stages else serving
-    done = tracking.upload(settings, state, champion_id=champion_id)
+    if serving is not None:
+        serving = None if "CHAMPION" in record.stages else base_of(serving)
+    done = tracking.upload(settings, state, champion_id=serving)
     if done.left:
         say(f"{len(done.left)} runs wait for MLflow in {state / 'spool'}: {done.reason}", "yellow")
 

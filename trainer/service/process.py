@@ -26,6 +26,7 @@ from schemas.topics import RETRAIN_REQUESTS
 from trainer.archive.tables import Archive
 from trainer.registry.advance import AdvanceRules
 from trainer.registry.advancer import EVERY_S, Advancer, ArchivedDecisions, rules_of
+from trainer.registry.champion_alias import ChampionAlias
 from trainer.service import lock
 from trainer.service.child import MB, ChildRunner, Limits
 from trainer.service.service import SERVICE, TrainingService
@@ -75,9 +76,15 @@ def run(
             if stop.wait(POLL_S):
                 return
 
+        alias = None
+        if settings.mlflow_tracking_uri is not None:
+            alias = ChampionAlias(lambda model_id: tracking.point_champion(settings, model_id))
+
         def recorded(record: RunRecord) -> None:
-            if record.state == "failed" and settings.mlflow_tracking_uri is not None:
-                tracking.spool(record, state)
+            if alias is not None:
+                alias.moved()
+                if record.state == "failed":
+                    tracking.spool(record, state)
 
         runner = ChildRunner(
             lambda run_id: command(settings, place, state, output, run_id, options),
@@ -95,7 +102,7 @@ def run(
             recorded=recorded,
         )
         parts.callback(service.stop)
-        parts.callback(_advancing(settings, rules, place, clock, metrics))
+        parts.callback(_advancing(settings, rules, place, clock, metrics, alias))
         log.info("started", archive=place, at=settings.retrain_at, approval=settings.approval)
         _follow(settings, service, stop, waiting, metrics)
     log.info("stopped")
@@ -167,9 +174,17 @@ def _commit(consumer: KafkaConsumer, service: TrainingService) -> None:
 
 
 def _advancing(
-    settings: Settings, rules: AdvanceRules, place: str, clock: Clock, metrics: Metrics
+    settings: Settings,
+    rules: AdvanceRules,
+    place: str,
+    clock: Clock,
+    metrics: Metrics,
+    alias: ChampionAlias | None,
 ) -> Callable[[], None]:
-    """Carry candidates on every minute on a thread of its own; return what ends that."""
+    """Carry candidates on every minute on a thread of its own, and MLflow's alias after them.
+
+    Returns what ends that.
+    """
     stop = threading.Event()
     archive = Archive.from_settings(settings, place)
     behind = round(4000 * settings.archive_flush_after_s)
@@ -189,6 +204,8 @@ def _advancing(
                     )
                     while True:
                         advancer.due()
+                        if alias is not None:
+                            alias.follow(registry.states())
                         if stop.wait(EVERY_S):
                             return
             except FraudError as error:

@@ -2,7 +2,8 @@
 
 Each run is spooled first and uploaded from there, oldest first: what a server that is down did not
 take, the next run or `python -m trainer upload` brings. An upload that broke off is taken up again
-in the same MLflow run. Called by the commands `train` and `upload`.
+in the same MLflow run. Called by the commands `train` and `upload`; the training service keeps the
+alias of the champion.
 """
 
 from __future__ import annotations
@@ -60,11 +61,27 @@ def upload(settings: Settings, state_dir: Path, *, champion_id: str | None = Non
     Raises:
         ConfigurationError: no tracking server is configured, or the spool cannot be locked.
     """
-    if settings.mlflow_tracking_uri is None:
-        raise ConfigurationError("no MLflow server: set FRAUD_MLFLOW_TRACKING_URI")
-    uri = settings.mlflow_tracking_uri.get_secret_value()
+    uri = _address(settings)
     with _locked(state_dir / "spool.lock"):
         return _upload(uri, state_dir, champion_id)
+
+
+def point_champion(settings: Settings, model_id: str) -> bool:
+    """Point the alias `champion` to that model's version, or remove it where MLflow has none.
+
+    Returns whether it has one. Waits at most some seconds for a server that does not answer.
+
+    Raises:
+        ConfigurationError: no tracking server is configured.
+        TrackingUnavailable: it does not answer, or refuses.
+    """
+    return _Store(_address(settings)).point(CHAMPION, model_id)
+
+
+def _address(settings: Settings) -> str:
+    if settings.mlflow_tracking_uri is None:
+        raise ConfigurationError("no MLflow server: set FRAUD_MLFLOW_TRACKING_URI")
+    return settings.mlflow_tracking_uri.get_secret_value()
 
 
 def _upload(uri: str, state_dir: Path, champion_id: str | None) -> Uploaded:
@@ -144,14 +161,18 @@ class _Store:
         """Upload a run; one that is there already is completed."""
         self._asked(lambda: self._put(record))
 
-    def point(self, alias: str, model_id: str) -> None:
-        """Point an alias to the version of a model; a model that is not there is passed over."""
+    def point(self, alias: str, model_id: str) -> bool:
+        """Point an alias to the version of a model, or to none; return whether there is one."""
 
-        def point() -> None:
-            for version in self._versions(f"tags.`{MODEL_TAG}` = '{model_id}'"):
+        def point() -> bool:
+            versions = self._versions(f"tags.`{MODEL_TAG}` = '{model_id}'")
+            for version in versions:
                 self._client.set_registered_model_alias(MODEL, alias, version.version)
+            if not versions:
+                self._remove(alias)
+            return bool(versions)
 
-        self._asked(point)
+        return self._asked(point)
 
     def _put(self, record: RunRecord) -> None:
         run = self._run(record)
@@ -227,6 +248,15 @@ class _Store:
         self._client.set_registered_model_alias(MODEL, CANDIDATE, versions[0].version)
         if "CHAMPION" in record.stages:
             self._client.set_registered_model_alias(MODEL, CHAMPION, versions[0].version)
+
+    def _remove(self, alias: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.delete_registered_model_alias(MODEL, alias)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # no model has been registered yet
+                raise
 
     def _versions(self, where: str) -> list[Any]:
         return list(self._client.search_model_versions(f"name = '{MODEL}' and {where}"))
