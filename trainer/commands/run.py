@@ -24,7 +24,8 @@ def run(
 ) -> None:
     """Train daily and on requests from the archive, and carry candidates on, until stopped.
 
-    Options of `trainer train` can follow and are given to every run. See docs/training.md.
+    Options of `trainer train` can follow and are given to every run. --early is given anyway, and
+    --most-false 0.0004 unless another one is. See docs/training.md.
 
     Example: python -m trainer run --search-seconds 600 --gates gates.yaml
     """

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from schemas.runtime.command_line import errors, say, write_report
+from schemas.runtime.command_line import errors, require_folder, say, write_report
 from trainer.simulation.plan import Plan, Scenario
 
 
@@ -47,6 +47,7 @@ def simulate(
     from trainer.simulation import story
     from trainer.simulation.simulate import simulate as played
 
+    require_folder(json=json_path)
     plan = Plan(
         scenario=scenario,
         days=days,

@@ -123,7 +123,9 @@ def train(
     ] = 0.90,
     most_false: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="highest share of genuine to block or review"),
+        typer.Option(
+            min=0.0, max=1.0, help="highest share of genuine to block or review; default any"
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="threads of XGBoost")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="the same seed trains the same model")] = 7,

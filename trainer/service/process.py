@@ -32,6 +32,7 @@ from trainer.service.child import MB, ChildRunner, Limits
 from trainer.service.service import SERVICE, TrainingService
 from trainer.training import runs, tracking
 from trainer.training.runs import RunRecord
+from trainer.training.thresholds import MOST_FALSE
 
 log = structlog.get_logger(__name__)
 GROUP: Final = "trainer"
@@ -115,7 +116,7 @@ def command(
     return [
         sys.executable, "-m", "trainer", "train", "--archive", place, "--early", "--publish",
         "--run-id", run_id, "--state", str(state), "--output", str(output),
-        "--label-delay-days", repr(settings.label_delay_ms / DAY),
+        "--label-delay-days", repr(settings.label_delay_ms / DAY), "--most-false", repr(MOST_FALSE),
         *(["--approval"] if settings.approval else []), *options,
     ]  # fmt: skip
 

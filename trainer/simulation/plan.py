@@ -9,7 +9,7 @@ from typing import Final
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, HOUR, MINUTE
 from trainer.registry.advance import AdvanceRules
-from trainer.training.thresholds import PrecisionTargets
+from trainer.training.thresholds import MOST_FALSE, PrecisionTargets
 
 
 class Scenario(StrEnum):
@@ -71,7 +71,9 @@ class Plan:
             shadow_ms=HOUR, canary_ms=2 * HOUR, canary_decisions=30, canary_most_ms=6 * HOUR
         )
     )
-    targets: PrecisionTargets = field(default_factory=lambda: PrecisionTargets(most_false=0.0004))
+    targets: PrecisionTargets = field(
+        default_factory=lambda: PrecisionTargets(most_false=MOST_FALSE)
+    )
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError if the onset is not among the days."""

@@ -15,6 +15,9 @@ DEFAULTS: Final = {"block": 0.95, "review": 0.75}
 """Those of the default policy: the least where no threshold reaches the wanted precision."""
 LEAST_ALERTS: Final = 20
 """A precision measured on fewer alerts is not believed."""
+MOST_FALSE: Final = 0.0004
+"""The service's and the simulation's budget of alerts on genuine. `trainer train` has none of its
+own: of a file of history nobody knows what share of it is fraud, or how sure its labels are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

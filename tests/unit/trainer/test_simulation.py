@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, HOUR
 from schemas.manifest import MANIFEST_NAME, read_verified, sha256
+from schemas.runtime.settings import load_settings
 from trainer.__main__ import app
+from trainer.commands.run import checked
+from trainer.commands.train import train
+from trainer.service.process import command
 from trainer.simulation import story
 from trainer.simulation.labels import VERDICT, LabelDesk
 from trainer.simulation.learner import broken
@@ -52,6 +57,28 @@ def test_the_onset_lies_within_the_days() -> None:
     with pytest.raises(ConfigurationError, match="onset on day 9"):
         Plan(scenario=Scenario.DRIFT, days=9, onset_day=9)
     assert CliRunner().invoke(app, ["simulate", "--scenario", "none"]).exit_code != 0
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_days_are_played(
+    tmp_path: Path,
+) -> None:
+    words = ["simulate", "--json", str(tmp_path / "nowhere" / "report.json")]
+    refused = CliRunner().invoke(app, [*words, "--keep", str(tmp_path / "kept")])
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "there is no folder" in str(refused.exception)
+    assert not (tmp_path / "kept").exists()
+
+
+def test_the_budget_of_alerts_is_that_of_the_service() -> None:
+    targets = Plan(scenario=Scenario.DRIFT).targets
+    words = command(load_settings(), "archive", Path("s"), Path("o"), "run-1", [])
+    assert float(words[words.index("--most-false") + 1]) == targets.most_false == 0.0004
+    given = checked(["--most-false", "0.5"])
+    words = command(load_settings(), "archive", Path("s"), Path("o"), "run-1", given)
+    probe = typer.Typer(add_completion=False)
+    probe.command()(train)
+    found = typer.main.get_command(probe).make_context("train", words[4:]).params
+    assert (found["most_false"], found["early"]) == (0.5, True), "what the operator gives wins"
 
 
 def test_reports_and_verdicts_come_in_order_and_not_while_labels_are_out() -> None:
