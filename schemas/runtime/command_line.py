@@ -7,6 +7,7 @@ import logging
 import os
 import pwd
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,9 @@ FAILURE: Final = 1
 """Exit code of any other failure."""
 TEMPORARY_FAILURE: Final = 3
 """Exit code, of commands that a scheduler runs, when the same call may succeed later."""
+CRASH: Final = 70
+"""Exit code of a fault in the program itself (EX_SOFTWARE of sysexits.h): no answer of a command.
+Python's own would be 1."""
 
 errors = Console(stderr=True, highlight=False)
 """Where people read; standard output is for results."""
@@ -44,6 +48,7 @@ def operator() -> str:
 def run_command(command: Callable[[], object], *, temporary: int = FAILURE) -> None:
     """Run a command line; an error of ours is one clear line, and ends the process by its code.
 
+    Any other exception is a crash: its traceback is printed, and the code is CRASH.
     `temporary` is the code of a TemporaryError. Until a service sets up its logs, only warnings are
     logged, on standard error: standard output is for results.
     """
@@ -55,6 +60,9 @@ def run_command(command: Callable[[], object], *, temporary: int = FAILURE) -> N
         if isinstance(error, TemporaryError):
             sys.exit(temporary)
         sys.exit(CONFIGURATION_ERROR if isinstance(error, ConfigurationError) else FAILURE)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(CRASH)
 
 
 def _log_warnings() -> None:

@@ -37,6 +37,9 @@ def test_an_archive_that_is_not_there_or_empty_is_said_and_recorded(
     record = runs.load(runs.file_of("run-1", tmp_path / "state"))
     assert record.state == "failed"
     assert record.reasons[0] in text.replace("\n", "")
+    code, text = train(monkeypatch, capsys, tmp_path, "--as-of", "run-1")
+    assert (code, "run-1: that run ended before it had data" in text) == (2, True)
+    assert "give --archive and --cutoff" in text
 
 
 def test_a_cutoff_in_the_future_is_refused(

@@ -120,6 +120,11 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
     known = record.provenance
     if known.get("source") != "archive":
         raise ConfigurationError(f"--as-of {source.as_of} was not trained from an archive")
+    if "versions" not in known:
+        raise ConfigurationError(
+            f"--as-of {source.as_of}: that run ended before it had data "
+            f"({'; '.join(record.reasons)}); name one that had, or give --archive and --cutoff"
+        )
     names = (
         "archive", "cutoff_ms", "since_ms", "maturity_ms", "early", "silence_ms", "versions",
         "sha256",

@@ -7,6 +7,7 @@ Suits cron, Airflow and Prefect: one command, a JSON report, and exit codes:
     2  an option, a setting or the data must be changed
     3  something outside is not ready (Kafka, the archive's storage), or another run is under way:
        the same command may succeed later
+    70 a crash, with its traceback on standard error
 
 A command that is given the same --run-id again goes on where it stopped: what was trained is not
 trained again, only registered. One run at a time in a folder of runs. An MLflow server that is down

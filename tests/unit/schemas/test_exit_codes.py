@@ -39,9 +39,13 @@ def test_a_command_of_a_scheduler_tells_what_may_succeed_later() -> None:
     assert ended.value.code == 3
 
 
-def test_other_exceptions_are_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError):
+def test_a_crash_is_shown_whole_and_is_no_refusal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
         run_command(lambda: 1 / 0)
+    assert ended.value.code == 70
+    shown = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in shown
+    assert "ZeroDivisionError" in shown
 
 
 def test_a_report_goes_to_a_file_or_to_standard_output(
