@@ -91,15 +91,18 @@ class Follower:
 
     def _follow(self) -> None:
         while not self._stop.is_set():
-            try:
-                policies = self._policy.poll_batch(timeout_s=POLL_S)
-                events = self._models.poll_batch(timeout_s=POLL_S)
-            except BrokerUnavailable as error:
-                log.warning("cannot follow models and policy", reason=str(error))
-                self._stop.wait(1.0)
-                continue
-            self._apply_policies(policies)
-            self._apply_models(events)
+            self._step(self._policy, self._apply_policies, "policy")
+            self._step(self._models, self._apply_models, "models")
+
+    def _step(self, reader: Reader, apply: Callable[[Sequence[Message]], None], topic: str) -> None:
+        """Apply what one topic brings at once: what was read does not come a second time."""
+        try:
+            messages = reader.poll_batch(timeout_s=POLL_S)
+        except BrokerUnavailable as error:
+            log.warning("cannot follow", topic=topic, reason=str(error))
+            self._stop.wait(1.0)
+            return
+        apply(messages)
 
     def _apply_policies(self, messages: Sequence[Message]) -> None:
         newest: Policy | None = None

@@ -60,6 +60,7 @@ class KafkaReader:
                 for number in _partitions(self._consumer, topic)
             }
         self._next = dict(sorted(starts.items()))
+        self._read: list[Message] = []  # by a read_to_end that broke off; nobody has it yet
         self._consumer.assign(
             [ck.TopicPartition(topic, number, offset) for number, offset in self._next.items()]
         )
@@ -68,22 +69,21 @@ class KafkaReader:
         """Return everything up to the end; see `streams.Reader`."""
         deadline = time.monotonic() + timeout_s
         ends = {number: _ends(self._consumer, self._topic, number)[1] for number in self._next}
-        found: dict[int, list[Message]] = {number: [] for number in self._next}
         while any(self._next[number] < end for number, end in ends.items()):
             if time.monotonic() > deadline:
                 raise BrokerUnavailable(
                     f"the end of {self._topic} was not reached in {timeout_s} s"
                 )
-            for message in self.poll_batch(10_000, 0.1):
-                found[message.partition].append(message)
-        return [message for number in found for message in found[number]]
+            self._read += self._polled(10_000, 0.1)
+        found, self._read = self._read, []
+        return sorted(found, key=lambda message: message.partition)  # stable: in order within each
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
         """Return what has come since; wait only while there is nothing."""
-        messages = poll_batch(self._consumer, max_records, timeout_s, self._reached)
-        for message in messages:
-            self._reached(message.partition, message.offset + 1)
-        return messages
+        if self._read:
+            found, self._read = self._read[:max_records], self._read[max_records:]
+            return found
+        return self._polled(max_records, timeout_s)
 
     def positions(self) -> dict[int, int]:
         """Return the next offset of each partition that is read."""
@@ -106,6 +106,12 @@ class KafkaReader:
     def close(self) -> None:
         """Let go."""
         self._consumer.close()
+
+    def _polled(self, max_records: int, timeout_s: float) -> list[Message]:
+        messages = poll_batch(self._consumer, max_records, timeout_s, self._reached)
+        for message in messages:
+            self._reached(message.partition, message.offset + 1)
+        return messages
 
     def _reached(self, partition: int, following: int) -> None:
         self._next[partition] = max(self._next[partition], following)

@@ -107,7 +107,7 @@ class Reader(Protocol):
         """Return everything up to the end as it was at the call, in order by partition.
 
         Raises:
-            BrokerUnavailable: the end was not reached in time.
+            BrokerUnavailable: the end was not reached in time. Nothing is lost, call again.
         """
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
