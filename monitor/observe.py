@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from monitor.active import ActiveHours
 from monitor.drift import SCORE, Window, feature_window, score_window
 from monitor.guard import Sample
 from monitor.models import Histograms
@@ -71,6 +72,7 @@ class Observations:
             waiting=memory.waiting,
             label_delay_ms=memory.label_delay_ms,
         )
+        self.active = ActiveHours()
         self.features: Window | None = None
         """Over the champion's reference, of all vectors."""
         self.scores: dict[str, Window] = {}
@@ -185,6 +187,13 @@ class Observations:
             decided.score[first],
             decided.base_amount(self._currencies)[first],
         )
+        self.active.add(
+            self.quality.hours(),
+            decided.model[first],
+            names,
+            decided.number("event_time")[first],
+            decided.number("decided_at")[first] // 1000,
+        )
         self._note_scores(decided, names)
         return len(decided.rejected)
 
@@ -228,7 +237,7 @@ class Observations:
             )
         return len(messages) - len(good)
 
-    def sample(self, model_id: str, hours: range, now_ms: int) -> Sample:
+    def sample(self, model_id: str, hours: Iterable[int], now_ms: int) -> Sample:
         """Return what the guard judges a model by."""
         cell = self.quality.total(model_id, hours, now_ms)
         window = self.scores.get(model_id)

@@ -17,7 +17,7 @@ from schemas.records import Stage
 
 ACTOR: Final = "monitor"
 REFERENCE_HOURS: Final = 24
-"""How far before a promotion the record of the previous champion goes."""
+"""In so many hours, the newest in which it decided, a previous champion is a reference."""
 
 
 class Registry(Protocol):
@@ -44,15 +44,18 @@ class Found:
 def worse(models: Models, seen: Observations, rules: GuardRules, now_ms: int) -> Iterator[Found]:
     """Yield each canary and fresh champion that is certainly worse than its reference.
 
-    A canary is held against the champion over the same hours, a champion younger than
-    `rules.fresh_ms` against the champion before it over the day before the change.
+    A model is judged by the event hours in which it has decided since it came to its stage,
+    whatever the clock said of them: behind a backlog they lie before its start, and so they do in
+    replayed history. A canary is held against the champion over the same hours, a champion younger
+    than `rules.fresh_ms` against the one before it over the last day in which that one decided.
+    Where its start is later than `now_ms`, which then is the time of replayed events, its age
+    counts from the first hour in which it decided.
     """
     champion = models.champion
     if champion is None:
         return
-    until = now_ms // HOUR + 2
     for canary in models.canaries:
-        hours = range(canary["occurred_at"] // HOUR, until)
+        hours = seen.active.since(canary["model_id"], canary["occurred_at"])
         found = judge(
             seen.sample(canary["model_id"], hours, now_ms),
             seen.sample(champion["model_id"], hours, now_ms),
@@ -61,12 +64,15 @@ def worse(models: Models, seen: Observations, rules: GuardRules, now_ms: int) ->
         if found is not None:
             yield Found(canary["model_id"], "CANARY", champion["model_id"], found)
     since = champion["occurred_at"]
-    if models.previous is None or now_ms - since > rules.fresh_ms:
+    hours = seen.active.since(champion["model_id"], since)
+    if models.previous is None or not hours:
         return
-    hour = since // HOUR
+    began = since if since <= now_ms else hours[0] * HOUR
+    if now_ms - began > rules.fresh_ms:
+        return
     found = judge(
-        seen.sample(champion["model_id"], range(hour, until), now_ms),
-        seen.sample(models.previous, range(hour - REFERENCE_HOURS, hour + 1), now_ms),
+        seen.sample(champion["model_id"], hours, now_ms),
+        seen.sample(models.previous, seen.active.since(models.previous)[-REFERENCE_HOURS:], now_ms),
         rules,
     )
     if found is not None:

@@ -70,10 +70,20 @@ class Bench:
         self.number = 0
         self.model("champion", "CHAMPION")
 
-    def model(self, name: str, stage: Any, share: float | None = None, *, seed: int = 1) -> None:
+    def model(
+        self,
+        name: str,
+        stage: Any,
+        share: float | None = None,
+        *,
+        at: int | None = None,
+        seed: int = 1,
+    ) -> None:
+        """Put a model at a stage, now or at `at`; `seed` draws its reference."""
         directory = self.folder / name
         sha256 = bundle(directory, name, seed)
-        event = model_event(directory, sha256, stage, self.clock.now_ms(), share)
+        moment = self.clock.now_ms() if at is None else at
+        event = model_event(directory, sha256, stage, moment, share)
         self.put(MODELS.name, [event], name.encode())
 
     def put(self, topic: str, values: list[bytes], key: bytes | None = None) -> None:
@@ -82,10 +92,14 @@ class Bench:
 
     def decide(
         self, found: np.ndarray, model_id: str = "champion", *, right: float | None = None,
-        shift: float = 0.0,
+        shift: float = 0.0, behind: int = 0, decided_at: int | None = None,
     ) -> None:  # fmt: skip
-        """Send vectors and decisions; label the alerts, `right` of them as frauds."""
-        now = self.clock.now_ms()
+        """Send vectors and decisions; label the alerts, `right` of them as frauds.
+
+        Transactions are of `behind` ms ago, decided now or at `decided_at`.
+        """
+        now = self.clock.now_ms() - behind
+        decided = 1000 * (self.clock.now_ms() if decided_at is None else decided_at)
         numbers = range(self.number, self.number + len(found))
         self.number += len(found)
         matrix = vectors(self.draw, len(found)) + shift
@@ -93,7 +107,7 @@ class Bench:
             vector_message(n, row, now) for n, row in zip(numbers, matrix, strict=True)
         ])  # fmt: skip
         self.put(DECISIONS.name, [
-            decision_message(n, score, now, model_id)
+            decision_message(n, score, now, model_id, decided_at=decided)
             for n, score in zip(numbers, found.tolist(), strict=True)
         ])  # fmt: skip
         if right is not None:
@@ -190,6 +204,58 @@ def test_a_fresh_champion_is_held_against_the_one_before(tmp_path: Path) -> None
     bench.decide(np.full(300, 0.97), "fresh")
     bench.turn()
     assert bench.registry.changes == [("fresh", "ROLLED_BACK", "monitor")]
+
+
+def test_a_canary_in_a_backlog_is_judged_by_the_old_hours_that_it_decides(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.clock.advance(9 * HOUR)
+    bench.model("canary", "CANARY", share=0.1)
+    bench.decide(scores(bench.draw, 900), behind=5 * HOUR)
+    bench.decide(np.full(100, 0.99), "canary", behind=5 * HOUR)
+    bench.turn()
+    assert bench.registry.changes == [("canary", "ROLLED_BACK", "monitor")]
+
+
+def test_a_canary_that_comes_back_is_not_judged_by_its_former_trial(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.model("canary", "CANARY", share=0.1)
+    bench.decide(scores(bench.draw, 900))
+    bench.decide(np.full(100, 0.99), "canary")
+    bench.clock.advance(2 * HOUR)
+    (tmp_path / "repaired").mkdir()
+    bench.folder = tmp_path / "repaired"
+    bench.model("canary", "CANARY", share=0.1)
+    bench.decide(scores(bench.draw, 900))
+    bench.decide(scores(bench.draw, 100), "canary")
+    bench.turn()
+    assert bench.registry.changes == []
+
+
+@pytest.mark.parametrize("stage", ["CANARY", "CHAMPION"])
+def test_a_broken_model_is_found_in_replayed_history(tmp_path: Path, stage: str) -> None:
+    """The clock is that of events a year ago; stages and decisions are of today."""
+    bench = Bench(tmp_path)
+    today = START + 9_000 * HOUR
+    bench.decide(scores(bench.draw, 2_000), decided_at=today)
+    bench.clock.advance(2 * HOUR)
+    share = 0.1 if stage == "CANARY" else None
+    bench.model("broken", stage, share, at=today + MINUTE)
+    bench.decide(scores(bench.draw, 900), decided_at=today + 2 * MINUTE)
+    bench.decide(np.full(300, 0.97), "broken", decided_at=today + 2 * MINUTE)
+    bench.turn()
+    assert bench.registry.changes == [("broken", "ROLLED_BACK", "monitor")]
+
+
+def test_a_champion_of_replayed_history_grows_old_by_its_events(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    today = START + 9_000 * HOUR
+    bench.decide(scores(bench.draw, 2_000), decided_at=today)
+    bench.model("fresh", "CHAMPION", at=today)
+    bench.decide(scores(bench.draw, 20), "fresh", decided_at=today + MINUTE)
+    bench.clock.advance(25 * HOUR)
+    bench.decide(np.full(300, 0.97), "fresh", decided_at=today + 2 * MINUTE)
+    bench.turn()
+    assert bench.registry.changes == []
 
 
 def test_an_old_champion_is_not_rolled_back(tmp_path: Path) -> None:
