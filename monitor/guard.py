@@ -11,8 +11,9 @@ Sequential tests on sums that only grow, valid however often one looks:
 A rate's confidence sequence is the beta-binomial mixture: with k of n, p is inside while
 B(k + ½, n - k + ½) / B(½, ½) < p^k (1 - p)^(n - k) / α (Robbins 1970; Ville's inequality). A
 distribution's band is 0.85 √((ln ln(e n) + 0.8 ln(1612 / α)) / n) (Howard and Ramdas, Sequential
-estimation of quantiles, 2022, corollary 2). Two rates differ when their sequences do not meet, each
-at its share of α.
+estimation of quantiles, 2022, corollary 2). Two rates differ when their sequences do not meet. That
+is an error only where one of the two has left its bounds, of which the chance is at most 2 α by the
+union bound; likewise for a distance beyond its two bands.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class GuardRules:
     """What counts as worse.
 
     Args:
-        alpha: chance, over all looks and tests, that an equal model is called worse.
+        alpha: divided among the tests; each sequence of a test has the test's whole share. So over
+            all looks and tests an equal model is called worse with a chance of at most 2 alpha.
         rate_ratio, rate_floor: absurd is a rate this many times the reference's, and at least
             this much above it; or this many times below.
         distance: Kolmogorov distance from its own reference beyond the band, and beyond what the
