@@ -303,8 +303,13 @@ def _run(
     against: Champion | None,
     bounds: Bounds,
 ) -> RunRecord:
-    from trainer.dataset.check import check
+    from trainer.dataset.check import DataReport, check
+    from trainer.dataset.reference import missing_rates
     from trainer.training.run import run_training
+
+    def checked(found: Dataset) -> DataReport:
+        missing = None if against is None else missing_rates(against.directory, against.sha256)
+        return check(found, bounds, missing)
 
     columns = ("[progress.description]{task.description}", BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
@@ -314,7 +319,7 @@ def _run(
             provenance,
             options,
             against,
-            lambda found: check(found, bounds),
+            checked,
             progress=lambda share: bar.update(task, total=1.0, completed=share),
         )
 

@@ -21,6 +21,8 @@ class Bounds(BaseModel):
     rows, frauds: at least so many (genuine rows: as many as frauds).
     fraud_rate: lowest and highest share of frauds.
     missing, missing_of: highest share of missing values, and by feature where that differs.
+    missing_growth: highest share above that of the champion's data, where there is a champion, for
+        features that `missing_of` does not name; as the monitor's rule missing_features.
     ranges: lowest and highest value by feature; out_of_range: highest share outside (of a
         hundred thousand rows one has a fraud rate above 1: windows of shops are summed in tiles).
     volume: lowest and highest count of a day by the median day's, from `volume_days` days on.
@@ -36,6 +38,7 @@ class Bounds(BaseModel):
     fraud_rate: Range = (1e-5, 0.3)
     missing: Share = 1.0
     missing_of: dict[str, Share] = Field(default_factory=dict)
+    missing_growth: Share = 0.2
     ranges: dict[str, Range] = Field(default_factory=dict)
     out_of_range: Share = 1e-4
     volume: Range = (0.2, 5.0)

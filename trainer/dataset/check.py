@@ -6,6 +6,7 @@ twice, labels older than their transaction, and leakage: a feature that alone te
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,13 +24,17 @@ MOST_GENUINE: Final = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One figure against its bounds, both included; None does not bound."""
+    """One figure against its bounds, both included; None does not bound.
+
+    `why` says where the bound comes from, unless from `bounds`.
+    """
 
     name: str
     subject: str
     figure: float
     low: float | None = None
     high: float | None = None
+    why: str = ""
 
     @property
     def failed(self) -> bool:
@@ -50,7 +55,8 @@ class Check:
     def __str__(self) -> str:
         """One line with figure and bound."""
         about = f" of {self.subject}" if self.subject else ""
-        return f"{self.name}{about} is {self.figure:.6g}, must be {self.bound}"
+        why = f" ({self.why})" if self.why else ""
+        return f"{self.name}{about} is {self.figure:.6g}, must be {self.bound}{why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +98,14 @@ class DataReport:
         return table
 
 
-def check(data: Dataset, bounds: Bounds | None = None) -> DataReport:
-    """Check a dataset; an empty one fails by its rows and is not looked at further."""
+def check(
+    data: Dataset, bounds: Bounds | None = None, champion_missing: Mapping[str, float] | None = None
+) -> DataReport:
+    """Check a dataset; an empty one fails by its rows and is not looked at further.
+
+    `champion_missing` are the shares of missing values by feature in what the champion was trained
+    on: a feature that is missing far more often now has lost its source.
+    """
     wanted = bounds or Bounds()
     rows, frauds = len(data), int(data.fraud.sum())
     checks = [
@@ -113,7 +125,7 @@ def check(data: Dataset, bounds: Bounds | None = None) -> DataReport:
                 float((data.label_time < data.time).mean()),
                 high=wanted.labels_before_transactions,
             ),
-            *_missing(data, wanted),
+            *_missing(data, wanted, champion_missing or {}),
             *_ranges(data, wanted),
             *_volumes(data, wanted),
             *_leakage(data, wanted),
@@ -140,12 +152,18 @@ def _duplicates(data: Dataset) -> float:
     return float(same.sum()) / len(pairs)
 
 
-def _missing(data: Dataset, bounds: Bounds) -> list[Check]:
+def _missing(data: Dataset, bounds: Bounds, champion: Mapping[str, float]) -> list[Check]:
+    checks = []
     rates = np.isnan(data.vectors).mean(axis=0)
-    return [
-        Check("missing rate", name, rate, high=bounds.missing_of.get(name, bounds.missing))
-        for name, rate in zip(NAMES, rates.tolist(), strict=True)
-    ]
+    for name, rate in zip(NAMES, rates.tolist(), strict=True):
+        high, why = bounds.missing_of.get(name, bounds.missing), ""
+        if name in champion and name not in bounds.missing_of:
+            grown = champion[name] + bounds.missing_growth
+            if grown < high:
+                high = grown
+                why = f"{bounds.missing_growth:g} above the champion's {champion[name]:.6g}"
+        checks.append(Check("missing rate", name, rate, high=high, why=why))
+    return checks
 
 
 def _ranges(data: Dataset, bounds: Bounds) -> list[Check]:

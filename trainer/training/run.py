@@ -119,13 +119,13 @@ def _run(
     check: Check | None,
     progress: Callable[[float], None] | None,
 ) -> RunRecord:
+    against = None if champion is None else _load(champion)
     if check is not None:
         report = check(data)
         record = replace(record, check=report.to_json())
         if report.failures:
             reasons = tuple(str(failure) for failure in report.failures)
             return replace(record, state="refused by data check", reasons=reasons)
-    against = None if champion is None else _load(champion)
     trained, holdout = batch.train(data, options.train, progress=progress)
     directory = options.output / options.model_id
     with bundle.draft(directory, options.model_id, trained) as draft:

@@ -16,11 +16,13 @@ from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
 from schemas.features import CATALOGUE, DAY
 from schemas.mapping import Mapping
+from tests.unit.scorer.stand_ins import small_bundle
 from tests.unit.trainer.archive_messages import START, feature, filled, label
 from tests.unit.trainer.test_bootstrap import MAPPING, history
 from trainer.__main__ import app
 from trainer.dataset.bounds import Bounds
 from trainer.dataset.check import auc, check
+from trainer.dataset.reference import missing_rates
 from trainer.dataset.replayed import Dataset, from_table
 
 ROWS = 4_000
@@ -76,6 +78,37 @@ def test_missing_values_by_feature() -> None:
     name = CATALOGUE[3].name
     assert failed(data, Bounds(missing=0.4)) == [("missing rate", name)]
     assert failed(data, Bounds(missing=0.4, missing_of={name: 0.6})) == []
+
+
+def test_a_feature_that_died_is_refused_where_the_champion_had_it() -> None:
+    data, name, rare = sound(), CATALOGUE[3].name, CATALOGUE[4].name
+    data.vectors[:, 3] = np.nan
+    data.vectors[: int(0.6 * ROWS), 4] = np.nan
+    before = {name: 0.05, rare: 0.5}
+    assert check(data).failures == []
+    (failure,) = check(data, None, before).failures
+    assert str(failure) == (
+        f"missing rate of {name} is 1, must be at most 0.25 (0.2 above the champion's 0.05)"
+    )
+    assert check(data, None, {name: 0.9}).failures == []  # it was hardly there before
+    assert check(data, Bounds(missing_growth=0.05), before).failures[1].subject == rare
+    assert check(data, Bounds(missing_of={name: 1.0}), before).failures == []
+    strict = check(data, Bounds(missing=0.1), {name: 0.05})
+    assert [failure.why for failure in strict.failures] == ["", ""]
+
+
+def test_the_champions_missing_rates_are_those_of_its_histograms(tmp_path: Path) -> None:
+    first, second = CATALOGUE[0].name, CATALOGUE[1].name
+    histograms = {
+        first: {"edges": [1.0], "counts": [5, 10], "missing": 5},
+        second: {"edges": [], "counts": [0], "missing": 0},
+        "score": {"edges": [], "counts": [1], "missing": 9},
+    }
+    digest = small_bundle(tmp_path / "m", "m", histograms=histograms)
+    assert missing_rates(tmp_path / "m", digest) == {first: 0.25}
+    digest = small_bundle(tmp_path / "bad", "bad", histograms={first: {"counts": []}})
+    with pytest.raises(ConfigurationError, match=r"histograms\.json is not readable"):
+        missing_rates(tmp_path / "bad", digest)
 
 
 def test_values_out_of_range_and_infinite() -> None:

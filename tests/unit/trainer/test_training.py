@@ -196,6 +196,8 @@ def test_the_command_reports_and_exits_by_what_came_of_it(
     assert refused.exit_code == 1
     report = json.loads((tmp_path / "run.json").read_text())
     assert (report["state"], report["champion_id"]) == ("refused by gates", "m1")
+    missing = [check for check in report["check"]["checks"] if check["name"] == "missing rate"]
+    assert min(check["high"] for check in missing) == 0.2  # above the champion's 0
     assert "more than 0.9999 is needed" in " ".join(report["reasons"])
     wrong = CliRunner().invoke(app, [*arguments, "--review-precision", "0.99"])
     assert isinstance(wrong.exception, ConfigurationError)
