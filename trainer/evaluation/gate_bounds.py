@@ -27,12 +27,13 @@ class AucBound(_Part):
 class ChampionBound(_Part):
     """The low end of the interval of AUC(candidate) − AUC(champion) must be ≥ −margin.
 
-    `seen_margin` holds instead where the champion has learned from rows of the holdout: there it
-    looks better than it is.
+    Rows of the holdout from which the champion has learned, where it looks better than it is, are
+    left out while the others hold `least_frauds`; with fewer all rows count, by `seen_margin`.
     """
 
     margin: float = Field(ge=0.0)
     seen_margin: float = Field(default=0.03, ge=0.0)
+    least_frauds: int = Field(default=100, ge=1)
 
 
 class FoldsBound(_Part):

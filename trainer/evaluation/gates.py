@@ -33,8 +33,8 @@ class Evidence:
     """What was measured on the n rows of the holdout, which are in time order.
 
     Probabilities are uncalibrated, they rank; `alerted` is score > review threshold. Without a
-    champion there is nothing to compare with, and that gate passes. `champion_saw`: it has learned
-    from rows of the holdout.
+    champion there is nothing to compare with, and that gate passes. `champion_saw` are the rows
+    that it has learned from; None: none of them.
     """
 
     fraud: npt.NDArray[np.bool_]
@@ -45,7 +45,7 @@ class Evidence:
     row_us: float
     bundle_bytes: int
     slices: Sequence[SliceReport]
-    champion_saw: bool = False
+    champion_saw: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +102,27 @@ def _auc(evidence: Evidence, bound: AucBound) -> Verdict:
 
 
 def _champion(evidence: Evidence, bound: ChampionBound) -> Verdict:
-    margin = bound.seen_margin if evidence.champion_saw else bound.margin
+    """Compare on the rows from which the champion has not learned, on all if these are too few."""
     if evidence.champion_probability is None:
         text = "there is no champion to compare with"
-        return Verdict("champion", True, 0.0, -margin, text)
-    difference = auc_difference(evidence.probability, evidence.champion_probability, evidence.fraud)
-    seen = ", of which it has learned from some" if evidence.champion_saw else ""
+        return Verdict("champion", True, 0.0, -bound.margin, text)
+    rows, margin, where = np.ones(len(evidence.fraud), np.bool_), bound.margin, "the same rows"
+    if evidence.champion_saw is not None and evidence.champion_saw.any():
+        unseen = ~evidence.champion_saw
+        count, frauds = int(unseen.sum()), int(evidence.fraud[unseen].sum())
+        if bound.least_frauds <= frauds < count:
+            rows, where = unseen, f"the {count:,} same rows from which that one has not learned"
+        else:
+            margin = bound.seen_margin
+            where = (
+                f"the same rows (those from which that one has not learned hold {frauds} frauds, "
+                f"{bound.least_frauds} are needed to compare on them alone)"
+            )
+    difference = auc_difference(
+        evidence.probability[rows], evidence.champion_probability[rows], evidence.fraud[rows]
+    )
     text = (
-        f"AUC {difference.value:+.4f} against {evidence.champion_id} on the same rows{seen}; the "
+        f"AUC {difference.value:+.4f} against {evidence.champion_id} on {where}; the "
         f"95 % interval begins at {difference.low:+.4f}, {-margin:+g} is the lowest allowed"
     )
     return Verdict("champion", difference.low >= -margin, difference.low, -margin, text)

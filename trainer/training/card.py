@@ -67,7 +67,7 @@ def _data(facts: Facts) -> str:
         ("transactions", f"{len(data):,}"),
         ("frauds", f"{int(data.fraud.sum()):,} ({float(data.fraud.mean()):.3%})"),
         ("event time", f"{_day(data.time[0])} to {_day(data.time[-1])}"),
-        ("trained on", f"{facts.trained.metrics['train_rows']:,.0f} transactions, the oldest"),
+        ("trained on", f"{facts.trained.metrics['train_rows']:,.0f} transactions, {_which(data)}"),
         (
             "measured on",
             f"{test.stop - test.start:,} transactions, from {_day(data.time[test][0])}",
@@ -76,6 +76,14 @@ def _data(facts: Facts) -> str:
         *((key, f"`{value}`") for key, value in facts.provenance.items()),
     ]
     return "## Data\n\n" + _table(("", ""), rows)
+
+
+def _which(data: Dataset) -> str:
+    """Return which transactions a model was trained on."""
+    if not data.young:
+        return "the oldest"
+    since = _day(data.time[data.mature])
+    return f"the oldest, and {data.young:,} young ones from {since} on: not all labels had come"
 
 
 def _how(facts: Facts) -> str:
@@ -129,12 +137,26 @@ def _gates(facts: Facts) -> str:
 
 def _limits(facts: Facts) -> str:
     few = int(facts.holdout.fraud.sum())
+    rest = f"The metrics rest on {few:,} frauds in {len(facts.holdout.fraud):,} transactions"
+    if facts.data.young:
+        which = (
+            f"{rest} between the oldest and the young ones, from both of which the model has "
+            "learned; they do not speak of later patterns of fraud."
+        )
+        calibrated = (
+            "on the young transactions, which follow the holdout (with few frauds among them, also "
+            "on the newest before it)"
+        )
+    else:
+        which = (
+            f"{rest} that follow the training data; they do not speak of later patterns of fraud."
+        )
+        calibrated = "on the transactions before the holdout"
     limits = [
-        f"The metrics rest on {few:,} frauds in {len(facts.holdout.fraud):,} transactions that "
-        "follow the training data; they do not speak of later patterns of fraud.",
+        which,
         "Frauds that were not reported by the end of the data count as genuine.",
-        "The score is calibrated on the transactions before the holdout; where the share of fraud "
-        "changes, thresholds no longer have the precision for which they were chosen.",
+        f"The score is calibrated {calibrated}; where the share of fraud changes, thresholds no "
+        "longer have the precision for which they were chosen.",
         "Groups with few transactions are joined as `other`; their rates are not judged alone.",
         "An aid to a decision about one transaction; not to be used to rate people.",
         *facts.trained.notes,

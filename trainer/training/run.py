@@ -19,20 +19,18 @@ import numpy.typing as npt
 
 from schemas.errors import ConfigurationError, FraudError
 from scorer.model import Model, load_model
-from trainer.dataset.replayed import Dataset, split
+from trainer.dataset.replayed import Dataset
 from trainer.evaluation.gate_bounds import Bounds
 from trainer.evaluation.gates import Evidence, GateReport, judge
 from trainer.evaluation.resampling import intervals
 from trainer.evaluation.slices import slice_labels, slice_reports
-from trainer.training import batch, bundle, runs
+from trainer.training import batch, bundle, learned, runs
 from trainer.training.batch import Holdout, Trained, TrainOptions
 from trainer.training.card import Facts, model_card
 from trainer.training.explain import shap_summary
 from trainer.training.runs import RunRecord
 
 TIMED_ROWS: Final = 200
-TRAINING: Final = "training.json"
-"""File of a bundle: `trained_until` (ms), the newest transaction that it has learned from."""
 
 
 class CheckReport(Protocol):
@@ -83,8 +81,8 @@ def run_training(
     """Train, judge and record; return the record, also when check or gates refuse.
 
     A model that the gates refuse is kept as a bundle, with its card, for people to look at. The
-    champion scores the same holdout; one that has seen those rows in its training looks better
-    there than it is. `progress` is told the share of the search's budget that is spent.
+    champion scores the same holdout; where it has learned from those rows it looks better than it
+    is, see `gates`. `progress` is told the share of the search's budget that is spent.
 
     Raises:
         ConfigurationError: the data cannot be trained on, the champion does not load, or the bundle
@@ -130,12 +128,13 @@ def _run(
     directory = options.output / options.model_id
     with bundle.draft(directory, options.model_id, trained) as draft:
         model, size = draft.served()
-        saw = champion is not None and seen_until(champion) >= int(data.time[holdout.rows.start])
+        known = () if champion is None else learned.bundle_ranges(champion.directory)
+        saw = learned.within(data.time[holdout.rows], known)
         facts = _facts(data, record, options, trained, holdout, model, size, against, saw)
         draft.add("shap.png", facts[1])
         draft.add("model_card.md", model_card(facts[0]))
-        until = {"trained_until": trained_until(data, options.train)}
-        draft.add(TRAINING, json.dumps(until))
+        ranges = learned.learned_ranges(data, options.train.gap_ms)
+        draft.add(learned.TRAINING, json.dumps(learned.document(ranges)))
         draft.add("gates.json", json.dumps(facts[0].gates.document()))
         if record.check is not None:
             draft.add("data_check.json", json.dumps(record.check))
@@ -165,7 +164,7 @@ def _facts(
     model: Model,
     size: int,
     against: Model | None,
-    saw: bool,
+    saw: npt.NDArray[np.bool_],
 ) -> tuple[Facts, bytes]:
     """Measure everything that the gates and the card want; return it and the SHAP plot."""
     vectors = data.vectors[holdout.rows]
@@ -202,7 +201,7 @@ def _judged(
     model: Model,
     size: int,
     against: Model | None,
-    saw: bool,
+    saw: npt.NDArray[np.bool_],
     vectors: npt.NDArray[np.float32],
     slices: Sequence[Any],
     bounds: Bounds,
@@ -222,27 +221,6 @@ def _judged(
         champion_saw=saw,
     )
     return judge(evidence, bounds)
-
-
-def trained_until(data: Dataset, options: TrainOptions) -> int:
-    """Return the time (ms) of the newest transaction that training learns from."""
-    newest = len(data) if data.young else split(data, gap_ms=options.gap_ms).calibration.stop
-    return int(data.time[newest - 1])
-
-
-def seen_until(champion: Champion) -> int:
-    """Return the time (ms) of the newest transaction that a champion has learned from; 0: unknown.
-
-    Raises:
-        ConfigurationError: its file is damaged.
-    """
-    path = champion.directory / TRAINING
-    if not path.is_file():
-        return 0
-    try:
-        return int(json.loads(path.read_text())["trained_until"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{path} does not say trained_until: {error}") from error
 
 
 def row_us(model: Model, vectors: npt.NDArray[np.float32]) -> float:

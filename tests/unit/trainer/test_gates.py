@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from schemas.columns import CHANNELS, empty_columns, pack_country
 from schemas.errors import ConfigurationError
 from trainer.evaluation.gate_bounds import load_bounds
-from trainer.evaluation.gates import Evidence, judge
+from trainer.evaluation.gates import Evidence, Verdict, judge
 from trainer.evaluation.resampling import auc_difference, intervals
 from trainer.evaluation.slices import slice_labels, slice_reports
 
@@ -96,6 +96,34 @@ def test_each_gate_fails_alone_with_figure_and_bound(
     if gate == "auc":
         allowed |= {"time folds"}
     assert {verdict.gate for verdict in failures} <= allowed
+
+
+def against(candidate: Any, champion: Any, saw: Any) -> Verdict:
+    changed = evidence(probability=candidate, champion_probability=champion, champion_saw=saw)
+    return next(each for each in judge(changed, load_bounds()).verdicts if each.gate == "champion")
+
+
+def test_where_the_champion_has_learned_it_is_not_compared() -> None:
+    by_heart = np.where(LATE, GOOD + 3.0 * FRAUD, GOOD)
+    assert not against(GOOD - 0.5 * FRAUD, by_heart - 0.5 * FRAUD, None).passed
+    verdict = against(GOOD - 0.5 * FRAUD, by_heart - 0.5 * FRAUD, LATE)
+    assert verdict.passed, verdict.text
+    assert verdict.bound == -load_bounds().champion.margin
+    assert f"the {int((~LATE).sum()):,} same rows from which that one has not" in verdict.text
+    worse = against(GOOD - FRAUD, by_heart, LATE)  # by about 0.02, and on the others by less
+    assert not worse.passed
+    assert worse.bound == -load_bounds().champion.margin
+
+
+def test_with_few_frauds_left_all_rows_count_by_the_wider_margin() -> None:
+    saw = np.ones(ROWS, np.bool_)
+    saw[np.flatnonzero(FRAUD)[:99]] = False
+    saw[:20] = False
+    verdict = against(GOOD - 0.5 * FRAUD, GOOD, saw)
+    assert verdict.bound == -load_bounds().champion.seen_margin
+    assert "not learned hold 99 frauds, 100 are needed" in verdict.text
+    saw[np.flatnonzero(FRAUD)[:100]] = False
+    assert against(GOOD, GOOD, saw).bound == -load_bounds().champion.margin
 
 
 def test_a_group_with_many_times_the_rate_of_all_is_refused_by_the_ratio() -> None:

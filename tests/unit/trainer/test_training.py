@@ -90,6 +90,8 @@ def test_a_run_leaves_a_bundle_a_card_and_a_record(first: tuple[Path, runs.RunRe
     card = (made / "model_card.md").read_text()
     for text in ("95 % interval", "| version | `3` |", "## Slices", "| channel |", "## Limits"):
         assert text in card
+    assert "transactions, the oldest |" in card
+    assert "transactions that follow the training data" in card
     assert record.check == {"failures": [], "rows": 3}
     again = runs.load(folder / "state" / "runs" / record.run_id / runs.RUN_FILE)
     assert again == record

@@ -1,0 +1,71 @@
+"""When the transactions were that a model has learned from: kept in its bundle, asked by the gates.
+
+Another model is compared with it on the others: where it has learned it looks better than it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import ConfigurationError
+from trainer.dataset.replayed import Dataset, split
+
+TRAINING: Final = "training.json"
+"""File of a bundle: `learned`, ranges of event time (ms, both ends included), and `trained_until`,
+the end of the newest."""
+Range = tuple[int, int]
+
+
+def learned_ranges(data: Dataset, gap_ms: int) -> tuple[Range, ...]:
+    """Return the event times of what `batch.train` learns from: before the gap, and young rows."""
+    parts = split(data, gap_ms=gap_ms)
+    rows = [slice(0, parts.calibration.stop)]
+    if data.young:
+        rows.append(slice(data.mature, len(data)))
+    return tuple((int(data.time[part.start]), int(data.time[part.stop - 1])) for part in rows)
+
+
+def document(ranges: Sequence[Range]) -> dict[str, Any]:
+    """Return what a bundle keeps of them."""
+    return {
+        "trained_until": max(end for _, end in ranges),
+        "learned": [list(each) for each in ranges],
+    }
+
+
+def bundle_ranges(directory: Path) -> tuple[Range, ...]:
+    """Return the ranges of a bundle, none if it does not say.
+
+    Of one that only says `trained_until` everything up to then counts as learned.
+
+    Raises:
+        ConfigurationError: its file is damaged.
+    """
+    path = directory / TRAINING
+    if not path.is_file():
+        return ()
+    try:
+        known = json.loads(path.read_text())
+        if "learned" not in known:
+            return ((0, int(known["trained_until"])),)
+        return tuple((int(start), int(end)) for start, end in known["learned"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{path} does not say when it learned: {error}") from error
+
+
+def within(time: npt.NDArray[np.int64], ranges: Sequence[Range]) -> npt.NDArray[np.bool_]:
+    """Return which of n times (ms) lie in a range.
+
+    >>> within(np.array([1, 5, 6, 9]), [(0, 1), (5, 6)]).tolist()
+    [True, True, True, False]
+    """
+    inside = np.zeros(len(time), np.bool_)
+    for start, end in ranges:
+        inside |= (time >= start) & (time <= end)
+    return inside
