@@ -33,7 +33,7 @@ class ChampionBound(_Part):
 
     margin: float = Field(ge=0.0)
     seen_margin: float = Field(default=0.03, ge=0.0)
-    least_frauds: int = Field(default=100, ge=1)
+    least_frauds: int = Field(default=150, ge=1)
 
 
 class FoldsBound(_Part):

@@ -44,7 +44,10 @@ def test_a_model_of_yesterday_is_compared_where_it_has_not_learned(tmp_path: Pat
     assert "between the oldest and the young ones, from both of which" in card
     assert "that follow the training data; they" not in card
     champion = champion_of(Path(first.bundle))
-    second = run_training(today, {}, options(tmp_path, "m2"), champion)
+    wanted = options(tmp_path, "m2")
+    enough = wanted.bounds.champion.model_copy(update={"least_frauds": 50})
+    wanted = replace(wanted, bounds=wanted.bounds.model_copy(update={"champion": enough}))
+    second = run_training(today, {}, wanted, champion)
     assert second.gates is not None
     (verdict,) = [each for each in second.gates["gates"] if each["gate"] == "champion"]
     holdout = split(today, gap_ms=7 * DAY).test
