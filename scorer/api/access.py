@@ -80,8 +80,16 @@ class Caller:
 class Keyring:
     """The keys in force, on the event loop's thread. `load` blocks and is called on another."""
 
-    def __init__(self, load: Callable[[], Sequence[ApiKey]], clock: Clock, rate: float) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Sequence[ApiKey]],
+        clock: Clock,
+        rate: float,
+        *,
+        refresh_s: float = REFRESH_S,
+    ) -> None:
         self._load, self._clock, self._rate = load, clock, rate
+        self._refresh_s = refresh_s
         self._keys: dict[str, ApiKey] = {}
         self._buckets: dict[str, Bucket] = {}
         self._loaded_at = -math.inf
@@ -90,11 +98,11 @@ class Keyring:
     async def keep(self) -> None:
         """Read the keys again and again, until cancelled."""
         while True:
-            await asyncio.sleep(REFRESH_S)
+            await asyncio.sleep(self._refresh_s)
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Read the keys, unless that was done a moment ago."""
+        """Read the keys, unless that was done a moment ago; if it fails, those read last hold."""
         loop = asyncio.get_running_loop()
         async with self._loading:
             if loop.time() - self._loaded_at < AGAIN_S:
@@ -104,6 +112,9 @@ class Keyring:
                 keys = await loop.run_in_executor(None, self._load)
             except TemporaryError as error:
                 log.warning("API keys could not be read; those read last hold", reason=str(error))
+                return
+            except Exception:  # a revoked key must stop as soon as they can be read again
+                log.exception("API keys could not be read; those read last hold")
                 return
         self._keys = {key.key_id: key for key in keys}
         self._buckets = {

@@ -31,6 +31,7 @@ from schemas.runtime.topic_admin import create_topics
 from schemas.topics import DEAD_LETTER, DECISIONS, POLICY, TRANSACTIONS
 from scorer.api.access import Keyring
 from scorer.api.app import application
+from scorer.api.background import Background
 from scorer.api.gateway import Gateway
 from scorer.api.known import MOST_KNOWN
 from scorer.api.listener import Listener, heard
@@ -72,6 +73,7 @@ class Process:
         self._tail = patiently(lambda: KafkaTail(settings, topics, MOST_KNOWN), stop)
         self._failure = ""
         self._server: uvicorn.Server | None = None
+        self._background: Background | None = None
 
     def _follow(self) -> PolicyFollower:
         reader = KafkaReader(self._settings, self._settings.topic(POLICY))
@@ -129,21 +131,20 @@ class Process:
             keys=keys,
             metrics=self._metrics,
             ready=lambda: self._not_ready(gateway),
-            alive=lambda: gateway.failed or listener.dead(),
+            alive=lambda: self._failed(gateway, listener),
         )
         server = self._server = uvicorn.Server(server_config(app, settings))
         self._health(gateway, listener)
         gc.collect()
         gc.freeze()  # a collection would look through all that was imported
-        background = [
-            asyncio.create_task(keys.keep()),
-            asyncio.create_task(self._watch(gateway, listener, server)),
-        ]
+        self._background = Background(ended=lambda: setattr(server, "should_exit", True))
+        self._background.start("read the API keys", keys.keep())
+        self._background.start("watch the gateway", self._watch(gateway, listener, server))
         host, port = bound.getsockname()[:2]
         log.info("started", host=host, port=port, tls=settings.tls_certificate is not None)
         await server.serve(sockets=[bound])
-        for task in background:
-            task.cancel()
+        await self._background.stop()
+        self._failure = self._failed(gateway, listener)
 
     def _listen(self, gateway: Gateway, tell: Callable[..., Any]) -> Listener:
         settings = self._settings
@@ -167,7 +168,15 @@ class Process:
     def _not_ready(self, gateway: Gateway) -> str:
         """Return "" while it answers: without Kafka, too, by the fallback."""
         started = self._server is not None and self._server.started
-        return gateway.failed or ("" if started else "not serving yet")
+        ended = gateway.failed or self._background_failed()
+        return ended or ("" if started else "not serving yet")
+
+    def _failed(self, gateway: Gateway, listener: Listener) -> str:
+        """Return why the process must end, "" while it must not."""
+        return gateway.failed or listener.dead() or self._background_failed()
+
+    def _background_failed(self) -> str:
+        return "" if self._background is None else self._background.failed
 
     def _health(self, gateway: Gateway, listener: Listener) -> None:
         if self._settings.health_port:
@@ -176,7 +185,7 @@ class Process:
                     self._settings.health_port,
                     self._metrics,
                     lambda: self._not_ready(gateway),
-                    lambda: gateway.failed or listener.dead(),
+                    lambda: self._failed(gateway, listener),
                     self._settings.health_host,
                 )
             )
@@ -185,7 +194,7 @@ class Process:
         """Show what waits, and end the process when it can do its work no more."""
         while True:
             self._metrics.set("api_waiting", gateway.waiting)
-            self._failure = gateway.failed or listener.dead()
+            self._failure = self._failed(gateway, listener)
             self._metrics.set("ready", 0 if self._failure else 1)
             if self._failure or self._stop:
                 server.should_exit = True
