@@ -1,5 +1,5 @@
-"""The store: follows `decisions` and `features` into the database, each record once, and `labels`
-for the chargebacks that settle review cases.
+"""The store: follows `decisions`, `features` and `policy` into the database, each record once, and
+`labels` for the chargebacks that settle review cases.
 
 poll → rows → one transaction: rows, cases to review, cases settled, positions. The database says
 where to read on, so a crash at any moment loses and doubles nothing. One process stores at a time;
@@ -37,11 +37,12 @@ from schemas.runtime.database.decisions import (
 )
 from schemas.runtime.database.exclusive import ExclusiveLock
 from schemas.runtime.database.inserts import Inserted
+from schemas.runtime.database.policies import add_policies
 from schemas.runtime.database.positions import move_positions, read_positions
 from schemas.runtime.lifecycle import StopSignal
 from schemas.runtime.metrics import Metrics
 from schemas.runtime.streams import Message, PartitionReader
-from scorer.store_rows import Rows, decision_rows, readable_labels, vector_rows
+from scorer.store_rows import Rows, decision_rows, policy_rows, readable_labels, vector_rows
 
 log = structlog.get_logger(__name__)
 SERVICE: Final = "store"
@@ -94,7 +95,7 @@ class Counts:
     """What became of the records."""
 
     stored: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("decisions", "vectors", "cases"), 0)
+        default_factory=lambda: dict.fromkeys(("decisions", "vectors", "cases", "policies"), 0)
     )
     unstored: int = 0
     settled: int = 0
@@ -109,7 +110,7 @@ class Store:
     its case. One that comes within moments of its decision, before the case is open, finds none.
 
     Args:
-        decisions, features, labels: full names of the topics.
+        decisions, features, labels, policy: full names of the topics.
         read_label: raises BadMessage, or RegistryUnavailable: the label is read again.
         bounds: asked at the start whether what is to be read is still there.
         keep_ms: age at which rows are deleted.
@@ -123,6 +124,7 @@ class Store:
         decisions: str,
         features: str,
         labels: str,
+        policy: str,
         open_reader: Open,
         bounds: Bounds,
         keep_ms: int,
@@ -133,12 +135,12 @@ class Store:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database, self._lock = database, ExclusiveLock(database, LOCK)
-        self._topics, self._read_label = (features, decisions, labels), read_label
+        self._topics, self._read_label = (features, decisions, labels, policy), read_label
         self._open_reader, self._bounds, self._keep_ms = open_reader, bounds, keep_ms
         self._currencies, self._clock, self._metrics = currencies, clock, metrics
         self._monotonic = monotonic
         self._followed: list[_Followed] = []
-        for topic in (features, decisions):
+        for topic in (features, decisions, policy):
             metrics.count("unstored", 0, topic=topic)
         self._look_at = self._expire_at = 0.0
         self.counts = Counts()
@@ -211,29 +213,34 @@ class Store:
             BrokerUnavailable, DatabaseUnavailable, RegistryUnavailable, Fenced: nothing was stored;
                 close, and open.
         """
-        features, decisions, labels = self._followed
+        features, decisions, labels, policy = self._followed
         vectors = features.reader.poll_batch(MOST_ROWS, 0.0)
         decided = decisions.reader.poll_batch(
             MOST_ROWS, POLL_S if len(vectors) < MOST_ROWS else 0.0
         )
         labelled = labels.reader.poll_batch(MOST_ROWS, 0.0) if decisions.caught_up() else []
-        self._write(vectors, decided, labelled)
+        self._write(vectors, decided, labelled, policy.reader.poll_batch(MOST_ROWS, 0.0))
         self._expire()
         self._look()
 
     def _write(
-        self, vectors: list[Message], decided: list[Message], labelled: list[Message]
+        self,
+        vectors: list[Message],
+        decided: list[Message],
+        labelled: list[Message],
+        published: list[Message],
     ) -> None:
-        features, decisions, labels = self._followed
+        features, decisions, labels, policy = self._followed
         moves = [(each, moved) for each in self._followed if (moved := each.moves())]
         if not moves:
             return
         began = self._monotonic()
         vector_part, decision_part = vector_rows(vectors), decision_rows(decided)
-        known = readable_labels(labelled, self._read_label)
+        known, policy_part = readable_labels(labelled, self._read_label), policy_rows(published)
         with self._database.begin() as connection:
             new_vectors = add_vectors(connection, vector_part.rows)
             new_decisions = add_decisions(connection, decision_part.rows)
+            new_policies = add_policies(connection, policy_part.rows)
             asked = [(row["transaction_id"], row["card_id"]) for row in decision_part.reviews]
             standing = answers(connection, asked)
             cases = open_cases(
@@ -258,6 +265,7 @@ class Store:
             self._metrics.count("records", len(labelled), topic=labels.topic)
         self._account(features.topic, "vectors", vectors, vector_part, new_vectors)
         self._account(decisions.topic, "decisions", decided, decision_part, new_decisions)
+        self._account(policy.topic, "policies", published, policy_part, new_policies)
         self._metrics.observe("batch_rows", len(vectors) + len(decided) + len(labelled))
         self._metrics.observe("stage_seconds", self._monotonic() - began, stage="store")
 
@@ -280,8 +288,8 @@ class Store:
             )  # fmt: skip
         for row, reason in inserted.refused:
             log.warning(
-                "the database cannot hold it", transaction_id=row["transaction_id"], topic=topic,
-                reason=reason,
+                "the database cannot hold it", transaction_id=row.get("transaction_id"),
+                topic=topic, reason=reason,
             )  # fmt: skip
 
     def _count(self, table: str, rows: int) -> None:

@@ -64,6 +64,7 @@ def _store(served: _Served, url: str) -> dict[str, Any]:
             decisions="bench.decisions",
             features="bench.features",
             labels="bench.labels",
+            policy="bench.policy",
             open_reader=lambda topic, starts: MemoryReader(served.broker, topic, starts),
             bounds=served.bounds,
             keep_ms=KEEP_MS,

@@ -1,4 +1,4 @@
-"""Messages of `decisions`, `features` and `labels` to rows of the database. Called by `store`."""
+"""Messages of the topics that the store follows to rows of the database. Called by `store`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from schemas.runtime.streams import Message
 from schemas.validation import SchemaRegistry, read_label
 
 _TEXTS: Final = ("transaction_id", "card_id", "merchant_id", "currency")
+LONGEST_VERSION: Final = 64
+"""Characters, as in a policy document."""
 REVIEW: Final = ACTIONS.index("REVIEW")
 
 
@@ -75,6 +77,27 @@ def vector_rows(messages: Sequence[Message]) -> Rows:
         for transaction, card, at, record in columns
     ]
     return Rows(rows, found.rejected, [])
+
+
+def policy_rows(messages: Sequence[Message]) -> Rows:
+    """Return rows of `policies`, also of documents that scorers refuse; a deletion is none."""
+    rows: list[dict[str, Any]] = []
+    rejected: list[Rejected] = []
+    for place, message in enumerate(messages):
+        if message.value is None:
+            continue
+        try:
+            name, event = codec.decode(message.value)
+            if name != "PolicyEvent":
+                raise BadMessage(f"a {name} on the policy topic")
+            if len(event["version"]) > LONGEST_VERSION:
+                raise BadMessage(f"a version of {len(event['version'])} characters")
+        except BadMessage as error:
+            rejected.append((place, error))
+            continue
+        texts = {field: storable(event[field]) for field in ("version", "document", "actor")}
+        rows.append(texts | {"published_at": event["occurred_at"]})
+    return Rows(rows, rejected, [])
 
 
 def label_reader(

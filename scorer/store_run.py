@@ -21,7 +21,7 @@ from schemas.runtime.metrics import Metrics
 from schemas.runtime.schema_registry import ConfluentRegistry
 from schemas.runtime.settings import Settings
 from schemas.runtime.topic_admin import create_topics
-from schemas.topics import DECISIONS, FEATURES, LABELS
+from schemas.topics import DECISIONS, FEATURES, LABELS, POLICY
 from scorer.store import SERVICE, Store, report
 from scorer.store_rows import decision_rows, label_reader, vector_rows
 
@@ -44,7 +44,8 @@ def run(settings: Settings, *, once: bool = False) -> dict[str, Any]:
     os.nice(NICE)
     stop, metrics = StopSignal(), Metrics(SERVICE)
     decisions, features = settings.topic(DECISIONS), settings.topic(FEATURES)
-    labels, key = settings.topic(LABELS), settings.pan_hmac_key
+    labels, policy = settings.topic(LABELS), settings.topic(POLICY)
+    key = settings.pan_hmac_key
     read = label_reader(
         key.get_secret_value().encode() if key else None, ConfluentRegistry.from_settings(settings)
     )
@@ -69,6 +70,7 @@ def run(settings: Settings, *, once: bool = False) -> dict[str, Any]:
             decisions=decisions,
             features=features,
             labels=labels,
+            policy=policy,
             open_reader=open_reader,
             bounds=lambda topic: offset_bounds(settings, topic),
             keep_ms=settings.store_keep_ms,
@@ -83,7 +85,8 @@ def run(settings: Settings, *, once: bool = False) -> dict[str, Any]:
         if once:
             ends = patiently(
                 lambda: {
-                    topic: end_offsets(settings, topic) for topic in (features, decisions, labels)
+                    topic: end_offsets(settings, topic)
+                    for topic in (features, decisions, labels, policy)
                 },
                 stop,
             )

@@ -44,6 +44,7 @@ from monitor.dashboard import (
     login,
     models,
     people,
+    policies,
     queue,
     queue_actions,
     runbook,
@@ -66,6 +67,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     queue_actions.router,
     live.router,
     transactions.router,
+    policies.router,
     runbook.router,
 )
 Service = Callable[[], AbstractAsyncContextManager[object]]

@@ -84,36 +84,49 @@ def change(
 ) -> Response:
     """Take a model a step further; a step that is not possible is refused with the reason.
 
-    The change is on the topic before it is in the audit, since it cannot be taken back: the event
-    itself names the person, too.
+    A change on the topic cannot be taken back, so its entry of the audit is written first: without
+    a database nothing changes. Should the last commit fail, the event itself names the person.
     """
     wanted = OFFERED[step]
+    now = parts.clock.now_ms()
+    reason = comment.strip() or None
+    of_cards = share / 100 if share is not None and step == "canary" else None
     try:
         with parts.registry() as registry:
-            before = registry.states()
-            registry.change(
-                model_id,
-                wanted.stage,
-                actor=person.username,
-                comment=comment.strip() or None,
-                share=share / 100 if share is not None and step == "canary" else None,
+            states = registry.states()  # also tells whether Kafka answers, before others wait
+            before = _place(states, model_id)
+            states.apply(
+                states.changed(
+                    model_id,
+                    wanted.stage,
+                    actor=person.username,
+                    comment=reason,
+                    share=of_cards,
+                    occurred_at=now,
+                )
             )
-            after = registry.states()
+            entry = {"before": before, "after": _place(states, model_id)}
+            with parts.database.begin() as connection:
+                audit.record(
+                    connection,
+                    who=person.username,
+                    action=wanted.action,
+                    subject=model_id,
+                    **entry,
+                    now_ms=now,
+                )
+                registry.change(
+                    model_id,
+                    wanted.stage,
+                    actor=person.username,
+                    comment=reason,
+                    share=of_cards,
+                )
     except ConfigurationError as error:
         if "text/html" not in request.headers.get("accept", ""):
             raise
         return _page(request, parts, status=409, problem=str(error))
-    entry = {"before": _place(before, model_id), "after": _place(after, model_id)}
     log.info("model changed", who=person.username, action=wanted.action, model=model_id, **entry)
-    with parts.database.begin() as connection:
-        audit.record(
-            connection,
-            who=person.username,
-            action=wanted.action,
-            subject=model_id,
-            **entry,
-            now_ms=parts.clock.now_ms(),
-        )
     return RedirectResponse(f"/models?changed={step}", 303)
 
 

@@ -15,8 +15,9 @@ from schemas.errors import BrokerUnavailable, Fenced, RegistryUnavailable
 from schemas.runtime.clock import ManualClock
 from schemas.runtime.database.cases import list_cases
 from schemas.runtime.database.database import Database, open_database
+from schemas.runtime.database.policies import of_version
 from schemas.runtime.database.positions import move_positions, read_positions
-from schemas.runtime.database.tables import cases, decisions, vectors
+from schemas.runtime.database.tables import cases, decisions, policies, vectors
 from schemas.runtime.lifecycle import StopSignal
 from schemas.runtime.memory_streams import MemoryBroker, MemoryReader
 from schemas.runtime.metrics import Metrics
@@ -81,6 +82,7 @@ class Bench:
             decisions="decisions",
             features="features",
             labels="labels",
+            policy="policy",
             open_reader=lambda topic, starts: MemoryReader(self.broker, topic, starts),
             bounds=self.bounds,
             keep_ms=400 * DAY,
@@ -152,12 +154,47 @@ def test_everything_is_stored_with_cases_and_positions(bench: Bench) -> None:
     assert bench.column(cases.c.value_at_risk) == [75.0]
     assert bench.positions("decisions") == {0: 4, 1: 3}
     assert bench.positions("features") == {0: 5}
-    assert store.counts.stored == {"decisions": 6, "vectors": 5, "cases": 1}
+    assert store.counts.stored == {"decisions": 6, "vectors": 5, "cases": 1, "policies": 0}
     assert store.counts.unstored == 1
     text = bench.metrics.exposition().decode()
     assert 'fraud_stored_total{service="store",table="decisions"} 6.0' in text
     assert 'fraud_unstored_total{service="store",topic="decisions"} 1.0' in text
     assert 'fraud_records_total{service="store",topic="decisions"} 7.0' in text
+
+
+def test_every_policy_is_kept_though_its_topic_keeps_the_newest(bench: Bench) -> None:
+    def publish(version: str, text: str, at: int) -> None:
+        event = {
+            "policy_id": "default", "version": version, "document": text, "occurred_at": at,
+            "actor": "jane",
+        }  # fmt: skip
+        bench.broker.append("policy", (0, b"default", codec.encode("PolicyEvent", event)))
+
+    store = bench.store()
+    store.open()
+    publish("v1", '{"version": "v1"}', START)
+    publish("v2", '{"version": "v2", "a": "\0"}', START + 1)
+    store.step()
+    publish("v1", '{"version": "v1", "rules": []}', START + 2)
+    publish("v" * 10_000, "{}", START + 3)
+    for value in (None, b"noise"):
+        bench.broker.append("policy", (0, b"default", value))
+    store.step()
+    with bench.database.read() as connection:
+        first, second = of_version(connection, "v1"), of_version(connection, "v2")
+        assert of_version(connection, "v\0") == []
+    assert [(each.document, each.published_at, each.actor) for each in first] == [
+        ('{"version": "v1", "rules": []}', START + 2, "jane"),
+        ('{"version": "v1"}', START, "jane"),
+    ]
+    assert second[0].document == '{"version": "v2", "a": "\N{REPLACEMENT CHARACTER}"}'
+    assert store.counts.stored["policies"] == 3
+    assert store.counts.unstored == 2
+    assert bench.positions("policy") == {0: 6}
+    bench.clock.advance(4_000 * DAY)
+    bench.now += module.EXPIRE_S
+    store.step()
+    assert bench.column(policies.c.published_at) == [START, START + 1, START + 2]
 
 
 def test_a_nul_in_its_texts_keeps_no_case_out_of_the_queue(bench: Bench) -> None:

@@ -52,6 +52,16 @@ vectors: Final = Table(
 )
 """`record` is the FeatureVector as it was on its topic; most come before their decision."""
 
+policies: Final = Table(
+    "policies",
+    metadata,
+    Column("version", String, primary_key=True),
+    Column("published_at", BigInteger, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("actor", String, nullable=False),
+)
+"""Policies as they were published; their topic keeps the newest only."""
+
 positions: Final = Table(
     "positions",
     metadata,
@@ -93,6 +103,7 @@ _UNSENT: Final = cases.c.verdict.is_not(None) & cases.c.label_sent_at.is_(None)
 Index("cases_open", cases.c.urgency, sqlite_where=_OPEN, postgresql_where=_OPEN)
 Index("cases_unsent", cases.c.decided_at, sqlite_where=_UNSENT, postgresql_where=_UNSENT)
 Index("cases_decided", cases.c.decided_at)
+Index("cases_by_age", cases.c.opened_at, sqlite_where=_OPEN, postgresql_where=_OPEN)
 """REVIEW decisions. `verdict` is FRAUD or GENUINE; its label goes out when it can no more be
 undone, taken by one sender (`label_taken_at`), then acknowledged (`label_sent_at`). Of one that a
 chargeback has settled, `decided_by` is CHARGEBACK and both are its time."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, DatabaseUnavailable
 from schemas.features import FINGERPRINT
 from schemas.records import ModelEvent
 from schemas.runtime.database import audit
@@ -143,6 +143,31 @@ def test_a_step_that_is_not_possible_says_why_and_changes_nothing(
 )
 def test_incomplete_requests_are_refused(stocked: Site, step: str, form: dict[str, str]) -> None:
     assert stocked.person("model owner").post(f"/models/{step}", data=form).status_code == 422
+
+
+def test_without_the_audit_no_model_changes(stocked: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = stocked.person("model owner")
+
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable("the database does not answer")
+
+    monkeypatch.setattr(audit, "record", away)
+    assert owner.post("/models/promote", data={"model_id": "new"}).status_code == 503
+    assert stocked.registry.states().champions()[0]["model_id"] == "now"
+
+
+def test_a_change_that_kafka_does_not_take_leaves_no_entry(
+    stocked: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = stocked.person("model owner")
+
+    def away(*_: object, **__: object) -> None:
+        raise BrokerUnavailable("no answer")
+
+    monkeypatch.setattr(stocked.registry, "change", away)
+    assert owner.post("/models/promote", data={"model_id": "new"}).status_code == 503
+    with stocked.database.read() as connection:
+        assert not audit.entries(connection, action="model promoted")
 
 
 def test_script_in_names_and_comments_stays_text(site: Site) -> None:
