@@ -224,7 +224,7 @@ def _paths() -> Json:
                 "responses": _answers(
                     {"description": "answers as they come",
                      "content": {"application/x-ndjson": lines}},
-                    "bad-request", "too-slow", "too-large", "unavailable",
+                    "bad-request", "too-slow", "too-large", "rate-limit", "unavailable",
                 ),
             }
         },

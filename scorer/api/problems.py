@@ -22,7 +22,7 @@ KINDS: Final = {
     "too-large": (413, "The body is too large"),
     "invalid-transaction": (422, "The transaction breaks a rule"),
     "refused-transaction": (422, "The feature engine refused the transaction"),
-    "rate-limit": (429, "Too many transactions a second"),
+    "rate-limit": (429, "More than this key may send"),
     "internal": (500, "The gateway failed"),
     "unavailable": (503, "The gateway cannot take this now"),
 }

@@ -2,13 +2,16 @@
 
 Three tasks a batch: one reads the body (all the time, so that a client that first sends and then
 reads does not stand still; its size is bounded), one starts transactions, at most WINDOW at a time,
-and one writes. So memory is bounded by the body, and the pipeline by the window.
+and one writes. So memory is bounded by the body, and the pipeline by the window. A client that is
+too slow in sending or reading is hung up on, and of each key only so many batches are under way:
+nobody keeps the others out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
@@ -19,12 +22,17 @@ from scorer.api.body import SLOW_S, Disconnected, Piece, next_piece, refuse_larg
 from scorer.api.gateway import Gateway
 from scorer.api.problems import Problem
 from scorer.api.reading import TransactionReader, deadline_s
-from scorer.api.reply import SAFE, Receive, Scope, Send
+from scorer.api.reply import SAFE, Event, Receive, Scope, Send
 
 NDJSON: Final = b"application/x-ndjson"
 WINDOW: Final = 1_000
 """Transactions of one batch that are under way at one time."""
 MOST_BATCHES: Final = 4
+"""Of one key at one time."""
+MOST_OF_ALL: Final = 16
+"""Batches of all keys at one time: their windows together are less than may wait at the gateway."""
+LEAST_RATE: Final = 16_384
+"""Bytes a second that a body must come with, SLOW_S aside."""
 DEADLINE_MS: Final = 5_000
 """Default deadline of each transaction of a batch: nobody stands at a till."""
 YIELD_EVERY: Final = 16
@@ -47,71 +55,57 @@ class ScoreMany:
     ) -> None:
         self._gateway, self._reader = gateway, reader
         self._most_bytes, self._most_line, self._slow_s = most_bytes, most_line, slow_s
-        self._running = 0
+        self._running: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one batch; raises Problem before the answer has begun."""
         deadline = deadline_s(scope, DEADLINE_MS)
-        if self._running >= MOST_BATCHES:
+        caller: Caller = scope["caller"]
+        self._refuse_many(caller.key_id)
+        refuse_large(scope, self._most_bytes)
+        self._running[caller.key_id] += 1
+        try:
+            body = _Body(receive, self._most_bytes, self._slow_s)
+            first = await body.first()
+            await self._answer(first, deadline, caller, body, _patiently(send, self._slow_s))
+        finally:
+            self._running[caller.key_id] -= 1
+            self._running = +self._running  # forgets keys that have none
+
+    def _refuse_many(self, key_id: str) -> None:
+        later = {"Retry-After": "1"}
+        if self._running[key_id] >= MOST_BATCHES:
+            raise Problem(
+                "rate-limit",
+                f"{MOST_BATCHES} batches of this key are under way: send this one later",
+                headers=later,
+            )
+        if self._running.total() >= MOST_OF_ALL:
             raise Problem(
                 "unavailable",
-                f"{MOST_BATCHES} batches are under way: send this one later",
-                headers={"Retry-After": "1"},
+                f"{MOST_OF_ALL} batches are under way: send this one later",
+                headers=later,
             )
-        refuse_large(scope, self._most_bytes)
-        self._running += 1
-        try:
-            first = await self._first_piece(receive)
-            await self._answer(first, deadline, scope["caller"], receive, send)
-        finally:
-            self._running -= 1
 
     async def _answer(
-        self, first: Piece, deadline: float, caller: Caller, receive: Receive, send: Send
+        self, first: Piece, deadline: float, caller: Caller, body: _Body, send: Send
     ) -> None:
         pieces: asyncio.Queue[Piece | Problem] = asyncio.Queue()
         slots: asyncio.Queue[Slot | None] = asyncio.Queue(WINDOW)
         pieces.put_nowait(first)
-        reading = asyncio.create_task(self._read(first, receive, pieces))
+        reading = asyncio.create_task(_read(first, body, pieces))
         starting = asyncio.create_task(self._start(pieces, slots, deadline, caller))
         headers = [(b"content-type", NDJSON), *SAFE]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             await _write(slots, send)
             await starting
         finally:
             for task in (reading, starting):
                 task.cancel()
-                with suppress(asyncio.CancelledError, Disconnected):
+                with suppress(asyncio.CancelledError):
                     await task
         await send({"type": "http.response.body", "body": b""})
-
-    async def _first_piece(self, receive: Receive) -> Piece:
-        """Return the beginning of the body, with something in it: it tells the form."""
-        data = b""
-        while True:
-            piece = await next_piece(receive, self._slow_s)
-            data += piece.data
-            if len(data) > self._most_bytes:
-                raise too_large(self._most_bytes)
-            if data.strip() or not piece.more:
-                return Piece(data, piece.more)
-
-    async def _read(
-        self, first: Piece, receive: Receive, pieces: asyncio.Queue[Piece | Problem]
-    ) -> None:
-        size, piece = len(first.data), first
-        try:
-            while piece.more:
-                piece = await next_piece(receive, self._slow_s)
-                size += len(piece.data)
-                if size > self._most_bytes:
-                    raise too_large(self._most_bytes)
-                pieces.put_nowait(piece)
-        except Problem as problem:
-            pieces.put_nowait(problem)
-        except Disconnected:
-            pieces.put_nowait(Problem("bad-request", "the connection ended before the body"))
 
     async def _start(
         self,
@@ -160,6 +154,63 @@ class ScoreMany:
             return self._gateway.score(transaction, deadline)
         except Problem as problem:
             return _problem_line(problem, number)
+
+
+class _Body:
+    """The pieces of a body, under limits of size and time; its time begins now."""
+
+    def __init__(self, receive: Receive, most_bytes: int, slow_s: float) -> None:
+        self._receive, self._most_bytes, self._slow_s = receive, most_bytes, slow_s
+        self._began, self._size = asyncio.get_running_loop().time(), 0
+
+    async def next(self) -> Piece:
+        """Return the next piece.
+
+        Raises:
+            Problem: more came than may, nothing for `slow_s`, or less than LEAST_RATE.
+            Disconnected: the client went away.
+        """
+        over = self._began + self._slow_s + self._size / LEAST_RATE
+        left = over - asyncio.get_running_loop().time()
+        piece = await next_piece(self._receive, min(left, self._slow_s))
+        self._size += len(piece.data)
+        if self._size > self._most_bytes:
+            raise too_large(self._most_bytes)
+        return piece
+
+    async def first(self) -> Piece:
+        """Return the beginning, with something in it: it tells the form. Raises as `next`."""
+        data = b""
+        while True:
+            piece = await self.next()
+            data += piece.data
+            if data.strip() or not piece.more:
+                return Piece(data, piece.more)
+
+
+async def _read(first: Piece, body: _Body, pieces: asyncio.Queue[Piece | Problem]) -> None:
+    piece = first
+    try:
+        while piece.more:
+            piece = await body.next()
+            pieces.put_nowait(piece)
+    except Problem as problem:
+        pieces.put_nowait(problem)
+    except Disconnected:
+        pieces.put_nowait(Problem("bad-request", "the connection ended before the body"))
+
+
+def _patiently(send: Send, slow_s: float) -> Send:
+    """Return `send` that raises Disconnected when the client takes nothing for so long."""
+
+    async def sent(event: Event) -> None:
+        try:
+            async with asyncio.timeout(slow_s):
+                await send(event)
+        except TimeoutError:
+            raise Disconnected from None
+
+    return sent
 
 
 async def _write(slots: asyncio.Queue[Slot | None], send: Send) -> None:

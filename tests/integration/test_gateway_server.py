@@ -28,6 +28,7 @@ PATIENCE_S = 60.0
 
 class Hasty(GatewayProtocol):
     head_s = 1.0
+    read_s = 0.5
 
 
 def serve(scenario: Callable[[int], Awaitable[None]], **settings: Any) -> None:
@@ -126,5 +127,23 @@ def test_a_head_that_comes_byte_by_byte_ends_and_others_are_served(
                 served += 1
         assert await dripping > Hasty.head_s / 2
         assert served
+
+    serve(scenario)
+
+
+def test_a_client_that_does_not_read_is_hung_up_on() -> None:
+    ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n\r\n"
+
+    async def ask_for_ever(raw: socket.socket) -> None:
+        while True:  # until the buffers of both sides are full
+            await asyncio.get_running_loop().sock_sendall(raw, ask % KEY.encode())
+
+    async def scenario(port: int) -> None:
+        with socket.socket() as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            raw.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+            with pytest.raises(ConnectionError):
+                await ask_for_ever(raw)
 
     serve(scenario)

@@ -147,7 +147,14 @@ def api_key(key: str = KEY, scopes: str = "score read", **changes: Any) -> ApiKe
 class Bench:
     """A gateway, its application, and what they need. Make it within a running event loop."""
 
-    def __init__(self, *, rate: float = 1e6, known: int = 100, most_waiting: int = 100) -> None:
+    def __init__(
+        self,
+        *,
+        rate: float = 1e6,
+        known: int = 100,
+        most_waiting: int = 100,
+        slow_s: float = 0.05,
+    ) -> None:
         self.clock = ManualClock(NOW)
         self.metrics = Metrics("gateway")
         self.pipeline = Pipeline()
@@ -166,15 +173,19 @@ class Bench:
         self.pipeline.decided = self.gateway.decided
         self.keyring = Keyring(lambda: list(self.keys), self.clock, rate)
         self.reader = TransactionReader(CurrencyTable(), self.clock)
-        self.app = self._application()
+        self.app = self._application(slow_s)
 
-    def _application(self) -> Door:
+    def _application(self, slow_s: float) -> Door:
         return application(
             one=ScoreOne(
-                self.gateway, self.reader, most_bytes=MOST_BYTES, deadline_ms=100, slow_s=0.05
+                self.gateway, self.reader, most_bytes=MOST_BYTES, deadline_ms=100, slow_s=slow_s
             ),
             many=ScoreMany(
-                self.gateway, self.reader, most_bytes=MOST_BATCH, most_line=MOST_BYTES, slow_s=0.05
+                self.gateway,
+                self.reader,
+                most_bytes=MOST_BATCH,
+                most_line=MOST_BYTES,
+                slow_s=slow_s,
             ),
             sources=Sources(
                 gateway=self.gateway,

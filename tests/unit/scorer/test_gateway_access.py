@@ -15,6 +15,7 @@ from schemas.runtime.logs import configure_logging
 from schemas.runtime.settings import load_settings
 from scorer.api import door, gateway
 from scorer.api.door import ROUTES
+from scorer.api.score_many import MOST_BATCHES, MOST_OF_ALL
 from tests.unit.scorer.gateway_stand_ins import (
     KEY,
     MOST_BATCH,
@@ -162,6 +163,88 @@ def test_a_batch_that_stalls_is_answered_as_far_as_it_came() -> None:
         answer = await bench.client().post("/score-transactions", content=stalling(begun))
         first, last = [json.loads(line) for line in answer.text.splitlines()]
         assert (answer.status_code, first["transaction_id"], last["status"]) == (200, "t-1", 408)
+
+    run(scenario)
+
+
+async def dripping(data: bytes) -> AsyncIterator[bytes]:
+    for byte in data:
+        yield bytes([byte])
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("begun", [b" ", b"{"])
+def test_a_batch_that_comes_byte_by_byte_is_ended(begun: bytes) -> None:
+    async def scenario(bench: Bench) -> None:
+        answer = await bench.client().post("/score-transactions", content=dripping(begun * 1_000))
+        last = json.loads(answer.text.splitlines()[-1])
+        assert last["status"] == 408
+        assert bench.pipeline.sent == []
+
+    run(scenario)
+
+
+class Batch:
+    """A batch that was begun, over bare ASGI: it sends one transaction, and more when told to."""
+
+    def __init__(self, bench: Bench, key: str = KEY, *, takes: bool = True) -> None:
+        self._body: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._takes = takes
+        self.sent: list[dict[str, Any]] = []
+        self.send(json.dumps(transaction(1)).encode() + b"\n", more=True)
+        scope: dict[str, Any] = {
+            "type": "http", "method": "POST", "path": "/score-transactions",
+            "headers": [(b"authorization", b"Bearer " + key.encode())],
+        }  # fmt: skip
+        self.task = asyncio.create_task(bench.app(scope, self._body.get, self._take))
+
+    def send(self, data: bytes, *, more: bool) -> None:
+        self._body.put_nowait({"type": "http.request", "body": data, "more_body": more})
+
+    async def _take(self, event: Any) -> None:
+        if not self._takes and event.get("body"):
+            await asyncio.Event().wait()
+        self.sent.append(dict(event))
+
+    @property
+    def status(self) -> int | None:
+        return self.sent[0]["status"] if self.sent else None
+
+
+async def begun(*batches: Batch) -> list[int | None]:
+    """Wait until each has a status."""
+    async with asyncio.timeout(30):
+        while not all(batch.sent for batch in batches):
+            await asyncio.sleep(0.001)
+    return [batch.status for batch in batches]
+
+
+def test_a_key_has_so_many_batches_and_keeps_no_other_key_out() -> None:
+    async def scenario(bench: Bench) -> None:
+        keys = [f"fraud_k{number}_s" for number in range(2, 7)]
+        bench.keys += map(api_key, keys)
+        mine = [Batch(bench) for _ in range(MOST_BATCHES)]
+        assert await begun(*mine) == [200] * MOST_BATCHES
+        over = Batch(bench)
+        assert await begun(over) == [429]
+        others = [Batch(bench, key) for key in keys[:3] for _ in range(MOST_BATCHES)]
+        assert await begun(*others) == [200] * (MOST_OF_ALL - MOST_BATCHES)
+        assert await begun(Batch(bench, keys[3])) == [503]
+        mine[0].send(b"", more=False)
+        await mine[0].task
+        assert await begun(Batch(bench, keys[3])) == [200]
+
+    run(scenario, slow_s=30.0)
+
+
+def test_a_client_that_does_not_take_its_answers_is_given_up() -> None:
+    async def scenario(bench: Bench) -> None:
+        stuck = [Batch(bench, takes=False) for _ in range(MOST_BATCHES)]
+        for batch in stuck:
+            batch.send(b"", more=False)
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(batch.task for batch in stuck))
+        assert await begun(Batch(bench)) == [200]
 
     run(scenario)
 
