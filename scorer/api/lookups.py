@@ -41,14 +41,14 @@ def lookups(sources: Sources) -> APIRouter:
     """Return the routes."""
     router = APIRouter()
 
-    @router.get("/decisions/{transaction_id}")
+    @router.get("/decisions/{transaction_id:path}")
     async def decision(transaction_id: Id) -> Response:
         found = sources.gateway.find(transaction_id)
         if found is None:
             found = await run_in_threadpool(_stored, sources, transaction_id)
         return Response(found, media_type=JSON.decode())
 
-    @router.get("/cards/{card_id}/features")
+    @router.get("/cards/{card_id:path}/features")
     def card(card_id: Id) -> dict[str, Any]:
         state = _available(lambda: sources.card(_token(card_id, sources.pan_key)))
         if state is None:

@@ -16,6 +16,7 @@ from schemas.runtime.settings import load_settings
 from scorer.api import door, gateway
 from scorer.api.door import ROUTES
 from scorer.api.score_many import MOST_BATCHES, MOST_OF_ALL
+from stream_features.show import EntityState
 from tests.unit.scorer.gateway_stand_ins import (
     KEY,
     MOST_BATCH,
@@ -103,6 +104,29 @@ def test_a_key_made_a_moment_ago_works_and_a_revoked_one_does_not_after_a_refres
         await bench.keyring.refresh()
         for key in (KEY, "fraud_k2_new"):
             assert (await bench.client(key).get("/openapi.json")).status_code == 401
+
+    run(scenario)
+
+
+def test_ids_with_a_slash_are_found() -> None:
+    async def scenario(bench: Bench) -> None:
+        body = transaction(transaction_id="shop/7/a b", card_id="card/7/features")
+        scored = await bench.client().post("/score-transaction", json=body)
+        assert scored.status_code == 200
+        bench.cards["card/7/features"] = EntityState(
+            kind="card", identity="card/7/features", key=b"", size=1, ttl_ms=1, first_seen=1,
+            newest=1, exact=1, folded=0, frauds=0, pending=0, windows=(), recent=(),
+        )  # fmt: skip
+        for id, card in (
+            ("shop/7/a b", "card/7/features"),
+            ("shop%2F7%2Fa%20b", "card%2F7%2Ffeatures"),
+        ):
+            found = await bench.client().get(f"/decisions/{id}")
+            assert (found.status_code, found.json()["transaction_id"]) == (200, "shop/7/a b")
+            state = await bench.client().get(f"/cards/{card}/features")
+            assert (state.status_code, state.json()["exact_events"]) == (200, 1)
+        assert (await bench.client().get("/decisions/shop/8")).status_code == 404
+        assert (await bench.client().get("/cards/card/7")).status_code == 404
 
     run(scenario)
 
