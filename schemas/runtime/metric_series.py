@@ -55,6 +55,7 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
         *_OF_SERVICE,
         *_each("api_requests", route=("/score-transaction",), status=("200",)),
         *_each("api_seconds", route=("/score-transaction",)),
+        *_each("api_answers", source=("decision", "fallback", "conflict", "refused")),
         *_each("api_fallbacks", reason=("deadline", "kafka")),
         *((name, {}) for name in ("api_in_flight", "api_waiting", "api_late", "api_conflicts")),
     ),

@@ -114,6 +114,7 @@ METRICS: Final = (
     MetricSpec("histogram", "api_seconds", "request to answer", ("route",), LATENCY_S),
     MetricSpec("gauge", "api_in_flight", "requests under way"),
     MetricSpec("gauge", "api_waiting", "transactions that wait for their decision"),
+    MetricSpec("counter", "api_answers", "transactions by what answered them", ("source",)),
     MetricSpec("counter", "api_fallbacks", "answers by the policy's fallback", ("reason",)),
     MetricSpec("counter", "api_late", "decisions that came after their fallback"),
     MetricSpec("counter", "api_conflicts", "ids that were used for two transactions"),

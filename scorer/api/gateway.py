@@ -188,9 +188,11 @@ class Gateway:
         decision, original = found
         if original == transaction if original else same_transaction(decision, transaction):
             _log_decision("decision", decision)
+            self._metrics.count("api_answers", source="decision")
             future.set_result(decided(decision))
         else:  # somebody else had the id, and was first
             entry.content = None
+            self._metrics.count("api_answers", source="conflict")
             future.set_exception(self._conflict(transaction))
 
     def _release(self, entry: Entry) -> None:
@@ -212,6 +214,7 @@ class Gateway:
         )
         self._release(entry)
         self._metrics.count("api_fallbacks", reason="deadline" if recorded else "kafka")
+        self._metrics.count("api_answers", source="fallback")
         log.warning("fallback", transaction_id=transaction["transaction_id"], recorded=recorded)
         future.set_result(entry.fallback)
 
@@ -240,6 +243,7 @@ class Gateway:
             future = entry.future
             self._release(entry)
             self._known.remove(letter.identity)
+            self._metrics.count("api_answers", source="refused")
             errors = [{"field": letter.field, "reason": letter.reason}]
             future.set_exception(Problem("refused-transaction", letter.reason, errors=errors))
 

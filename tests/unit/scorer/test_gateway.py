@@ -60,6 +60,7 @@ def test_a_repeat_joins_what_is_under_way_and_is_sent_once() -> None:
         first, second = [await future for future in both]
         assert first == second == await bench.gateway.score(read(bench), LONG_S)
         assert len(bench.pipeline.sent) == 1
+        assert bench.counted("fraud_api_answers_total", source="decision") == 1
 
     run(scenario)
 
@@ -94,6 +95,8 @@ def test_at_the_deadline_the_policy_answers_and_the_late_decision_is_there_after
         final = json.loads(bench.gateway.find("t-1") or b"{}")
         assert (final["decision"], final["fallback"]) == ("APPROVE", False)
         assert bench.counted("fraud_api_fallbacks_total", reason="deadline") == 1
+        assert bench.counted("fraud_api_answers_total", source="fallback") == 1
+        assert bench.counted("fraud_api_answers_total") == 1, "once for each transaction"
         assert bench.counted("fraud_api_late_total") == 1
         assert len(bench.pipeline.sent) == 1
 
@@ -180,6 +183,7 @@ def test_an_id_that_another_transaction_got_first_is_a_conflict() -> None:
         bench.gateway.decided([heard(decision(read(bench, amount=9), 1))])
         with pytest.raises(Problem, match="other content"):
             await future
+        assert bench.counted("fraud_api_answers_total", source="conflict") == 1
 
     run(scenario)
 
@@ -212,6 +216,7 @@ def test_a_dead_letter_of_ours_is_a_problem_and_may_be_sent_again() -> None:
         with pytest.raises(Problem) as caught:
             await future
         assert caught.value.status == 422
+        assert bench.counted("fraud_api_answers_total", source="refused") == 1
         assert caught.value.more["errors"] == [{"field": "amount", "reason": "cannot be"}]
         bench.gateway.score(read(bench), LONG_S)
         assert len(bench.pipeline.sent) == 2
