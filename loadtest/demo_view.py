@@ -14,6 +14,7 @@ from rich.text import Text
 from loadtest.exposition import Series, label_values, read_metrics, total
 from loadtest.traffic import Traffic
 from loadtest.watch import Watch
+from schemas.currency import amount
 
 METRICS_EVERY_S: Final = 2.0
 REASONS: Final = 2
@@ -81,4 +82,4 @@ def why(record: Mapping[str, Any]) -> list[str]:
 
 
 def _amount(record: Mapping[str, Any]) -> str:
-    return f"{record['amount'] / 100:,.2f} {record['currency']}"
+    return amount(record["amount"], record["currency"])

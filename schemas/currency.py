@@ -1,4 +1,4 @@
-"""Conversion of amounts to minor units of the base currency. Used by both decoders and replay.
+"""Amounts: to minor units of the base currency, for both decoders and replay; and for people.
 
 Decimal places: ISO 4217, list one (amendment 176); every currency not named there has two.
 """
@@ -25,6 +25,18 @@ THREE_DECIMALS: Final = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TN
 def decimals(code: str) -> int:
     """Return how many decimal places a currency has."""
     return 0 if code in NO_DECIMALS else 3 if code in THREE_DECIMALS else 2
+
+
+def amount(minor: int, code: str) -> str:
+    """Return an amount in major units with its currency, for people.
+
+    >>> amount(123456, "EUR"), amount(-1500, "JPY"), amount(1234567, "KWD")
+    ('1,234.56 EUR', '-1,500 JPY', '1,234.567 KWD')
+    """
+    places = decimals(code)
+    whole, part = divmod(abs(minor), 10**places)
+    fraction = f".{part:0{places}d}" if places else ""
+    return f"{'-' if minor < 0 else ''}{whole:,}{fraction} {code}"
 
 
 def is_code(text: str) -> bool:

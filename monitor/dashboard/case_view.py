@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.currency import decimals
+from schemas.currency import amount
 from schemas.features import DAY, HOUR, MINUTE
 from schemas.records import Decision, Transaction
 from schemas.runtime.database.cases import Case, Verdict
@@ -47,16 +47,6 @@ class Why:
     share: float
     for_fraud: bool
     rule: bool
-
-
-def amount(minor: int, currency: str) -> str:
-    """Return an amount in major units with its currency.
-
-    >>> amount(123456, "EUR")
-    '1,234.56 EUR'
-    """
-    places = decimals(currency)
-    return f"{minor / 10**places:,.{places}f} {currency}"
 
 
 def line(case: Case, decision: Decision | None, now_ms: int, base: str) -> Line:

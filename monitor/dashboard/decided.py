@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from monitor.dashboard.wording import amount, masked
+from monitor.dashboard.wording import masked
 from schemas import codec
 from schemas.batch_decisions import ACTIONS, decode_decisions
+from schemas.currency import amount
 from schemas.runtime.streams import Message
 
 BINS: Final = 20

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from monitor.dashboard.norm import Line
-from monitor.dashboard.wording import amount, masked
+from monitor.dashboard.wording import masked
+from schemas.currency import amount
 from schemas.records import Decision, Transaction
 from schemas.runtime.database.transaction_evidence import Past
 

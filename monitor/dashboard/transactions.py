@@ -15,7 +15,8 @@ from monitor.dashboard.access import Person, Viewer
 from monitor.dashboard.norm import Line, lines
 from monitor.dashboard.pages import page
 from monitor.dashboard.parts import Parts, TheParts
-from monitor.dashboard.wording import amount, masked
+from monitor.dashboard.wording import masked
+from schemas.currency import amount
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.records import Decision, FeatureVector
 from schemas.runtime.database import decisions
