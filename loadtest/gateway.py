@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +92,18 @@ def _measured(
     if services.dead() or not gateway.service.running:
         raise FatalError(f"a service ended in mid-run: see the logs in {place.log_dir}")
     decisions = settled(place, warm.accepted() | account.accepted(), SETTLE_S)
+    return built(plan, account, decisions, every.seconds, processes)
+
+
+def built(
+    plan: Plan,
+    account: Account,
+    decisions: Mapping[str, list[dict[str, Any]]],
+    seconds: float,
+    processes: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the report of what was exchanged in so many seconds."""
     counts = account.counts(decisions)
-    seconds = every.seconds
     return {
         "command": "gateway",
         **counts._asdict(),

@@ -27,6 +27,7 @@ from loadtest.gateway_rows import Row, rows, taken
 from loadtest.http_load import Connection, connect, request
 from loadtest.latency import percentiles_ms
 from loadtest.processes import machine
+from schemas.errors import FatalError
 
 REPEAT_EVERY: Final = 10
 REPEAT_AFTER_S: Final = 1.0
@@ -184,6 +185,7 @@ class OpenLoad:
         self._stream: Iterator[Row] = chain(taken(stream, plan.rows), stream)
         self._idle: list[Connection] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: list[BaseException] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="load", daemon=True)
         self._headers = {"Request_Timeout_Ms": str(plan.deadline_ms)}
@@ -195,9 +197,15 @@ class OpenLoad:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send no more; returns when everything asked is answered."""
+        """Send no more; returns when everything asked is answered.
+
+        Raises:
+            FatalError: the load itself failed, so its figures mean nothing.
+        """
         self._stopped.set()
         self._thread.join()
+        if self._failures:
+            raise FatalError(f"the load failed: {self._failures[0]!r}") from self._failures[0]
 
     def _work(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -215,7 +223,7 @@ class OpenLoad:
                 self._begin(self._ask(row, REPEAT_AFTER_S))
             due += 1 / self._plan.rate
             await asyncio.sleep(max(due - time.monotonic(), 0.0))
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self._idle:
             connection.close()
 
@@ -233,20 +241,27 @@ class OpenLoad:
     def _begin(self, asking: Any) -> None:
         task = asyncio.get_running_loop().create_task(asking)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if (error := task.exception()) is not None:
+            self._failures.append(error)
 
     async def _ask(self, row: Row, after_s: float = 0.0) -> None:
         if after_s:
             await asyncio.sleep(after_s)
         data = request("/score-transaction", self._gateway.key, row.body, **self._headers)
-        connection = self._kept() or await connect(self._gateway.port)
         asked = time.monotonic_ns()
+        connection = self._kept()
         try:
             async with asyncio.timeout(UNANSWERED_S):
+                connection = connection or await connect(self._gateway.port)
                 reply = await connection.send(data)
-        except (ConnectionError, TimeoutError):
+        except OSError:  # refused, broken off or not in time
             self.account.exchanges.append(Exchange(row.transaction_id, asked, 0, 0, b""))
-            connection.close()
+            if connection is not None:
+                connection.close()
             return
         self._idle.append(connection)
         self.account.exchanges.append(

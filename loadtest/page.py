@@ -61,7 +61,18 @@ def visit(what: Visit, tick: Callable[[float], None]) -> dict[str, Any]:
         session = page.context.new_cdp_session(page)
         rows = list(_watch(page, session, what, tick))
         browser.close()
-    return {"load_ms": loaded, "seconds": what.seconds, **judged(rows), "readings": rows}
+    return built(loaded, what.seconds, rows)
+
+
+def built(load_ms: float, seconds: float, rows: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return the report of a visit."""
+    return {
+        "command": "page",
+        "load_ms": load_ms,
+        "seconds": seconds,
+        **judged(rows),
+        "readings": rows,
+    }
 
 
 def judged(rows: Sequence[dict[str, float]]) -> dict[str, Any]:

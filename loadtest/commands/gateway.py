@@ -11,6 +11,7 @@ from loadtest.commands.outcome import finish
 from loadtest.options import (
     FIRST_DAY,
     Bootstrap,
+    Check,
     Customers,
     Json,
     ModelDir,
@@ -54,11 +55,12 @@ def gateway_load(
     model: ModelDir = None,
     no_model: NoModel = False,
     warm_up: WarmUp = 5.0,
+    check: Check = False,
     json_path: Json = None,
 ) -> None:
     """Measure the REST gateway, one worker, with the whole pipeline behind it; closed loop.
 
-    Example: python -m loadtest gateway --connections 16 --seconds 30 --json gateway.json
+    Example: python -m loadtest gateway --connections 16 --seconds 30 --check --json gateway.json
 
     Example: python -m loadtest gateway --connections 2 --seconds 30 --batch
 
@@ -73,6 +75,8 @@ def gateway_load(
     if faults:
         if bootstrap is not None or redis is not None:
             raise ConfigurationError("--faults stops Kafka and Redis: it starts its own")
+        if check:
+            raise ConfigurationError("--check: no figure of --faults has a bound; it fails without")
         plan = FaultPlan(
             directory=emptied(data), rate=rate, away_s=away, customers=customers, seed=seed,
             deadline_ms=deadline or 100,
@@ -95,4 +99,4 @@ def gateway_load(
             ),
             say,
         )
-    finish(found, json_path, check=False)
+    finish(found, json_path, check=check)

@@ -97,6 +97,7 @@ def live_page(
     Example: FRAUD_PAGE_PASSWORD=… python -m loadtest page --address http://127.0.0.1:8050
     --username vera --minutes 10 --json -
     """
+    from loadtest import bounds
     from loadtest.page import Visit, visit
 
     password = os.environ.get("FRAUD_PAGE_PASSWORD")
@@ -111,5 +112,13 @@ def live_page(
     grown = ", ".join(f"{name} {each:+.1%}" for name, each in found["growth"].items())
     say(f"loaded in {found['load_ms']} ms; from the middle to the end: {grown}")
     write_report(found, json_path)
-    if check and not found["steady"]:
+    if not check:
+        return
+    kept, broken = bounds.check(found)
+    (kept if found["steady"] else broken).append(f"steady {found['steady']}")
+    for text in kept:
+        say(f"kept: {text}")
+    for text in broken:
+        say(f"broken: {text}", "red")
+    if broken:
         raise typer.Exit(1)

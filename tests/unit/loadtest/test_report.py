@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest import bounds, report
+from loadtest import bounds, gateway, page, report
 from loadtest.answers import Answers
+from loadtest.deployment import Target
 from loadtest.exposition import StageCost
+from loadtest.gateway_account import Account, Exchange
 from loadtest.latency import percentiles_ms
 from loadtest.ledger import Ledger
 from loadtest.recovery import back_to_normal
@@ -110,14 +112,57 @@ def test_bounds_apply_to_the_runs_they_name(tmp_path: Path) -> None:
 def test_the_shipped_bounds_name_figures_of_reports() -> None:
     ledger, phase = measured(2_000, 3, lambda at: 1_000_000)
     found = report.build("run", ledger, phase, last_answer=START + SECOND)
-    figures = (
+    of_runs = (
         set(found)
         | set(back_to_normal(ledger, phase, START))
         | set(effect(ledger, phase, [Swapped("m", START + SECOND, None)]))
     )
+    figures = {
+        "run": of_runs,
+        "max": of_runs,
+        "gateway": set(gateway_report()),
+        "page": set(page.built(400.0, 60.0, [])),
+    }
     for bound in json.loads(bounds.BOUNDS.read_text()):
-        assert bound["figure"] in figures
+        assert bound["figure"] in figures[bound["command"]]
+        assert set(bound.get("when", {})) <= figures[bound["command"]] | {
+            "rate",
+            "swapped",
+            "queued",
+        }
         assert ("at_most" in bound) != ("at_least" in bound)
+
+
+def gateway_report(
+    connections: int = 16, batch: int = 0, *, took_ms: float = 3.0, status: int = 200
+) -> dict[str, Any]:
+    """Return the report of a second in which 10,000 transactions were answered."""
+    plan = gateway.Plan(
+        target=Target(data=Path()), connections=connections, seconds=1.0, batch=batch
+    )
+    body = json.dumps({"fallback": True}).encode()
+    exchanges = [
+        Exchange(f"t-{number}", 1, 1 + round(took_ms * 1e6), status, body)
+        for number in range(10_000)
+    ]
+    return gateway.built(plan, Account(exchanges), {}, 1.0, {})
+
+
+@pytest.mark.parametrize(("connections", "batch"), [(1, 0), (16, 0), (2, 5_000)])
+def test_the_gateways_bounds_hold_and_break(connections: int, batch: int) -> None:
+    good = gateway_report(connections, batch)
+    kept, broken = bounds.check(good)
+    assert (len(kept) >= 2, broken) == (True, [])
+    assert bounds.check(gateway_report(connections, batch, status=503))[1]
+    slow = gateway_report(connections, batch, took_ms=70.0) | {"throughput_per_s": 900.0}
+    assert len(bounds.check(slow)[1]) == len(kept) - 1
+    with pytest.raises(ConfigurationError, match="no bound"):
+        bounds.check(gateway_report(3))
+
+
+@pytest.mark.parametrize(("load_ms", "wrong"), [(400.0, 0), (1_200.0, 1), (-5.0, 1)])
+def test_the_pages_bounds_hold_and_break(load_ms: float, wrong: int) -> None:
+    assert len(bounds.check(page.built(load_ms, 60.0, []))[1]) == wrong
 
 
 def test_back_to_normal_is_when_latency_came_down() -> None:

@@ -1,0 +1,52 @@
+"""The load that goes on while the gateway does not: what is refused counts as unanswered."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from devstack.ports import free_port
+from loadtest import gateway_faults
+from loadtest.gateway_faults import FaultPlan, OpenLoad
+from schemas.errors import FatalError
+
+
+class Away:
+    """A gateway that nobody runs."""
+
+    key = "fraud_k_s"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+
+
+def load() -> OpenLoad:
+    plan = FaultPlan(directory=Path(), rate=100.0, away_s=0.1, between_s=0.1, customers=20)
+    return OpenLoad(plan, Away())  # type: ignore[arg-type]
+
+
+def test_a_refused_connection_is_an_unanswered_request() -> None:
+    made = load()
+    made.start()
+    deadline = time.monotonic() + 60
+    while len(made.account.exchanges) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    made.stop()
+    counts = made.account.counts({})
+    assert counts.unanswered == counts.sent >= 5
+
+
+def test_a_load_that_fails_itself_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(port: int) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(gateway_faults, "connect", fails)
+    made = load()
+    made.start()
+    deadline = time.monotonic() + 60
+    while not made._failures and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with pytest.raises(FatalError, match="a bug"):
+        made.stop()
