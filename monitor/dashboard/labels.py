@@ -14,12 +14,12 @@ from typing import Final, Self
 
 import structlog
 
+from monitor.dashboard.case_counts import CaseCounts
 from schemas import codec
 from schemas.errors import DeliveryRejected, FraudError
 from schemas.records import Label
 from schemas.runtime.clock import Clock
 from schemas.runtime.database.case_labels import labels_sent, take_labels, unsent_labels
-from schemas.runtime.database.cases import count_cases
 from schemas.runtime.database.database import Database
 from schemas.runtime.kafka import KafkaProducer
 from schemas.runtime.metrics import Metrics
@@ -53,8 +53,9 @@ class LabelSender:
         undo_ms: int,
         clock: Clock,
         metrics: Metrics,
+        counts: CaseCounts,
     ) -> None:
-        self._database, self._connect = database, connect
+        self._database, self._connect, self._counts = database, connect, counts
         self._topic, self._undo_ms = topic, undo_ms
         self._clock, self._metrics = clock, metrics
         self._producer: Producer | None = None
@@ -106,7 +107,7 @@ class LabelSender:
         """Set the metrics of the queue. Raises DatabaseUnavailable."""
         now = self._clock.now_ms()
         with self._database.read() as connection:
-            counters = count_cases(connection, now, now)
+            counters = self._counts.get(connection, now)
             unsent = unsent_labels(connection)
         self._metrics.set("cases", counters.free, state="free")
         self._metrics.set("cases", counters.claimed, state="claimed")
@@ -163,7 +164,7 @@ class LabelSender:
 
 
 def label_sender(
-    settings: Settings, database: Database, clock: Clock, metrics: Metrics
+    settings: Settings, database: Database, clock: Clock, metrics: Metrics, counts: CaseCounts
 ) -> LabelSender:
     """Return the sender that the settings ask for, not yet started; asks nothing of Kafka."""
 
@@ -178,4 +179,5 @@ def label_sender(
         undo_ms=settings.case_undo_ms,
         clock=clock,
         metrics=metrics,
+        counts=counts,
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from monitor.dashboard.case_counts import CaseCounts
 from monitor.dashboard.collector import Collector
 from monitor.dashboard.labels import LabelSender
 from schemas.runtime.clock import Clock, SystemClock
@@ -24,6 +25,7 @@ class Parts:
     """Every part of the dashboard. A page that needs another adds a field.
 
     Args:
+        case_counts: the queue's figures, the same that `labels` tells.
         collector: what the live page shows; it need not run.
         labels: what sends verdicts on; None where nothing is sent.
         registry: lends the registry of models to one thread at a time; raises BrokerUnavailable.
@@ -36,6 +38,7 @@ class Parts:
     collector: Collector
     passwords: Passwords = field(default_factory=Passwords)
     labels: LabelSender | None = None
+    case_counts: CaseCounts = field(default_factory=CaseCounts)
     clock: Clock = field(default_factory=SystemClock)
 
 

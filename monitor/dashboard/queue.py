@@ -11,7 +11,6 @@ from monitor.dashboard import case_view
 from monitor.dashboard.access import Analyst
 from monitor.dashboard.pages import page
 from monitor.dashboard.parts import TheParts
-from schemas.features import DAY
 from schemas.runtime.database.case_evidence import (
     decisions_of,
     neighbours,
@@ -19,7 +18,7 @@ from schemas.runtime.database.case_evidence import (
     verdicts_of,
 )
 from schemas.runtime.database.case_work import MOST_HELD, undoable
-from schemas.runtime.database.cases import Shown, count_cases, list_cases, read_case
+from schemas.runtime.database.cases import Shown, list_cases, read_case
 from schemas.runtime.database.decisions import find, history
 
 router: Final = APIRouter()
@@ -121,7 +120,7 @@ def _lines(person: Analyst, parts: TheParts, shown: Shown) -> dict[str, Any]:
     with parts.database.read() as connection:
         found = list_cases(connection, now, shown, person.username, MOST_LINES)
         decided = decisions_of(connection, found)
-        counters = count_cases(connection, now, now - now % DAY)
+        counters = parts.case_counts.get(connection, now)
         undo = undoable(connection, person.username, now, settings.case_undo_ms)
     base = settings.base_currency
     return {

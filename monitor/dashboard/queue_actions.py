@@ -3,13 +3,16 @@ scripts; `case_work` decides whether it may be, and audits it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Form
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from sqlalchemy import Connection
 
 from monitor.dashboard.access import Analyst
-from monitor.dashboard.parts import TheParts
+from monitor.dashboard.parts import Parts, TheParts
 from monitor.dashboard.queue import CaseId
 from schemas.runtime.database import case_work
 from schemas.runtime.database.cases import Case, Verdict, read_case
@@ -24,7 +27,7 @@ def take_next(
 ) -> Response:
     """Claim the most urgent free case and go there; `leave` is the case that is left for it."""
     now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim_ms
-    with parts.database.begin() as connection:
+    with _change(parts) as connection:
         case = case_work.claim_next(connection, person.username, now, claim_ms, leave)
     return _to(case) if case is not None else _refused("none")
 
@@ -33,7 +36,7 @@ def take_next(
 def claim(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
     """Claim a case and go there."""
     now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim_ms
-    with parts.database.begin() as connection:
+    with _change(parts) as connection:
         case = case_work.claim(connection, case_id, person.username, now, claim_ms)
         there = read_case(connection, case_id)
     if case is not None:
@@ -57,7 +60,7 @@ def renew(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
 def release(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
     """Give a case back to the queue."""
     now = parts.clock.now_ms()
-    with parts.database.begin() as connection:
+    with _change(parts) as connection:
         case = case_work.release(connection, case_id, person.username, now)
         there = read_case(connection, case_id)
     return RedirectResponse("/queue", 303) if case is not None else _refused("taken", there)
@@ -74,7 +77,7 @@ def decide(
     """Give the verdict and go on: to a case that is held already, else the most urgent free one."""
     now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim_ms
     kept = note.replace("\0", "").strip()
-    with parts.database.begin() as connection:
+    with _change(parts) as connection:
         case = case_work.decide(connection, case_id, person.username, verdict, kept, now)
         if case is None:
             return _refused("verdict", read_case(connection, case_id))
@@ -88,7 +91,7 @@ def decide(
 def undo(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
     """Take the verdict back and return to the case."""
     settings = parts.settings
-    with parts.database.begin() as connection:
+    with _change(parts) as connection:
         case = case_work.undo(
             connection,
             case_id,
@@ -99,6 +102,13 @@ def undo(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
         )
         there = read_case(connection, case_id)
     return _to(case) if case is not None else _refused("undo", there)
+
+
+@contextmanager
+def _change(parts: Parts) -> Iterator[Connection]:
+    with parts.database.begin() as connection:
+        yield connection
+    parts.case_counts.forget()
 
 
 def _to(case: Case) -> Response:

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from monitor.dashboard.app import create_app
+from monitor.dashboard.case_counts import CaseCounts
 from monitor.dashboard.collector import build_collector
 from monitor.dashboard.health import unready, watch
 from monitor.dashboard.labels import label_sender
@@ -81,7 +82,8 @@ def run(settings: Settings) -> int:
         registry = LentRegistry(settings)
         opened.callback(registry.close)
         metrics = Metrics(SERVICE)
-        labels = opened.enter_context(label_sender(settings, database, clock, metrics))
+        counts = CaseCounts()
+        labels = opened.enter_context(label_sender(settings, database, clock, metrics, counts))
         parts = Parts(
             settings=settings,
             database=database,
@@ -89,6 +91,7 @@ def run(settings: Settings) -> int:
             metrics=metrics,
             collector=collector,
             labels=labels,
+            case_counts=counts,
             clock=clock,
         )
         if settings.health_port:

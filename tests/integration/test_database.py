@@ -81,6 +81,17 @@ def test_one_time_passwords_of_before_get_an_end(empty_url: str) -> None:
     assert until["jane"] == pytest.approx(time.time() * 1000 + ONE_TIME_MS, abs=600_000)
 
 
+def test_the_age_of_open_cases_comes_from_an_index(database: Database) -> None:
+    explain = "EXPLAIN" if database.file is None else "EXPLAIN QUERY PLAN"
+    asked = "SELECT opened_at FROM cases WHERE verdict IS NULL ORDER BY opened_at LIMIT 1 OFFSET 9"
+    with database.begin() as connection:
+        if database.file is None:
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+            connection.execute(text("SET LOCAL enable_sort = off"))
+        plan = " ".join(str(row) for row in connection.execute(text(f"{explain} {asked}")))
+    assert "cases_by_age" in plan
+
+
 def test_a_database_of_a_newer_version_is_refused(database: Database, database_url: str) -> None:
     with database.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

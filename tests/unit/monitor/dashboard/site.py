@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from httpx import Response
 
 from monitor.dashboard.app import create_app
+from monitor.dashboard.case_counts import CaseCounts
 from monitor.dashboard.collector import build_collector
 from monitor.dashboard.parts import Parts
 from schemas.runtime.clock import ManualClock
@@ -44,6 +45,7 @@ class Site:
         settings = load_settings()
         given: dict[str, Any] = {
             "settings": settings,
+            "case_counts": CaseCounts(0.0),
             "collector": build_collector(settings, self.clock),
             "database": database,
             "registry": self._lend,

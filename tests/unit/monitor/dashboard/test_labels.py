@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from monitor.dashboard.case_counts import CaseCounts
 from monitor.dashboard.labels import LabelSender
 from schemas import codec
 from schemas.errors import BrokerUnavailable, DeliveryRejected
@@ -39,7 +40,7 @@ class Bench:
     def another(self) -> LabelSender:
         return LabelSender(
             self.database, self.connect, topic="labels", undo_ms=UNDO, clock=self.clock,
-            metrics=self.metrics,
+            metrics=self.metrics, counts=CaseCounts(0.0),
         )  # fmt: skip
 
     def connect(self) -> MemoryProducer:
