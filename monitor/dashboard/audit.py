@@ -59,6 +59,7 @@ def show(
 TONES: Final = {
     "log-in failed": "warn",
     "log-in locked": "bad",
+    "password change failed": "warn",
     "person disabled": "bad",
     "model rolled back": "bad",
     "model promoted": "good",

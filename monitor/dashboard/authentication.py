@@ -1,6 +1,6 @@
 """Logging in and changing a password: guesses are counted, passwords verified, sessions opened.
 
-Whoever is refused counts in the metric `login_failures`.
+Refused log-ins count in the metric `login_failures`; both are in the audit.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def log_in(
     account, address = attempts.account(name[: audit.LONGEST_NAME]), attempts.address(client)
     hashed = _verify(parts, name, password, keys=(address, account))
     if isinstance(hashed, Refused):
+        parts.metrics.count("login_failures", reason=hashed.reason)
         if hashed.reason != "locked":
             _record_failure(
                 parts, name, hashed.reason, address=address, account=account, now_ms=now_ms
@@ -49,7 +50,8 @@ def log_in(
     with parts.database.begin() as connection:
         present = people.stored_password(connection, name)
         if present is None or present.hashed != hashed:
-            return _refused(parts, "wrong")  # changed or disabled in this very moment
+            parts.metrics.count("login_failures", reason="wrong")
+            return Refused("wrong")  # changed or disabled in this very moment
         attempts.forget(connection, account)
         attempts.take_back(connection, address)
         if replaces is not None:
@@ -67,8 +69,13 @@ def log_in(
         )
 
 
-def change_password(parts: Parts, username: str, old: str, new: str) -> str | Refused:
+def change_password(
+    parts: Parts, username: str, old: str, new: str, *, client: str
+) -> str | Refused:
     """Change a person's own password; return the token of the one session that is left. Blocks.
+
+    Args:
+        client: the address that it comes from.
 
     Raises:
         ConfigurationError: the new password breaks a rule; the text says which.
@@ -77,6 +84,16 @@ def change_password(parts: Parts, username: str, old: str, new: str) -> str | Re
     account = attempts.account(username)
     present = _verify(parts, username, old, keys=(account,))
     if isinstance(present, Refused):
+        if present.reason != "locked":
+            with parts.database.begin() as connection:
+                audit.record(
+                    connection,
+                    who=username,
+                    action="password change failed",
+                    subject=username,
+                    after={"address": client, "reason": present.reason},
+                    now_ms=now_ms,
+                )
         return present
     with parts.database.begin() as connection:
         attempts.forget(connection, account)
@@ -95,25 +112,20 @@ def _verify(parts: Parts, name: str, password: str, *, keys: tuple[str, ...]) ->
         with parts.database.begin() as connection:
             wait_ms = attempts.begin(connection, key, now_ms=parts.clock.now_ms())
         if wait_ms:
-            return _refused(parts, "locked", -(-wait_ms // 1000))
+            return Refused("locked", -(-wait_ms // 1000))
     with parts.database.read() as connection:
         stored = people.stored_password(connection, name)
     known = None if stored is None else stored.hashed
     if not parts.passwords.verify(known, password) or stored is None:
-        return _refused(parts, "wrong")
+        return Refused("wrong")
     if stored.expired(parts.clock.now_ms()):
-        return _refused(parts, "expired")
+        return Refused("expired")
     if not parts.passwords.outdated(stored.hashed):
         return stored.hashed
     hashed = parts.passwords.hash(password)
     with parts.database.begin() as connection:
         people.renew_hash(connection, name, hashed, replaces=stored.hashed)
     return hashed
-
-
-def _refused(parts: Parts, reason: Reason, wait_s: int = 0) -> Refused:
-    parts.metrics.count("login_failures", reason=reason)
-    return Refused(reason, wait_s)
 
 
 def _record_failure(

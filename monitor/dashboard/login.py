@@ -45,8 +45,9 @@ def log_in(
 ) -> Response:
     """Log in; the cookie gets a new token whatever it held before."""
     before = request.cookies.get(cookie_name(request))
-    client = request.client.host if request.client is not None else "unknown"
-    made = authentication.log_in(parts, username, password, client=client, replaces=before)
+    made = authentication.log_in(
+        parts, username, password, client=_client(request), replaces=before
+    )
     if isinstance(made, Refused):
         answer = page(
             request,
@@ -102,7 +103,9 @@ def change_password(
         problem = "The two new passwords differ."
     else:
         try:
-            made = authentication.change_password(parts, person.username, old, new)
+            made = authentication.change_password(
+                parts, person.username, old, new, client=_client(request)
+            )
         except ConfigurationError as error:
             problem = f"{error}."
         else:
@@ -113,6 +116,10 @@ def change_password(
     return page(
         request, "password.html", status=status, problem=problem, shortest=passwords.SHORTEST
     )
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client is not None else "unknown"
 
 
 def _with_session(request: Request, parts: Parts, answer: Response, token: str) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from sqlalchemy import delete, insert, text, update
@@ -79,6 +80,66 @@ def test_names_that_a_failed_log_in_gave_are_cut(database: Database) -> None:
     with database.read() as connection:
         (entry,) = audit.entries(connection)
     assert (len(entry.who), len(entry.subject)) == (audit.LONGEST_NAME, audit.LONGEST_NAME)
+
+
+def test_two_admins_who_disable_one_another_do_not_both_succeed(database: Database) -> None:
+    names = ("jane", "omar")
+    for round_ in range(10):
+        with database.begin() as connection:
+            for name in names:
+                if round_ == 0:
+                    people.add(connection, name, "admin", "-", by="test", now_ms=NOW)
+                people.set_disabled(connection, name, False, by="test", now_ms=NOW)
+        together = Barrier(2)
+
+        def disable(name: str, together: Barrier = together) -> bool:
+            together.wait()
+            try:
+                with database.begin() as connection:
+                    people.set_disabled(connection, name, True, by="test", now_ms=NOW)
+            except ConfigurationError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(2) as pool:
+            done = list(pool.map(disable, names))
+        assert sorted(done) == [False, True]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_an_admin_waits_for_another_change_of_admins(database: Database) -> None:
+    """On SQLite there is one writer at a time anyway."""
+    with database.begin() as connection:
+        for name in ("jane", "omar"):
+            people.add(connection, name, "admin", "-", by="test", now_ms=NOW)
+
+    def disable(name: str) -> None:
+        with database.begin() as connection:
+            people.set_disabled(connection, name, True, by="test", now_ms=NOW)
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.begin() as first:
+            people.set_disabled(first, "jane", True, by="test", now_ms=NOW)
+            second = pool.submit(disable, "omar")
+            with pytest.raises(TimeoutError):
+                second.result(0.3)
+        with pytest.raises(ConfigurationError, match="the last admin"):
+            second.result(60)
+
+
+@pytest.mark.parametrize("place", ["disable", "enable", "unlock", "password", "role"])
+def test_a_nul_in_a_name_is_nobodys(database: Database, place: str) -> None:
+    site = Site(database)
+    admin = site.person("admin")
+    assert log_in(site.stranger(), "ja\0ne").status_code == 401
+    answer = admin.post(f"/people/ja%00ne/{place}", data={"role": "viewer"})
+    assert answer.status_code == 409
+    assert "there is nobody named" in answer.text
+    for asked in ("who", "action", "subject"):
+        assert admin.get(f"/audit?{asked}=ja%00ne").status_code == 200
+    with database.read() as connection:
+        [failed] = audit.entries(connection, who="ja\0ne")
+    assert (failed.who, failed.action) == ("ja\N{REPLACEMENT CHARACTER}ne", "log-in failed")
 
 
 def test_sessions_live_as_long_as_they_may(database: Database) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 from sqlalchemy import Connection, case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from schemas.runtime.database.inserts import storable
 from schemas.runtime.database.tables import attempts
 
 FREE: Final = {"account": 5, "address": 25}
@@ -24,7 +25,7 @@ FORGOTTEN_MS: Final = 24 * 3_600_000
 
 def account(username: str) -> str:
     """Return the key under which the failures of an account are counted."""
-    return f"account:{username}"
+    return f"account:{storable(username)}"
 
 
 def address(client: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import Connection, insert, select
 
+from schemas.runtime.database.inserts import storable
 from schemas.runtime.database.tables import audit
 
 Action = Literal[
@@ -22,6 +23,7 @@ Action = Literal[
     "person added",
     "role changed",
     "password changed",
+    "password change failed",
     "password reset",
     "person disabled",
     "person enabled",
@@ -79,9 +81,9 @@ def record(
     connection.execute(
         insert(audit).values(
             at=now_ms,
-            who=who[:LONGEST_NAME],
+            who=storable(who[:LONGEST_NAME]),
             action=action,
-            subject=subject[:LONGEST_NAME],
+            subject=storable(subject[:LONGEST_NAME]),
             before=_json(before),
             after=_json(after),
         )
@@ -105,7 +107,7 @@ def entries(
         (audit.c.subject, subject),
     ):
         if wanted:
-            query = query.where(column == wanted)
+            query = query.where(column == storable(wanted))
     if older_than is not None:
         query = query.where(audit.c.entry_id < older_than)
     return [Entry(**row) for row in connection.execute(query).mappings()]

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from schemas.errors import ConfigurationError
 from schemas.runtime.database import attempts, audit, passwords, sessions
+from schemas.runtime.database.inserts import storable
 from schemas.runtime.database.tables import people
 
 Role = Literal["viewer", "analyst", "model owner", "admin"]
@@ -82,7 +83,8 @@ def add(
 
 def get(connection: Connection, username: str) -> Account | None:
     """Return a person, None if there is none of that name."""
-    row = connection.execute(_accounts().where(people.c.username == username)).mappings().first()
+    named = _accounts().where(people.c.username == storable(username))
+    row = connection.execute(named).mappings().first()
     return None if row is None else Account(**row)
 
 
@@ -107,7 +109,7 @@ def stored_password(connection: Connection, username: str) -> StoredPassword | N
     """Return what a log-in is held against; None: nobody may log in by that name."""
     row = connection.execute(
         select(people.c.password_hash, people.c.one_time_until).where(
-            people.c.username == username, people.c.disabled.is_(False)
+            people.c.username == storable(username), people.c.disabled.is_(False)
         )
     ).first()
     return None if row is None else StoredPassword(*row)
@@ -247,12 +249,13 @@ def _role(role: str) -> Role:
 def _keep_an_admin(connection: Connection, account: Account) -> None:
     if account.role != "admin" or account.disabled:
         return
-    admins = connection.scalar(
-        select(func.count())
-        .select_from(people)
+    admins = connection.scalars(  # locked: two who disable one another take turns
+        select(people.c.username)
         .where(people.c.role == "admin", people.c.disabled.is_(False))
-    )
-    if admins == 1:
+        .order_by(people.c.username)
+        .with_for_update()
+    ).all()
+    if len(admins) <= 1:
         raise ConfigurationError(f"{account.username} is the last admin: make another one first")
 
 

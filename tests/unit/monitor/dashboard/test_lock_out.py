@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -52,7 +53,7 @@ def test_failed_log_ins_are_counted_by_reason(site: Site) -> None:
     assert failures(site) == {"wrong": 6, "locked": 1, "expired": 0}
     client = site.person("viewer")
     client.post("/password", data={"old": "wrong", "new": PASSWORD, "again": PASSWORD})
-    assert failures(site) == {"wrong": 7, "locked": 1, "expired": 0}
+    assert failures(site) == {"wrong": 6, "locked": 1, "expired": 0}, "that is no log-in"
 
 
 def test_the_wait_doubles_with_each_failure_up_to_a_quarter_of_an_hour(site: Site) -> None:
@@ -110,6 +111,10 @@ def test_guessing_the_present_password_of_a_stolen_session_is_locked_too(site: S
     form = {"old": "wrong", "new": PASSWORD + "!", "again": PASSWORD + "!"}
     found = [client.post("/password", data=form).status_code for _ in range(6)]
     assert found == [401] * 5 + [429]
+    with site.database.read() as connection:
+        told = audit.entries(connection, action="password change failed")
+    assert [(entry.who, entry.subject) for entry in told] == [("viewer", "viewer")] * 5
+    assert json.loads(told[0].after or "") == {"address": "testclient", "reason": "wrong"}
 
 
 def test_an_admin_unlocks(site: Site) -> None:
