@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy import Connection
-
 from schemas.features import DAY
 from schemas.runtime.database.cases import Counters, count_cases
+from schemas.runtime.database.database import Database
 
 FRESH_S: Final = 2.0
 
@@ -26,11 +25,16 @@ class CaseCounts:
         self._found: Counters | None = None
         self._until = 0.0
 
-    def get(self, connection: Connection, now_ms: int) -> Counters:
-        """Return the figures; one thread counts while the others wait for it."""
+    def get(self, database: Database, now_ms: int) -> Counters:
+        """Return the figures; one thread counts while the others wait for it.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
         with self._turn:
             if self._found is None or self._monotonic() >= self._until:
-                self._found = count_cases(connection, now_ms, now_ms - now_ms % DAY)
+                with database.read() as connection:
+                    self._found = count_cases(connection, now_ms, now_ms - now_ms % DAY)
                 self._until = self._monotonic() + self._fresh_s
             return self._found
 

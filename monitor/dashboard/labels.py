@@ -106,8 +106,8 @@ class LabelSender:
     def count(self) -> None:
         """Set the metrics of the queue. Raises DatabaseUnavailable."""
         now = self._clock.now_ms()
+        counters = self._counts.get(self._database, now)
         with self._database.read() as connection:
-            counters = self._counts.get(connection, now)
             unsent = unsent_labels(connection)
         self._metrics.set("cases", counters.free, state="free")
         self._metrics.set("cases", counters.claimed, state="claimed")

@@ -120,8 +120,8 @@ def _lines(person: Analyst, parts: TheParts, shown: Shown) -> dict[str, Any]:
     with parts.database.read() as connection:
         found = list_cases(connection, now, shown, person.username, MOST_LINES)
         decided = decisions_of(connection, found)
-        counters = parts.case_counts.get(connection, now)
         undo = undoable(connection, person.username, now, settings.case_undo_ms)
+    counters = parts.case_counts.get(parts.database, now)
     base = settings.base_currency
     return {
         "lines": [case_view.line(one, decided.get(one.case_id), now, base) for one in found],

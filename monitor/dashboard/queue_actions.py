@@ -3,16 +3,13 @@ scripts; `case_work` decides whether it may be, and audits it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Form
 from fastapi.responses import JSONResponse, RedirectResponse, Response
-from sqlalchemy import Connection
 
 from monitor.dashboard.access import Analyst
-from monitor.dashboard.parts import Parts, TheParts
+from monitor.dashboard.parts import TheParts
 from monitor.dashboard.queue import CaseId
 from schemas.runtime.database import case_work
 from schemas.runtime.database.cases import Case, Verdict, read_case
@@ -27,8 +24,9 @@ def take_next(
 ) -> Response:
     """Claim the most urgent free case and go there; `leave` is the case that is left for it."""
     now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim_ms
-    with _change(parts) as connection:
+    with parts.database.begin() as connection:
         case = case_work.claim_next(connection, person.username, now, claim_ms, leave)
+    parts.case_counts.forget()
     return _to(case) if case is not None else _refused("none")
 
 
@@ -36,9 +34,10 @@ def take_next(
 def claim(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
     """Claim a case and go there."""
     now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim_ms
-    with _change(parts) as connection:
+    with parts.database.begin() as connection:
         case = case_work.claim(connection, case_id, person.username, now, claim_ms)
         there = read_case(connection, case_id)
+    parts.case_counts.forget()
     if case is not None:
         return _to(case)
     full = there is not None and there.verdict is None and there.holder(now) is None
@@ -60,9 +59,10 @@ def renew(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
 def release(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
     """Give a case back to the queue."""
     now = parts.clock.now_ms()
-    with _change(parts) as connection:
+    with parts.database.begin() as connection:
         case = case_work.release(connection, case_id, person.username, now)
         there = read_case(connection, case_id)
+    parts.case_counts.forget()
     return RedirectResponse("/queue", 303) if case is not None else _refused("taken", there)
 
 
@@ -77,13 +77,14 @@ def decide(
     """Give the verdict and go on: to a case that is held already, else the most urgent free one."""
     now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim_ms
     kept = note.replace("\0", "").strip()
-    with _change(parts) as connection:
+    with parts.database.begin() as connection:
         case = case_work.decide(connection, case_id, person.username, verdict, kept, now)
         if case is None:
             return _refused("verdict", read_case(connection, case_id))
         following = case_work.claim_held(
             connection, person.username, now, claim_ms
         ) or case_work.claim_next(connection, person.username, now, claim_ms)
+    parts.case_counts.forget()
     return _to(following) if following is not None else RedirectResponse("/queue", 303)
 
 
@@ -91,7 +92,7 @@ def decide(
 def undo(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
     """Take the verdict back and return to the case."""
     settings = parts.settings
-    with _change(parts) as connection:
+    with parts.database.begin() as connection:
         case = case_work.undo(
             connection,
             case_id,
@@ -101,14 +102,8 @@ def undo(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
             claim_ms=settings.case_claim_ms,
         )
         there = read_case(connection, case_id)
-    return _to(case) if case is not None else _refused("undo", there)
-
-
-@contextmanager
-def _change(parts: Parts) -> Iterator[Connection]:
-    with parts.database.begin() as connection:
-        yield connection
     parts.case_counts.forget()
+    return _to(case) if case is not None else _refused("undo", there)
 
 
 def _to(case: Case) -> Response:

@@ -12,8 +12,7 @@ def test_figures_are_counted_once_in_a_while_and_after_a_change(site: Site) -> N
     counts = CaseCounts(2.0, lambda: now)
 
     def free() -> int:
-        with site.database.read() as connection:
-            return counts.get(connection, START).free
+        return counts.get(site.database, START).free
 
     stored(site.database, [review(1)])
     assert free() == 1
@@ -40,5 +39,4 @@ def test_a_person_sees_the_own_claim_at_once(site: Site) -> None:
     assert figures() == before
     ann.post(f"/queue/{case.case_id}/claim")
     assert figures() != before
-    with site.database.read() as connection:
-        assert kept.parts.case_counts.get(connection, START).claimed == 1
+    assert kept.parts.case_counts.get(site.database, START).claimed == 1
