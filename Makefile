@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 # Two files at a time: most tests wait for processes that start.
 test: $(STAMP) ## run every test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 demo: $(STAMP) ## show it all at work until Ctrl-C, or for DEMO_SECONDS=30
 	@$(BIN)/python -m loadtest demo

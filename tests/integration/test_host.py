@@ -151,12 +151,19 @@ def test_a_worker_with_a_full_buffer_stops_reading(stack: Stack, tmp_path: Path)
         bench.send(bench.topics.transactions, range(1, 30_001))
         bench.store.fail_before = 10**9
         worker = bench.worker("one", max_buffered=500)
-        async with bench.running(worker, "one"):
+        async with bench.running(worker, "one") as app:
             await until(lambda: "away" in worker.not_ready())
             bench.store.fail_before = 0
             most = 0
+            deadline = time.monotonic() + 60.0
             while len(bench.store.applied) < 30_000:
                 most = max(most, worker.buffered)
+                assert worker.failure is None
+                assert time.monotonic() < deadline, (
+                    f"{len(bench.store.applied)} applied, {worker.buffered} buffered, read to "
+                    f"{app.consumer.fetched()}, cursors {worker.cursors}, ends {worker.ends}, "
+                    f"{worker.not_ready()!r}"
+                )
                 await asyncio.sleep(0.001)
         assert most < 4 * (500 + 4096)
         assert bench.applied() == list(range(1, 30_001))
