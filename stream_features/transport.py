@@ -73,7 +73,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
     consumer: BatchConsumer
     lost = False
-    """Whether the handler no longer knows its positions."""
+    """Whether the positions of aiokafka are no longer those of the handler."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         self._crowd = Crowd()
@@ -120,7 +120,10 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
                 await asyncio.sleep(wait)
             mine = {tp: records.pop(tp) for tp in list(records) if tp.topic in handler.topics}
             if generation != handler.generation or not self.consumer.flow_active:
-                break  # a seek follows
+                # These are dropped. The seek that a new generation brings may be over already, and
+                # aiokafka stands behind them.
+                self.lost |= bool(mine)
+                break
             dense = self._crowd.dense(sum(map(len, mine.values())), loop.time())
             fetcher = consumer._fetcher
             fetcher._fetch_max_wait_ms = FETCH_WAIT_MS if dense else LONE_WAIT_MS

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from importlib.metadata import version
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from faust.transport.consumer import Consumer as BaseConsumer
-from faust.transport.drivers.aiokafka import Consumer, Transport
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
 
-from stream_features.transport import FAUST_VERSION, BatchConsumer
+from schemas.runtime.crowd import Crowd
+from stream_features.transport import FAUST_VERSION, BatchConsumer, BatchConsumerThread
 
 
 def test_the_version_read_is_the_version_installed() -> None:
@@ -31,3 +37,34 @@ def test_seeking_still_ends_a_rebalance() -> None:
 
 def test_the_transport_still_names_its_consumer_class() -> None:
     assert Transport.Consumer is Consumer
+
+
+@pytest.mark.parametrize("change", ["generation", "flow", None])
+def test_records_that_came_while_partitions_were_taken_over_are_read_again(
+    change: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch may begin before a rebalance and end after the seek that it brought."""
+    place, record = TP("t", 0), SimpleNamespace(offset=7)
+    handled: list[Any] = []
+
+    async def handle(records: Any, ends: Any) -> bool:
+        handled.append(dict(records))
+        return len(handled) < 2
+
+    handler = SimpleNamespace(
+        topics={"t"}, generation=1, wanted=set, poll_timeout=lambda: 0.1, handle=handle
+    )
+    consumer = SimpleNamespace(handler=handler, flow_active=True)
+
+    async def fetch(*_: Any) -> Any:
+        handler.generation += change == "generation"
+        consumer.flow_active = change != "flow"
+        return {place: [record]}
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", fetch)
+    thread: Any = object.__new__(BatchConsumerThread)
+    thread.consumer, thread._crowd, thread.highwater = consumer, Crowd(), lambda tp: None
+    inner = SimpleNamespace(_fetcher=SimpleNamespace())
+    assert asyncio.run(thread._fetch_records(inner, {place})) == {}
+    assert handled == ([] if change else [{place: [record]}] * 2)
+    assert thread.lost
