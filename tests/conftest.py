@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from devstack.postgres import PostgresServer
 from devstack.stack import Stack
@@ -16,6 +18,17 @@ from schemas.runtime.settings import load_settings
 
 MIGRATED = "migrated"
 """Database of `postgres` with all tables and no row: copying it is quicker than making them."""
+
+
+@pytest.fixture(autouse=True)
+def unset_logging() -> Iterator[None]:
+    """Set logging back after each test: services and commands set it up for their whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

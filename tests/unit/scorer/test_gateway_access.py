@@ -312,18 +312,12 @@ def production_logs(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> Any:
+) -> None:
     """Log as a process does, to standard error."""
-    root = logging.getLogger()
-    before, handlers, level = structlog.get_config(), root.handlers[:], root.level
     configure_logging(load_settings(log_format=request.param, log_level="DEBUG"), "gateway")
     monkeypatch.setattr(logging.getLogger("httpx"), "disabled", True)  # the client's own
     for module in (door, gateway):
         monkeypatch.setattr(module, "log", structlog.get_logger())
-    yield
-    structlog.configure(**before)
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.mark.usefixtures("production_logs")
