@@ -38,6 +38,8 @@ def test_a_store_that_is_away_is_a_temporary_error(tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "data", tmp_path)
     server.start()
     try:
+        with redis.Redis.from_url(server.url) as other:
+            other.config_set("appendfsync", "always")  # else a kill may cost the last second
         store = RedisFeatureStore(server.url, timeout_s=2)
         epoch = store.acquire(0).epoch
         assert store.commit(everything(b"", epoch, NO_CURSOR)).accepted
