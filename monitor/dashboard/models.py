@@ -89,22 +89,16 @@ def change(
     """
     wanted = OFFERED[step]
     now = parts.clock.now_ms()
-    reason = comment.strip() or None
-    of_cards = share / 100 if share is not None and step == "canary" else None
+    asked: dict[str, Any] = {
+        "actor": person.username,
+        "comment": comment.strip() or None,
+        "share": share / 100 if share is not None and step == "canary" else None,
+    }
     try:
         with parts.registry() as registry:
             states = registry.states()  # also tells whether Kafka answers, before others wait
             before = _place(states, model_id)
-            states.apply(
-                states.changed(
-                    model_id,
-                    wanted.stage,
-                    actor=person.username,
-                    comment=reason,
-                    share=of_cards,
-                    occurred_at=now,
-                )
-            )
+            states.apply(states.changed(model_id, wanted.stage, **asked, occurred_at=now))
             entry = {"before": before, "after": _place(states, model_id)}
             with parts.database.begin() as connection:
                 audit.record(
@@ -115,13 +109,7 @@ def change(
                     **entry,
                     now_ms=now,
                 )
-                registry.change(
-                    model_id,
-                    wanted.stage,
-                    actor=person.username,
-                    comment=reason,
-                    share=of_cards,
-                )
+                registry.change(model_id, wanted.stage, **asked)
     except ConfigurationError as error:
         if "text/html" not in request.headers.get("accept", ""):
             raise

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,11 +16,6 @@ from schemas.runtime.feature_store import RedisFeatureStore
 from schemas.runtime.memory import MemoryFeatureStore
 from schemas.runtime.store import NO_CURSOR, Commit, FeatureStore, Fold, PartitionAdvance
 from tests.integration.commits import HEADER, TOPIC, advance, everything, wait_until
-
-
-@pytest.fixture
-def prefix() -> bytes:
-    return uuid.uuid4().hex.encode()
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -40,12 +34,6 @@ def real(stack: Stack, prefix: bytes) -> Iterator[RedisFeatureStore]:
     made = RedisFeatureStore(stack.redis_url, prefix)
     yield made
     made.close()
-
-
-@pytest.fixture
-def client(stack: Stack) -> Iterator[Any]:
-    with redis.Redis.from_url(stack.redis_url) as made:
-        yield made
 
 
 def test_a_fresh_partition_has_no_cursor_and_no_outbox(store: FeatureStore) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,17 +20,6 @@ from schemas.runtime.feature_store import RedisFeatureStore
 from schemas.runtime.store import NO_CURSOR, Commit, FeatureStore
 from tests.integration.certificates import self_signed
 from tests.integration.commits import HEADER, TOPIC, everything, wait_until
-
-
-@pytest.fixture
-def prefix() -> bytes:
-    return uuid.uuid4().hex.encode()
-
-
-@pytest.fixture
-def client(stack: Stack) -> Iterator[Any]:
-    with redis.Redis.from_url(stack.redis_url) as made:
-        yield made
 
 
 def test_a_store_that_is_away_is_a_temporary_error(tmp_path: Path) -> None:
