@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import structlog
 
 from stream_features.arrivals import Arrivals
 from stream_features.ordering import HoldBack, merge_by_heads
+
+log = structlog.get_logger(__name__)
 
 
 class ArrivalQueue:
@@ -22,6 +25,7 @@ class ArrivalQueue:
         self.read: dict[int, int] = {}
         """Next offset to read of each partition number owned."""
         self._hold = HoldBack(max_wait_s)
+        self._overdue: frozenset[int] = frozenset()
         self._unordered: Arrivals | None = None
         self._ordered: Arrivals | None = None
         self._done = 0
@@ -67,6 +71,7 @@ class ArrivalQueue:
         numbers = np.array(sorted(self.read), np.int64)
         here = np.unique(rows.partition).tolist()
         waiting = self._hold.unread(self.read, ends, here, now)
+        self._tell_overdue(ends)
         due = merge_by_heads(
             rows.time,
             rows.ids,
@@ -81,6 +86,16 @@ class ArrivalQueue:
         rest: Any = np.flatnonzero(left)
         self._unordered = rows.take(rest) if len(rest) else None
         return True
+
+    def _tell_overdue(self, ends: Mapping[int, int]) -> None:
+        for number in sorted(self._hold.overdue - self._overdue):
+            log.warning(
+                "a partition sends nothing: its records will come out of event order",
+                partition=number,
+                position=self.read[number],
+                end=ends.get(number),
+            )
+        self._overdue = self._hold.overdue
 
     def head(self) -> tuple[int, int] | None:
         """Return event time and time of reception (ms) of the next row, None if none is ordered."""

@@ -20,6 +20,12 @@ NO_TIME: Final = -(2**63)
 NO_LIMIT: Final = 2**63 - 1
 SLACK_MS: Final = 60_000
 """How far (event time) a worker in catch-up may be ahead of the slowest one."""
+MAX_WAIT_S: Final = 15.0
+"""How long a merge waits for records that Kafka is known to have: longer than a broker restarts or a
+partition changes its leader, shorter than the watchdog's patience."""
+LOOK_S: Final = 0.1
+"""Longest part of that wait that counts from one look to the next: while a store is away or the
+process stands still, nobody asks Kafka for records."""
 
 Rows = npt.NDArray[np.int64]
 
@@ -96,8 +102,9 @@ class HoldBack:
     `now` is any monotonic clock in seconds, injected by the caller.
     """
 
-    max_wait: float = 2.0
-    _since: dict[int, float] = field(default_factory=dict)
+    max_wait: float = MAX_WAIT_S
+    _waited: dict[int, float] = field(default_factory=dict)
+    _looked: float = 0.0
 
     def unread(
         self,
@@ -113,19 +120,27 @@ class HoldBack:
         runs only while it has no rows, because only then does anything wait for it.
         """
         here = set(buffered)
-        blocking = set()
+        passed, self._looked = min(now - self._looked, LOOK_S), now
+        blocking: set[int] = set()
+        silent: dict[int, float] = {}
         for partition, position in positions.items():
             end = ends.get(partition)
             if end is not None and position >= end:
-                self._since.pop(partition, None)
-            elif partition in here:
-                self._since.pop(partition, None)
+                continue
+            if partition in here:
                 blocking.add(partition)
-            elif now - self._since.setdefault(partition, now) < self.max_wait:
+                continue
+            before = self._waited.get(partition)
+            silent[partition] = 0.0 if before is None else before + passed
+            if silent[partition] < self.max_wait:
                 blocking.add(partition)
-        for partition in self._since.keys() - positions.keys():
-            del self._since[partition]
+        self._waited = silent
         return frozenset(blocking)
+
+    @property
+    def overdue(self) -> frozenset[int]:
+        """Partitions that are no longer waited for, as of the last look."""
+        return frozenset(n for n, waited in self._waited.items() if waited >= self.max_wait)
 
 
 def watermark_limit(lagging: bool, peers: Iterable[int], slack_ms: int = SLACK_MS) -> int:

@@ -28,7 +28,7 @@ from stream_features.arrival_queue import ArrivalQueue
 from stream_features.arrivals import Arrivals
 from stream_features.commits import Commits, Topics, Unpublished
 from stream_features.computation import Computation, Computed
-from stream_features.ordering import NO_LIMIT, NO_TIME
+from stream_features.ordering import MAX_WAIT_S, NO_LIMIT, NO_TIME
 from stream_features.pace import Pace
 from stream_features.stages import Stages
 from stream_features.turns import Turns
@@ -88,7 +88,7 @@ class Worker:
         stages: Stages,
         max_buffered: int = 20_000,
         max_batch: int = 2_048,
-        max_wait_s: float = 2.0,
+        max_wait_s: float = MAX_WAIT_S,
         retry_s: float = 0.05,
     ) -> None:
         self.topics = frozenset({topics.transactions, topics.labels})

@@ -88,19 +88,39 @@ def test_a_rejected_record_holds_nobody_up() -> None:
     assert [event[1] for _, event in merged] == [b"", b"b", b"a"]
 
 
+def looks(hold: HoldBack, start: float, end: float, step: float = 0.05) -> frozenset[int]:
+    """Look from `start` to `end` (s) at a partition 1 that is silent; return the last answer."""
+    positions, ends = {0: 10, 1: 5}, {0: 10, 1: 8}
+    blocking: frozenset[int] = frozenset()
+    for at in np.arange(start, end + step / 2, step):
+        blocking = hold.unread(positions, ends, [0], now=float(at))
+    return blocking
+
+
 def test_an_unread_partition_without_rows_blocks_only_for_a_bounded_time() -> None:
     hold = HoldBack(max_wait=2.0)
-    positions, ends = {0: 10, 1: 5}, {0: 10, 1: 8}
-    assert hold.unread(positions, ends, [0], now=100.0) == {1}
-    assert hold.unread(positions, ends, [0], now=101.9) == {1}
-    assert hold.unread(positions, ends, [0], now=102.0) == frozenset()
+    assert looks(hold, 100.0, 101.9) == {1}
+    assert hold.overdue == frozenset()
+    assert looks(hold, 101.95, 103.0) == frozenset()
+    assert hold.overdue == {1}
+
+
+def test_time_in_which_nobody_asked_does_not_count() -> None:
+    hold = HoldBack(max_wait=2.0)
+    assert looks(hold, 100.0, 101.0) == {1}
+    assert looks(hold, 160.0, 160.8) == {1}, "a store was away for a minute"
+    assert looks(hold, 160.85, 161.2) == frozenset()
+
+
+def test_a_broker_that_starts_again_is_waited_for() -> None:
+    assert looks(HoldBack(), 0.0, 14.0) == {1}
 
 
 def test_the_wait_starts_anew_when_records_came() -> None:
     hold = HoldBack(max_wait=2.0)
-    assert hold.unread({1: 5}, {1: 8}, [], now=0.0) == {1}
-    assert hold.unread({1: 6}, {1: 8}, [1], now=1.0) == {1}
-    assert hold.unread({1: 6}, {1: 8}, [], now=2.5) == {1}
+    assert looks(hold, 0.0, 1.5) == {1}
+    assert hold.unread({1: 6}, {1: 8}, [1], now=1.55) == {1}
+    assert looks(hold, 1.6, 3.5) == {1}
 
 
 def test_a_partition_of_unknown_end_counts_as_unread() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from schemas.errors import EmptyStore, FatalError
 from schemas.runtime.memory_streams import MemoryBroker, MemoryProducer
@@ -221,6 +222,26 @@ def test_rows_ahead_wait_for_a_partition_with_unread_records() -> None:
         assert not h.worker.holds(1)
         assert h.worker.poll_timeout() < 0.1
         await h.drain()
+
+    run(story())
+
+
+def test_a_partition_that_sends_nothing_for_too_long_is_passed_and_told() -> None:
+    async def story() -> None:
+        now = [0.0]
+        h = Host(max_wait_s=1.0, monotonic=lambda: now[0])
+        await h.seek()
+        with capture_logs() as logs:
+            for _ in range(8):
+                await h.poll(only={T0})
+                now[0] += 0.1
+            assert h.applied() == []
+            for _ in range(8):
+                await h.poll(only={T0})
+                now[0] += 0.1
+        assert h.applied() == LOGS[T0]
+        told = [line for line in logs if line["log_level"] == "warning"]
+        assert [(line["partition"], line["position"], line["end"]) for line in told] == [(1, 0, 3)]
 
     run(story())
 
