@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from pathlib import Path
 import pytest
 import structlog
 
+from devstack.kafka import JVM_OPTIONS, QUICK
 from devstack.postgres import PostgresServer
 from devstack.stack import Stack
 from schemas.runtime.database.database import Database, open_database
 from schemas.runtime.settings import load_settings
+
+os.environ.setdefault(JVM_OPTIONS, QUICK)
 
 MIGRATED = "migrated"
 """Database of `postgres` with all tables and no row: copying it is quicker than making them."""

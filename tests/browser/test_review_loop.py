@@ -172,6 +172,7 @@ def test_a_verdict_reaches_the_merchants_feature_and_the_monitors_precision(
         expect(page.get_by_role("heading", level=1)).to_have_text(f"{paid} at corner-shop")
         expect(page.get_by_text(RULE["text"])).to_be_visible()
         expect(page.get_by_text("device-")).to_be_visible()
+        page.wait_for_load_state()  # with it the keys
         page.keyboard.press(key)
     page.wait_for_url("**/queue")
 
