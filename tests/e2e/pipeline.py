@@ -19,7 +19,7 @@ from schemas.runtime.streams import BY_KEY, Message
 from schemas.runtime.topic_admin import create_topics
 from schemas.topics import LABELS, TRANSACTIONS, TopicSpec
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 class Pipeline:

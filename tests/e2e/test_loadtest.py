@@ -29,7 +29,7 @@ def loadtest(stack: Stack, prefix: str, tmp_path: Path, *args: str) -> dict[str,
     place = ["--bootstrap", stack.bootstrap, "--redis", stack.redis_url, "--prefix", prefix]
     done = subprocess.run(
         [sys.executable, "-m", "loadtest", *args, *place, "--json", str(path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=180,
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(path.read_text())

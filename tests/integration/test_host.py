@@ -26,7 +26,7 @@ from stream_features.service import GROUP, topics_of
 from stream_features.worker import Worker
 from tests.unit.stream_features.stand_ins import Echo, LoggedStore, stand_in_worker
 
-DEADLINE_S = 40.0
+DEADLINE_S = 90.0
 
 
 async def until(condition: Callable[[], bool]) -> None:
