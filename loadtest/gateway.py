@@ -20,7 +20,7 @@ from loadtest.deployment import Deployment, Services, Target, deployed
 from loadtest.gateway_account import Account, Exchange, by_transaction
 from loadtest.gateway_place import GatewayProcess
 from loadtest.gateway_rows import Row, rows, taken
-from loadtest.http_load import Connection, connect, request
+from loadtest.http_load import Connection, connect, request, undelayed
 from loadtest.latency import percentiles_ms
 from loadtest.model import prepared, publish
 from loadtest.processes import Meter, machine
@@ -87,7 +87,8 @@ def _measured(
         every.make_ready(int(plan.seconds * MADE_AHEAD * ahead))
         say("measuring")
         meter = Meter({**place.pids, **services.pids(), "gateway-1": gateway.service.pid})
-        account = runner.run(every.run(plan.seconds))
+        with undelayed():
+            account = runner.run(every.run(plan.seconds))
         processes = meter.read()
     if services.dead() or not gateway.service.running:
         raise FatalError(f"a service ended in mid-run: see the logs in {place.log_dir}")

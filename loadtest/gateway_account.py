@@ -61,6 +61,16 @@ class Account:
         """Return nanoseconds of every exchange, -1 without an answer."""
         return np.array([each.latency for each in self.exchanges], np.int64)
 
+    def slowest(self, count: int) -> list[tuple[float, float]]:
+        """Return when the slowest were asked (s after the first) and what they took (ms)."""
+        latency = self.latencies()
+        rows = np.argsort(-latency, kind="stable")[:count]
+        first = min((each.asked for each in self.exchanges), default=0)
+        return [
+            (round((self.exchanges[row].asked - first) / 1e9, 1), round(latency[row] / 1e6, 1))
+            for row in rows.tolist()
+        ]
+
     def accepted(self) -> set[str]:
         """Return the ids that the gateway took."""
         return {each.transaction_id for each in self.exchanges if each.status == ACCEPTED}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import uvloop
 
@@ -24,7 +24,7 @@ from loadtest.gateway import Say, settled
 from loadtest.gateway_account import Account, Exchange
 from loadtest.gateway_place import GatewayProcess
 from loadtest.gateway_rows import Row, rows, taken
-from loadtest.http_load import Connection, connect, request
+from loadtest.http_load import Connection, connect, request, undelayed
 from loadtest.latency import percentiles_ms
 from loadtest.processes import machine
 from schemas.errors import FatalError
@@ -33,6 +33,7 @@ REPEAT_EVERY: Final = 10
 REPEAT_AFTER_S: Final = 1.0
 UNANSWERED_S: Final = 10.0
 SETTLE_S: Final = 180.0
+SHOWN: Final = 20
 RECOVERY_S: Final = 15.0
 """Usual time from the return of one of the three to the next fault, beyond `between_s`."""
 
@@ -124,6 +125,7 @@ def _measured(
         "deadline_ms": plan.deadline_ms,
         "after_deadline": int((latency > bound).sum()),
         "slack_ms": plan.slack_ms,
+        "slowest": load.account.slowest(SHOWN),
         "repeated": load.repeated,
         "statuses": load.account.statuses(),
         "phases": phases,
@@ -143,8 +145,7 @@ def _through(
     """
     phases = []
     exchanges = load.account.exchanges
-    load.start()
-    try:
+    with undelayed(), load:
         time.sleep(plan.between_s)
         for fault in faults:
             say(f"{fault.name} is away for {plan.away_s:g} s")
@@ -166,8 +167,6 @@ def _through(
                 }
             )
             time.sleep(plan.between_s)
-    finally:
-        load.stop()
     return phases
 
 
@@ -192,11 +191,12 @@ class OpenLoad:
         self.account = Account()
         self.repeated = 0
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         """Send on a thread from now on."""
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Send no more; returns when everything asked is answered.
 
         Raises:

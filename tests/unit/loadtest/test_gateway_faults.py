@@ -9,6 +9,7 @@ import pytest
 
 from devstack.ports import free_port
 from loadtest import gateway_faults
+from loadtest.gateway_account import Account, Exchange
 from loadtest.gateway_faults import FaultPlan, OpenLoad
 from schemas.errors import FatalError
 
@@ -28,12 +29,10 @@ def load() -> OpenLoad:
 
 
 def test_a_refused_connection_is_an_unanswered_request() -> None:
-    made = load()
-    made.start()
     deadline = time.monotonic() + 60
-    while len(made.account.exchanges) < 5 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    made.stop()
+    with load() as made:
+        while len(made.account.exchanges) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
     counts = made.account.counts({})
     assert counts.unanswered == counts.sent >= 5
 
@@ -44,9 +43,21 @@ def test_a_load_that_fails_itself_is_no_result(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(gateway_faults, "connect", fails)
     made = load()
-    made.start()
+    made.__enter__()
     deadline = time.monotonic() + 60
     while not made._failures and time.monotonic() < deadline:
         time.sleep(0.01)
     with pytest.raises(FatalError, match="a bug"):
-        made.stop()
+        made.__exit__()
+
+
+def test_the_slowest_are_told_with_their_moments() -> None:
+    asked = [(5.0, 0.1, 200), (6.0, 0.3, 200), (9.0, 0.0, 0), (7.5, 0.2, 503)]
+    account = Account(
+        [
+            Exchange(str(number), int(at * 1e9), int((at + took) * 1e9), status, b"")
+            for number, (at, took, status) in enumerate(asked)
+        ]
+    )
+    assert account.slowest(2) == [(1.0, 300.0), (2.5, 200.0)]
+    assert Account().slowest(2) == []
