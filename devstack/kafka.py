@@ -40,7 +40,7 @@ class Kafka(Server):
     """One broker and controller; see `Server`."""
 
     name = "Kafka"
-    ready_s = 60.0
+    ready_s = 300.0  # after a crash it looks through its logs
 
     def __init__(self, data_dir: Path, log_dir: Path, partitions: int) -> None:
         super().__init__()

@@ -53,7 +53,7 @@ class RedisServer(Server):
     """Redis or Valkey; see `Server`."""
 
     name = "Redis"
-    ready_s = 30.0
+    ready_s = 300.0  # two gigabytes to load, on a machine that has other things to do
 
     def __init__(self, data_dir: Path, log_dir: Path) -> None:
         super().__init__()
