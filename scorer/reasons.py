@@ -54,6 +54,19 @@ YES_NO: Final = {
         "has been in this merchant category within 30 d",
     ),
 }
+ONE: Final = {
+    "transactions": "transaction",
+    "cards": "card",
+    "merchants": "merchant",
+    "devices": "device",
+    "addresses": "address",
+    "countries": "country",
+    "categories": "category",
+    "frauds": "fraud",
+    "standard deviations": "standard deviation",
+}
+"""Units of which one is called otherwise."""
+TIMES: Final = frozenset({"s", "d"})
 DAYS: Final = (
     "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
 )  # fmt: skip
@@ -84,7 +97,8 @@ def _statement(feature: Feature, value: float) -> str:
     counts = description.startswith(("in ", "since "))
     if np.isnan(value):
         what = YES_NO[feature.name][0] if feature.name in YES_NO else description
-        return f"unknown: {feature.unit} {what}" if counts else f"unknown: {what}"
+        unit = "time" if feature.unit in TIMES else feature.unit
+        return f"unknown: {unit} {what}" if counts else f"unknown: {what}"
     if feature.name in YES_NO:
         return YES_NO[feature.name][0 if value else 1]
     if feature.name in SPECIAL:
@@ -96,11 +110,8 @@ def _statement(feature: Feature, value: float) -> str:
     if feature.unit == "major units":
         return f"{description}: {value:,.2f}"
     shown = f"{value:,.4g}" if value < WHOLE else f"{value:,.0f}"
-    return (
-        f"{shown} {feature.unit} {description}"
-        if counts
-        else f"{description}: {shown} {feature.unit}"
-    )
+    unit = ONE.get(feature.unit, feature.unit) if shown == "1" else feature.unit
+    return f"{shown} {unit} {description}" if counts else f"{description}: {shown} {unit}"
 
 
 def feature_reasons(

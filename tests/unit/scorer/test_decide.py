@@ -15,7 +15,7 @@ from schemas.features import CATALOGUE, NAMES
 from scorer.decide import Canary, Serving, decide
 from scorer.model import Model
 from scorer.policy_document import Policy, compile_policy
-from scorer.reasons import SPECIAL, YES_NO, feature_text
+from scorer.reasons import ONE, SPECIAL, TIMES, YES_NO, feature_text
 from tests.unit.scorer.stand_ins import LARGE, SMALL, small_model, vector
 
 NOW_US = 1_700_000_001_000_000
@@ -174,7 +174,14 @@ def test_reasons_name_rules_first_and_then_what_raised_the_score(model: Model) -
         ("channel_code", 1.0, "channel ECOM"),
         ("day_of_week", 6.0, "on a Sunday"),
         ("card_seconds_since_last", 86_400.0, "card: 86,400 s since the newest prior transaction"),
+        (
+            "card_seconds_since_last",
+            float("nan"),
+            "card: unknown: time since the newest prior transaction",
+        ),
         ("ip_distinct_cards_1h", 7.0, "address: 7 cards in 1 h"),
+        ("ip_distinct_cards_1h", 1.0, "address: 1 card in 1 h"),
+        ("ip_distinct_cards_1h", float("nan"), "address: unknown: cards in 1 h"),
     ],
 )
 def test_what_a_feature_says(name: str, value: float, text: str) -> None:
@@ -187,6 +194,7 @@ def test_every_feature_says_something_else_and_every_flag_has_words() -> None:
         assert len({feature_text(column, value) for column in columns}) == len(columns)
     assert set(YES_NO) == {f.name for f in CATALOGUE if f.unit == "0/1"}
     assert set(SPECIAL) <= set(NAMES)
+    assert {f.unit for f in CATALOGUE} >= TIMES | set(ONE)
 
 
 def test_canary_cards_are_the_same_in_every_batch_and_shadows_ride_along(
