@@ -31,8 +31,9 @@ appender.out.layout.pattern=%d{ISO8601} %p %c{1}: %m%n
 
 
 JVM_OPTIONS: Final = "KAFKA_JVM_PERFORMANCE_OPTS"
-"""As for Kafka's own scripts: a variable whose options stand in place of ours."""
-QUICK: Final = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+"""As for Kafka's own scripts: a variable whose options stand in place of `USUAL`."""
+USUAL: Final = "-XX:+UseSerialGC"
+QUICK: Final = f"{USUAL} -XX:TieredStopAtLevel=1"
 """For a Java that ends soon: it starts in two thirds of the time, and is slower after a minute."""
 
 
@@ -71,12 +72,17 @@ class Kafka(Server):
         log4j.write_text(_LOG4J)
         properties = self._dir / "server.properties"
         properties.write_text("".join(f"{k}={v}\n" for k, v in self._settings().items()))
-        logging = f"-Dlog4j2.configurationFile={log4j}"
-        program = [logging, "-cp", kafka_class_path()]
+        java = [
+            java_command(),
+            "-Xmx512m",
+            "-Xms256m",
+            f"-Dlog4j2.configurationFile={log4j}",
+            "-cp",
+            kafka_class_path(),
+        ]
         if not (self._dir / "data" / "meta.properties").exists():
-            self._format([java_command(), *shlex.split(QUICK), *program], properties)
-        options = shlex.split(os.environ.get(JVM_OPTIONS, "-XX:+UseSerialGC"))
-        java = [java_command(), "-Xmx512m", "-Xms256m", *options, *program]
+            self._format([*java, *shlex.split(QUICK)], properties)
+        java += shlex.split(os.environ.get(JVM_OPTIONS, USUAL))
         return Child("Kafka", [*java, "kafka.Kafka", str(properties)], self._log_dir / "kafka.log")
 
     def _format(self, java: list[str], properties: Path) -> None:

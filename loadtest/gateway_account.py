@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from heapq import nlargest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,12 +64,10 @@ class Account:
 
     def slowest(self, count: int) -> list[tuple[float, float]]:
         """Return when the slowest were asked (s after the first) and what they took (ms)."""
-        latency = self.latencies()
-        rows = np.argsort(-latency, kind="stable")[:count]
         first = min((each.asked for each in self.exchanges), default=0)
+        found = nlargest(count, self.exchanges, key=lambda each: each.latency)
         return [
-            (round((self.exchanges[row].asked - first) / 1e9, 1), round(latency[row] / 1e6, 1))
-            for row in rows.tolist()
+            (round((each.asked - first) / 1e9, 1), round(each.latency / 1e6, 1)) for each in found
         ]
 
     def accepted(self) -> set[str]:

@@ -33,7 +33,7 @@ REPEAT_EVERY: Final = 10
 REPEAT_AFTER_S: Final = 1.0
 UNANSWERED_S: Final = 10.0
 SETTLE_S: Final = 180.0
-SHOWN: Final = 20
+SLOWEST: Final = 20
 RECOVERY_S: Final = 15.0
 """Usual time from the return of one of the three to the next fault, beyond `between_s`."""
 
@@ -125,7 +125,7 @@ def _measured(
         "deadline_ms": plan.deadline_ms,
         "after_deadline": int((latency > bound).sum()),
         "slack_ms": plan.slack_ms,
-        "slowest": load.account.slowest(SHOWN),
+        "slowest": load.account.slowest(SLOWEST),
         "repeated": load.repeated,
         "statuses": load.account.statuses(),
         "phases": phases,

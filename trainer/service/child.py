@@ -166,7 +166,7 @@ def _before_exec(nice: int) -> Callable[[], None]:
     def before_exec() -> None:
         if follow is not None:
             follow()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored by who was started in the background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored, if a background job started us
         if nice == ONLY_IDLE and hasattr(os, "SCHED_IDLE"):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         else:

@@ -41,14 +41,15 @@ def test_a_load_that_fails_itself_is_no_result(monkeypatch: pytest.MonkeyPatch) 
     async def fails(port: int) -> None:
         raise ValueError("a bug")
 
+    def loaded() -> None:
+        deadline = time.monotonic() + 60
+        with load() as made:
+            while not made._failures and time.monotonic() < deadline:
+                time.sleep(0.01)
+
     monkeypatch.setattr(gateway_faults, "connect", fails)
-    made = load()
-    made.__enter__()
-    deadline = time.monotonic() + 60
-    while not made._failures and time.monotonic() < deadline:
-        time.sleep(0.01)
     with pytest.raises(FatalError, match="a bug"):
-        made.__exit__()
+        loaded()
 
 
 def test_the_slowest_are_told_with_their_moments() -> None:
