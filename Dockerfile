@@ -18,6 +18,7 @@ RUN python -m venv /opt/venv
 WORKDIR /src
 COPY requirements.lock pyproject.toml README.md ./
 COPY schemas schemas
+COPY runtime runtime
 
 FROM build AS stream-features-build
 COPY stream_features stream_features
@@ -33,14 +34,15 @@ WORKDIR /var/lib/fraud
 RUN python -m scorer compile
 
 FROM build AS gateway-build
+COPY database database
 COPY stream_features stream_features
 COPY scorer scorer
+COPY gateway gateway
 RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,gateway]"
 
 FROM build AS store-build
-COPY stream_features stream_features
-COPY scorer scorer
-RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,database]"
+COPY database database
+RUN pip install --no-cache-dir --constraint requirements.lock ".[database]"
 
 FROM build AS archive-build
 COPY stream_features stream_features
@@ -65,14 +67,15 @@ RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,monitor]
 # The dashboard's chart library comes from Maven's central repository, as for `python -m devstack fetch`.
 FROM build AS charts
 COPY devstack devstack
-COPY monitor monitor
+COPY dashboard dashboard
 RUN pip install --no-cache-dir --constraint requirements.lock ".[stack]" \
-    && python -c "from devstack.charts import fetch_charts; fetch_charts()"
+    && python -c "from devstack.fetch.charts import fetch_charts; fetch_charts()"
 
 FROM build AS dashboard-build
+COPY database database
 COPY stream_features stream_features
 COPY scorer scorer
-COPY --from=charts /src/monitor monitor
+COPY --from=charts /src/dashboard dashboard
 RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,dashboard]"
 # The page /runbook reads it from beside the packages.
 COPY docs/runbook.md /opt/venv/lib/python3.11/site-packages/docs/runbook.md
@@ -95,13 +98,13 @@ FROM base AS gateway
 COPY --from=gateway-build /opt/venv /opt/venv
 USER fraud
 EXPOSE 8000 8080
-CMD ["python", "-m", "scorer", "api"]
+CMD ["python", "-m", "gateway", "run"]
 
 FROM base AS store
 COPY --from=store-build /opt/venv /opt/venv
 USER fraud
 EXPOSE 8080
-CMD ["python", "-m", "scorer", "store"]
+CMD ["python", "-m", "database", "store"]
 
 FROM base AS archive
 COPY --from=archive-build /opt/venv /opt/venv
@@ -126,4 +129,4 @@ FROM base AS dashboard
 COPY --from=dashboard-build /opt/venv /opt/venv
 USER fraud
 EXPOSE 8050 8080
-CMD ["python", "-m", "monitor", "dashboard"]
+CMD ["python", "-m", "dashboard", "run"]

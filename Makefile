@@ -16,10 +16,11 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q uv==0.13.9
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
-	$(BIN)/python -m compileall -q schemas stream_features scorer trainer monitor loadtest devstack
+	$(BIN)/python -m compileall -q schemas runtime database stream_features scorer gateway dashboard monitor trainer simulation loadtest devstack
 	$(BIN)/python -m devstack fetch
 	$(BIN)/python -m stream_features compile
 	$(BIN)/python -m scorer compile
+	$(BIN)/python -m database compile
 	$(BIN)/python -m loadtest compile
 	@touch $(STAMP)
 
@@ -31,12 +32,12 @@ demo: $(STAMP) ## show it all at work until Ctrl-C, or for DEMO_SECONDS=30
 	@$(BIN)/python -m loadtest demo
 
 faults: $(STAMP) ## make nearly every fault that has an alert, in three minutes
-	@$(BIN)/python -m pytest tests/faults/every_alert.py
+	@$(BIN)/python -m pytest tests/proof/every_alert.py
 
 check: $(STAMP) ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy schemas stream_features scorer trainer monitor loadtest devstack tests
+	$(BIN)/mypy schemas runtime database stream_features scorer gateway dashboard monitor trainer simulation loadtest devstack tests
 	$(BIN)/lint-imports
 
 clean: ## remove the environment and everything generated

@@ -12,11 +12,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from devstack.charts import fetch_charts
-from devstack.java import java_command, kafka_class_path
-from devstack.redis_server import server_command
+from devstack.fetch.charts import fetch_charts
+from devstack.fetch.java import java_command, kafka_class_path
+from devstack.servers.redis import server_command
 from devstack.stack import Stack, running
-from schemas.runtime.command_line import run_command, say
+from runtime.command_line import run_command, say
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, add_completion=False)
 _out = Console(highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""One child process that never outlives its parent. Called by the servers and service."""
+"""One child process that never outlives its parent."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from runtime.parent import die_with_parent
 from schemas.errors import FatalError, TemporaryError
-from schemas.runtime.parent import die_with_parent
 
 _LOG_TAIL_BYTES = 2000
 _POLL_S = 0.05

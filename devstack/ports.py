@@ -1,4 +1,4 @@
-"""Free TCP ports that stay ours across a restart. Called by the servers and service."""
+"""Free TCP ports that stay ours across a restart."""
 
 from __future__ import annotations
 

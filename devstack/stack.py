@@ -1,7 +1,4 @@
-"""Kafka and Redis, and MLflow when asked for, together.
-
-Called by the tests, the demo, loadtest and `python -m devstack`.
-"""
+"""Kafka and Redis, and MLflow when asked for, together."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ import os
 from pathlib import Path
 from typing import IO, Self
 
-from devstack.kafka import Kafka
-from devstack.mlflow_server import MlflowServer
-from devstack.redis_server import RedisServer
+from devstack.servers.kafka import Kafka
+from devstack.servers.mlflow import MlflowServer
+from devstack.servers.redis import RedisServer
 from schemas.errors import ConfigurationError
 
 ADDRESS_FILE = "stack.json"

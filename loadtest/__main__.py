@@ -11,7 +11,7 @@ from loadtest.commands.gateway import gateway_load
 from loadtest.commands.generate import compile_kernels, generate
 from loadtest.commands.measure import limit, maximum, run
 from loadtest.commands.prove import live_page, verify
-from schemas.runtime.command_line import run_command
+from runtime.command_line import run_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.command("generate")(generate)
@@ -32,8 +32,8 @@ def main() -> None:
 
 
 def _start() -> None:
-    from schemas.runtime.logs import configure_logging
-    from schemas.runtime.settings import load_settings
+    from runtime.logs import configure_logging
+    from runtime.settings import load_settings
 
     configure_logging(load_settings(), "loadtest")
     app()

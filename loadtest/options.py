@@ -10,8 +10,8 @@ import typer
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:  # the help of a command needs none of these
-    from loadtest.deployment import Target
-    from loadtest.feed import FeedSettings
+    from loadtest.deploy.deployment import Target
+    from loadtest.traffic.feed import FeedSettings
 
 FIRST_DAY: Final = "2025-03-01"
 LabelOrder = Literal["due", "ahead", "none"]
@@ -51,7 +51,7 @@ Check = Annotated[bool, typer.Option("--check", help="fail when a bound of bound
 
 def day_of(text: str) -> int:
     """Return the day number of --first-day; raises ConfigurationError."""
-    from loadtest.world import parse_day
+    from loadtest.world.world import parse_day
 
     try:
         return parse_day(text)
@@ -63,7 +63,7 @@ def target_of(
     bootstrap: str | None, redis: str | None, prefix: str | None, partitions: int, services: bool
 ) -> Target:
     """Return where to run; without `services` (of ours), where they already do."""
-    from loadtest.deployment import Target
+    from loadtest.deploy.deployment import Target
 
     if not services:
         if bootstrap is None:
@@ -86,7 +86,7 @@ def feed_of(
     labels: LabelOrder = "due",
 ) -> FeedSettings:
     """Return what to send; raises ConfigurationError for options that do not go together."""
-    from loadtest.feed import FeedSettings
+    from loadtest.traffic.feed import FeedSettings
 
     if input_path is not None and mapping is None:
         raise ConfigurationError(f"--input {input_path} needs a --mapping; see loadtest/mappings")

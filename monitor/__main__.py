@@ -10,13 +10,11 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from monitor.commands import people
+from runtime.command_line import errors, run_command, say, write_report
+from runtime.settings import load_settings
 from schemas.errors import ConfigurationError
-from schemas.runtime.command_line import errors, run_command, say, write_report
-from schemas.runtime.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-app.add_typer(people.commands, name="people")
 JsonPath = Annotated[
     Path | None, typer.Option("--json", help="write the report here; - for stdout")
 ]
@@ -30,21 +28,7 @@ def run_service() -> None:
     Example: FRAUD_ALERT_URLS="slack://… json://host/hook" FRAUD_HEALTH_PORT=8084
     python -m monitor run
     """
-    from monitor.run import run
-
-    sys.exit(run(load_settings()))
-
-
-@app.command("dashboard")
-def run_dashboard() -> None:
-    """Serve the web pages: live figures, review queue, models, audit, people.
-
-    The first admin is added by `python -m monitor people add`.
-
-    Example: FRAUD_DASHBOARD_PORT=8050 FRAUD_DATABASE_URL=sqlite:///var/fraud.db
-    python -m monitor dashboard
-    """
-    from monitor.dashboard.run import run
+    from monitor.process import run
 
     sys.exit(run(load_settings()))
 
@@ -57,8 +41,8 @@ def pipe_frames() -> None:
     """
     from monitor.pipe import pipe
     from monitor.service import Options
+    from runtime.logs import configure_logging
     from schemas.currency import CurrencyTable
-    from schemas.runtime.logs import configure_logging
 
     settings = load_settings()
     configure_logging(settings, "monitor")
@@ -82,7 +66,7 @@ def write_html(
 
     Example: python -m monitor report --output day.html --from 2026-05-01 --to 2026-05-02
     """
-    from monitor import report
+    from monitor.report import evidently
 
     end = _moment("--to", until) if until else int(datetime.now(UTC).timestamp() * 1000)
     start = _moment("--from", since) if since else end - DAY_MS
@@ -90,14 +74,14 @@ def write_html(
         raise ConfigurationError(f"--from {since} is not before --to {until}")
     with Progress(console=errors, transient=True) as bar:
         if input_path is not None:
-            table = report.from_parquet(input_path)
+            table = evidently.from_parquet(input_path)
         else:
             task = bar.add_task("reading", total=None)
-            table = report.from_kafka(
+            table = evidently.from_kafka(
                 load_settings(), 2 * start - end, end, lambda count: bar.advance(task, count)
             )
         bar.add_task("report", total=None)
-        rows = report.write(table, start, end, output)
+        rows = evidently.write(table, start, end, output)
     say(f"{output}: {rows['current']:,} decisions against {rows['reference']:,} before them")
     write_report({"output": str(output), **rows}, json_path)
 

@@ -13,17 +13,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from monitor.models import Models
+from monitor.observe.served_models import Models
 from monitor.pipe import PipedRegistry
 from monitor.service import Monitor, Options
-from schemas import codec
-from schemas.batch_scoring import decode_feature_vectors, encode_decisions, explain
+from runtime.clock import ManualClock
+from runtime.kafka.protocols import Message
+from runtime.metrics import Metrics
+from schemas.codec import avro
+from schemas.codec.vectors import decode_feature_vectors, encode_decisions, explain
 from schemas.currency import CurrencyTable
 from schemas.features import ANOMALY_FEATURE, FINGERPRINT, NAMES, VECTOR_SIZE
 from schemas.records import ModelEvent
-from schemas.runtime.clock import ManualClock
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.streams import Message
 from schemas.topics import DECISIONS, FEATURES, LABELS, MODELS
 
 BATCH: Final = 2_000
@@ -52,7 +52,7 @@ def measure(total: int, progress: Callable[[int], None] = lambda count: None) ->
         "sha256": "", "fingerprint": FINGERPRINT, "metrics": {}, "occurred_at": START,
         "actor": "bench", "comment": None,
     }  # fmt: skip
-    value = codec.encode("ModelEvent", event)
+    value = avro.encode("ModelEvent", event)
     monitor.receive(MODELS.name, [Message(MODELS.name, 0, 0, START, b"champion", value)])
     vectors, decisions = _templates(min(TEMPLATES, total // BATCH))
     _pass(monitor, clock, vectors[0], decisions[0], 0)  # compiled, and every page of it touched
@@ -110,7 +110,7 @@ def _templates(count: int) -> tuple[list[list[bytes]], list[list[bytes]]]:
         matrix = draw.lognormal(1.0, 1.0, (BATCH, VECTOR_SIZE)).astype("<f4")
         matrix[draw.random(matrix.shape) < 0.1] = np.nan
         batch = [
-            codec.encode("FeatureVector", _vector(row, values.tobytes()))
+            avro.encode("FeatureVector", _vector(row, values.tobytes()))
             for row, values in enumerate(matrix)
         ]
         score = draw.beta(0.1, 5.0, BATCH)
@@ -148,7 +148,7 @@ def _vector(row: int, values: bytes) -> Mapping[str, Any]:
 
 
 def _label(number: int, now: int) -> bytes:
-    return codec.encode(
+    return avro.encode(
         "Label",
         {
             "transaction_id": f"{number:0{ID_DIGITS}d}", "card_id": "card",

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import structlog
 
+from runtime.metrics import Metrics
 from schemas.errors import ConfigurationError
 from schemas.records import Alert
-from schemas.runtime.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 WAITING: Final = 1_000

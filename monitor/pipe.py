@@ -13,22 +13,22 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
-from monitor.models import Models
+from monitor.observe.served_models import Models
 from monitor.service import FOLLOWED, Monitor, Options
-from schemas import codec
+from runtime.clock import Clock, ManualClock
+from runtime.kafka.protocols import Message
+from runtime.metrics import Metrics
+from schemas.codec import avro
 from schemas.currency import CurrencyTable
 from schemas.errors import UndecodableMessage
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent, Stage
-from schemas.runtime.clock import Clock, ManualClock
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.streams import Message
 from schemas.topics import MODELS
 
-MOST_ROWS: Final = 5_000
+MAX_ROWS: Final = 5_000
 EVERY_MS: Final = 60_000
 """How much of the frames' time goes by before the monitor sees a batch, without a flush."""
-MOST_BYTES: Final = 16_000_000
+MAX_BYTES: Final = 16_000_000
 _LENGTH: Final = struct.Struct("<I")
 _TOPICS: Final = frozenset(spec.name for spec in FOLLOWED)
 
@@ -41,8 +41,8 @@ def frames(stream: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
     """
     while head := stream.read(_LENGTH.size):
         size = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else -1
-        if not 0 <= size <= MOST_BYTES:
-            raise UndecodableMessage(f"a frame of {size} bytes: at most {MOST_BYTES} are read")
+        if not 0 <= size <= MAX_BYTES:
+            raise UndecodableMessage(f"a frame of {size} bytes: at most {MAX_BYTES} are read")
         body = stream.read(size)
         line, _, value = body.partition(b"\n")
         try:
@@ -78,7 +78,7 @@ class PipedRegistry:
             share=None,
             occurred_at=self._clock.now_ms(),
         )
-        self._publish(model_id, codec.encode("ModelEvent", event))
+        self._publish(model_id, avro.encode("ModelEvent", event))
         return event
 
 
@@ -128,7 +128,7 @@ def pipe(options: Options, currencies: CurrencyTable, source: BinaryIO, sink: Bi
         if topic not in _TOPICS or not isinstance(timestamp, int):
             raise UndecodableMessage(f"a frame of topic {topic} at {timestamp}: not followed")
         now = int(header.get("now", timestamp))
-        if topic == MODELS.name or len(batches[topic]) == MOST_ROWS or now >= handed + EVERY_MS:
+        if topic == MODELS.name or len(batches[topic]) == MAX_ROWS or now >= handed + EVERY_MS:
             hand_over()
             handed = now
         _move(clock, now)

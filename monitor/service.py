@@ -17,24 +17,24 @@ from typing import Final
 
 import structlog
 
-from monitor.alerts import SERVICE, STATES, Alerts
-from monitor.figures import Figures, Needs
-from monitor.guard import GuardRules
-from monitor.metrics import show
-from monitor.models import Models
-from monitor.observe import Memory, Observations
-from monitor.retrain import Retrain, RetrainRequest
-from monitor.rollback import ACTOR, Found, Registry, worse
-from monitor.rules import FEATURE_DRIFT, default_rules
-from schemas import codec
+from monitor.judge.alerts import SERVICE, STATES, Alerts
+from monitor.judge.figures import Figures, Needs
+from monitor.judge.gauges import show
+from monitor.judge.guard import GuardRules
+from monitor.judge.retrain import Retrain, RetrainRequest
+from monitor.judge.rollback import ACTOR, Found, Registry, worse
+from monitor.judge.rules import FEATURE_DRIFT, default_rules
+from monitor.observe.observations import Memory, Observations
+from monitor.observe.served_models import Models
+from runtime.clock import Clock
+from runtime.kafka.protocols import Message
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+from schemas.codec import avro
 from schemas.currency import CurrencyTable
 from schemas.errors import BadMessage, ConfigurationError, FraudError
 from schemas.features import HOUR
 from schemas.records import Alert
-from schemas.runtime.clock import Clock
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.settings import Settings
-from schemas.runtime.streams import Message
 from schemas.topics import (
     ALERTS,
     DECISIONS,
@@ -245,7 +245,7 @@ class Monitor:
         self._publish(ALERTS, alert["rule"], "Alert", alert)
 
     def _publish(self, topic: TopicSpec, key: str, name: str, record: object) -> None:
-        self.outbox.append((topic, key.encode(), codec.encode(name, record)))
+        self.outbox.append((topic, key.encode(), avro.encode(name, record)))
 
 
 def _notice(rule: str, summary: str, detail: dict[str, str], now_ms: int) -> Alert:
@@ -259,7 +259,7 @@ def _records(messages: Sequence[Message], name: str) -> list[object]:
     found: list[object] = []
     for message in messages:
         try:
-            kind, record = codec.decode(message.value or b"")
+            kind, record = avro.decode(message.value or b"")
         except BadMessage as error:
             log.warning("passed over", name=name, reason=str(error))
             continue

@@ -1,7 +1,7 @@
 """The life of models: stages, the steps between them, and the state that `models` holds.
 
 Pure. The scorer, the monitor and the commands read the state by it, and
-`schemas.runtime.model_registry` writes steps that it allows.
+`runtime.kafka.model_registry` writes steps that it allows.
 
 The topic is compacted by model_id, so a state is made of each model's last event and of the order
 of these events, and of nothing else: a compacted topic gives the same answer as the whole one. What
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, get_args
 
-from schemas import codec
+from schemas.codec import avro
 from schemas.errors import BadMessage, ConfigurationError, ImpossibleTransition, InvalidField
 from schemas.records import ModelEvent, Stage
 
@@ -204,7 +204,7 @@ class ModelStates:
 
 
 def _decoded(model_id: str, value: bytes) -> ModelEvent:
-    name, record = codec.decode(value)
+    name, record = avro.decode(value)
     if name != "ModelEvent":
         raise InvalidField(f"it is a {name}, a ModelEvent belongs there")
     if record["model_id"] != model_id:

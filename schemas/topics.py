@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 DAY_MS: Final = 86_400_000
+MAX_MESSAGE_BYTES: Final = 4_000_000
+"""The largest message that producers send and topics take."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, Protocol, cast
 
-from schemas import batch_kernel as kernel
-from schemas import codec
 from schemas.card_numbers import looks_like_pan, masked, tokenised
+from schemas.codec import avro
+from schemas.codec import transactions_kernel as kernel
 from schemas.columns import CHANNELS
 from schemas.currency import CurrencyTable, is_code
 from schemas.errors import InvalidField, UndecodableMessage, UnknownSchema
@@ -303,7 +303,7 @@ def _record(message: bytes, name: str, registry: SchemaRegistry | None) -> Mappi
         message = translated
     if message.lstrip()[:1] == b"{":
         return decode_json(message)
-    found, record = codec.decode(message)
+    found, record = avro.decode(message)
     if found != name:
         raise UnknownSchema(f"a {found} where a {name} belongs: send it to its own topic")
     return record

@@ -10,15 +10,13 @@ from typing import Annotated
 
 import typer
 
+from runtime.command_line import errors, run_command, say, write_report
 from schemas.errors import BadMessage, ConfigurationError
-from schemas.runtime.command_line import errors, run_command, say, write_report
-from scorer.keys_command import app as keys_app
-from scorer.policy_file import policy_text
+from scorer.policy.file import policy_text
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 policy_app = typer.Typer(no_args_is_help=True, help="Check, publish and show the policy.")
 app.add_typer(policy_app, name="policy")
-app.add_typer(keys_app, name="keys")
 PolicyFile = Annotated[Path, typer.Argument(help="JSON or YAML document, see docs/policy.md")]
 
 
@@ -28,64 +26,22 @@ def run_service() -> None:
 
     Example: FRAUD_BOOTSTRAP=localhost:9092 FRAUD_HEALTH_PORT=8082 python -m scorer run
     """
-    from schemas.runtime.settings import load_settings
-    from scorer.run import run
+    from runtime.settings import load_settings
+    from scorer.process import run
 
     sys.exit(run(load_settings()))
 
 
-@app.command("store")
-def store_service(
-    once: Annotated[
-        bool, typer.Option("--once", help="End when everything that is there now is stored.")
-    ] = False,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="At the end, write a report here; - for stdout.")
-    ] = None,
-) -> None:
-    """Store every decision and its vector in the database until stopped; settings by FRAUD_*.
-
-    Example: FRAUD_DATABASE_URL=sqlite:///var/fraud.db python -m scorer store
-
-    Example: python -m scorer store --once --json -
-    """
-    from schemas.runtime.command_line import require_folder
-    from schemas.runtime.settings import load_settings
-    from scorer.store_run import run
-
-    require_folder(json=json_path)
-    write_report(run(load_settings(), once=once), json_path)
-
-
-@app.command("api")
-def run_gateway(
-    host: Annotated[str | None, typer.Option(help="instead of FRAUD_API_HOST")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="or FRAUD_API_PORT")] = None,
-) -> None:
-    """Answer transactions over HTTP with the pipeline's decisions, until stopped.
-
-    Example: python -m scorer api --port 8000
-    """
-    from schemas.runtime.settings import load_settings
-    from scorer.api.run import run
-
-    given = {"api_host": host, "api_port": port}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    sys.exit(run(load_settings(**chosen)))
-
-
 @app.command("compile")
 def compile_kernels() -> None:
-    """Compile the kernels of scorer and store into the cache.
+    """Compile the kernels of the scorer into the cache.
 
     Example: python -m scorer compile
     """
-    from schemas.batch_decisions import decode_decisions
     from scorer.warm_up import warm_up
 
     with errors.status("compiling the scorer (seconds, once)"):
         warm_up()
-        decode_decisions([])
 
 
 @app.command("bench")
@@ -107,9 +63,9 @@ def bench(
     """
     from schemas.manifest import MANIFEST_NAME, sha256
     from scorer.benchmark import measure, measure_shadows
-    from scorer.decide import Serving
-    from scorer.model import load_model
-    from scorer.policy_document import DEFAULT_POLICY, compile_policy
+    from scorer.decision.decide import Serving
+    from scorer.model.bundle import load_model
+    from scorer.policy.document import DEFAULT_POLICY, compile_policy
 
     path = bundle / MANIFEST_NAME
     if not path.is_file():
@@ -136,41 +92,13 @@ def bench(
     write_report(report, json_path)
 
 
-@app.command("bench-store")
-def bench_store(
-    rows: Annotated[int, typer.Option(min=1, help="decisions, each with its vector")] = 100_000,
-    database: Annotated[
-        str | None,
-        typer.Option(help="an empty database, which it fills; else SQLite in a temporary folder"),
-    ] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the report here; - for stdout")
-    ] = None,
-) -> None:
-    """Measure what the store takes in on one thread, without Kafka.
-
-    Example: python -m scorer bench-store --rows 100000 --json -
-    """
-    from schemas.runtime.command_line import require_folder
-    from scorer.store_benchmark import measure
-
-    require_folder(json=json_path)
-    with errors.status("measuring"):
-        report = measure(rows, database)
-    say(
-        f"{report['database']}: {report['decisions_per_second']:,.0f} decisions/s with their "
-        f"vectors, {report['cpu_us_per_decision']:.0f} µs of CPU each"
-    )
-    write_report(report, json_path)
-
-
 @policy_app.command("check")
 def check_policy(path: PolicyFile) -> None:
     """Say whether a policy would be taken; exit code 2 if not.
 
     Example: python -m scorer policy check docs/policy.example.json
     """
-    from scorer.policy_document import compile_policy
+    from scorer.policy.document import compile_policy
 
     policy = compile_policy(policy_text(path))
     say(
@@ -188,13 +116,13 @@ def publish_policy(
 
     Example: python -m scorer policy publish docs/policy.example.json --actor jane
     """
-    from schemas import codec
-    from schemas.runtime.kafka import KafkaProducer
-    from schemas.runtime.settings import load_settings
-    from schemas.runtime.topic_admin import create_topics
+    from runtime.kafka.clients import KafkaProducer
+    from runtime.kafka.topic_admin import create_topics
+    from runtime.settings import load_settings
+    from schemas.codec import avro
     from schemas.topics import POLICY
-    from scorer.policy_document import compile_policy
-    from scorer.policy_event import POLICY_ID
+    from scorer.policy.document import compile_policy
+    from scorer.policy.event import POLICY_ID
 
     text = policy_text(path)
     policy = compile_policy(text)
@@ -208,7 +136,7 @@ def publish_policy(
         "actor": actor,
     }
     producer = KafkaProducer(settings)
-    producer.produce(settings.topic(POLICY), POLICY_ID.encode(), codec.encode("PolicyEvent", event))
+    producer.produce(settings.topic(POLICY), POLICY_ID.encode(), avro.encode("PolicyEvent", event))
     producer.flush(30.0)
     producer.close()
     say(f"policy {policy.version} is published")
@@ -220,11 +148,11 @@ def show_policy() -> None:
 
     Example: python -m scorer policy show
     """
-    from schemas.runtime.kafka_reader import read_all
-    from schemas.runtime.settings import load_settings
+    from runtime.kafka.reader import read_all
+    from runtime.settings import load_settings
     from schemas.topics import POLICY
-    from scorer.policy_document import DEFAULT_POLICY
-    from scorer.policy_event import read_policy
+    from scorer.policy.document import DEFAULT_POLICY
+    from scorer.policy.event import read_policy
 
     settings = load_settings()
     event = None

@@ -1,4 +1,4 @@
-"""How long the scorer's own work takes, without Kafka. Called by `python -m scorer bench`.
+"""How long the scorer's own work takes, without Kafka.
 
 Real vectors are decoded, scored, judged and encoded as the service does it, on one thread.
 """
@@ -13,11 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from schemas.batch_scoring import decode_feature_vectors
-from schemas.codec import encode
-from schemas.features import FINGERPRINT, VECTOR_SIZE
-from scorer.decide import Serving, decide
-from scorer.model import Model
+from schemas.codec.samples import sample_vectors
+from schemas.codec.vectors import decode_feature_vectors
+from scorer.decision.decide import Serving, decide
+from scorer.model.bundle import Model
 
 SIZES: Final = (1, 8, 32, 64, 128, 500, 2000)
 SHADOW_SIZES: Final = (1, 8, 64, 1000)
@@ -25,43 +24,9 @@ SECONDS: Final = 1.0
 """How long each measurement repeats."""
 
 
-def messages(count: int, seed: int = 1) -> list[bytes]:
-    """Return `count` encoded FeatureVectors of random features, a tenth of them missing."""
-    draw = np.random.default_rng(seed)
-    vectors = np.abs(draw.normal(10.0, 30.0, (count, VECTOR_SIZE))).astype("<f4")
-    vectors[draw.random(vectors.shape) < 0.1] = np.nan
-    return [
-        encode(
-            "FeatureVector",
-            {
-                "source_partition": 0,
-                "source_offset": row,
-                "received_at": 1_700_000_000_000,
-                "computed_at": 1_700_000_000_000_000,
-                "duplicate": False,
-                "late": False,
-                "fingerprint": FINGERPRINT,
-                "vector": vectors[row].tobytes(),
-                "transaction": {
-                    "transaction_id": f"transaction-{row:09d}",
-                    "event_time": 1_700_000_000_000 + row,
-                    "card_id": f"card-{row % 5000:06d}",
-                    "merchant_id": f"merchant-{row % 300:05d}",
-                    "amount": 1234,
-                    "currency": "EUR",
-                    "device_id": f"device-{row % 4000:06d}",
-                    "ip": "203.0.113.7",
-                    "attributes": {},
-                },
-            },
-        )
-        for row in range(count)
-    ]
-
-
 def measure(serving: Serving, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
     """Return for each batch size the batches' p50 and p99 in ms and the decisions a second."""
-    encoded = messages(2 * max(sizes))
+    encoded = sample_vectors(2 * max(sizes))
     found: dict[str, Any] = {"batches": [_batches(serving, encoded, size) for size in sizes]}
     if serving.champion is not None:
         found["parts_us_per_row"] = {
@@ -75,7 +40,7 @@ def measure_shadows(
 ) -> list[dict[str, Any]]:
     """Return for each batch size what `shadows` cost: median CPU time in ms of a batch without and
     with them, measured in turn, and the quotient."""
-    encoded = messages(2 * max(sizes))
+    encoded = sample_vectors(2 * max(sizes))
     watched = replace(serving, shadows=tuple(shadows))
     found = []
     for size in sizes:

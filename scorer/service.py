@@ -14,22 +14,22 @@ from typing import Final
 import numpy as np
 import structlog
 
-from schemas import codec
-from schemas.batch_codec import Rejected
-from schemas.batch_scoring import DecodedVectors, decode_feature_vectors
+from runtime.clock import Clock
+from runtime.kafka.protocols import BY_KEY, Consumer, Message, Producer, TopicPartition
+from runtime.metrics import Metrics
+from runtime.process import StopSignal
+from schemas.codec import avro
+from schemas.codec.transactions import Rejected
+from schemas.codec.vectors import DecodedVectors, decode_feature_vectors
+from schemas.dead_letters import dead_letter
 from schemas.errors import BadMessage, BrokerUnavailable, FatalError, InvalidField, MembershipLost
-from schemas.runtime.clock import Clock
-from schemas.runtime.lifecycle import StopSignal
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.streams import BY_KEY, Consumer, Message, Producer, TopicPartition
 from scorer.answered import NOTHING, Answered
-from scorer.decide import ACTIONS, ROLES, Serving, decide
-from stream_features.dead_letters import dead_letter
+from scorer.decision.decide import ACTIONS, ROLES, Serving, decide
 
 log = structlog.get_logger(__name__)
 SERVICE: Final = "scorer"
 GROUP: Final = "scorer"
-MOST_ROWS: Final = 2_000
+MAX_ROWS: Final = 2_000
 POLL_S: Final = 0.2
 COMMIT_EVERY_S: Final = 0.1
 """How often decisions are awaited and offsets committed: a flush a batch costs throughput."""
@@ -136,7 +136,7 @@ class Scorer:
         if self.waiting_for:
             self._acknowledge(consumer)
         asked = self._monotonic()
-        messages = consumer.poll_batch(MOST_ROWS, POLL_S if not self._next else COMMIT_EVERY_S)
+        messages = consumer.poll_batch(MAX_ROWS, POLL_S if not self._next else COMMIT_EVERY_S)
         if messages:
             began = self._monotonic()
             if not self._answer(messages, asked):
@@ -265,7 +265,7 @@ class Scorer:
         last = NOTHING
         for message in self._read_tail(partition):
             try:
-                name, decision = codec.decode(message.value or b"")
+                name, decision = avro.decode(message.value or b"")
             except BadMessage as error:  # somebody else's: it answers nothing
                 log.warning("unreadable decision", offset=message.offset, reason=str(error))
                 continue

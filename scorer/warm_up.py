@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from schemas.batch_scoring import decode_feature_vectors
+from schemas.codec.samples import sample_vectors
+from schemas.codec.vectors import decode_feature_vectors
 from schemas.features import ANOMALY_INPUTS
-from scorer.anomaly import AnomalyModel
-from scorer.benchmark import messages
-from scorer.decide import Canary, Serving, decide
-from scorer.forest import Forest
-from scorer.leaf_masks import FEWEST
-from scorer.model import Model, Thresholds
-from scorer.policy_document import compile_policy
-from scorer.trees import Tree, join
+from scorer.decision.decide import Canary, Serving, decide
+from scorer.model.anomaly import AnomalyModel
+from scorer.model.bundle import Model, Thresholds
+from scorer.model.forest import Forest
+from scorer.model.leaf_masks import FEWEST
+from scorer.model.trees import Tree, join
+from scorer.policy.document import compile_policy
 
 POLICY = """{"version": "warm-up", "rules": [
  {"id": "r", "action": "REVIEW", "when": "amount > 0 or score > 0.5", "text": "warm-up"}]}"""
@@ -40,4 +40,4 @@ def warm_up() -> None:
     )
     serving = Serving(compile_policy(POLICY), model, (Canary(model, 0.5),), (model,))
     for count in (1, 8, FEWEST):
-        decide(decode_feature_vectors(messages(count)), serving, 0)
+        decide(decode_feature_vectors(sample_vectors(count)), serving, 0)

@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
+from runtime.command_line import errors, run_command, say, write_report
+from runtime.settings import Settings, load_settings
 from schemas.currency import decimals
 from schemas.errors import ConfigurationError
 from schemas.features import CATALOGUE, DAY, FINGERPRINT, HOUR, MINUTE
 from schemas.keys import EntityKind
-from schemas.runtime.command_line import errors, run_command, say, write_report
-from schemas.runtime.settings import Settings, load_settings
-from stream_features.lean_imports import refuse_unused
-from stream_features.watchdog import STALL_S
+from stream_features.offline.lean_imports import refuse_unused
+from stream_features.worker.watchdog import STALL_S
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 RESTARTS = "STREAM_FEATURES_RESTARTS"
@@ -92,8 +92,8 @@ def run(
 
 def _serve(settings: Settings, *, from_start: bool, stall_seconds: float) -> None:
     """Run until the end; a process that stands still is replaced by a new one with the same id."""
-    from stream_features.run import ANEW
-    from stream_features.run import run as serve
+    from stream_features.process import ANEW
+    from stream_features.process import run as serve
 
     restarts = int(os.environ.get(RESTARTS, "0"))
     code = serve(settings, from_start=from_start, stall_s=stall_seconds, restarts=restarts)
@@ -122,7 +122,7 @@ def replay(
     --mapping loadtest/mappings/handbook.yaml --output features.parquet
     """
     began = time.perf_counter()
-    from stream_features.replay import replay_file
+    from stream_features.offline.replay import replay_file
 
     with _progress() as bar:
         task = bar.add_task("replay", total=None)
@@ -158,8 +158,8 @@ def rebuild_state(
 
     Example: python -m stream_features rebuild --then-run
     """
-    from schemas.runtime.feature_store import RedisFeatureStore
-    from stream_features.rebuild import rebuild
+    from runtime.feature_store.redis import RedisFeatureStore
+    from stream_features.operate.rebuild import rebuild
 
     settings = load_settings()
     store = RedisFeatureStore.from_settings(settings)
@@ -191,8 +191,8 @@ def show_entity(
 
     Example: python -m stream_features show --card 4711
     """
-    from schemas.runtime.feature_store import RedisFeatureStore
-    from stream_features.show import read_state, readable
+    from runtime.feature_store.redis import RedisFeatureStore
+    from stream_features.operate.show import read_state, readable
 
     wanted: dict[EntityKind, str | None] = {
         "card": card, "merchant": merchant, "device": device, "ip": ip,
@@ -230,7 +230,7 @@ def dump_features(
 
     Example: python -m stream_features dump --output served.parquet --json -
     """
-    from stream_features.dump import dump
+    from stream_features.operate.dump import dump
 
     settings = load_settings()
     with _progress() as bar:
@@ -256,8 +256,8 @@ def size_of_store(
 
     Example: python -m stream_features size --redis redis://localhost:6379/0 --json -
     """
-    from schemas.runtime.feature_store import RedisFeatureStore
-    from stream_features.store_size import store_size
+    from runtime.feature_store.redis import RedisFeatureStore
+    from stream_features.operate.store_size import store_size
 
     settings = load_settings(**({"redis_url": redis} if redis else {}))
     store = RedisFeatureStore.from_settings(settings)
@@ -289,11 +289,11 @@ def time_cycle(
     Example: python -m stream_features cycle --input history.parquet
     --mapping loadtest/mappings/generator.yaml --redis redis://localhost:6379/0
     """
+    from runtime.feature_store.redis import RedisFeatureStore
+    from runtime.settings import load_settings
     from schemas.mapping import Mapping
-    from schemas.runtime.feature_store import RedisFeatureStore
-    from schemas.runtime.settings import load_settings
-    from stream_features.cycle import STAGES, measure_cycle
-    from stream_features.tables import read_table, table_columns
+    from stream_features.offline.transaction_table import read_table, table_columns
+    from stream_features.operate.benchmark import STAGES, measure_cycle
 
     settings = load_settings(**({"redis_url": redis} if redis else {}))
     chosen = Mapping.load(mapping)
@@ -329,7 +329,7 @@ def compare_features(
     Example: python -m stream_features compare served.parquet replayed.parquet
     """
 
-    from stream_features.compare import compare_files
+    from stream_features.offline.compare import compare_files
 
     found = compare_files(left, right)
     say(
@@ -351,7 +351,7 @@ def compile_kernels() -> None:
     """
     from schemas.columns import empty_columns
     from stream_features.engine.offline import OfflineEngine
-    from stream_features.warm_up import warm_up
+    from stream_features.worker.warm_up import warm_up
 
     with errors.status("compiling the feature kernels (about a minute, once)"):
         columns = empty_columns(1)

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import structlog
 
-from devstack.kafka import JVM_OPTIONS, QUICK
-from devstack.postgres import PostgresServer
+from database.core.database import Database
+from database.core.opening import open_database
+from devstack.servers.kafka import JVM_OPTIONS, QUICK
+from devstack.servers.postgres import PostgresServer
 from devstack.stack import Stack
-from schemas.runtime.database.database import Database, open_database
-from schemas.runtime.settings import load_settings
+from runtime.settings import load_settings
 
 os.environ.setdefault(JVM_OPTIONS, QUICK)
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import typer
 
-from schemas.runtime.command_line import TEMPORARY_FAILURE, run_command
+from runtime.command_line import TEMPORARY_FAILURE, run_command
 from trainer.commands.archive import archive
 from trainer.commands.backtest import backtest
 from trainer.commands.benchmark import benchmark
@@ -15,7 +15,6 @@ from trainer.commands.data_check import data_check
 from trainer.commands.models import canary, models, promote, register, retire, rollback, shadow
 from trainer.commands.online import online
 from trainer.commands.run import PASSED_ON, run
-from trainer.commands.simulate import simulate
 from trainer.commands.train import train
 from trainer.commands.upload import upload
 
@@ -28,7 +27,7 @@ def trainer() -> None:
 
 
 DATA: Final = (archive, data_check)
-LEARNING: Final = (bootstrap, train, online, upload, backtest, benchmark, simulate)
+LEARNING: Final = (bootstrap, train, online, upload, backtest, benchmark)
 STAGES: Final = (models, register, shadow, canary, promote, rollback, retire)
 for command in (*DATA, *LEARNING, *STAGES):
     app.command()(command)

@@ -14,7 +14,7 @@ from loadtest.options import (
     NewPattern,
     Seed,
 )
-from schemas.runtime.command_line import errors as err
+from runtime.command_line import errors as err
 
 
 def demo(
@@ -37,11 +37,11 @@ def demo(
     """
     import time
 
-    from loadtest.demo import Demo
-    from loadtest.demo import run as shown
-    from loadtest.demo_view import DemoDetails
-    from loadtest.view import View
-    from loadtest.watch import Watch
+    from loadtest.demo.demo import Demo
+    from loadtest.demo.demo import run as shown
+    from loadtest.demo.view import DemoDetails
+    from loadtest.measure.view import View
+    from loadtest.measure.watch import Watch
 
     watch = Watch()
     details = DemoDetails(watch)

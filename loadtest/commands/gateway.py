@@ -24,8 +24,8 @@ from loadtest.options import (
     day_of,
     target_of,
 )
+from runtime.command_line import say
 from schemas.errors import ConfigurationError
-from schemas.runtime.command_line import say
 
 
 def gateway_load(
@@ -66,11 +66,11 @@ def gateway_load(
 
     Example: python -m loadtest gateway --faults --rate 200 --away 20
     """
-    from loadtest.deployment import emptied
-    from loadtest.gateway import Plan
-    from loadtest.gateway import run as measured
-    from loadtest.gateway_faults import FaultPlan
-    from loadtest.gateway_faults import run as disturbed
+    from loadtest.deploy.deployment import emptied
+    from loadtest.measure.gateway import Plan
+    from loadtest.measure.gateway import run as measured
+    from loadtest.proof.gateway_faults import FaultPlan
+    from loadtest.proof.gateway_faults import run as disturbed
 
     if faults:
         if bootstrap is not None or redis is not None:

@@ -21,8 +21,8 @@ from loadtest.options import (
     Seed,
     day_of,
 )
-from schemas.runtime.command_line import errors as err
-from schemas.runtime.command_line import say, write_report
+from runtime.command_line import errors as err
+from runtime.command_line import say, write_report
 
 
 def generate(
@@ -44,8 +44,8 @@ def generate(
 
     Example: python -m loadtest generate --days 60 --customers 5000 --output var/history.parquet
     """
-    from loadtest.history import write_history
-    from loadtest.world import World
+    from loadtest.world.history import write_history
+    from loadtest.world.world import World
 
     first = day_of(first_day)
     pattern = None if new_pattern_day is None else first + new_pattern_day
@@ -79,10 +79,10 @@ def compile_kernels() -> None:
     """
     import numpy as np
 
-    from loadtest.answers import read_answers
-    from loadtest.encode import encode_transactions
-    from loadtest.ledger import Ledger
-    from loadtest.world import World
+    from loadtest.traffic.answers import read_answers
+    from loadtest.traffic.encode import encode_transactions
+    from loadtest.traffic.ledger import Ledger
+    from loadtest.world.world import World
 
     with err.status("compiling the load generator (seconds, once)"):
         encoded = encode_transactions(World(300, seed=1).day(20_000))

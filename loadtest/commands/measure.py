@@ -30,8 +30,8 @@ from loadtest.options import (
     feed_of,
     target_of,
 )
+from runtime.command_line import say
 from schemas.errors import ConfigurationError
-from schemas.runtime.command_line import say
 
 
 def run(
@@ -87,10 +87,10 @@ def run(
     Example: python -m loadtest run --rate 1000 --seconds 60
     --swap-at 20 --swap-to var/models/next --swaps 10 --swap-every 2
     """
-    from loadtest.run import Plan
-    from loadtest.run import run as measured
-    from loadtest.sender import Order
-    from loadtest.swap import Swap
+    from loadtest.measure.measured_run import Plan
+    from loadtest.measure.measured_run import run as measured
+    from loadtest.measure.swap import Swap
+    from loadtest.traffic.sender import Order
 
     if bool(rate) == bool(speedup):
         raise ConfigurationError(
@@ -160,10 +160,10 @@ def maximum(
 
     Example: python -m loadtest max --p99-ms 50 --with-limit --json max.json
     """
-    from loadtest.maximum import Search
-    from loadtest.maximum import run as measured
-    from loadtest.run import Plan
-    from loadtest.sender import Order
+    from loadtest.measure.maximum import Search
+    from loadtest.measure.maximum import run as measured
+    from loadtest.measure.measured_run import Plan
+    from loadtest.traffic.sender import Order
 
     plan = Plan(
         target=target_of(bootstrap, redis, prefix, partitions, services),
@@ -207,8 +207,8 @@ def limit(
 
     Example: python -m loadtest limit --json limit.json
     """
-    from loadtest.deployment import deployed
-    from loadtest.limit import measure
+    from loadtest.deploy.deployment import deployed
+    from loadtest.measure.limit import measure
 
     watch, view = watched()
     with view:

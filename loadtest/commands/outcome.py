@@ -8,14 +8,14 @@ from typing import Any
 
 import typer
 
-from schemas.runtime.command_line import errors as err
-from schemas.runtime.command_line import say, write_report
+from runtime.command_line import errors as err
+from runtime.command_line import say, write_report
 
 
 def watched() -> Any:
     """Return a watch and the view of it on standard error."""
-    from loadtest.view import View
-    from loadtest.watch import Watch
+    from loadtest.measure.view import View
+    from loadtest.measure.watch import Watch
 
     watch = Watch()
     return watch, View(watch, err)
@@ -23,7 +23,7 @@ def watched() -> Any:
 
 def finish(found: Mapping[str, Any], json_path: Path | None, *, check: bool) -> None:
     """Print the summary, write the report, and exit 1 when something is wrong."""
-    from loadtest import bounds, report
+    from loadtest.measure import bounds, report
 
     for text in report.summary(found):
         say(text)

@@ -18,9 +18,9 @@ from loadtest.options import (
     Seed,
     Workers,
 )
+from runtime.command_line import errors as err
+from runtime.command_line import say, write_report
 from schemas.errors import ConfigurationError
-from schemas.runtime.command_line import errors as err
-from schemas.runtime.command_line import say, write_report
 
 
 def verify(
@@ -51,8 +51,8 @@ def verify(
     --mapping loadtest/mappings/handbook.yaml --rows 200000 --kills 5
     """
 
-    from loadtest.deployment import emptied
-    from loadtest.verify import VerifyOptions, passed, verify
+    from loadtest.deploy.deployment import emptied
+    from loadtest.proof.verify import VerifyOptions, passed, verify
 
     options = VerifyOptions(
         input=input_path,
@@ -97,8 +97,8 @@ def live_page(
     Example: FRAUD_PAGE_PASSWORD=… python -m loadtest page --address http://127.0.0.1:8050
     --username vera --minutes 10 --json -
     """
-    from loadtest import bounds
-    from loadtest.page import Visit, visit
+    from loadtest.measure import bounds
+    from loadtest.measure.page import Visit, visit
 
     password = os.environ.get("FRAUD_PAGE_PASSWORD")
     if not password:

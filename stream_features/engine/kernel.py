@@ -1,8 +1,8 @@
 """The kernel: for each transaction of a batch its vector, then the transaction into the state.
 
-Called by the offline engine (all state in memory) and the live one (state of one batch). Entities do
-not depend on each other, so a batch is taken in passes: cards first, which say what is a duplicate or
-late, then merchants, devices and addresses, each with the rows of one entity together.
+Called by the offline engine (all state in memory) and the live one (state of one batch). Entities
+do not depend on each other, so a batch is taken in passes: cards first, which say what is a
+duplicate or late, then merchants, devices and addresses, each with the rows of one entity together.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ import numpy.typing as npt
 
 from schemas.columns import TransactionColumns
 from schemas.features import VECTOR_SIZE
-from stream_features.engine.card_rows import CARD_INPUTS, card_rows, gather_card_rows
-from stream_features.engine.grouping import group_rows
-from stream_features.engine.plan import EntityPlan, Plan
-from stream_features.engine.shared_rows import SHARED_INPUTS, gather_shared_rows, shared_rows
-from stream_features.engine.table import Table, Tables, grown
-from stream_features.engine.transaction_rows import transaction_rows
-from stream_features.engine.workspace import (
+from stream_features.engine.passes.card_rows import CARD_INPUTS, card_rows, gather_card_rows
+from stream_features.engine.passes.grouping import group_rows
+from stream_features.engine.passes.shared_rows import SHARED_INPUTS, gather_shared_rows, shared_rows
+from stream_features.engine.passes.transaction_rows import transaction_rows
+from stream_features.engine.passes.workspace import (
     TO_DEVICE,
     TO_IP,
     TO_MERCHANT,
@@ -28,6 +26,8 @@ from stream_features.engine.workspace import (
     Workspace,
     new_rows,
 )
+from stream_features.engine.plan import EntityPlan, Plan
+from stream_features.engine.state.entities import Table, Tables, grown
 
 Ints = npt.NDArray[np.int64]
 

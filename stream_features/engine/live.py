@@ -1,7 +1,7 @@
 """The engine over state that lies elsewhere: load what a batch needs, compute, say what to write.
 
-The worker reads the values of `keys`, hands them over, and commits what comes back. No state is kept
-between batches, so any worker can take any partition; the memory of the tables is.
+The worker reads the values of `keys`, hands them over, and commits what comes back. No state is
+kept between batches, so any worker can take any partition; the memory of the tables is.
 """
 
 from __future__ import annotations
@@ -16,26 +16,9 @@ import numpy.typing as npt
 from schemas.columns import TransactionColumns
 from schemas.features import DAY, VECTOR_SIZE
 from schemas.keys import KEY_LETTER, EntityKind, entity_key
-from stream_features.engine.batch import (
-    open_slots,
-    pack_entities,
-    unpack_entities,
-    write_keys,
-    write_records,
-)
-from stream_features.engine.blob import FRAUD_ADDED, FRAUD_REMOVED, KIND_SHIFT, RECORD_SIZE
 from stream_features.engine.kernel import Slots, compute
-from stream_features.engine.labels import ADDED, REMOVED, resolve_labels
-from stream_features.engine.packing import SLACK
-from stream_features.engine.plan import compile_plan
-from stream_features.engine.table import (
-    TOUCHED,
-    Table,
-    grown,
-    larger_pool,
-    new_tables,
-)
-from stream_features.engine.workspace import (
+from stream_features.engine.passes.fraud_labels import ADDED, REMOVED, resolve_labels
+from stream_features.engine.passes.workspace import (
     CHANGED,
     FOLDED,
     TO_DEVICE,
@@ -44,6 +27,17 @@ from stream_features.engine.workspace import (
     fraud_tag,
     new_workspace,
 )
+from stream_features.engine.plan import compile_plan
+from stream_features.engine.state.batch import (
+    open_slots,
+    pack_entities,
+    unpack_entities,
+    write_keys,
+    write_records,
+)
+from stream_features.engine.state.blob import FRAUD_ADDED, FRAUD_REMOVED, KIND_SHIFT, RECORD_SIZE
+from stream_features.engine.state.entities import TOUCHED, Table, grown, larger_pool, new_tables
+from stream_features.engine.state.packing import SLACK
 
 KINDS: Final[tuple[EntityKind, ...]] = ("card", "merchant", "device", "ip")
 SHARED: Final[tuple[tuple[EntityKind, int], ...]] = (

@@ -8,11 +8,11 @@ import numpy.typing as npt
 from schemas.columns import TransactionColumns
 from schemas.features import DAY
 from stream_features.engine.kernel import Slots, compute
-from stream_features.engine.labels import ADDED, REMOVED, resolve_labels
+from stream_features.engine.passes.fraud_labels import ADDED, REMOVED, resolve_labels
+from stream_features.engine.passes.shared_rows import attribute_frauds
+from stream_features.engine.passes.workspace import fraud_tags, new_workspace
 from stream_features.engine.plan import compile_plan
-from stream_features.engine.shared_rows import attribute_frauds
-from stream_features.engine.slots import SlotMap
-from stream_features.engine.table import (
+from stream_features.engine.state.entities import (
     CARD_EVENTS,
     SHARED_EVENTS,
     Table,
@@ -20,7 +20,7 @@ from stream_features.engine.table import (
     grown,
     new_tables,
 )
-from stream_features.engine.workspace import fraud_tags, new_workspace
+from stream_features.engine.state.slots import SlotMap
 
 SHARED = ("merchant", "device", "ip")
 

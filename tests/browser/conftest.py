@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
-import devstack.browser
+import devstack.fetch.browser
 
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -22,7 +22,7 @@ def chromium() -> Iterator[Browser]:
     """The browser of a file's tests. Playwright keeps an asyncio loop running in this thread, in
     which no other test could run one: so it ends with the file.
     """
-    program, env = devstack.browser.chromium()
+    program, env = devstack.fetch.browser.chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, env=env, args=list(ARGUMENTS))
         yield browser

@@ -6,11 +6,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from schemas.runtime.database import attempts
-from tests.browser.visits import log_in, served
-from tests.unit.monitor.dashboard.conftest import migrated, site
-from tests.unit.monitor.dashboard.site import Site
-from tests.unit.monitor.dashboard.test_models import event
+from database.accounts import attempts
+from tests.support.browser.visits import log_in, served
+from tests.support.dashboard.site import Site
+from tests.unit.dashboard.conftest import migrated, site
+from tests.unit.dashboard.test_models import event
 
 __all__ = ["migrated", "site"]
 GRAVE = ("serious", "critical")

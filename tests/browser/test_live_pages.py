@@ -10,14 +10,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from dashboard.live import quality_figures
 from devstack.stack import Stack
-from monitor.dashboard import right
-from schemas import codec
+from schemas.codec import avro
 from schemas.topics import ALERTS, DECISIONS
-from tests.browser.live_site import PATIENCE_S, LiveSite, live_site, put_model
-from tests.browser.live_traffic import label
-from tests.browser.visits import log_in
-from tests.e2e.pipeline import until
+from tests.support.browser.live_site import PATIENCE_S, LiveSite, live_site, put_model
+from tests.support.browser.live_traffic import label
+from tests.support.browser.visits import log_in
+from tests.support.pipeline import until
 
 PATIENCE_MS = 1000 * PATIENCE_S
 SCRIPT = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
@@ -142,7 +142,7 @@ def test_what_transactions_and_topics_carry_stays_text(
         "rule": f"rule{SCRIPT}", "severity": "WARNING", "summary": f"summary{SCRIPT}",
         "detail": {}, "service": SCRIPT, "occurred_at": time.time_ns() // 1_000_000,
     }  # fmt: skip
-    site.pipeline.send(ALERTS, "rule", codec.encode("Alert", alert))
+    site.pipeline.send(ALERTS, "rule", avro.encode("Alert", alert))
     site.pipeline.producer.flush(30.0)
     decision = wait_decided(site, marked["transaction_id"])
     expect(page.locator("#changes")).to_contain_text(f"rule{SCRIPT} summary{SCRIPT}")
@@ -176,11 +176,17 @@ def test_an_owner_promotes_and_rolls_back(site: LiveSite, browser_page: Page) ->
     expect(page.locator("#changes")).to_contain_text(
         "is the champion (olga): better on the holdout"
     )
-    until(lambda: right.champion(site.scrape()) == "second", "the scorer's swap", PATIENCE_S)
+    until(
+        lambda: quality_figures.champion(site.scrape()) == "second", "the scorer's swap", PATIENCE_S
+    )
     row.get_by_role("button", name="Roll back").click()
     page.locator("#step-confirm").click()
     expect(page.locator("li[data-model='first'] .badge")).to_have_text("champion")
-    until(lambda: right.champion(site.scrape()) == "first", "the scorer's way back", PATIENCE_S)
+    until(
+        lambda: quality_figures.champion(site.scrape()) == "first",
+        "the scorer's way back",
+        PATIENCE_S,
+    )
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -246,14 +252,18 @@ def test_quality_and_drift_are_the_monitors(site: LiveSite, browser_page: Page) 
     """The last one: the monitor evaluates once a minute, which passes during the others."""
     page = browser_page
     log_in(page, site.address, "vera")
-    until(lambda: right.quality(site.scrape())["precision"] is not None, "labels", PATIENCE_S)
+    until(
+        lambda: quality_figures.quality(site.scrape())["precision"] is not None,
+        "labels",
+        PATIENCE_S,
+    )
     tile = page.locator("#right-tiles .tile").first
     until(lambda: _shares(tile.text_content()) == _precision(site), "the tile", PATIENCE_S)
     expect(page.locator("#drift li").first).to_be_visible()
     until(
         lambda: (
             page.locator("#drift .name").all_text_contents()
-            == [each["column"] for each in right.drift(site.scrape())]
+            == [each["column"] for each in quality_figures.drift(site.scrape())]
         ),
         "the drift of the monitor",
         PATIENCE_S,
@@ -266,6 +276,6 @@ def _shares(text: str | None) -> list[str]:
 
 def _precision(site: LiveSite) -> list[str]:
     """Return precision of all alerts and of blocks alone, as the page writes them."""
-    quality = right.quality(site.scrape())
+    quality = quality_figures.quality(site.scrape())
     values = [100 * quality[name] for name in ("precision", "block_precision")]
     return [f"{value:.1f} %" if value < 99.95 else f"{value:.0f} %" for value in values]

@@ -6,11 +6,11 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from schemas.runtime.database import audit, people
-from tests.browser.visits import log_in, served
-from tests.unit.monitor.dashboard.conftest import migrated, site
-from tests.unit.monitor.dashboard.site import PASSWORD, Site
-from tests.unit.monitor.dashboard.test_models import event
+from database.accounts import audit, people
+from tests.support.browser.visits import log_in, served
+from tests.support.dashboard.site import PASSWORD, Site
+from tests.unit.dashboard.conftest import migrated, site
+from tests.unit.dashboard.test_models import event
 
 __all__ = ["migrated", "site"]
 REFUSED = re.compile("Failed to load resource: the server responded with a status of 401")

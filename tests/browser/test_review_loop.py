@@ -15,22 +15,23 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from database.accounts import people
+from database.accounts.passwords import Passwords
+from database.core.database import Database
+from database.core.opening import open_database
+from database.review.cases import count_cases
 from devstack.ports import free_port
-from devstack.service import Service
+from devstack.service_process import Service
 from devstack.stack import Stack
-from schemas import codec
+from runtime.metrics import read_exposition
+from runtime.settings import load_settings
+from schemas.codec import avro
 from schemas.features import FINGERPRINT, HOUR, MINUTE, NAMES
 from schemas.manifest import MANIFEST_NAME, sha256
-from schemas.runtime.database import people
-from schemas.runtime.database.cases import count_cases
-from schemas.runtime.database.database import Database, open_database
-from schemas.runtime.database.passwords import Passwords
-from schemas.runtime.metrics import read_exposition
-from schemas.runtime.settings import load_settings
 from schemas.topics import DECISIONS, FEATURES, LABELS, MODELS, POLICY
-from tests.e2e.pipeline import DEADLINE_S, Pipeline, until
-from tests.unit.monitor.dashboard.site import PASSWORD
-from tests.unit.scorer.stand_ins import small_bundle
+from tests.support.dashboard.site import PASSWORD
+from tests.support.pipeline import DEADLINE_S, Pipeline, until
+from tests.support.scorer.stand_ins import small_bundle
 
 MODEL = "model-a"
 RULE = {
@@ -68,8 +69,8 @@ class Town:
             "policy_id": "default", "version": "v1", "occurred_at": 1, "actor": "test",
             "document": json.dumps({"version": "v1", "rules": [RULE]}),
         }  # fmt: skip
-        self.pipeline.send(MODELS, MODEL, codec.encode("ModelEvent", event))
-        self.pipeline.send(POLICY, "default", codec.encode("PolicyEvent", policy))
+        self.pipeline.send(MODELS, MODEL, avro.encode("ModelEvent", event))
+        self.pipeline.send(POLICY, "default", avro.encode("PolicyEvent", policy))
         self.pipeline.producer.flush(DEADLINE_S)
 
     def start(self) -> None:
@@ -77,8 +78,8 @@ class Town:
             self.pipeline.service(package) for package in ("stream_features", "scorer", "monitor")
         ]
         for name, args in (
-            ("store", ["-m", "scorer", "store"]),
-            ("dashboard", ["-m", "monitor", "dashboard"]),
+            ("store", ["-m", "database", "store"]),
+            ("dashboard", ["-m", "dashboard", "run"]),
         ):
             environment, logs = self.pipeline.environment, self.pipeline.log_dir
             services.append(Service(name, args, env=environment, log_dir=logs))

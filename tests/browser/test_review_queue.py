@@ -10,14 +10,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from schemas.runtime.database import case_work
-from schemas.runtime.database.cases import Case, list_cases, read_case
-from schemas.runtime.database.database import Database
-from schemas.runtime.settings import load_settings
-from tests.browser.visits import served
-from tests.e2e.pipeline import until
-from tests.unit.monitor.dashboard.queued import review, stored
-from tests.unit.monitor.dashboard.site import PASSWORD, Site
+from database.core.database import Database
+from database.review import case_work
+from database.review.cases import Case, list_cases, read_case
+from runtime.settings import load_settings
+from tests.support.browser.visits import served
+from tests.support.dashboard.queued import review, stored
+from tests.support.dashboard.site import PASSWORD, Site
+from tests.support.pipeline import until
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 expect.set_options(timeout=60_000)

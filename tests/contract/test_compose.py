@@ -17,9 +17,9 @@ import pytest
 import typer
 import yaml
 
-from devstack.java import KAFKA_VERSION
+from devstack.fetch.java import KAFKA_VERSION
 from monitor.observability import DASHBOARDS, PROMETHEUS, PROVISIONING, RULES
-from schemas.runtime.settings import Settings, load_settings
+from runtime.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.contract.import_closure import OURS, ROOT, closure
+from tests.support.import_closure import OURS, ROOT, closure
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNS = {
-    "stream-features": ("stream_features.run", "stream_features.rebuild"),
-    "scorer": ("scorer.run",),
-    "gateway": ("scorer.api.run",),
-    "store": ("scorer.store_run",),
+    "stream-features": ("stream_features.process", "stream_features.operate.rebuild"),
+    "scorer": ("scorer.process",),
+    "gateway": ("gateway.process",),
+    "store": ("database.store.process",),
     "archive": ("trainer.commands.archive", "trainer.archive.process"),
     "trainer": (
         "trainer.commands.run",
@@ -31,8 +31,8 @@ RUNS = {
         "trainer.commands.online",
         "trainer.commands.models",
     ),
-    "monitor": ("monitor.run", "monitor.report"),
-    "dashboard": ("monitor.dashboard.run",),
+    "monitor": ("monitor.process", "monitor.report.evidently"),
+    "dashboard": ("dashboard.process",),
 }
 """By target: the modules that its process runs, its children's among them."""
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from devstack.stack import Stack
-from schemas import codec
 from schemas.card_numbers import masked
+from schemas.codec import avro
 from schemas.features import NAMES
 from schemas.topics import DEAD_LETTER, DECISIONS, FEATURES, LABELS, TRANSACTIONS
 from stream_features.engine.offline import OfflineEngine
-from tests.e2e.pipeline import Pipeline, until
-from tests.reference.drive import columns_of
+from tests.support.pipeline import Pipeline, until
+from tests.support.reference.drive import columns_of
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -50,7 +50,7 @@ def as_json(card: str, **fields: Any) -> bytes:
 
 
 def as_avro(card: str, **fields: Any) -> bytes:
-    return codec.encode("Transaction", good(card, 9, START + HOUR_MS) | fields)
+    return avro.encode("Transaction", good(card, 9, START + HOUR_MS) | fields)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def cases() -> dict[str, Bad]:
         "cut-avro": Bad(as_avro("cut-avro")[:-9], "UndecodableMessage", None, "cut short"),
         "fingerprint": Bad(b"\xc3\x01" + b"\x07" * 30, "UnknownSchema", None, "07070707"),
         "label-here": Bad(
-            codec.encode(
+            avro.encode(
                 "Label",
                 {
                     "transaction_id": "1",

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtest.report import KEYS
+from loadtest.measure.report import KEYS
 
 ROOT = Path(__file__).parents[2]
 READY_S = 180.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loadtest.gateway_faults import FaultPlan, run
-from loadtest.report import failures
+from loadtest.measure.report import failures
+from loadtest.proof.gateway_faults import FaultPlan, run
 
 RATE, AWAY_S = 50.0, 4.0
 

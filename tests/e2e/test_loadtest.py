@@ -11,14 +11,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from devstack.stack import Stack
-from loadtest.history import MAPPING
-from loadtest.report import KEYS
-from loadtest.world import World, parse_day
-from schemas import codec
-from schemas.runtime.kafka_reader import read_all
-from schemas.runtime.settings import load_settings
+from loadtest.measure.report import KEYS
+from loadtest.world.history import MAPPING
+from loadtest.world.world import World, parse_day
+from runtime.kafka.reader import read_all
+from runtime.settings import load_settings
+from schemas.codec import avro
 from schemas.topics import DECISIONS
-from tests.unit.scorer.stand_ins import small_bundle
+from tests.support.scorer.stand_ins import small_bundle
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,7 +82,7 @@ def test_champions_change_in_turn_beside_a_shadow_and_every_decision_names_one(
     settings = load_settings(bootstrap=stack.bootstrap, topic_prefix="lt-swap-")
     decisions = read_all(settings, settings.topic(DECISIONS))
     watched = {
-        tuple(shadow["model_id"] for shadow in codec.decode(message.value or b"")[1]["shadows"])
+        tuple(shadow["model_id"] for shadow in avro.decode(message.value or b"")[1]["shadows"])
         for message in decisions
     }
     assert watched == {("watching",)}

@@ -13,10 +13,10 @@ import pytest
 
 from devstack.stack import Stack
 from schemas.topics import DECISIONS
-from tests.e2e.faster_rules import faster_rules
-from tests.e2e.observed import COMMANDS, PATIENCE_S, ROWS, Observed, check_logs
-from tests.e2e.pipeline import until
-from tests.faults import faults
+from tests.support.monitor import faults
+from tests.support.monitor.faster_rules import faster_rules
+from tests.support.monitor.observed_services import COMMANDS, PATIENCE_S, ROWS, Observed, check_logs
+from tests.support.pipeline import until
 
 
 @pytest.fixture

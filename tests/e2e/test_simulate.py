@@ -11,7 +11,7 @@ from pathlib import Path
 def test_a_bad_model_is_rolled_back_within_500_decisions(tmp_path: Path) -> None:
     output = tmp_path / "report.json"
     command = [
-        sys.executable, "-m", "trainer", "simulate", "--scenario", "bad-model", "--days", "2",
+        sys.executable, "-m", "simulation", "run", "--scenario", "bad-model", "--days", "2",
         "--history-days", "24", "--customers", "700", "--fraud-factor", "6", "--alone",
         "--json", str(output),
     ]  # fmt: skip

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.history import MAPPING, write_history
-from loadtest.verify import VerifyOptions, passed, verify
-from loadtest.world import World
+from loadtest.proof.verify import VerifyOptions, passed, verify
+from loadtest.world.history import MAPPING, write_history
+from loadtest.world.world import World
 
 FIRST_DAY = 20_148
 ROWS = 8_000

@@ -16,9 +16,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas import codec
+from runtime.kafka.protocols import Message
+from schemas.codec import avro
 from schemas.errors import BadMessage
-from schemas.runtime.streams import Message
 
 _SYNC: Final = b"archive-of-fraud"
 
@@ -30,7 +30,7 @@ def read_block(name: str, messages: Sequence[Message]) -> pa.Table | None:
     it. The card in each record must therefore be its message's key, and the last one must end
     where its message does.
     """
-    header = codec.header(name)
+    header = avro.header(name)
     size = len(header)
     values = [message.value or b"" for message in messages]
     if not values or any(value[:size] != header for value in values):
@@ -39,7 +39,7 @@ def read_block(name: str, messages: Sequence[Message]) -> pa.Table | None:
     block = b"".join([_file_start(name), _varint(len(values)), _varint(len(body)), body, _SYNC])
     try:
         table = pl.read_avro(io.BytesIO(block)).to_arrow(compat_level=pl.CompatLevel.oldest())
-        codec.decode(values[-1])
+        avro.decode(values[-1])
     # polars' reader panics on some damage, which is no Exception.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, BadMessage):
         return None
@@ -54,7 +54,7 @@ def read_block(name: str, messages: Sequence[Message]) -> pa.Table | None:
 def _file_start(name: str) -> bytes:
     """Return the header of an Avro file of `name` without compression."""
     out = io.BytesIO()
-    fastavro.writer(out, codec.parsed_schema(name), [], sync_marker=_SYNC)
+    fastavro.writer(out, avro.parsed_schema(name), [], sync_marker=_SYNC)
     return out.getvalue()
 
 

@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas import codec
-from schemas.batch_codec import Rejected
-from schemas.batch_kernel import EARLIEST
-from schemas.batch_scoring import DecodedVectors, decode_feature_vectors
+from runtime.kafka.protocols import Message
+from schemas.codec import avro
+from schemas.codec.transactions import Rejected
+from schemas.codec.transactions_kernel import EARLIEST
+from schemas.codec.vectors import DecodedVectors, decode_feature_vectors
 from schemas.columns import CHANNELS
 from schemas.currency import CurrencyTable
 from schemas.errors import BadMessage, ConfigurationError, InvalidField, UnknownSchema
 from schemas.features import DAY
-from schemas.runtime.streams import Message
 from schemas.validation import SchemaRegistry, read_label
 from trainer.archive.avro_block import read_block
 
@@ -203,7 +203,7 @@ def _read_each(
     kept, records, rejected = [], [], list[Rejected]()
     for row, message in enumerate(messages):
         try:
-            found, record = codec.decode(message.value or b"")
+            found, record = avro.decode(message.value or b"")
             if found != name:
                 raise UnknownSchema(f"a {found} where a {name} belongs")
         except BadMessage as error:

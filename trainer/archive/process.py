@@ -10,21 +10,21 @@ from typing import Any, Final
 
 import structlog
 
+from runtime.clock import Clock, SystemClock
+from runtime.health import HealthServer
+from runtime.kafka.clients import KafkaConsumer
+from runtime.kafka.protocols import TopicPartition
+from runtime.kafka.reader import offset_bounds
+from runtime.kafka.topic_admin import create_topics
+from runtime.kafka.wire_format import ConfluentRegistry
+from runtime.logs import configure_logging
+from runtime.metrics import Metrics
+from runtime.process import StopSignal, patiently
+from runtime.settings import Settings
 from schemas.currency import CurrencyTable
 from schemas.errors import ArchiveUnavailable, ConfigurationError
-from schemas.runtime.clock import Clock, SystemClock
-from schemas.runtime.health import HealthServer
-from schemas.runtime.kafka import KafkaConsumer
-from schemas.runtime.kafka_reader import offset_bounds
-from schemas.runtime.lifecycle import StopSignal, patiently
-from schemas.runtime.logs import configure_logging
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.schema_registry import ConfluentRegistry
-from schemas.runtime.settings import Settings
-from schemas.runtime.streams import TopicPartition
-from schemas.runtime.topic_admin import create_topics
 from schemas.topics import DECISIONS, FEATURES, LABELS
-from trainer.archive.follow import GROUP, SERVICE, Archiver, Decoding
+from trainer.archive.archiver import GROUP, SERVICE, Archiver, Decoding
 from trainer.archive.tables import TABLES, Archive
 
 log = structlog.get_logger(__name__)

@@ -15,9 +15,9 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from runtime.settings import Settings
 from schemas.errors import ArchiveUnavailable, ConfigurationError, Fenced
 from schemas.features import DAY, HOUR
-from schemas.runtime.settings import Settings
 from trainer.archive.batches import SCHEMAS
 
 TABLES: Final = tuple(SCHEMAS)

@@ -1,4 +1,4 @@
-"""Charts of the backtest report as SVG. Called by `trainer.backtest.report`.
+"""Charts of the backtest report as SVG.
 
 Text stays text, so that the page's own fonts draw it and it can be searched; nothing is loaded.
 """

@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+from runtime.kafka.model_registry import open_registry
+from runtime.settings import Settings, load_settings
 from schemas.errors import ConfigurationError
 from schemas.manifest import MANIFEST_NAME, sha256
 from schemas.model_stages import ModelStates
-from schemas.runtime.model_registry import open_registry
-from schemas.runtime.settings import Settings, load_settings
-from scorer.follow import bundle_directory
-from scorer.judge import Serving
-from scorer.model import HISTOGRAMS, load_model
-from scorer.policy_document import DEFAULT_POLICY, Policy, compile_policy
-from scorer.policy_file import policy_text
-from trainer.backtest.replay import Contender
+from scorer.decision.judge import Serving
+from scorer.model.bundle import HISTOGRAMS, load_model
+from scorer.policy.document import DEFAULT_POLICY, Policy, compile_policy
+from scorer.policy.file import policy_text
+from scorer.serving import bundle_directory
+from trainer.backtest.backtest import Contender
 
 
 def read_policy_file(path: Path | None) -> Policy:

@@ -27,7 +27,7 @@ Z: Final = 1.959964
 RECALLS: Final = np.linspace(0.0, 1.0, 101)
 FALSE_POSITIVE_RATES: Final = np.logspace(-4.0, 0.0, 101)
 """What matters in service is left of one in a hundred."""
-LEAST_SHARE: Final = 1e-4
+MIN_SHARE: Final = 1e-4
 """An empty bin counts as this share: the logarithm of PSI needs more than nothing."""
 
 
@@ -240,7 +240,7 @@ def psi(expected: Sequence[float], actual: Sequence[float]) -> float:
     0.2747
     """
     a, b = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
-    a, b = (np.maximum(x / max(x.sum(), 1.0), LEAST_SHARE) for x in (a, b))
+    a, b = (np.maximum(x / max(x.sum(), 1.0), MIN_SHARE) for x in (a, b))
     return float(((a - b) * np.log(a / b)).sum())
 
 

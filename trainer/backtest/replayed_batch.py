@@ -1,4 +1,4 @@
-"""A piece of a replayed table as `scorer.judge` takes a batch: nothing is encoded or decoded."""
+"""A piece of a replayed table in the form in which `judge` takes a batch."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from schemas.errors import ConfigurationError
 from schemas.features import ANOMALY_FEATURE, DAY, NAMES
-from scorer.judge import ACTIONS, BLOCK, REVIEW
+from scorer.decision.judge import ACTIONS, BLOCK, REVIEW
 from trainer.backtest import metrics as metrics
-from trainer.backtest.replay import Backtest, Outcome
+from trainer.backtest.backtest import Backtest, Outcome
 from trainer.evaluation.evaluate import require_both_classes
 
 LISTED: Final = 20

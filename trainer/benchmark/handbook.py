@@ -1,7 +1,4 @@
-"""Files of the Fraud Detection Handbook: its columns, and the features published with it.
-
-Called by `python -m trainer benchmark`.
-"""
+"""Files of the Fraud Detection Handbook: its columns, and the features published with it."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ import pyarrow.parquet
 from schemas.columns import TransactionColumns
 from schemas.errors import ConfigurationError
 from schemas.mapping import Mapping
-from stream_features.tables import hashed_ids, read_table
+from stream_features.offline.transaction_table import hashed_ids, read_table
 
 _LABEL: Final = {"fraud": 1, "delay": "7d"}
 MAPPINGS: Final = (

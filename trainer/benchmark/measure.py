@@ -1,4 +1,4 @@
-"""Benchmark of the catalogue by the handbook's protocol. Called by `python -m trainer benchmark`.
+"""Benchmark of the catalogue by the handbook's protocol.
 
 The learner is the product's own (`trainer.training.parameters`); nothing is chosen on
 the test weeks.
@@ -25,7 +25,7 @@ from trainer.benchmark.protocol import (
     fold_metrics,
     make_fold,
 )
-from trainer.dataset.replayed import Dataset
+from trainer.dataset.replay import Dataset
 from trainer.evaluation import evaluate
 from trainer.training import batch, parameters
 

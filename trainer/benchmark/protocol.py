@@ -2,8 +2,7 @@
 
 Source: Le Borgne, Siblini, Lebichot, Bontempi, "Reproducible Machine Learning for Credit Card Fraud
 Detection - Practical Handbook", 2022, chapters 3 (get_train_test_set), 4 (card_precision_top_k) and
-5 (prequential validation). Called by `python -m trainer benchmark`; how a model of a fold is fitted
-is said in `trainer.benchmark.measure`.
+5 (prequential validation).
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from runtime.command_line import errors, say, write_report
+from runtime.settings import load_settings
 from schemas.errors import ConfigurationError
-from schemas.runtime.command_line import errors, say, write_report
-from schemas.runtime.settings import load_settings
 
 
 def archive(

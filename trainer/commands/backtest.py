@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from runtime.command_line import errors, require_folder, say, write_report
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
-from schemas.runtime.command_line import errors, require_folder, say, write_report
 
 
 def backtest(
@@ -54,8 +54,8 @@ def backtest(
     since_ms = None if since is None else _day(since)
     from schemas.mapping import Mapping
     from scorer.warm_up import warm_up
-    from stream_features.tables import read_table
-    from trainer.backtest import replay
+    from stream_features.offline.transaction_table import read_table
+    from trainer.backtest import backtest as replay
     from trainer.backtest.contenders import contender, read_policy_file
     from trainer.backtest.report import figures, write_html
 

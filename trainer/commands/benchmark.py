@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from rich.table import Table
 
-from schemas.runtime.command_line import errors, require_folder, write_report
+from runtime.command_line import errors, require_folder, write_report
 from trainer.training.parameters import ROUNDS
 
 
@@ -51,7 +51,7 @@ def benchmark(
     require_folder(json=json_path)
     from trainer.benchmark import handbook, measure
     from trainer.benchmark.protocol import STARTS
-    from trainer.dataset.replayed import from_table
+    from trainer.dataset.replay import from_table
 
     began = time.perf_counter()
     starts: list[date] = [day.date() for day in start or []] or list(STARTS)

@@ -8,10 +8,10 @@ from typing import Annotated, Final
 
 import typer
 
+from runtime.command_line import errors, require_folder, say, write_report
+from runtime.kafka.model_registry import open_registry, registration
+from runtime.settings import load_settings
 from schemas.features import DAY
-from schemas.runtime.command_line import errors, require_folder, say, write_report
-from schemas.runtime.model_registry import open_registry, registration
-from schemas.runtime.settings import load_settings
 from trainer.commands.sources import free_name, replayed
 from trainer.training.parameters import ROUNDS
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from schemas.runtime.command_line import FAILURE, errors, say, write_report
-from schemas.runtime.settings import load_settings
+from runtime.command_line import FAILURE, errors, say, write_report
+from runtime.settings import load_settings
 from trainer.commands.sources import Source, dataset_of
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from schemas.runtime.command_line import errors, say, write_report
-from schemas.runtime.model_registry import open_registry, registration
-from schemas.runtime.settings import load_settings
+from runtime.command_line import errors, say, write_report
+from runtime.kafka.model_registry import open_registry, registration
+from runtime.settings import load_settings
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
+from runtime.command_line import errors, say, write_report
+from runtime.settings import Settings, load_settings
 from schemas.errors import ConfigurationError
-from schemas.runtime.command_line import errors, say, write_report
-from schemas.runtime.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,10 +65,10 @@ def online(
 def _replayed(
     settings: Settings, path: Path, mapping: Path, bundle: Path, since: str | None
 ) -> dict[str, Any]:
-    from scorer.model import load_model
+    from scorer.model.bundle import load_model
     from trainer.commands.sources import moment, replayed
+    from trainer.online.history import replay
     from trainer.online.process import options_of
-    from trainer.online.replay import replay
     from trainer.registry.publication import champion_of
 
     champion = champion_of(bundle)

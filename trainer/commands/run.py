@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from runtime.settings import load_settings
 from schemas.errors import ConfigurationError
-from schemas.runtime.settings import load_settings
 from trainer.commands.train import train
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}

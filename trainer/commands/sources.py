@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
+from runtime.command_line import errors
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
-from schemas.runtime.command_line import errors
 
 if TYPE_CHECKING:
-    from schemas.runtime.settings import Settings
-    from trainer.dataset.replayed import Dataset
+    from runtime.settings import Settings
+    from trainer.dataset.replay import Dataset
 
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -114,9 +114,9 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
             "early": source.early,
             "silence_ms": SILENCE_MS,
         }
-    from trainer.training import runs
+    from trainer.training import run_records
 
-    record = runs.load(runs.file_of(source.as_of, state))
+    record = run_records.load(run_records.file_of(source.as_of, state))
     known = record.provenance
     if known.get("source") != "archive":
         raise ConfigurationError(f"--as-of {source.as_of} was not trained from an archive")
@@ -133,8 +133,8 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
 
 
 def replayed(path: Path, mapping: Path, label_delay_ms: int) -> Dataset:
-    """Read, map and replay a file with a progress bar; see `trainer.dataset.replayed.from_file`."""
-    from trainer.dataset import replayed as dataset
+    """Read, map and replay a file with a progress bar; see `trainer.dataset.replay.from_file`."""
+    from trainer.dataset import replay as dataset
 
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, transient=True) as bar:

@@ -26,20 +26,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
+from runtime.command_line import errors, require_folder, say, write_report
+from runtime.kafka.model_registry import open_registry
+from runtime.settings import load_settings
 from schemas.errors import ConfigurationError, FraudError
 from schemas.features import DAY
-from schemas.runtime.command_line import errors, require_folder, say, write_report
-from schemas.runtime.model_registry import open_registry
-from schemas.runtime.settings import load_settings
 from trainer.commands.sources import Source, dataset_of, free_name
 
 if TYPE_CHECKING:
+    from runtime.settings import Settings
     from schemas.records import Stage
-    from schemas.runtime.settings import Settings
     from trainer.dataset.bounds import Bounds
-    from trainer.dataset.replayed import Dataset
-    from trainer.training.run import Champion, RunOptions
-    from trainer.training.runs import RunRecord
+    from trainer.dataset.replay import Dataset
+    from trainer.training.run_records import RunRecord
+    from trainer.training.training_run import Champion, RunOptions
 
 REFUSED = 1
 CANARY_SHARE = 0.1
@@ -161,12 +161,12 @@ def train(
     from trainer.dataset.bounds import Bounds
     from trainer.evaluation.gate_bounds import load_bounds
     from trainer.service.lock import TRAINING, only_one
-    from trainer.training import runs
+    from trainer.training import run_records
     from trainer.training.batch import TrainOptions
     from trainer.training.parameters import ROUNDS
-    from trainer.training.run import RunOptions
     from trainer.training.search import SearchOptions
     from trainer.training.thresholds import PrecisionTargets
+    from trainer.training.training_run import RunOptions
 
     require_folder(json=json_path)
     _require_used(
@@ -192,7 +192,7 @@ def train(
     )
     bounds = Bounds.load(data_bounds) if data_bounds else Bounds()
     options = RunOptions(
-        run_id=None if run_id is None else runs.checked_id(run_id),
+        run_id=None if run_id is None else run_records.checked_id(run_id),
         model_id=model_id or f"model-{time.time_ns() // 1_000_000}",
         output=output,
         state_dir=state,
@@ -250,11 +250,14 @@ def train(
 
 def _earlier(options: RunOptions) -> RunRecord | None:
     """Return the run of this id, unless it is to be run (again)."""
-    from trainer.training import runs
+    from trainer.training import run_records
 
-    if options.run_id is None or not runs.file_of(options.run_id, options.state_dir).exists():
+    if (
+        options.run_id is None
+        or not run_records.file_of(options.run_id, options.state_dir).exists()
+    ):
         return None
-    record = runs.load(runs.file_of(options.run_id, options.state_dir))
+    record = run_records.load(run_records.file_of(options.run_id, options.state_dir))
     if record.state == "failed":
         return None
     say(f"{record.run_id} was trained before: it goes on from there", "yellow")
@@ -265,7 +268,7 @@ def _data(
     source: Source, settings: Settings, options: RunOptions
 ) -> tuple[Dataset, dict[str, Any]]:
     """Return the data; a run that gets none is recorded as failed."""
-    from trainer.training import runs
+    from trainer.training import run_records
 
     began = time.time_ns() // 1_000_000
     try:
@@ -273,8 +276,8 @@ def _data(
     except FraudError as error:
         place = "replay" if source.input_path is not None else "archive"
         run_id = options.run_id or f"run-{began}-{os.getpid()}"
-        failed = runs.failed(run_id, began, time.time_ns() // 1_000_000, str(error), place)
-        runs.save(failed, options.state_dir)
+        failed = run_records.failed(run_id, began, time.time_ns() // 1_000_000, str(error), place)
+        run_records.save(failed, options.state_dir)
         raise
 
 
@@ -305,7 +308,7 @@ def _run(
 ) -> RunRecord:
     from trainer.dataset.check import DataReport, check
     from trainer.dataset.reference import missing_rates
-    from trainer.training.run import run_training
+    from trainer.training.training_run import run_training
 
     def checked(found: Dataset) -> DataReport:
         missing = None if against is None else missing_rates(against.directory, against.sha256)
@@ -328,12 +331,12 @@ def _register(
     settings: Settings, record: RunRecord, stage: Stage, share: float, state: Path
 ) -> RunRecord:
     from trainer.registry.publication import publish_run
-    from trainer.training import runs
+    from trainer.training import run_records
 
     with open_registry(settings) as registry:
         publish_run(registry, record, stage, share if stage == "CANARY" else None)
     record = record.at(("REGISTERED",) if stage == "REGISTERED" else ("REGISTERED", stage))
-    runs.save(record, state)
+    run_records.save(record, state)
     return record
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from runtime.command_line import say, write_report
+from runtime.settings import load_settings
 from schemas.errors import TrackingUnavailable
-from schemas.runtime.command_line import say, write_report
-from schemas.runtime.settings import load_settings
 
 
 def upload(

@@ -16,9 +16,9 @@ from rich.table import Table
 
 from schemas.features import CATALOGUE, DAY, NAMES, VECTOR_SIZE
 from trainer.dataset.bounds import Bounds
-from trainer.dataset.replayed import Dataset
+from trainer.dataset.replay import Dataset
 
-MOST_GENUINE: Final = 50_000
+MAX_GENUINE: Final = 50_000
 """Genuine rows that leakage is judged by: with the frauds enough for three digits of an AUC."""
 
 
@@ -223,7 +223,7 @@ def _leakage(data: Dataset, bounds: Bounds) -> list[Check]:
     genuine = np.flatnonzero(~data.fraud)
     if len(fraud) < bounds.frauds or len(genuine) == 0:
         return []
-    step = -(-len(genuine) // MOST_GENUINE)
+    step = -(-len(genuine) // MAX_GENUINE)
     bad, good = data.vectors[fraud], data.vectors[genuine[::step]]
     checks = []
     for index, name in enumerate(NAMES):

@@ -1,4 +1,4 @@
-"""What the champion was trained on, as far as its bundle tells. Called by `trainer train`."""
+"""What the champion was trained on, as far as its bundle tells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from schemas.errors import ConfigurationError
 from schemas.features import NAMES
 from schemas.manifest import read_verified
-from scorer.model import HISTOGRAMS
+from scorer.model.bundle import HISTOGRAMS
 
 
 def missing_rates(directory: Path, sha256: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Bounds of the gates, read from YAML. Called by `python -m trainer train`."""
+"""Bounds of the gates, read from YAML."""
 
 from __future__ import annotations
 

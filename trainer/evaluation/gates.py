@@ -1,7 +1,7 @@
 """Gates: what a trained model must prove before it is registered. Pure.
 
-`trainer.training.run` measures the evidence; here it is judged. Each verdict says its figure and
-its bound, so that a refusal can be read without the code.
+`trainer.training.training_run` measures the evidence; here it is judged. Each verdict says its
+figure and its bound, so that a refusal can be read without the code.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Slices of the holdout: by channel, amount band and card country. Pure.
-
-Called by the gates (is one group of customers insulted more than others?) and the model card.
-"""
+"""Slices of the holdout: by channel, amount band and card country. Pure."""
 
 from __future__ import annotations
 

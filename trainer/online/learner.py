@@ -1,7 +1,7 @@
 """The online learner: river's logistic regression over a few inputs and the champion's log-odds.
 
 Test-then-train (prequential; Dawid 1984, Gama et al. 2013): each row is scored before it is learned
-from. What it has learned is given out as a `scorer.adjustment`, which scores to 1e-9 as it does.
+from. It publishes what it has learned as an `Adjustment`, whose scores agree with its own to 1e-9.
 `trainer.online.learning` feeds it. Pure.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from river import linear_model, optim, preprocessing
 
-from scorer.adjustment import COLUMNS, Adjustment, squeezed
+from scorer.model.adjustment import COLUMNS, Adjustment, squeezed
 
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]

@@ -1,7 +1,7 @@
 """Online learning without I/O: vectors and labels in; log-odds, learner and window kept.
 
 vectors → the champion's log-odds → wait for the label → test, then train → window. The process of
-`trainer.online.process` and the replay of `trainer.online.replay` feed the very same object.
+`trainer.online.process` and the replay of `trainer.online.history` feed the very same object.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.features import DAY
-from scorer.adjustment import Adjustment, log_odds
-from scorer.model import COLUMNS, Model
+from scorer.model.adjustment import Adjustment, log_odds
+from scorer.model.bundle import COLUMNS, Model
 from trainer.online.learner import Learner, LearnerOptions
 from trainer.online.pending import Known, Pending
 from trainer.online.window import Comparison, Rule, Window

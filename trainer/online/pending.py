@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
 WAITING, GENUINE, FRAUD = range(3)
 GENUINE_SHARE: Final = 0.1
-MOST_EARLY: Final = 100_000
+MAX_EARLY: Final = 100_000
 AT_ONCE: Final = 10_000
 FIELDS: Final = ("key", "inputs", "log_odds", "received", "state")
 
@@ -106,7 +106,7 @@ class Pending:
             slot = index.get(key)
             if slot is None:
                 self.early[key] = self.early.get(key, False) or fraud
-                if len(self.early) > MOST_EARLY:
+                if len(self.early) > MAX_EARLY:
                     del self.early[next(iter(self.early))]
             elif state[slot] == WAITING or (fraud and state[slot] == GENUINE):
                 state[slot] = FRAUD if fraud else GENUINE

@@ -11,18 +11,18 @@ from typing import Any, Final
 
 import structlog
 
+from runtime.clock import SystemClock
+from runtime.health import HealthServer
+from runtime.kafka.model_registry import ModelRegistry, open_registry
+from runtime.kafka.reader import KafkaReader, offset_bounds, offsets_at
+from runtime.kafka.wire_format import ConfluentRegistry
+from runtime.logs import configure_logging
+from runtime.metrics import Metrics
+from runtime.process import StopSignal
+from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable, ConfigurationError
-from schemas.runtime.clock import SystemClock
-from schemas.runtime.health import HealthServer
-from schemas.runtime.kafka_reader import KafkaReader, offset_bounds, offsets_at
-from schemas.runtime.lifecycle import StopSignal
-from schemas.runtime.logs import configure_logging
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.model_registry import ModelRegistry, open_registry
-from schemas.runtime.schema_registry import ConfluentRegistry
-from schemas.runtime.settings import Settings
 from trainer.online import state as online_state
-from trainer.online.follow import FOLLOWED, SERVICE, Follower, public_key_of, restored
+from trainer.online.follower import FOLLOWED, SERVICE, Follower, public_key_of, restored
 from trainer.online.learner import LearnerOptions
 from trainer.online.learning import Online, OnlineOptions
 from trainer.online.publish import Publisher

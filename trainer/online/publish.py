@@ -17,16 +17,16 @@ from typing import Final, Literal, Protocol
 
 import structlog
 
+from runtime.kafka.model_registry import METRICS_FILE, registration
 from schemas import manifest
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, FINGERPRINT
 from schemas.model_stages import ModelState, ModelStates
 from schemas.records import ModelEvent, Stage
-from schemas.runtime.model_registry import METRICS_FILE, registration
-from scorer import adjustment
-from scorer.adjustment import Adjustment
-from scorer.follow import bundle_directory
-from scorer.model import SIGNATURE, load_model
+from scorer.model import adjustment
+from scorer.model.adjustment import Adjustment
+from scorer.model.bundle import SIGNATURE, load_model
+from scorer.serving import bundle_directory
 from trainer.registry.adjusted import adjusted_name, base_of, version_of
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ over a day. Models that follow each other more quickly are watched by none of th
 
 
 class Registry(Protocol):
-    """What is used of `schemas.runtime.model_registry.ModelRegistry`."""
+    """What is used of `runtime.kafka.model_registry.ModelRegistry`."""
 
     def states(self) -> ModelStates:
         """Return where every model stands."""

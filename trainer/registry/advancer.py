@@ -1,7 +1,4 @@
-"""Carries candidates on by the registry, once a minute; with approval it only tells. See `advance`.
-
-Called by the service, on a thread of its own.
-"""
+"""Carries candidates on by the registry, once a minute; with approval it only tells."""
 
 from __future__ import annotations
 
@@ -12,13 +9,13 @@ from typing import Final
 import pyarrow.compute as pc
 import structlog
 
+from runtime.clock import Clock
+from runtime.kafka.model_registry import ModelRegistry
+from runtime.metrics import Metrics
+from runtime.settings import Settings
 from schemas.errors import ConfigurationError, FraudError
 from schemas.features import DAY
 from schemas.records import ModelEvent
-from schemas.runtime.clock import Clock
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.model_registry import ModelRegistry
-from schemas.runtime.settings import Settings
 from trainer.archive.tables import Archive
 from trainer.registry.advance import ACTOR, AdvanceRules, Step, counted, next_steps
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from runtime.kafka.model_registry import ModelRegistry, registration
 from schemas.errors import ConfigurationError
 from schemas.manifest import MANIFEST_NAME, read_verified, sha256
 from schemas.records import Stage
-from schemas.runtime.model_registry import ModelRegistry, registration
-from scorer.follow import bundle_directory
+from scorer.serving import bundle_directory
 from trainer.registry.advance import ACTOR
-from trainer.training.run import Champion
-from trainer.training.runs import RunRecord
+from trainer.training.run_records import RunRecord
+from trainer.training.training_run import Champion
 
 
 def current_champion(registry: ModelRegistry) -> Champion | None:

@@ -1,4 +1,4 @@
-"""A training run in a process of its own, with limits of time and memory. Called by the service.
+"""A training run in a process of its own, with limits of time and memory.
 
 The child is a session of its own and dies with the service, however that ends. It has the lowest
 priority and is what the kernel ends first when memory runs out, so that serving is not disturbed.
@@ -17,9 +17,9 @@ from typing import Final, Protocol
 
 import psutil
 
+from runtime.clock import Clock
+from runtime.parent import die_with_parent
 from schemas.errors import ConfigurationError
-from schemas.runtime.clock import Clock
-from schemas.runtime.parent import die_with_parent
 
 MB: Final = 2**20
 ONLY_IDLE: Final = 20

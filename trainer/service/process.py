@@ -11,17 +11,17 @@ from typing import Final
 
 import structlog
 
+from runtime.clock import Clock, SystemClock
+from runtime.health import HealthServer
+from runtime.kafka.clients import KafkaConsumer
+from runtime.kafka.model_registry import open_registry
+from runtime.kafka.topic_admin import create_topics
+from runtime.logs import configure_logging
+from runtime.metrics import Metrics
+from runtime.process import StopSignal
+from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable, FraudError, MembershipLost, TrainerBusy
 from schemas.features import DAY
-from schemas.runtime.clock import Clock, SystemClock
-from schemas.runtime.health import HealthServer
-from schemas.runtime.kafka import KafkaConsumer
-from schemas.runtime.lifecycle import StopSignal
-from schemas.runtime.logs import configure_logging
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.model_registry import open_registry
-from schemas.runtime.settings import Settings
-from schemas.runtime.topic_admin import create_topics
 from schemas.topics import RETRAIN_REQUESTS
 from trainer.archive.tables import Archive
 from trainer.registry.advance import AdvanceRules
@@ -30,9 +30,9 @@ from trainer.registry.champion_alias import ChampionAlias
 from trainer.service import lock
 from trainer.service.child import MB, ChildRunner, Limits
 from trainer.service.service import SERVICE, TrainingService
-from trainer.training import runs, tracking
-from trainer.training.runs import RunRecord
-from trainer.training.thresholds import MOST_FALSE
+from trainer.training import run_records, tracking
+from trainer.training.run_records import RunRecord
+from trainer.training.thresholds import MAX_FALSE
 
 log = structlog.get_logger(__name__)
 GROUP: Final = "trainer"
@@ -89,7 +89,7 @@ def run(
 
         runner = ChildRunner(
             lambda run_id: command(settings, place, state, output, run_id, options),
-            lambda run_id: runs.file_of(run_id, state).with_name(LOG_FILE),
+            lambda run_id: run_records.file_of(run_id, state).with_name(LOG_FILE),
             Limits(time_ms=settings.train_time_ms, memory_bytes=settings.train_memory_mb * MB),
             nice=settings.train_nice,
             clock=clock,
@@ -116,7 +116,7 @@ def command(
     return [
         sys.executable, "-m", "trainer", "train", "--archive", place, "--early", "--publish",
         "--run-id", run_id, "--state", str(state), "--output", str(output),
-        "--label-delay-days", repr(settings.label_delay_ms / DAY), "--most-false", repr(MOST_FALSE),
+        "--label-delay-days", repr(settings.label_delay_ms / DAY), "--most-false", repr(MAX_FALSE),
         *(["--approval"] if settings.approval else []), *options,
     ]  # fmt: skip
 

@@ -16,27 +16,27 @@ from typing import Final
 
 import structlog
 
-from schemas import codec
+from runtime.clock import Clock
+from runtime.command_line import TEMPORARY_FAILURE
+from runtime.kafka.protocols import Message, TopicPartition
+from runtime.metrics import Metrics
+from schemas.codec import avro
 from schemas.errors import BadMessage
-from schemas.runtime.clock import Clock
-from schemas.runtime.command_line import TEMPORARY_FAILURE
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.streams import Message, TopicPartition
 from trainer.service import journal as journals
 from trainer.service.child import Ended, Runner
 from trainer.service.journal import Current, Journal
 from trainer.service.schedule import last_due
-from trainer.training import runs
-from trainer.training.runs import RunRecord
+from trainer.training import run_records
+from trainer.training.run_records import RunRecord
 
 log = structlog.get_logger(__name__)
 SERVICE: Final = "trainer"
 SCHEDULED: Final = "scheduled"
-MOST_ATTEMPTS: Final = 20
+MAX_ATTEMPTS: Final = 20
 """Starts of a run for which something outside is not ready; about three hours of them."""
-MOST_BROKEN_OFF: Final = 3
+MAX_BROKEN_OFF: Final = 3
 """How often a run may take the service with it."""
-FIRST_WAIT_MS, LONGEST_WAIT_MS = 60_000, 600_000
+FIRST_WAIT_MS, MAX_WAIT_MS = 60_000, 600_000
 
 
 class TrainingService:
@@ -64,7 +64,7 @@ class TrainingService:
         self._committed: dict[TopicPartition, int] = {}
         self._retry_at = 0
         self._running = False
-        passed = runs.last_passed(state_dir)
+        passed = run_records.last_passed(state_dir)
         if passed is not None:
             self._passed(passed)
         self._journal = journals.load(state_dir) or Journal(since=clock.now_ms())
@@ -82,7 +82,7 @@ class TrainingService:
             if message.timestamp <= self._journal.answered_until:
                 continue
             try:
-                name, record = codec.decode(message.value or b"")
+                name, record = avro.decode(message.value or b"")
                 if name != "RetrainRequest":
                     raise BadMessage(f"it is a {name}, a RetrainRequest belongs there")
             except BadMessage as error:
@@ -161,7 +161,7 @@ class TrainingService:
     def _start(self, current: Current) -> None:
         if self._complete(current):  # the service ended between the record and the journal
             self._ended(Ended(0))
-        elif current.broken_off >= MOST_BROKEN_OFF:
+        elif current.broken_off >= MAX_BROKEN_OFF:
             self._journal = replace(self._journal, current=current)
             self._ended(Ended(1, f"the service ended during it {current.broken_off} times"))
         else:
@@ -176,15 +176,15 @@ class TrainingService:
         if current is None:
             raise ValueError("no run is under way")
         record = self._complete(current)
-        if record is None and ended.code == TEMPORARY_FAILURE and current.attempts < MOST_ATTEMPTS:
-            wait = min(FIRST_WAIT_MS << (current.attempts - 1), LONGEST_WAIT_MS)
+        if record is None and ended.code == TEMPORARY_FAILURE and current.attempts < MAX_ATTEMPTS:
+            wait = min(FIRST_WAIT_MS << (current.attempts - 1), MAX_WAIT_MS)
             self._retry_at = self._clock.now_ms() + wait
             log.warning("tries again", run_id=current.run_id, ms=wait, reason=ended.reason)
             self._write(replace(self._journal, current=replace(current, under_way=False)))
             return
         if record is None:
             record = self._failed(current, ended)
-            runs.save(record, self._state_dir)
+            run_records.save(record, self._state_dir)
         self._metrics.count("training_runs", state=record.state)
         if record.passed:
             self._passed(record)
@@ -206,8 +206,8 @@ class TrainingService:
         return record
 
     def _record(self, current: Current) -> RunRecord | None:
-        path = runs.file_of(current.run_id, self._state_dir)
-        return runs.load(path) if path.exists() else None
+        path = run_records.file_of(current.run_id, self._state_dir)
+        return run_records.load(path) if path.exists() else None
 
     def _failed(self, current: Current, ended: Ended) -> RunRecord:
         now, reason = self._clock.now_ms(), ended.reason or "it ended without a record"
@@ -215,7 +215,7 @@ class TrainingService:
         if record is not None and record.state == "failed" and ended.code > 0:
             return record
         if record is None or not record.passed:
-            return runs.failed(current.run_id, current.started_at, now, reason, "archive")
+            return run_records.failed(current.run_id, current.started_at, now, reason, "archive")
         return replace(
             record, state="failed", finished_at=now, reasons=(f"not registered: {reason}",)
         )

@@ -1,7 +1,7 @@
-"""Training of the isolation forest over the card features. Called by `trainer.training.batch`.
+"""Training of the isolation forest over the card features.
 
-The model itself and its score are in `scorer.anomaly`. Source: Liu, Ting, Zhou, "Isolation Forest",
-ICDM 2008.
+The model itself and its score are in `scorer.model.anomaly`. Source: Liu, Ting, Zhou, "Isolation
+Forest", ICDM 2008.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from sklearn.ensemble import IsolationForest
 
 from schemas.features import ANOMALY_INPUTS
-from scorer.anomaly import AnomalyModel
-from scorer.trees import Tree, join
+from scorer.model.anomaly import AnomalyModel
+from scorer.model.trees import Tree, join
 
 
 def _average_path(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

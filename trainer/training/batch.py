@@ -1,8 +1,4 @@
-"""Batch training: dataset to trained, calibrated model.
-
-Called by `python -m trainer bootstrap` and, through `trainer.training.run`, by `python -m trainer
-train`: one way of training, whose options differ.
-"""
+"""Batch training: dataset to trained, calibrated model."""
 
 from __future__ import annotations
 
@@ -15,8 +11,8 @@ import numpy.typing as npt
 import xgboost
 
 from schemas.features import ANOMALY_FEATURE, DAY, NAMES
-from scorer.anomaly import AnomalyModel, anomaly_scores
-from trainer.dataset.replayed import Dataset, known_fraud, split
+from scorer.model.anomaly import AnomalyModel, anomaly_scores
+from trainer.dataset.replay import Dataset, known_fraud, split
 from trainer.evaluation import evaluate
 from trainer.training import anomaly, parameters, thresholds
 from trainer.training.as_of import KNOWN_DAYS, as_of
@@ -25,9 +21,9 @@ from trainer.training.search import Examples, Metric, SearchOptions, best_rounds
 from trainer.training.thresholds import Judged, PrecisionTargets
 
 COLUMNS = (*NAMES, ANOMALY_FEATURE)
-LEAST_YOUNG: Final = 50
+MIN_YOUNG: Final = 50
 """Young frauds that suffice to calibrate on young rows alone."""
-LEAST_REFERENCE: Final = 1_000
+MIN_REFERENCE: Final = 1_000
 """Rows that suffice as a reference of drift."""
 NEWEST_MS: Final = 2 * DAY
 """Alerts settled on the newest of them must be precise enough by themselves."""
@@ -191,7 +187,7 @@ def _in_full_windows(time: npt.NDArray[np.int64]) -> Rows:
     All, where the data is too short: what a system sees in its first weeks is no norm.
     """
     rows = np.flatnonzero(time >= time[0] + KNOWN_DAYS * DAY)
-    return rows if len(rows) >= LEAST_REFERENCE else np.arange(len(time))
+    return rows if len(rows) >= MIN_REFERENCE else np.arange(len(time))
 
 
 def _today(matrix: npt.NDArray[np.float32], data: Dataset) -> npt.NDArray[np.float32]:
@@ -216,7 +212,7 @@ def _calibrating(learned: _Part, mature: int, later: int) -> Rows:
     If not, those from the row `later` on, too.
     """
     young = np.flatnonzero(learned.rows >= mature)
-    enough = learned.fraud[young].sum() >= LEAST_YOUNG
+    enough = learned.fraud[young].sum() >= MIN_YOUNG
     return young if enough else np.flatnonzero(learned.rows >= later)
 
 

@@ -1,8 +1,8 @@
 """Bundle: a directory with model, forest arrays, calibration, anomaly arrays and a manifest.
 
 No pickle anywhere. The forest's arrays, which the scorer serves by, stand beside XGBoost's own
-file; they are written only if both give the same scores. Written by `trainer.training.run` and
-`python -m trainer bootstrap`, read by `scorer.model`.
+file; they are written only if both give the same scores. Written by
+`trainer.training.training_run` and `python -m trainer bootstrap`, read by `scorer.model.bundle`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 from schemas import manifest
 from schemas.errors import ConfigurationError
 from schemas.features import FINGERPRINT
-from scorer import model as served
-from scorer.forest import Forest, forest_from_json, probabilities
-from scorer.model import Model, load_model
+from scorer.model import bundle as served
+from scorer.model.bundle import Model, load_model
+from scorer.model.forest import Forest, forest_from_json, probabilities
 from trainer.training.batch import Trained
 
 COMPARED: Final = 500

@@ -1,6 +1,6 @@
 """The model card: what a model is, what it was made of, how good it is and where it is not. Pure.
 
-After Mitchell et al., "Model Cards for Model Reporting", 2019. Called by `trainer.training.run`.
+After Mitchell et al., "Model Cards for Model Reporting", 2019.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from schemas.features import DAY, FINGERPRINT
-from trainer.dataset.replayed import Dataset
+from trainer.dataset.replay import Dataset
 from trainer.evaluation.gates import GateReport
 from trainer.evaluation.resampling import Interval
 from trainer.evaluation.slices import SliceReport

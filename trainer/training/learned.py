@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import ConfigurationError
-from trainer.dataset.replayed import Dataset, split
+from trainer.dataset.replay import Dataset, split
 
 TRAINING: Final = "training.json"
 """File of a bundle: `learned`, ranges of event time (ms, both ends included), and `trained_until`,

@@ -1,4 +1,4 @@
-"""Search for hyper-parameters by Optuna, within a time budget. Called by `trainer.training.batch`.
+"""Search for hyper-parameters by Optuna, within a time budget.
 
 Trials are judged on the newest quarter of the training part, so that a setting wins by what it
 says about later weeks. The rounds are those at which the validation was best; the caller fits the

@@ -1,6 +1,6 @@
 """Thresholds on the calibrated score, chosen for a wanted precision. Pure; called by `batch`.
 
-A transaction is alerted when its score is above the threshold, as `scorer.decide` does it.
+A transaction is alerted when its score is above the threshold, as `scorer.decision.decide` does it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 DEFAULTS: Final = {"block": 0.95, "review": 0.75}
 """Those of the default policy: the least where no threshold reaches the wanted precision."""
-LEAST_ALERTS: Final = 20
+MIN_ALERTS: Final = 20
 """A precision measured on fewer alerts is not believed."""
-MOST_FALSE: Final = 0.0004
+MAX_FALSE: Final = 0.0004
 """The service's and the simulation's budget of alerts on genuine. `trainer train` has none of its
 own: of a file of history nobody knows what share of it is fraud, or how sure its labels are."""
 
@@ -48,13 +48,13 @@ def threshold_for(
 
     Of the genuine rows at most the share `most_false` is above it.
 
-    None when no t with at least `LEAST_ALERTS` rows above it has. The score is stepped, so t is
+    None when no t with at least `MIN_ALERTS` rows above it has. The score is stepped, so t is
     the middle between two steps: rounding cannot carry a step over it.
     """
     steps, step = np.unique(score, return_inverse=True)
     rows = np.bincount(step, minlength=len(steps))[::-1].cumsum()
     frauds = np.bincount(step, weights=fraud, minlength=len(steps))[::-1].cumsum()
-    fits = (rows >= LEAST_ALERTS) & (frauds >= precision * rows)
+    fits = (rows >= MIN_ALERTS) & (frauds >= precision * rows)
     if most_false is not None:
         fits &= rows - frauds <= most_false * float((~fraud).sum())
     good = np.flatnonzero(fits)
@@ -81,7 +81,7 @@ def choose(
     """Return the thresholds `block` and `review`, and a note for each that was not reachable.
 
     The wanted precision is kept on the `settled` alerts by themselves, too: where honest behaviour
-    changes, the rest does not show it yet. Less than `LEAST_ALERTS` of them tell nothing.
+    changes, the rest does not show it yet. Less than `MIN_ALERTS` of them tell nothing.
     """
     notes: list[str] = []
     limits: dict[str, float] = {}
@@ -93,7 +93,7 @@ def choose(
         if found is None:
             notes.append(_unreached(name, wanted, "alerts"))
             found = DEFAULTS[name]
-        elif settled is not None and len(settled.score) >= LEAST_ALERTS:
+        elif settled is not None and len(settled.score) >= MIN_ALERTS:
             own = threshold_for(settled.score, settled.fraud, own_wanted)
             if own is None:
                 notes.append(_unreached(name, own_wanted, "settled alerts"))
@@ -111,6 +111,6 @@ def choose(
 
 def _unreached(name: str, wanted: float, rows: str) -> str:
     return (
-        f"no {name} threshold reaches the precision {wanted:g} on at least {LEAST_ALERTS} {rows}: "
+        f"no {name} threshold reaches the precision {wanted:g} on at least {MIN_ALERTS} {rows}: "
         f"it is at least the default {DEFAULTS[name]:g}"
     )

@@ -2,8 +2,7 @@
 
 Each run is spooled first and uploaded from there, oldest first: what a server that is down did not
 take, the next run or `python -m trainer upload` brings. An upload that broke off is taken up again
-in the same MLflow run. Called by the commands `train` and `upload`; the training service keeps the
-alias of the champion.
+in the same MLflow run.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from runtime.settings import Settings
 from schemas.errors import ConfigurationError, TrackingUnavailable
-from schemas.runtime.settings import Settings
-from trainer.training import runs
-from trainer.training.runs import RunRecord
+from trainer.training import run_records
+from trainer.training.run_records import RunRecord
 
 Answer = TypeVar("Answer")
 EXPERIMENT: Final = "fraud-scoring"
@@ -32,7 +31,7 @@ CHAMPION: Final = "champion"
 RUN_TAG: Final = "fraud.run_id"
 MODEL_TAG: Final = "fraud.model_id"
 DONE_TAG: Final = "fraud.uploaded"
-_MOST_PARAMETER: Final = 6000
+_MAX_PARAMETER: Final = 6000
 """MLflow takes no longer value of a parameter."""
 _TIMEOUT_S: Final = 10
 
@@ -48,7 +47,7 @@ class Uploaded:
 
 def spool(record: RunRecord, state_dir: Path) -> None:
     """Keep a run for uploading; raises as `runs.save`."""
-    runs.put(_spool(state_dir) / f"{record.run_id}.json", record)
+    run_records.put(_spool(state_dir) / f"{record.run_id}.json", record)
 
 
 def upload(settings: Settings, state_dir: Path, *, champion_id: str | None = None) -> Uploaded:
@@ -89,7 +88,7 @@ def _upload(uri: str, state_dir: Path, champion_id: str | None) -> Uploaded:
     for path in sorted(_spool(state_dir).glob("run-*.json")):
         names.append(path.stem)
         try:
-            waiting.append(runs.load(path))
+            waiting.append(run_records.load(path))
         except ConfigurationError as error:
             reason = reason or str(error)
     waiting.sort(key=lambda record: record.started_at)  # `candidate` ends at the newest
@@ -184,7 +183,7 @@ class _Store:
             self._client.log_artifacts(run_id, record.bundle, "bundle")
             if record.passed:
                 self._register(run, record)
-        self._client.log_dict(run_id, record.document(), runs.RUN_FILE)
+        self._client.log_dict(run_id, record.document(), run_records.RUN_FILE)
         self._client.set_tag(run_id, DONE_TAG, "true")
         self._client.set_terminated(run_id, "FINISHED", record.finished_at)
 
@@ -202,9 +201,7 @@ class _Store:
             metrics |= {f"{name}.{end}": value[end] for end in ("value", "low", "high")}
         self._client.log_batch(
             run_id,
-            params=[
-                Param(name, str(value)[:_MOST_PARAMETER]) for name, value in parameters.items()
-            ],
+            params=[Param(name, str(value)[:_MAX_PARAMETER]) for name, value in parameters.items()],
             metrics=[
                 Metric(name, float(value), record.finished_at, 0) for name, value in metrics.items()
             ],
@@ -220,7 +217,7 @@ class _Store:
             RUN_TAG: record.run_id,
             MODEL_TAG: record.model_id,
             "fraud.state": record.state,
-            "fraud.reasons": "\n".join(record.reasons)[:_MOST_PARAMETER],
+            "fraud.reasons": "\n".join(record.reasons)[:_MAX_PARAMETER],
             "fraud.stages": ", ".join(record.stages),
         }
         return self._client.create_run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from loadtest.chaos import Chaos, Disturbance
+from loadtest.proof.chaos import Chaos, Disturbance
 
 
 def test_each_strikes_once_when_its_moment_has_come() -> None:

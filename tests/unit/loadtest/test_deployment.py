@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.deployment import emptied
+from loadtest.deploy.deployment import emptied
 from schemas.errors import ConfigurationError
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from loadtest.encode import encode_transactions, identities
-from loadtest.world import World
-from schemas import codec
+from loadtest.traffic.encode import encode_transactions, identities
+from loadtest.world.world import World
+from schemas.codec import avro
 from schemas.keys import hash_id
 
 
@@ -21,7 +21,7 @@ def test_every_message_decodes_to_its_row(day: pa.Table) -> None:
     encoded = encode_transactions(day)
     fields = day.drop_columns(["fraud", "scenario", "label", "label_time"]).to_pylist()
     for value, key, row in zip(encoded.values, encoded.keys, fields, strict=True):
-        name, record = codec.decode(value)
+        name, record = avro.decode(value)
         assert name == "Transaction"
         assert record.pop("attributes") == {}
         assert record == row
@@ -31,7 +31,7 @@ def test_every_message_decodes_to_its_row(day: pa.Table) -> None:
 def test_bytes_equal_the_reference_codec(day: pa.Table) -> None:
     encoded = encode_transactions(day)
     for value in encoded.values[:50]:
-        assert codec.encode(*codec.decode(value)) == value
+        assert avro.encode(*avro.decode(value)) == value
 
 
 def test_a_table_with_only_required_columns() -> None:
@@ -40,7 +40,7 @@ def test_a_table_with_only_required_columns() -> None:
          "merchant_id": ["é", ""], "amount": [0, 10**12], "currency": ["EUR", "EUR"]}
     )  # fmt: skip
     encoded = encode_transactions(table)
-    records = [codec.decode(value)[1] for value in encoded.values]
+    records = [avro.decode(value)[1] for value in encoded.values]
     assert [record["merchant_id"] for record in records] == ["é", ""]
     assert [record["event_time"] for record in records] == [5, -7]
     assert [record["amount"] for record in records] == [0, 10**12]

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from loadtest.feed import Feed, FeedSettings, event_order, open_feed
-from schemas import codec
+from loadtest.traffic.feed import Feed, FeedSettings, event_order, open_feed
+from schemas.codec import avro
 from schemas.errors import ConfigurationError
 
 MAPPING = """
@@ -63,7 +63,7 @@ def drained(feed: Feed, size: int) -> list[tuple[str, str]]:
 
 
 def text(message: bytes) -> str:
-    return str(codec.decode(message)[1]["transaction_id"])
+    return str(avro.decode(message)[1]["transaction_id"])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])

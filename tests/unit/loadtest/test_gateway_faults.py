@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from devstack.ports import free_port
-from loadtest import gateway_faults
-from loadtest.gateway_account import Account, Exchange
-from loadtest.gateway_faults import FaultPlan, OpenLoad
+from loadtest.measure.gateway_account import Account, Exchange
+from loadtest.proof import gateway_faults
+from loadtest.proof.gateway_faults import FaultPlan, OpenLoad
 from schemas.errors import FatalError
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest.answers import read_answers
-from loadtest.encode import encode_transactions
-from loadtest.ledger import Ledger
-from loadtest.world import World
-from schemas import codec
+from loadtest.traffic.answers import read_answers
+from loadtest.traffic.encode import encode_transactions
+from loadtest.traffic.ledger import Ledger
+from loadtest.world.world import World
+from schemas.codec import avro
 
 REASON = {"code": "r", "text": "because", "contribution": 0.5}
 
@@ -25,7 +25,7 @@ def decision(row: dict[str, Any], **changes: Any) -> bytes:
     }  # fmt: skip
     for name in ("transaction_id", "card_id", "merchant_id", "event_time", "amount", "currency"):
         record[name] = row[name]
-    return codec.encode("Decision", record | changes)
+    return avro.encode("Decision", record | changes)
 
 
 class Run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.maximum import Search, Try, find
+from loadtest.measure.maximum import Search, Try, find
 
 
 class Machine:

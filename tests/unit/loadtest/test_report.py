@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest import bounds, gateway, page, report
-from loadtest.answers import Answers
-from loadtest.deployment import Target
-from loadtest.exposition import StageCost
-from loadtest.gateway_account import Account, Exchange
-from loadtest.latency import percentiles_ms
-from loadtest.ledger import Ledger
-from loadtest.recovery import back_to_normal
-from loadtest.run import by_model
-from loadtest.sender import Order
-from loadtest.swap import Swap, Swapped, effect, rehearsal
-from loadtest.traffic import Phase
+from loadtest.deploy.deployment import Target
+from loadtest.deploy.exposition import StageCost
+from loadtest.measure import bounds, gateway, page, report
+from loadtest.measure.gateway_account import Account, Exchange
+from loadtest.measure.latency import percentiles_ms
+from loadtest.measure.measured_run import by_model
+from loadtest.measure.recovery import back_to_normal
+from loadtest.measure.swap import Swap, Swapped, effect, rehearsal
+from loadtest.traffic.answers import Answers
+from loadtest.traffic.ledger import Ledger
+from loadtest.traffic.sender import Order
+from loadtest.traffic.traffic import Phase
 from schemas.errors import ConfigurationError
 from schemas.keys import hash_id
 

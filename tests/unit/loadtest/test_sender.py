@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loadtest.sender import Order, Pacer
+from loadtest.traffic.sender import Order, Pacer
 
 TIMES = np.array([1_000, 1_000, 61_000, 121_000])
 

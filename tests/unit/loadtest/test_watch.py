@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest.answers import read_answers
-from loadtest.demo_view import why
-from loadtest.exposition import label_values, read_metrics, stage_costs, total
-from loadtest.ledger import Ledger
-from loadtest.receiver import Report
-from loadtest.view import line
-from loadtest.watch import Watch
+from loadtest.demo.view import why
+from loadtest.deploy.exposition import label_values, read_metrics, stage_costs, total
+from loadtest.measure.view import line
+from loadtest.measure.watch import Watch
+from loadtest.traffic.answers import read_answers
+from loadtest.traffic.ledger import Ledger
+from loadtest.traffic.receiver import Report
+from runtime.health import HealthServer
+from runtime.metrics import Metrics
 from schemas.keys import hash_id
-from schemas.runtime.health import HealthServer
-from schemas.runtime.metrics import Metrics
 from tests.unit.loadtest.test_ledger import REASON, Run, decision
 
 MS = 1_000_000

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from loadtest.world import World, parse_day
+from loadtest.world.world import World, parse_day
 
 DAY = parse_day("2025-03-03")  # a Monday
 DAYS = 14

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from monitor.alerts import MINUTE, Alerts, Rule
-from monitor.retrain import Retrain
-from monitor.rules import default_rules
-from schemas import codec
+from monitor.judge.alerts import MINUTE, Alerts, Rule
+from monitor.judge.retrain import Retrain
+from monitor.judge.rules import default_rules
+from schemas.codec import avro
 
 RULE = Rule(
     name="drift", severity="WARNING", figure="psi", bound=0.25, clear=0.2, hold=3,
@@ -27,7 +27,7 @@ class Turns:
         self.now += MINUTE
         found = self.alerts.evaluate({"psi": values}, self.now)
         for alert in found:
-            assert codec.decode(codec.encode("Alert", alert))[1] == alert
+            assert avro.decode(avro.encode("Alert", alert))[1] == alert
         return [(alert["detail"]["state"], alert["summary"]) for alert in found]
 
 
@@ -91,7 +91,7 @@ def rounds(
         alerts.evaluate(figures, now)
         request = retrain.evaluate(alerts, now, "champion")
         if request is not None:
-            assert codec.decode(codec.encode("RetrainRequest", request))[1] == request
+            assert avro.decode(avro.encode("RetrainRequest", request))[1] == request
             found.append(request["reason"])
     return found
 

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.__main__ import app
-from monitor.report import from_parquet, write
+from monitor.report.evidently import from_parquet, write
 from schemas.errors import ConfigurationError
-from tests.unit.monitor.traffic import scores
+from tests.support.monitor.traffic import scores
 
 DAY = 86_400_000
 START = 1_770_000_000_000 // DAY * DAY

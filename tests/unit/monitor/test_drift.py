@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from monitor.drift import Reference, Window, score_window
-from monitor.shift import GROUP, ScoreShift
-from monitor.timing import Delays, Freshness
+from monitor.observe.drift import Reference, Window, score_window
+from monitor.observe.shift import GROUP, ScoreShift
+from monitor.observe.timing import Delays, Freshness
 from schemas.errors import ConfigurationError
 from schemas.features import HOUR
 from trainer.evaluation.evaluate import histogram

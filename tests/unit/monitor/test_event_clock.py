@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from monitor.observe import Memory, Observations
-from monitor.run import EventClock
+from monitor.observe.observations import Memory, Observations
+from monitor.process import EventClock
+from runtime.kafka.protocols import Message
 from schemas.currency import CurrencyTable
-from schemas.runtime.streams import Message
 from schemas.topics import DECISIONS
-from tests.unit.monitor.traffic import decision_message
+from tests.support.monitor.traffic import decision_message
 
 HOUR = 3_600_000
 THEN = 480_000 * HOUR

@@ -7,9 +7,17 @@ from typing import Final
 import numpy as np
 import pytest
 
-from monitor.cells import Cell, score_bins
-from monitor.guard import GuardRules, Sample, judge, rate_bounds
-from monitor.join_kernel import BINS, CELL_NUMBERS, FRAUD, GENUINE, LABELS_OF, NO_LABEL, VALUE
+from monitor.judge.guard import GuardRules, Sample, judge, rate_bounds
+from monitor.observe.cells import Cell, score_bins
+from monitor.observe.join_kernel import (
+    BINS,
+    CELL_NUMBERS,
+    FRAUD,
+    GENUINE,
+    LABELS_OF,
+    NO_LABEL,
+    VALUE,
+)
 
 RULES: Final = GuardRules()
 EDGES: Final = np.array([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.2, 0.6])

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from monitor.notify import Notifier
+from runtime.metrics import Metrics, read_exposition
 from schemas.errors import ConfigurationError
 from schemas.records import Alert
-from schemas.runtime.metrics import Metrics, read_exposition
 
 ALERT: Alert = {
     "rule": "low_precision", "severity": "CRITICAL", "summary": "precision below 0.85: m 0.8",

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.cells import auc
-from monitor.quality import SEGMENTS, Quality
+from monitor.observe.cells import auc
+from monitor.observe.quality import SEGMENTS, Quality
 from schemas.features import DAY, HOUR
 
 NOW = 1_700_000_000_000 // HOUR * HOUR

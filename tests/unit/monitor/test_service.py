@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.figures import Needs
-from monitor.models import Models
-from monitor.observe import Memory
+from monitor.judge.figures import Needs
+from monitor.observe.observations import Memory
+from monitor.observe.served_models import Models
 from monitor.pipe import PipedRegistry, frame, frames, pipe
 from monitor.service import Monitor, Options
-from schemas import codec
+from runtime.clock import ManualClock
+from runtime.kafka.protocols import Message
+from runtime.metrics import Metrics, read_exposition
+from schemas.codec import avro
 from schemas.currency import CurrencyTable
 from schemas.errors import BrokerUnavailable, UndecodableMessage
 from schemas.features import HOUR
-from schemas.runtime.clock import ManualClock
-from schemas.runtime.metrics import Metrics, read_exposition
-from schemas.runtime.streams import Message
 from schemas.topics import ALERTS, DECISIONS, FEATURES, LABELS, MODELS, RETRAIN_REQUESTS
-from tests.unit.monitor.traffic import (
+from tests.support.monitor.traffic import (
     START,
     bundle,
     decision_message,
@@ -125,7 +125,7 @@ class Bench:
             self.monitor.due()
             while self.monitor.outbox:
                 topic, key, value = self.monitor.outbox.popleft()
-                codec.decode(value)
+                avro.decode(value)
                 written.append((topic.name, key.decode()))
         return written
 
@@ -353,7 +353,7 @@ def test_the_pipe_answers_each_flush_with_what_is_due(
     assert headers == [
         ("models", None), ("alerts", None), (None, START + MINUTE), (None, START + 2 * MINUTE)
     ]  # fmt: skip
-    event = codec.decode(answers[0][1])[1]
+    event = avro.decode(answers[0][1])[1]
     assert (event["model_id"], event["stage"], event["actor"]) == (
         "canary", "ROLLED_BACK", "monitor",
     )  # fmt: skip
@@ -380,7 +380,7 @@ def test_the_piped_registry_keeps_what_the_event_said(tmp_path: Path) -> None:
     models.apply(b"canary", canary)
     registry = PipedRegistry(models.states, lambda _, value: written.append(value), ManualClock(5))
     registry.change("canary", "ROLLED_BACK", actor="monitor", comment="worse")
-    event = codec.decode(written[0])[1]
+    event = avro.decode(written[0])[1]
     assert (event["stage"], event["comment"], event["canary_share"]) == (
         "ROLLED_BACK", "worse", None,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import codec
+from schemas.codec import avro
 from schemas.errors import BadMessage, ConfigurationError, ImpossibleTransition
 from schemas.model_stages import STAGES, STEPS, ModelStates, Present
 from schemas.records import ModelEvent, Stage
@@ -75,7 +75,7 @@ def test_a_compacted_log_gives_the_same_state(
             name.encode(),
             None
             if stage is None
-            else codec.encode("ModelEvent", event(name, stage, share, at=place)),
+            else avro.encode("ModelEvent", event(name, stage, share, at=place)),
         )
         for place, (name, stage, share) in enumerate(found)
     ]
@@ -183,8 +183,8 @@ def test_shares_are_a_canarys_and_do_not_overlap(
 
 def of_unknown_stage(model_id: str) -> bytes:
     """As a writer with a seventh stage in its enumeration would write it."""
-    data = codec.encode("ModelEvent", event(model_id, "ROLLED_BACK"))
-    at = codec.HEADER_SIZE + 1 + len(model_id)
+    data = avro.encode("ModelEvent", event(model_id, "ROLLED_BACK"))
+    at = avro.HEADER_SIZE + 1 + len(model_id)
     assert data[at] == 2 * STAGES.index("ROLLED_BACK")
     return data[:at] + bytes([2 * len(STAGES)]) + data[at + 1 :]
 
@@ -195,8 +195,8 @@ def of_unknown_stage(model_id: str) -> bytes:
         (b"a", of_unknown_stage("a"), "damaged"),
         (b"a", b"\xc3\x01newschem" + b"x" * 20, "unknown schema"),
         (b"a", b"noise", "not an Avro"),
-        (b"a", codec.encode("ModelEvent", event("b", "CHAMPION")), "it is about 'b'"),
-        (None, codec.encode("ModelEvent", event("a", "RETIRED")), "it is about 'a'"),
+        (b"a", avro.encode("ModelEvent", event("b", "CHAMPION")), "it is about 'b'"),
+        (None, avro.encode("ModelEvent", event("a", "RETIRED")), "it is about 'a'"),
     ],
     ids=["stage", "schema", "noise", "key", "no key"],
 )
@@ -210,7 +210,7 @@ def test_an_event_that_cannot_be_read_is_named_and_changes_nothing(
     assert "ignored" in str(raised.value)
     assert served(states) == before
     found, ignored = ModelStates.of(
-        [(b"a", codec.encode("ModelEvent", event("a", "SHADOW"))), (key, value)]
+        [(b"a", avro.encode("ModelEvent", event("a", "SHADOW"))), (key, value)]
     )
     assert served(found) == before
     assert len(ignored) == 1

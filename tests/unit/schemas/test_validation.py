@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import batch_kernel, codec
-from schemas.batch_codec import as_array
 from schemas.card_numbers import looks_like_pan, mask_numbers, masked, tokenised
+from schemas.codec import avro, transactions_kernel
+from schemas.codec.transactions import as_array
 from schemas.currency import CurrencyTable
 from schemas.errors import BadMessage, ConfigurationError, InvalidField, UnknownSchema
 from schemas.validation import parse_time, read_label, validate_transaction
@@ -40,7 +40,7 @@ def test_the_smallest_transaction_is_completed() -> None:
             "merchant_country", "latitude", "longitude",
         )
     )  # fmt: skip
-    assert codec.decode(codec.encode("Transaction", clean))[1] == clean
+    assert avro.decode(avro.encode("Transaction", clean))[1] == clean
 
 
 @pytest.mark.parametrize("field", GOOD)
@@ -130,7 +130,7 @@ def test_a_senseless_rate_is_a_configuration_error(rates: dict[str, float]) -> N
 @given(text=st.text("0123456789 -", max_size=24) | st.text(max_size=24))
 def test_kernel_and_python_see_the_same_card_numbers(text: str) -> None:
     data = text.encode()
-    compiled = batch_kernel.looks_like_pan(as_array(data), 0, len(data))
+    compiled = transactions_kernel.looks_like_pan(as_array(data), 0, len(data))
     assert compiled == looks_like_pan(text)
 
 
@@ -141,7 +141,7 @@ def test_kernel_and_python_see_the_same_text(data: bytes) -> None:
         valid = True
     except UnicodeDecodeError:
         valid = False
-    assert batch_kernel.is_utf8(as_array(data), 0, len(data)) == valid
+    assert transactions_kernel.is_utf8(as_array(data), 0, len(data)) == valid
 
 
 @given(text=st.text(max_size=40))
@@ -159,7 +159,7 @@ def test_masking_leaves_other_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "encode", [lambda r: json.dumps(r).encode(), lambda r: codec.encode("Label", r)]
+    "encode", [lambda r: json.dumps(r).encode(), lambda r: avro.encode("Label", r)]
 )
 def test_labels_are_read_in_both_encodings(encode: Any) -> None:
     assert read_label(encode(LABEL), now_ms=NOW) == LABEL
@@ -185,6 +185,6 @@ def test_a_bad_label_is_refused_by_field(field: str, value: object) -> None:
 
 def test_a_transaction_among_labels_is_refused() -> None:
     with pytest.raises(UnknownSchema, match="Transaction where a Label"):
-        read_label(codec.encode("Transaction", validate()), now_ms=NOW)
+        read_label(avro.encode("Transaction", validate()), now_ms=NOW)
     with pytest.raises(BadMessage):
         read_label(b"", now_ms=NOW)

@@ -13,9 +13,9 @@ import pytest
 from schemas.errors import ConfigurationError
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.manifest import write_manifest
-from scorer.adjustment import FILE, Adjustment, log_odds, read
-from scorer.model import Model, load_model
-from tests.unit.scorer.stand_ins import small_bundle, small_model
+from scorer.model.adjustment import FILE, Adjustment, log_odds, read
+from scorer.model.bundle import Model, load_model
+from tests.support.scorer.stand_ins import small_bundle, small_model
 
 
 def change(**fields: Any) -> Adjustment:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas import codec
-from schemas.batch_scoring import DecodedVectors, decode_feature_vectors
+from schemas.codec import avro
+from schemas.codec.vectors import DecodedVectors, decode_feature_vectors
 from schemas.features import CATALOGUE, NAMES
-from scorer.decide import Canary, Serving, decide
-from scorer.model import Model
-from scorer.policy_document import Policy, compile_policy
-from scorer.reasons import ONE, SPECIAL, TIMES, YES_NO, feature_text
-from tests.unit.scorer.stand_ins import LARGE, SMALL, small_model, vector
+from scorer.decision.decide import Canary, Serving, decide
+from scorer.decision.reasons import ONE, SPECIAL, TIMES, YES_NO, feature_text
+from scorer.model.bundle import Model
+from scorer.policy.document import Policy, compile_policy
+from tests.support.scorer.stand_ins import LARGE, SMALL, small_model, vector
 
 NOW_US = 1_700_000_001_000_000
 
@@ -36,7 +36,7 @@ def policy(**parts: Any) -> Policy:
 
 def answers(serving: Serving, *rows: dict[str, Any]) -> list[dict[str, Any]]:
     decided = decide(batch(*rows), serving, NOW_US)
-    records = [codec.decode(message)[1] for message in decided.messages]
+    records = [avro.decode(message)[1] for message in decided.messages]
     assert [("APPROVE", "REVIEW", "BLOCK")[code] for code in decided.action] == [
         record["decision"] for record in records
     ]

@@ -9,7 +9,7 @@ import pytest
 import xgboost
 
 from schemas.errors import ConfigurationError
-from scorer.forest import contributions, forest_from_json, probabilities
+from scorer.model.forest import contributions, forest_from_json, probabilities
 
 FEATURES = 70
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from scorer.leaf_masks import BLOCK, FEWEST, masks_of, row_sums
-from scorer.trees import Tree, Trees, join, sums, trees_from
+from scorer.model.leaf_masks import BLOCK, FEWEST, masks_of, row_sums
+from scorer.model.trees import Tree, Trees, join, sums, trees_from
 
 FEATURES = 9
 

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from schemas.errors import ConfigurationError
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.manifest import MANIFEST_NAME, write_manifest
-from scorer import model as served
-from scorer.model import load_model
-from tests.unit.scorer.stand_ins import small_bundle
+from scorer.model import bundle as served
+from scorer.model.bundle import load_model
+from tests.support.scorer.stand_ins import small_bundle
 
 
 def test_scores_are_those_of_the_xgboost_model_in_the_bundle(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_trees_that_would_lead_out_of_their_arrays_are_refused(
 
 def test_a_slow_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = small_bundle(tmp_path / "m", "m")
-    monkeypatch.setattr(served, "MOST_ROW_S", 1e-9)
+    monkeypatch.setattr(served, "MAX_ROW_S", 1e-9)
     with pytest.raises(ConfigurationError, match="train fewer trees"):
         load_model(tmp_path / "m", digest)
 

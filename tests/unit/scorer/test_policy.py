@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigurationError
-from scorer.policy import Columns, compile_rule
-from scorer.policy_document import compile_policy
+from scorer.policy.document import compile_policy
+from scorer.policy.expressions import Columns, compile_rule
 
 COLUMNS: Columns = {
     "amount": np.array([1.0, 50.0, np.nan, 900.0]),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from schemas import codec
+from runtime.kafka.protocols import Message
+from schemas.codec import avro
 from schemas.errors import BadMessage, ConfigurationError
-from schemas.runtime.streams import Message
-from scorer.policy_document import DEFAULT_POLICY
-from scorer.policy_event import read_policy
+from scorer.policy.document import DEFAULT_POLICY
+from scorer.policy.event import read_policy
 
 DOCUMENT = '{"version": "7"}'
 
@@ -25,7 +25,7 @@ def event(version: str = "7", document: str = DOCUMENT) -> bytes:
         "occurred_at": 1_000,
         "actor": "jane",
     }
-    return codec.encode("PolicyEvent", record)
+    return avro.encode("PolicyEvent", record)
 
 
 def test_an_event_puts_its_document_in_force() -> None:

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import codec
+from runtime.clock import ManualClock
+from runtime.kafka.memory import MemoryBroker, MemoryConsumer, MemoryProducer
+from runtime.kafka.protocols import Message, TopicPartition
+from runtime.metrics import Metrics, read_exposition
+from runtime.process import StopSignal
+from schemas.codec import avro
 from schemas.errors import BrokerUnavailable, MembershipLost
-from schemas.runtime.clock import ManualClock
-from schemas.runtime.lifecycle import StopSignal
-from schemas.runtime.memory_streams import MemoryBroker, MemoryConsumer, MemoryProducer
-from schemas.runtime.metrics import Metrics, read_exposition
-from schemas.runtime.streams import Message, TopicPartition
 from scorer.answered import Answered
-from scorer.decide import Serving
+from scorer.decision.decide import Serving
 from scorer.service import GROUP, Scorer
-from tests.unit.scorer.stand_ins import vector
+from tests.support.scorer.stand_ins import vector
 
 FEATURES, DECISIONS, DEAD = "features", "decisions", "dead-letter"
 
@@ -65,7 +65,7 @@ class Bench:
         found = []
         for partition in range(2):
             for message in self.log(DECISIONS, partition):
-                _, decision = codec.decode(message.value or b"")
+                _, decision = avro.decode(message.value or b"")
                 assert decision["source_partition"] == partition
                 found.append((partition, decision["source_offset"]))
         return found

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
+from runtime.settings import load_settings
 from schemas.errors import ConfigurationError
-from schemas.runtime.settings import load_settings
-from stream_features.app import credentials
+from stream_features.host.app import credentials
 
 
 def auth(**settings: object) -> dict[str, object]:

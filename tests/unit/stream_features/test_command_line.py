@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stream_features import __main__ as command_line
-from stream_features import run
+from stream_features import process
 
 
 class Replaced(Exception):
@@ -24,13 +24,13 @@ def test_a_process_that_stands_still_replaces_itself_as_the_same_member(
 
     def serve(settings: Any, **options: Any) -> int:
         seen.append(options["restarts"])
-        return run.ANEW
+        return process.ANEW
 
     def replace(program: str, arguments: list[str]) -> None:
         started.append(arguments)
         raise Replaced
 
-    monkeypatch.setattr(run, "run", serve)
+    monkeypatch.setattr(process, "run", serve)
     monkeypatch.setattr(os, "execv", replace)
     monkeypatch.setenv(command_line.RESTARTS, "2")
     arguments = ["run", "--worker-id", "one", "--from-start"]

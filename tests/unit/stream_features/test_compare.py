@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import ConfigurationError
 from schemas.features import NAMES
-from stream_features.compare import compare_files, compare_tables
+from stream_features.offline.compare import compare_files, compare_tables
 
 
 def features(rows: int, **changes: np.ndarray) -> pa.Table:  # type: ignore[type-arg]

@@ -6,21 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from schemas import codec
-from schemas.runtime.clock import ManualClock
-from schemas.runtime.memory import MemoryFeatureStore
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.settings import load_settings
-from schemas.runtime.store import Commit
-from schemas.runtime.streams import MAX_MESSAGE_BYTES
-from stream_features.computation import Computed, EngineComputation
-from stream_features.dead_letters import dead_letter
-from stream_features.engine.blob import NEW_SHARED
+from runtime.clock import ManualClock
+from runtime.feature_store.memory import MemoryFeatureStore
+from runtime.feature_store.protocol import Commit
+from runtime.metrics import Metrics
+from runtime.settings import load_settings
+from schemas.codec import avro as codec
+from schemas.dead_letters import dead_letter
+from schemas.topics import MAX_MESSAGE_BYTES
 from stream_features.engine.offline import OfflineEngine
-from stream_features.service import build_computation
-from stream_features.stages import Stages
-from tests.reference.drive import columns_of
-from tests.unit.stream_features.stand_ins import NOW, Record
+from stream_features.engine.state.blob import NEW_SHARED
+from stream_features.worker.assembly import build_computation
+from stream_features.worker.computation import Computed, EngineComputation
+from stream_features.worker.stages import Stages
+from tests.support.reference.drive import columns_of
+from tests.support.stream_features.stand_ins import NOW, Record
 
 PAN = b"4111111111111111"
 

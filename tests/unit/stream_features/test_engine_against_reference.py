@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 
 from schemas.features import NAMES
 from stream_features.engine.offline import OfflineEngine
-from tests.reference.catalogue import Reference
-from tests.reference.drive import bracket, close, differences, engine_run, reference_run
-from tests.reference.statistics import DAY, HOUR, MINUTE
-from tests.reference.streams import START, Event, Shape, label_of, stream, streams
+from tests.support.reference.catalogue import Reference
+from tests.support.reference.drive import bracket, close, differences, engine_run, reference_run
+from tests.support.reference.statistics import DAY, HOUR, MINUTE
+from tests.support.reference.streams import START, Event, Shape, label_of, stream, streams
 
 WEEK = 7 * DAY
 SHAPES = {

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError
-from stream_features.engine.grouping import group_rows
 from stream_features.engine.offline import OfflineEngine
-from stream_features.engine.table import MOST_CARD_EVENTS
+from stream_features.engine.passes.grouping import group_rows
+from stream_features.engine.state.entities import MAX_CARD_EVENTS
 
 ROOT = Path(__file__).parents[3]
 
@@ -35,12 +35,13 @@ def test_rows_of_an_entity_stand_together_and_in_order(slots: list[int]) -> None
 
 def test_more_exact_events_than_byte_wide_sums_hold_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="251"):
-        OfflineEngine(card_events=MOST_CARD_EVENTS + 1)
+        OfflineEngine(card_events=MAX_CARD_EVENTS + 1)
 
 
 def test_a_lean_process_computes_without_pandas_and_scipy() -> None:
     code = (
-        "import sys; from stream_features.lean_imports import refuse_unused; refuse_unused();"
+        "import sys; from stream_features.offline.lean_imports import refuse_unused;"
+        "refuse_unused();"
         "import numpy as np, pyarrow as pa;"
         "from schemas.columns import empty_columns;"
         "from stream_features.engine.offline import OfflineEngine;"

@@ -12,9 +12,9 @@ import pytest
 
 from schemas.errors import ConfigurationError
 from schemas.features import NAMES, VECTOR_SIZE
-from stream_features import feature_file
-from stream_features.engine.workspace import DUPLICATE, LATE
-from stream_features.feature_file import FeatureFile
+from stream_features.engine.passes.workspace import DUPLICATE, LATE
+from stream_features.offline import feature_file
+from stream_features.offline.feature_file import FeatureFile
 
 ROWS = 1000
 

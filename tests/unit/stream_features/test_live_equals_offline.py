@@ -8,10 +8,10 @@ import pytest
 
 from schemas.columns import TransactionColumns, empty_columns
 from schemas.features import DAY, HOUR, NAMES
-from stream_features.engine import blob
-from stream_features.engine.labels import PENDING, REFUSED
 from stream_features.engine.live import LiveEngine, LiveResult
 from stream_features.engine.offline import OfflineEngine
+from stream_features.engine.passes.fraud_labels import PENDING, REFUSED
+from stream_features.engine.state import blob
 
 START = 1_700_000_000_000
 MERCHANT_RATE = NAMES.index("merchant_fraud_rate_30d")

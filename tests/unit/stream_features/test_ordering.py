@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_features.ordering import (
+from stream_features.worker.ordering import (
     NO_LIMIT,
     NO_TIME,
     SLACK_MS,

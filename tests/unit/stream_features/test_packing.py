@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_features.engine.packing import (
-    MOST_CODES,
+from stream_features.engine.state.packing import (
+    MAX_CODES,
     SLACK,
     TABLE,
     get_column,
@@ -43,7 +43,7 @@ def test_a_column_is_read_back(values: list[int]) -> None:
 
 def test_hashes_take_a_dictionary_as_long_as_codes_suffice() -> None:
     random = np.random.default_rng(3)
-    hashes = random.integers(-(2**63), 2**63 - 1, MOST_CODES).tolist()
+    hashes = random.integers(-(2**63), 2**63 - 1, MAX_CODES).tolist()
     for values in (hashes, [*hashes, hashes[0]], hashes[:5] * 51, [0, *hashes[:254]]):
         assert through(values)[0] == values
     assert through(hashes[:5] * 40)[1] == 2 + 5 * 8 + 200

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from schemas.features import NAMES
-from tests.reference.catalogue import Flags, Reference
-from tests.reference.statistics import DAY, HOUR, MINUTE
-from tests.reference.streams import START, stream
+from tests.support.reference.catalogue import Flags, Reference
+from tests.support.reference.statistics import DAY, HOUR, MINUTE
+from tests.support.reference.streams import START, stream
 
 WEEK = 7 * DAY
 

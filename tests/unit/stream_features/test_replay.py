@@ -15,8 +15,8 @@ from schemas.errors import ConfigurationError
 from schemas.features import DAY, HOUR, NAMES
 from stream_features.__main__ import app
 from stream_features.engine.offline import OfflineEngine
-from stream_features.replay import replay_table
-from stream_features.tables import event_order, read_table, table_columns
+from stream_features.offline.replay import replay_table
+from stream_features.offline.transaction_table import event_order, read_table, table_columns
 
 START = 1_700_000_000_000
 

@@ -13,8 +13,8 @@ from faust.transport.consumer import Consumer as BaseConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
-from schemas.runtime.crowd import Crowd
-from stream_features.transport import FAUST_VERSION, BatchConsumer, BatchConsumerThread
+from runtime.kafka.adaptive_linger import Crowd
+from stream_features.host.transport import FAUST_VERSION, BatchConsumer, BatchConsumerThread
 
 
 def test_the_version_read_is_the_version_installed() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from runtime.kafka.protocols import TopicPartition
+from runtime.metrics import Metrics
 from schemas.errors import StoreUnavailable
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.streams import TopicPartition
-from stream_features.watchdog import Watchdog
+from stream_features.worker.watchdog import Watchdog
 
 AT = TopicPartition("t", 0)
 

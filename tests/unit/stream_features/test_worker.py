@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from runtime.feature_store.protocol import Commit, PartitionAdvance
+from runtime.kafka.memory import MemoryBroker, MemoryProducer
+from runtime.kafka.protocols import TopicPartition
 from schemas.errors import EmptyStore, FatalError
-from schemas.runtime.memory_streams import MemoryBroker, MemoryProducer
-from schemas.runtime.store import Commit, PartitionAdvance
-from schemas.runtime.streams import TopicPartition
-from stream_features.outbox import Messages, pack, unpack
-from stream_features.worker import Worker
-from tests.unit.stream_features.stand_ins import Echo, LoggedStore, Record, stand_in_worker
+from stream_features.worker.cycle import Worker
+from stream_features.worker.outbox import Messages, pack, unpack
+from tests.support.stream_features.stand_ins import Echo, LoggedStore, Record, stand_in_worker
 
 T0, T1, L0 = TopicPartition("t", 0), TopicPartition("t", 1), TopicPartition("l", 0)
 LOGS = {T0: [b"1", b"4", b"5", b"8"], T1: [b"2", b"3", b"9"], L0: [b"70"]}

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from runtime.clock import ManualClock
+from runtime.kafka.memory import MemoryBroker, MemoryExclusiveLog
+from runtime.kafka.model_registry import ModelRegistry
+from runtime.metrics import Metrics
+from runtime.settings import load_settings
 from schemas.errors import ConfigurationError
 from schemas.features import HOUR
 from schemas.records import ModelEvent
-from schemas.runtime.clock import ManualClock
-from schemas.runtime.memory_streams import MemoryBroker, MemoryExclusiveLog
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.model_registry import ModelRegistry
-from schemas.runtime.settings import load_settings
+from tests.support.trainer.archive_messages import START, add, decision, filled
 from tests.unit.schemas.test_model_stages import event
-from tests.unit.trainer.archive_messages import START, add, decision, filled
 from trainer.archive.tables import Archive
 from trainer.registry.advance import ACTOR, AdvanceRules, Step
 from trainer.registry.advancer import Advancer, ArchivedDecisions, rules_of

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from schemas import codec
+from runtime.kafka.protocols import Message
+from schemas.codec import avro
 from schemas.currency import CurrencyTable
 from schemas.errors import ConfigurationError
-from schemas.runtime.streams import Message
-from stream_features.tables import table_columns
-from tests.unit.trainer.archive_messages import DECODING, START, decision, feature, label
+from stream_features.offline.transaction_table import table_columns
+from tests.support.trainer.archive_messages import DECODING, START, decision, feature, label
 from trainer.archive.avro_block import read_block
 from trainer.archive.batches import DECISIONS, decision_rows, feature_rows
 
@@ -30,7 +30,7 @@ def test_a_vector_keeps_its_bytes_and_the_transaction_its_fields() -> None:
     rows = DECODING.rows("features", messages)
     assert rows.rejected == []
     for row, message in zip(rows.table.to_pylist(), messages, strict=True):
-        record = codec.decode(message.value or b"")[1]
+        record = avro.decode(message.value or b"")[1]
         transaction = record["transaction"]
         for name in ("source_offset", "fingerprint", "vector", "duplicate", "late", "computed_at"):
             assert row[name] == record[name]
@@ -73,7 +73,7 @@ def test_decisions_at_once_equal_the_reference_codec() -> None:
     rows = decision_rows(DECISIONS_OF_ALL_KINDS)
     assert rows.table.schema == DECISIONS
     for row, message in zip(rows.table.to_pylist(), DECISIONS_OF_ALL_KINDS, strict=True):
-        expected = codec.decode(message.value or b"")[1]
+        expected = avro.decode(message.value or b"")[1]
         assert {name: row[name] for name in expected} == expected
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runtime.kafka.protocols import Message
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
-from schemas.runtime.streams import Message
-from tests.unit.trainer.archive_messages import START, add, decision, feature, filled, label
+from tests.support.trainer.archive_messages import START, add, decision, feature, filled, label
 from trainer.archive.tables import Archive
 from trainer.dataset.archived import content_hash, from_archive
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from runtime.clock import ManualClock
+from runtime.kafka.memory import MemoryBroker, MemoryConsumer
+from runtime.kafka.protocols import Message, TopicPartition
+from runtime.metrics import Metrics
+from runtime.process import StopSignal
 from schemas.errors import ArchiveUnavailable, ConfigurationError, Fenced
 from schemas.features import DAY
-from schemas.runtime.clock import ManualClock
-from schemas.runtime.lifecycle import StopSignal
-from schemas.runtime.memory_streams import MemoryBroker, MemoryConsumer
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.streams import Message, TopicPartition
-from tests.unit.trainer.archive_messages import (
+from tests.support.trainer.archive_messages import (
     DECODING,
     START,
     decision,
@@ -22,8 +22,8 @@ from tests.unit.trainer.archive_messages import (
     label,
     records,
 )
+from trainer.archive.archiver import GROUP, Archiver
 from trainer.archive.batches import SCHEMAS
-from trainer.archive.follow import GROUP, Archiver
 from trainer.archive.tables import TABLES, Archive, Position
 
 TOPICS = {name: name for name in TABLES}
@@ -143,7 +143,7 @@ def test_a_storage_that_fails_for_a_while_costs_no_row(
             raise ArchiveUnavailable("written, but no answer came")
 
     monkeypatch.setattr(archive, "append", failing)
-    monkeypatch.setattr("trainer.archive.follow.AGAIN_S", 0.0)
+    monkeypatch.setattr("trainer.archive.archiver.AGAIN_S", 0.0)
     bench.follow(bench.archiver(archive))
     assert bench.held("features") == [(0, 0), (0, 1)]
 

@@ -12,7 +12,11 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
-from schemas import codec
+from runtime.clock import ManualClock
+from runtime.kafka.memory import MemoryBroker, MemoryConsumer, MemoryProducer
+from runtime.kafka.protocols import TopicPartition
+from runtime.metrics import Metrics
+from schemas.codec import avro
 from schemas.columns import CHANNELS
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, FINGERPRINT, NAMES
@@ -20,20 +24,16 @@ from schemas.manifest import write_manifest
 from schemas.mapping import Mapping
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent
-from schemas.runtime.clock import ManualClock
-from schemas.runtime.memory_streams import MemoryBroker, MemoryConsumer, MemoryProducer
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.streams import TopicPartition
-from scorer.decide import ACTIONS, Serving
-from scorer.model import load_model
-from scorer.policy_document import compile_policy
+from scorer.decision.decide import ACTIONS, Serving
+from scorer.model.bundle import load_model
+from scorer.policy.document import compile_policy
 from scorer.service import GROUP, Scorer
-from stream_features.replay import replay_table
-from tests.unit.scorer.stand_ins import small_bundle
+from stream_features.offline.replay import replay_table
+from tests.support.scorer.stand_ins import small_bundle
 from trainer.__main__ import app
-from trainer.backtest import replay
+from trainer.backtest import backtest
+from trainer.backtest.backtest import Contender
 from trainer.backtest.contenders import bundle_in
-from trainer.backtest.replay import Contender
 
 START = 1_700_000_000_000
 TEXTS = ("customer_id", "device_id", "ip", "ip_country", "card_country", "merchant_country")
@@ -108,7 +108,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def serving(folder: Path) -> Serving:
-    from scorer.policy_file import policy_text
+    from scorer.policy.file import policy_text
     from trainer.backtest.contenders import bundle_at
 
     policy = compile_policy(policy_text(folder / "policy.yaml"))
@@ -131,7 +131,7 @@ def served(table: pa.Table, by: Serving) -> dict[str, dict[str, object]]:
                 **{name: row[name] for name in TEXTS}, "attributes": {},
             },
         }  # fmt: skip
-        value = codec.encode("FeatureVector", record)
+        value = avro.encode("FeatureVector", record)
         broker.append("features", (0, row["card_id"].encode(), value))
     scorer = Scorer(
         producer=MemoryProducer(broker), decisions="decisions", dead_letter="dead-letter",
@@ -143,7 +143,7 @@ def served(table: pa.Table, by: Serving) -> dict[str, dict[str, object]]:
     )
     while len(broker.log(TopicPartition("decisions", 0))) < len(rows):
         scorer.step(consumer)
-    records = [codec.decode(m.value or b"")[1] for m in broker.log(TopicPartition("decisions", 0))]
+    records = [avro.decode(m.value or b"")[1] for m in broker.log(TopicPartition("decisions", 0))]
     return {record["transaction_id"]: dict(record) for record in records}
 
 
@@ -151,7 +151,7 @@ def test_decisions_are_those_of_the_scorers_service(folder: Path) -> None:
     mapping = Mapping.load(folder / "map.yaml")
     table = mapping.apply(pa.parquet.read_table(folder / "world.parquet"))
     by = serving(folder)
-    data = replay.run(table, [Contender(by, {})])
+    data = backtest.run(table, [Contender(by, {})])
     expected = served(table, by)
     ids = table.column("transaction_id").take(pa.array(data.rows)).to_pylist()
     own = data.outcomes[0]
@@ -170,8 +170,8 @@ def test_decisions_are_those_of_the_scorers_service(folder: Path) -> None:
 def test_only_what_came_since_is_judged_with_the_state_of_before(folder: Path) -> None:
     table = Mapping.load(folder / "map.yaml").apply(world())
     by = Contender(serving(folder), {})
-    whole = replay.run(table, [by])
-    part = replay.run(table, [by], since_ms=START + 15 * DAY)
+    whole = backtest.run(table, [by])
+    part = backtest.run(table, [by], since_ms=START + 15 * DAY)
     first = int(np.searchsorted(whole.time, START + 15 * DAY))
     assert (part.replayed, len(part.rows)) == (1_500, 1_500 - first)
     np.testing.assert_array_equal(part.outcomes[0].score, whole.outcomes[0].score[first:])

@@ -15,15 +15,15 @@ import pytest
 from sklearn.ensemble import IsolationForest
 from typer.testing import CliRunner
 
-from schemas.codec import decode, encode
+from runtime.kafka.model_registry import registration
+from schemas.codec.avro import decode, encode
 from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
 from schemas.features import ANOMALY_INPUTS, DAY, FINGERPRINT
-from schemas.runtime.model_registry import registration
-from scorer.anomaly import anomaly_scores
-from scorer.model import load_model
+from scorer.model.anomaly import anomaly_scores
+from scorer.model.bundle import load_model
 from trainer.__main__ import app
-from trainer.dataset.replayed import Dataset, from_table, known_fraud, split
+from trainer.dataset.replay import Dataset, from_table, known_fraud, split
 from trainer.training import anomaly, batch, bundle, parameters
 
 START = 1_700_000_000_000

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from runtime.clock import ManualClock
+from runtime.kafka.memory import MemoryBroker, MemoryExclusiveLog
+from runtime.kafka.model_registry import ModelRegistry
+from runtime.metrics import Metrics
+from runtime.settings import Settings, load_settings
 from schemas.errors import TrackingUnavailable
-from schemas.runtime.clock import ManualClock
-from schemas.runtime.memory_streams import MemoryBroker, MemoryExclusiveLog
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.model_registry import ModelRegistry
-from schemas.runtime.settings import Settings, load_settings
-from tests.e2e.pipeline import until
+from tests.support.pipeline import until
 from tests.unit.schemas.test_model_stages import event
 from trainer.registry.advance import AdvanceRules
 from trainer.registry.champion_alias import ChampionAlias

@@ -16,14 +16,14 @@ from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
 from schemas.features import CATALOGUE, DAY
 from schemas.mapping import Mapping
-from tests.unit.scorer.stand_ins import small_bundle
-from tests.unit.trainer.archive_messages import START, feature, filled, label
+from tests.support.scorer.stand_ins import small_bundle
+from tests.support.trainer.archive_messages import START, feature, filled, label
 from tests.unit.trainer.test_bootstrap import MAPPING, history
 from trainer.__main__ import app
 from trainer.dataset.bounds import Bounds
 from trainer.dataset.check import auc, check
 from trainer.dataset.reference import missing_rates
-from trainer.dataset.replayed import Dataset, from_table
+from trainer.dataset.replay import Dataset, from_table
 
 ROWS = 4_000
 FRAUD_EVERY = 40

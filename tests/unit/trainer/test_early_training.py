@@ -11,8 +11,8 @@ import pytest
 from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, NAMES
-from scorer.anomaly import anomaly_scores
-from trainer.dataset.replayed import Dataset
+from scorer.model.anomaly import anomaly_scores
+from trainer.dataset.replay import Dataset
 from trainer.training import batch
 from trainer.training.thresholds import DEFAULTS, PrecisionTargets
 

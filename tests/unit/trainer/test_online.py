@@ -10,9 +10,9 @@ import pytest
 
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, VECTOR_SIZE
-from scorer.adjustment import COLUMNS, log_odds, squeezed
-from scorer.model import Model
-from tests.unit.scorer.stand_ins import small_model
+from scorer.model.adjustment import COLUMNS, log_odds, squeezed
+from scorer.model.bundle import Model
+from tests.support.scorer.stand_ins import small_model
 from trainer.evaluation.resampling import Interval
 from trainer.online import state as online_state
 from trainer.online.learner import PLACES, Learner, LearnerOptions

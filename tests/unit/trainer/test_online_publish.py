@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runtime.clock import ManualClock
+from runtime.kafka.memory import MemoryBroker, MemoryExclusiveLog
+from runtime.kafka.model_registry import ModelRegistry, registration
+from runtime.metrics import Metrics
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, MINUTE
 from schemas.manifest import MANIFEST_NAME, sha256
-from schemas.runtime.clock import ManualClock
-from schemas.runtime.memory_streams import MemoryBroker, MemoryExclusiveLog
-from schemas.runtime.metrics import Metrics
-from schemas.runtime.model_registry import ModelRegistry, registration
-from scorer.follow import bundle_directory
-from scorer.model import load_model
-from tests.unit.scorer.stand_ins import small_bundle
+from scorer.model.bundle import load_model
+from scorer.serving import bundle_directory
+from tests.support.scorer.stand_ins import small_bundle
 from trainer.online import learning as online_learning
-from trainer.online.follow import Follower
+from trainer.online.follower import Follower
 from trainer.online.learner import LearnerOptions
 from trainer.online.learning import Online, OnlineOptions
 from trainer.online.publish import Publisher, derive

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.training.thresholds import (
-    LEAST_ALERTS,
+    MIN_ALERTS,
     Judged,
     PrecisionTargets,
     choose,
@@ -28,7 +28,7 @@ def test_the_threshold_is_the_lowest_that_has_the_precision(wanted: float) -> No
 
 
 def test_a_precision_of_few_alerts_is_not_believed() -> None:
-    fraud = np.arange(1000) >= 1000 - LEAST_ALERTS + 1
+    fraud = np.arange(1000) >= 1000 - MIN_ALERTS + 1
     score = np.arange(1000) / 1000
     assert threshold_for(score, fraud, 1.0) is None
     assert threshold_for(score, fraud | (np.arange(1000) >= 980), 1.0) == pytest.approx(0.9795)
@@ -89,5 +89,5 @@ def test_settled_alerts_have_to_be_precise_by_themselves() -> None:
     tight = score * (1 - (score > 0.5) * ~fraud * 0.5)
     kept, _ = choose(np.where(fraud, score, 0.98 * tight + 0.01), score >= 0.99, budget, hopeless)
     assert kept["review"] > 0.98, "bad evidence on settled alerts does not spend the budget"
-    few = Judged(lately[: LEAST_ALERTS - 1], np.zeros(LEAST_ALERTS - 1, np.bool_))
+    few = Judged(lately[: MIN_ALERTS - 1], np.zeros(MIN_ALERTS - 1, np.bool_))
     assert choose(score, fraud, targets, few)[0] == loose  # too few to tell

@@ -18,17 +18,17 @@ from typer.testing import CliRunner
 
 from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.manifest import MANIFEST_NAME, sha256
-from scorer.model import load_model
+from scorer.model.bundle import load_model
 from tests.unit.trainer.test_bootstrap import MAPPING, dataset, history
 from trainer.__main__ import app
 from trainer.commands.sources import moment
-from trainer.dataset.replayed import Dataset
+from trainer.dataset.replay import Dataset
 from trainer.evaluation.gate_bounds import Bounds, load_bounds
 from trainer.registry.publication import champion_of
-from trainer.training import batch, bundle, runs
-from trainer.training.run import Champion, RunOptions, run_training
+from trainer.training import batch, bundle, run_records
 from trainer.training.search import SearchOptions
 from trainer.training.thresholds import PrecisionTargets
+from trainer.training.training_run import Champion, RunOptions, run_training
 
 NOW = 1_800_000_000_000
 
@@ -66,7 +66,7 @@ def bounds() -> Bounds:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, runs.RunRecord]:
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, run_records.RunRecord]:
     folder = tmp_path_factory.mktemp("first")
     provenance = {"source": "test", "version": 3}
     found = run_training(
@@ -75,7 +75,9 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, runs.RunRecor
     return folder, found
 
 
-def test_a_run_leaves_a_bundle_a_card_and_a_record(first: tuple[Path, runs.RunRecord]) -> None:
+def test_a_run_leaves_a_bundle_a_card_and_a_record(
+    first: tuple[Path, run_records.RunRecord],
+) -> None:
     folder, record = first
     assert record.passed, record.reasons
     made = folder / "models" / "m1"
@@ -93,7 +95,7 @@ def test_a_run_leaves_a_bundle_a_card_and_a_record(first: tuple[Path, runs.RunRe
     assert "transactions, the oldest |" in card
     assert "transactions that follow the training data" in card
     assert record.check == {"failures": [], "rows": 3}
-    again = runs.load(folder / "state" / "runs" / record.run_id / runs.RUN_FILE)
+    again = run_records.load(folder / "state" / "runs" / record.run_id / run_records.RUN_FILE)
     assert again == record
 
 
@@ -105,11 +107,11 @@ def test_a_failed_data_check_stops_before_training(tmp_path: Path) -> None:
     assert (record.state, record.reasons) == ("refused by data check", ("no rows",))
     assert record.bundle is None
     assert not (tmp_path / "models").exists()
-    assert (tmp_path / "state" / "runs" / record.run_id / runs.RUN_FILE).is_file()
+    assert (tmp_path / "state" / "runs" / record.run_id / run_records.RUN_FILE).is_file()
 
 
 def test_a_worse_candidate_is_refused_against_the_champion(
-    first: tuple[Path, runs.RunRecord], tmp_path: Path
+    first: tuple[Path, run_records.RunRecord], tmp_path: Path
 ) -> None:
     folder, better = first
     champion = champion_of(folder / "models" / "m1")
@@ -128,7 +130,7 @@ def test_a_champion_that_does_not_load_is_named_and_the_run_recorded(tmp_path: P
     with pytest.raises(ConfigurationError, match="lost cannot be compared with"):
         run_training(data(), {}, options(tmp_path), champion)
     (path,) = (tmp_path / "state" / "runs").glob("*/run.json")
-    assert runs.load(path).state == "failed"
+    assert run_records.load(path).state == "failed"
 
 
 @pytest.fixture(scope="module")

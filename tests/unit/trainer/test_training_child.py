@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from runtime.clock import ManualClock
 from schemas.errors import TrainerBusy
-from schemas.runtime.clock import ManualClock
-from tests.e2e.pipeline import until
+from tests.support.pipeline import until
 from trainer.service.child import MB, ONLY_IDLE, ChildRunner, Ended, Limits
 from trainer.service.lock import only_one
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from schemas import codec
+from runtime.clock import ManualClock
+from runtime.kafka.memory import MemoryBroker, MemoryConsumer
+from runtime.metrics import Metrics, read_exposition
+from schemas.codec import avro
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, HOUR
-from schemas.runtime.clock import ManualClock
-from schemas.runtime.memory_streams import MemoryBroker, MemoryConsumer
-from schemas.runtime.metrics import Metrics, read_exposition
 from trainer.service import journal
 from trainer.service.child import Ended
 from trainer.service.schedule import last_due
-from trainer.service.service import MOST_ATTEMPTS, MOST_BROKEN_OFF, TrainingService
-from trainer.training import runs
+from trainer.service.service import MAX_ATTEMPTS, MAX_BROKEN_OFF, TrainingService
+from trainer.training import run_records
 
 TOPIC = "retrain-requests"
 THREE = (3 * 60,)
@@ -51,7 +51,7 @@ class Bench:
         self.clock = ManualClock(MIDNIGHT)
         self.broker = MemoryBroker(1, self.clock)
         self.runner = FakeRunner()
-        self.spooled: list[runs.RunRecord] = []
+        self.spooled: list[run_records.RunRecord] = []
         self.restart()
 
     def restart(self) -> None:
@@ -65,7 +65,7 @@ class Bench:
 
     def ask(self, reason: str = "drift") -> None:
         record = {"reason": reason, "detail": {}, "occurred_at": self.clock.now_ms()}
-        self.broker.append(TOPIC, (0, reason.encode(), codec.encode("RetrainRequest", record)))
+        self.broker.append(TOPIC, (0, reason.encode(), avro.encode("RetrainRequest", record)))
 
     def turn(self, ms: int = 1000) -> None:
         self.clock.advance(ms)
@@ -77,17 +77,17 @@ class Bench:
         run_id = self.runner.started[-1]
         if record:
             passed = replace(
-                runs.failed(run_id, self.clock.now_ms(), self.clock.now_ms(), "", "archive"),
+                run_records.failed(run_id, self.clock.now_ms(), self.clock.now_ms(), "", "archive"),
                 state="passed", reasons=(), stages=("REGISTERED", "SHADOW"),
             )  # fmt: skip
-            runs.save(replace(passed, **changes), self.folder)  # type: ignore[arg-type]
+            run_records.save(replace(passed, **changes), self.folder)  # type: ignore[arg-type]
         self.runner.ended = Ended(code, "" if code == 0 else f"code {code}")
 
     def committed(self) -> int | None:
         return next(iter(self.broker.committed.values()), None)
 
-    def record(self) -> runs.RunRecord:
-        return runs.load(runs.file_of(self.runner.started[-1], self.folder))
+    def record(self) -> run_records.RunRecord:
+        return run_records.load(run_records.file_of(self.runner.started[-1], self.folder))
 
 
 @pytest.fixture
@@ -204,24 +204,24 @@ def test_a_model_that_was_not_yet_registered_is_taken_up_again(bench: Bench) -> 
 
 def test_a_run_that_takes_the_service_with_it_is_given_up(bench: Bench) -> None:
     bench.ask()
-    for _ in range(MOST_BROKEN_OFF):
+    for _ in range(MAX_BROKEN_OFF):
         bench.turn()
         bench.restart()
     bench.turn()
-    assert len(bench.runner.started) == MOST_BROKEN_OFF
+    assert len(bench.runner.started) == MAX_BROKEN_OFF
     assert bench.record().state == "failed"
     assert bench.committed() == 1
 
 
 def test_an_orderly_stop_ends_the_run_and_is_not_held_against_it(bench: Bench) -> None:
     bench.ask()
-    for _ in range(MOST_BROKEN_OFF + 2):
+    for _ in range(MAX_BROKEN_OFF + 2):
         bench.turn()
         bench.service.stop()
         bench.restart()
     bench.turn()
-    assert bench.runner.stopped == MOST_BROKEN_OFF + 2
-    assert len(bench.runner.started) == MOST_BROKEN_OFF + 3
+    assert bench.runner.stopped == MAX_BROKEN_OFF + 2
+    assert len(bench.runner.started) == MAX_BROKEN_OFF + 3
 
 
 def test_a_run_that_was_ended_is_recorded_as_failed_and_answers(bench: Bench) -> None:
@@ -242,12 +242,12 @@ def test_what_may_succeed_later_is_tried_again_under_the_same_id(bench: Bench) -
     bench.turn()
     bench.turn(59_000)
     assert (len(bench.runner.started), bench.committed()) == (1, 0)
-    for _ in range(MOST_ATTEMPTS - 1):
+    for _ in range(MAX_ATTEMPTS - 1):
         bench.turn(600_000)
         bench.finish(stages=(), code=3)
         bench.turn()
     assert len({*bench.runner.started}) == 1
-    assert len(bench.runner.started) == MOST_ATTEMPTS
+    assert len(bench.runner.started) == MAX_ATTEMPTS
     assert bench.record().state == "failed"
     assert bench.record().reasons == ("not registered: code 3",)
     assert bench.committed() == 1

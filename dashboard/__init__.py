@@ -1,0 +1,1 @@
+"""The web pages: live figures, review queue, transactions, models and accounts."""

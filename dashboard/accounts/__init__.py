@@ -1,0 +1,1 @@
+"""Logging in, people and the audit log."""

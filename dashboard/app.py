@@ -1,0 +1,96 @@
+"""The web application of the dashboard, made from its parts.
+
+How a page is added:
+
+1. A module here with `router = APIRouter()`, say `queue.py`; its router goes into ROUTERS below.
+2. Each handler names the least role that may use it, by an argument of a type of access.py:
+   `def queue(request: Request, person: Analyst, parts: TheParts) -> HTMLResponse`. A test walks
+   all routes and fails for one that names none. Handlers that use the database are plain `def`,
+   which FastAPI runs on a thread: `with parts.database.read() as connection: ...`.
+3. It returns `page(request, "queue.html", cases=...)`. The template begins with
+   `{% extends "base.html" %}` and fills the blocks `title`, `main`, `styles` and `scripts`
+   (`<script type="module" src="/static/queue.js"></script>`). Inline scripts, `on…` attributes and
+   `style="…"` do nothing: the Content-Security-Policy forbids them. Values for scripts go into
+   `data-…` attributes or `<script type="application/json">{{ values | tojson }}</script>`.
+   Colours and classes are listed at the top of static/style.css; charts draw anew on the
+   document's event `themechange`.
+4. An entry in `pages.NAVIGATION` shows it in the header.
+5. What changes something is a POST. A form carries
+   `<input type="hidden" name="csrf" value="{{ csrf }}">`; scripts use `send` of static/send.js.
+   The gate checks both, and the Origin; a JSON body is welcome with the header. Who did what goes
+   into the audit in the same transaction: `audit.record(connection, who=person.username, ...)`.
+6. What it needs beyond settings, database and registry becomes a field of `Parts`; what runs beside
+   the requests (a poller) is an async context manager given to `create_app` as a service.
+
+An event stream is an ordinary GET handler; the gate ends it when the person's session ends. Errors
+of ours (schemas/errors.py) become a page or, for scripts, JSON with `detail`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+
+from dashboard.accounts import audit, login, people
+from dashboard.live import page as live
+from dashboard.models import page as models
+from dashboard.parts import Parts
+from dashboard.policies import page as policies
+from dashboard.review import actions, queue
+from dashboard.transactions import page as transactions
+from dashboard.web import failures, health, runbook
+from dashboard.web.gate import Gate
+from dashboard.web.headers import SecurityHeaders
+from dashboard.web.pages import STATIC
+from database.accounts import sessions
+from database.accounts.sessions import Session
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    health.router,
+    login.router,
+    models.router,
+    audit.router,
+    people.router,
+    queue.router,
+    actions.router,
+    live.router,
+    transactions.router,
+    policies.router,
+    runbook.router,
+)
+Service = Callable[[], AbstractAsyncContextManager[object]]
+
+
+def create_app(parts: Parts, *, services: Sequence[Service] = ()) -> FastAPI:
+    """Return the application; `services` run from its start to its end."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as running:
+            for service in services:
+                await running.enter_async_context(service())
+            yield
+
+    def find(token: str) -> Session | None:
+        with parts.database.read() as connection:
+            return sessions.find(connection, token, now_ms=parts.clock.now_ms())
+
+    app = FastAPI(
+        docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan
+    )
+    app.state.parts = parts
+    app.state.paths = frozenset(
+        route.path for router in ROUTERS for route in router.routes if isinstance(route, Route)
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC))
+    failures.install(app)
+    app.add_middleware(Gate, find=find)
+    app.add_middleware(SecurityHeaders)  # the outermost: what the gate refuses has them too
+    return app

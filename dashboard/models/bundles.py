@@ -1,0 +1,43 @@
+"""Bundles of models that a page asks for: loaded once, a few kept. Blocks; thread-safe."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Final
+
+import structlog
+
+from schemas.errors import ConfigurationError
+from schemas.records import ModelEvent
+from scorer.model.bundle import Model, load_model
+from scorer.serving import bundle_directory
+
+log = structlog.get_logger(__name__)
+KEPT: Final = 4
+
+
+class Bundles:
+    """Models by the hash of their bundle."""
+
+    def __init__(self, public_key: bytes | None = None) -> None:
+        self._public_key = public_key
+        self._kept: OrderedDict[str, Model | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, event: ModelEvent) -> Model | None:
+        """Return the model of an event; None if its bundle cannot be read from here."""
+        with self._lock:
+            sha256 = event["sha256"]
+            if sha256 not in self._kept:
+                try:
+                    self._kept[sha256] = load_model(
+                        bundle_directory(event["artefact_uri"]), sha256, self._public_key
+                    )
+                except ConfigurationError as error:
+                    log.warning("bundle", model_id=event["model_id"], reason=str(error))
+                    self._kept[sha256] = None
+                while len(self._kept) > KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(sha256)
+            return self._kept[sha256]

@@ -1,0 +1,140 @@
+"""A review case in words, for its page and its line in the queue. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from database.review.cases import Case, Verdict
+from schemas.currency import amount
+from schemas.features import DAY, HOUR, MINUTE
+from schemas.records import Decision, Transaction
+
+LEVELS: Final = ((1_000_000.0, "top"), (100_000.0, "high"), (10_000.0, "medium"))
+"""Names of urgency, by value at risk with its doublings, in minor units of the base currency."""
+_INPUTS: Final = (
+    ("channel", "Channel"),
+    ("mcc", "Merchant category (MCC)"),
+    ("merchant_country", "Merchant country"),
+    ("card_country", "Card country"),
+    ("ip_country", "Country of the address"),
+    ("ip", "IP address"),
+    ("device_id", "Device"),
+    ("customer_id", "Customer"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A case as a line of a list."""
+
+    case: Case
+    amount: str
+    at_risk: str
+    score: str
+    age: str
+    level: str
+    reason: str
+    holder: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """One reason; `share` of the strongest one in [0, 1], and whether it speaks for fraud."""
+
+    text: str
+    share: float
+    for_fraud: bool
+    rule: bool
+
+
+def line(case: Case, decision: Decision | None, now_ms: int, base: str) -> Line:
+    """Return a case as a line; `decision` is None when the store does not hold it any more."""
+    reasons = decision["reasons"] if decision else []
+    return Line(
+        case=case,
+        amount=amount(case.amount, case.currency),
+        at_risk=amount(round(case.value_at_risk), base),
+        score=score(decision["score"] if decision else None),
+        age=duration(now_ms - case.opened_at),
+        level=level(case, now_ms),
+        reason=reasons[0]["text"] if reasons else "",
+        holder=case.holder(now_ms),
+    )
+
+
+def level(case: Case, now_ms: int) -> str:
+    """Return how urgent a case is by now: low, medium, high or top."""
+    grown = case.grown_value(now_ms)
+    return next((name for least, name in LEVELS if grown >= least), "low")
+
+
+def score(value: float | None) -> str:
+    """Return a score in per cent."""
+    return "none" if value is None else f"{100 * value:.1f} %"
+
+
+def duration(ms: int) -> str:
+    """Return a length of time in its two largest units.
+
+    >>> duration(3_900_000)
+    '1 h 5 min'
+    """
+    if ms < MINUTE:
+        return f"{max(ms, 0) // 1000} s"
+    if ms < HOUR:
+        return f"{ms // MINUTE} min"
+    if ms < DAY:
+        return f"{ms // HOUR} h {ms % HOUR // MINUTE} min"
+    return f"{ms // DAY} d {ms % DAY // HOUR} h"
+
+
+def reasons(decision: Decision) -> list[Why]:
+    """Return why it was sent to review: rules first, then features, the strongest first."""
+    found = decision["reasons"]
+    strongest = max((abs(reason["contribution"] or 0.0) for reason in found), default=0.0) or 1.0
+    made = [
+        Why(
+            reason["text"],
+            abs(reason["contribution"] or 0.0) / strongest,
+            (reason["contribution"] or 0.0) >= 0,
+            reason["contribution"] is None,
+        )
+        for reason in found
+    ]
+    return sorted(made, key=lambda why: (not why.rule, -why.share))
+
+
+def past(
+    found: Sequence[Decision], case: Case, verdicts: Mapping[str, Verdict]
+) -> list[tuple[Decision, str, str]]:
+    """Return the card's other transactions, each with its amount in words and its verdict or ""."""
+    return [
+        (one, amount(one["amount"], one["currency"]), verdicts.get(one["transaction_id"], ""))
+        for one in found
+        if one["transaction_id"] != case.transaction_id
+    ]
+
+
+def state(case: Case, now_ms: int, undo_ms: int) -> str:
+    """Return a word for all that a page of the case depends on."""
+    if case.verdict is None:
+        return f"open {case.holder(now_ms) or ''}"
+    final = case.undo_until(undo_ms) <= now_ms
+    return f"{case.verdict} {case.decided_by} {'final' if final else 'fresh'}"
+
+
+def inputs(transaction: Transaction | None) -> list[tuple[str, str]]:
+    """Return what came with the transaction as names and values; what is missing is left out."""
+    if transaction is None:
+        return []
+    rows = [(text, str(value)) for name, text in _INPUTS if (value := transaction.get(name))]
+    latitude, longitude = transaction.get("latitude"), transaction.get("longitude")
+    if latitude is not None and longitude is not None:
+        rows.append(("Place", f"{latitude:.4f}, {longitude:.4f}"))
+    return rows + [(name, str(value)) for name, value in _attributes(transaction)]
+
+
+def _attributes(transaction: Transaction) -> list[tuple[str, str]]:
+    return sorted((transaction.get("attributes") or {}).items())

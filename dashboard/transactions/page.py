@@ -1,0 +1,142 @@
+"""The page of one transaction: everything that explains its decision, a year later too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import HTMLResponse
+
+from dashboard.accounts.access import Person, Viewer
+from dashboard.parts import Parts, TheParts
+from dashboard.transactions import view
+from dashboard.transactions.norm import Line, lines
+from dashboard.web.pages import page
+from dashboard.web.wording import masked
+from database.decisions import decisions
+from database.decisions.decisions import Stored
+from database.decisions.transaction_evidence import Past, card_around, case_of, vectors_before
+from database.review.cases import Case
+from schemas.currency import amount
+from schemas.features import FINGERPRINT, VECTOR_SIZE
+from schemas.records import Decision, FeatureVector
+
+router: Final = APIRouter()
+EARLIER: Final = 50
+"""Transactions of the card that say what is usual."""
+BEFORE, AFTER = 30, 10
+"""Transactions of the card that are drawn, up to this one and after it."""
+Vector = npt.NDArray[np.float32]
+
+
+@router.get("/transactions")
+def search(
+    request: Request, person: Viewer, parts: TheParts, id: str = "", of: int = 0
+) -> HTMLResponse:
+    """Return the page of the transaction that was searched for, or that there is none."""
+    return _shown(request, id.strip(), person, parts, of, without=200)
+
+
+@router.get("/transactions/{transaction_id:path}")
+def show(
+    request: Request, transaction_id: str, person: Viewer, parts: TheParts, of: int = 0
+) -> HTMLResponse:
+    """Return the page of a transaction; `of` chooses, if several cards have one of that id."""
+    return _shown(request, transaction_id, person, parts, of, without=404)
+
+
+def _shown(
+    request: Request, transaction_id: str, person: Person, parts: Parts, of: int, *, without: int
+) -> HTMLResponse:
+    found = _read(parts, transaction_id, of)
+    if found is None:
+        return page(request, "transaction_none.html", status=without, transaction_id=transaction_id)
+    return page(request, "transaction.html", **_values(parts, found, person), of=of)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the database knows: the transaction, how many have its id, and what is around it."""
+
+    stored: Stored
+    alike: int
+    history: list[Past]
+    earlier: list[FeatureVector]
+    case: Case | None
+
+
+def _read(parts: Parts, transaction_id: str, of: int) -> _Found | None:
+    with parts.database.read() as connection:
+        stored = decisions.find(connection, transaction_id)
+        if not stored:
+            return None
+        if not 0 <= of < len(stored):
+            raise HTTPException(404, f"there are {len(stored)} transactions of that id")
+        card, when = stored[of].decision["card_id"], stored[of].decision["event_time"]
+        return _Found(
+            stored[of],
+            len(stored),
+            card_around(connection, card, when, before=BEFORE, after=AFTER),
+            vectors_before(connection, card, when, EARLIER),
+            case_of(connection, transaction_id, card),
+        )
+
+
+def _values(parts: Parts, found: _Found, person: Person) -> dict[str, Any]:
+    decision, vector = found.stored.decision, found.stored.vector
+    transaction = None if vector is None else vector["transaction"]
+    in_full = person.may("analyst")
+    features, whole = _features(parts, found)
+    with parts.collector.topics.lock:
+        label = parts.collector.topics.labels.find(decision["transaction_id"], decision["card_id"])
+    return {
+        "decision": decision,
+        "alike": found.alike,
+        "case": found.case,
+        "label": label,
+        "inputs": view.inputs(decision, transaction, in_full=in_full),
+        "card": decision["card_id"] if in_full else masked(decision["card_id"]),
+        "timings": view.timings(decision),
+        "groups": view.groups(features),
+        "bars": view.bars(features),
+        "whole": whole,
+        "earlier": len(found.earlier),
+        "history": found.history,
+        "listed": view.listed(found.history, decision),
+        "drawing": view.drawing(found.history, decision),
+        "amount": amount,
+    }
+
+
+def _features(parts: Parts, found: _Found) -> tuple[list[Line], bool]:
+    """Return the features in words, and whether each one's contribution is known."""
+    vector = _array(found.stored.vector)
+    if vector is None:
+        return [], False
+    earlier = [row for row in map(_array, found.earlier) if row is not None]
+    matrix = np.stack(earlier) if earlier else np.empty((0, VECTOR_SIZE), np.float32)
+    decision = found.stored.decision
+    contributions = _contributions(parts, decision, vector)
+    made = lines(vector, matrix, contributions, decision["anomaly_score"])
+    return made, contributions is not None
+
+
+def _array(record: FeatureVector | None) -> Vector | None:
+    """Return a vector as float32[70], None if there is none of our catalogue."""
+    if record is None or record["fingerprint"] != FINGERPRINT:
+        return None
+    return np.frombuffer(record["vector"], "<f4").astype(np.float32)
+
+
+def _contributions(
+    parts: Parts, decision: Decision, vector: Vector
+) -> npt.NDArray[np.float64] | None:
+    """Return what each of the 71 inputs added, by the bundle that decided; None without it."""
+    collector = parts.collector
+    with collector.topics.lock:
+        state = collector.topics.journal.states.get(decision["model_id"] or "")
+    model = None if state is None else collector.bundles.get(state.event)
+    return None if model is None else model.contributions(model.inputs(vector[None, :]))[0]

@@ -1,0 +1,191 @@
+"""One decided transaction in words and drawings, for its page. Pure.
+
+Everything that comes from outside stays plain text; the template escapes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dashboard.transactions.norm import Line
+from dashboard.web.wording import masked
+from database.decisions.transaction_evidence import Past
+from schemas.currency import amount
+from schemas.records import Decision, Transaction
+
+ENTITIES: Final = (
+    ("card", "The card"),
+    ("transaction", "The transaction itself"),
+    ("merchant", "The merchant"),
+    ("device", "The device"),
+    ("ip", "The address"),
+)
+_INPUTS: Final = (
+    ("merchant_id", "Merchant"),
+    ("mcc", "Merchant category"),
+    ("merchant_country", "Merchant's country"),
+    ("channel", "Channel"),
+    ("card_country", "Card's country"),
+    ("customer_id", "Customer"),
+    ("device_id", "Device"),
+    ("ip", "Address"),
+    ("ip_country", "Address' country"),
+)
+STRONGEST: Final = 10
+LISTED: Final = 12
+HEIGHT, EDGE = 120, 9
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The features of one entity, the remarkable ones first."""
+
+    title: str
+    lines: list[Line]
+    unusual: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A contribution as a bar: `start` and `width` in per cent of the whole, `raises` the score."""
+
+    line: Line
+    start: float
+    width: float
+    raises: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A transaction of the card in the drawing of its history: `x` in per cent, `y` in pixels."""
+
+    x: float
+    y: float
+    decision: str
+    this: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """The card's transactions by time and amount; amounts stand on the height `foot`."""
+
+    height: int
+    foot: int
+    dots: list[Dot]
+    most: str
+    first_ms: int
+    last_ms: int
+
+
+def inputs(
+    decision: Decision, transaction: Transaction | None, *, in_full: bool
+) -> list[tuple[str, str]]:
+    """Return what came with the transaction, as names and values; missing ones are left out.
+
+    `in_full`: whether the card may be seen whole.
+    """
+    found: Mapping[str, Any] = transaction or {}
+    card = decision["card_id"]
+    rows = [("Card", card if in_full else masked(card))]
+    rows += [
+        (text, str(value))
+        for field, text in _INPUTS
+        if (value := found.get(field, decision.get(field))) is not None
+    ]
+    latitude, longitude = found.get("latitude"), found.get("longitude")
+    if latitude is not None and longitude is not None:
+        rows.append(("Place", f"{latitude:.4f}, {longitude:.4f}"))
+    attributes: Mapping[str, str] = found.get("attributes") or {}
+    return rows + [(name, str(value)) for name, value in sorted(attributes.items())]
+
+
+def timings(decision: Decision) -> list[tuple[str, int, str]]:
+    """Return the steps of the decision: name, time in ms, and how long after the one before."""
+    received, computed = decision["received_at"], decision["computed_at"]
+    return [
+        ("Happened", decision["event_time"], ""),
+        ("Received", received, lasted(received - decision["event_time"])),
+        ("Computed", computed // 1000, lasted(computed / 1000 - received)),
+        (
+            "Decided",
+            decision["decided_at"] // 1000,
+            lasted((decision["decided_at"] - computed) / 1e3),
+        ),
+    ]
+
+
+def lasted(ms: float) -> str:
+    """Return a length of time after the step before.
+
+    >>> lasted(0.4), lasted(12.3), lasted(90_000)
+    ('0.4 ms later', '12 ms later', '1.5 min later')
+    """
+    if ms < 0:
+        return "before, by another clock"
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
+        if ms >= size:
+            return f"{ms / size:,.1f} {unit} later"
+    return f"{ms:.1f} ms later" if ms < 10 else f"{ms:.0f} ms later"
+
+
+def groups(found: Sequence[Line]) -> list[Group]:
+    """Return the features by entity; in each the unusual ones first, then as in the catalogue."""
+    made = []
+    for entity, title in ENTITIES:
+        mine = [line for line in found if line.entity == entity]
+        unusual = sum(line.unusual for line in mine)
+        made.append(Group(title, sorted(mine, key=lambda line: not line.unusual), unusual))
+    return made
+
+
+def bars(found: Sequence[Line]) -> list[Bar]:
+    """Return the strongest contributions as bars around a common middle, strongest first."""
+    known = [line for line in found if line.contribution]
+    known.sort(key=lambda line: -abs(line.contribution or 0.0))
+    known = known[:STRONGEST]
+    most = max((abs(line.contribution or 0.0) for line in known), default=1.0)
+    made = []
+    for line in known:
+        share = 50.0 * abs(line.contribution or 0.0) / most
+        raises = (line.contribution or 0.0) > 0
+        made.append(Bar(line, 50.0 if raises else 50.0 - share, share, raises))
+    return made
+
+
+def listed(history: Sequence[Past], this: Decision) -> Sequence[Past]:
+    """Return the transactions next to this one, LISTED at most."""
+    place = next(
+        (
+            number
+            for number, past in enumerate(history)
+            if past.decision["transaction_id"] == this["transaction_id"]
+        ),
+        0,
+    )
+    first = max(min(place - LISTED // 2, len(history) - LISTED), 0)
+    return history[first : first + LISTED]
+
+
+def drawing(history: Sequence[Past], this: Decision) -> Drawing | None:
+    """Return the card's transactions by time and amount; None if there is no other one."""
+    decided = [each.decision for each in history]
+    if len(decided) < 2:
+        return None
+    times = [each["event_time"] for each in decided]
+    most = max(decided, key=lambda each: int(each["amount"]))
+    first, span = min(times), max(max(times) - min(times), 1)
+    foot = HEIGHT - EDGE
+    dots = [
+        Dot(
+            round(1 + 98 * (each["event_time"] - first) / span, 2),
+            round(foot - (foot - EDGE) * each["amount"] / max(most["amount"], 1), 1),
+            each["decision"],
+            each["transaction_id"] == this["transaction_id"],
+            f"{amount(each['amount'], each['currency'])}, {each['decision'].lower()}",
+        )
+        for each in reversed(decided)
+    ]
+    return Drawing(HEIGHT, foot, dots, amount(most["amount"], most["currency"]), first, max(times))

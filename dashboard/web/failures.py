@@ -1,0 +1,55 @@
+"""Errors as answers: a page for people, JSON for scripts; never a trace or a query."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException as AnyHTTPException
+
+from dashboard.web.headers import HEADERS
+from dashboard.web.pages import page
+from schemas.errors import ConfigurationError, FraudError, TemporaryError
+
+log = structlog.get_logger(__name__)
+
+
+def answer(request: Request, status: int, text: str) -> Response:
+    """Return an error as a page if a person asked, else as JSON."""
+    if "text/html" in request.headers.get("accept", ""):
+        return page(request, "failure.html", status=status, code=status, text=text)
+    return JSONResponse({"detail": text}, status)
+
+
+def install(app: FastAPI) -> None:
+    """Make the application answer by these."""
+
+    async def http(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, AnyHTTPException) else 500
+        detail = error.detail if isinstance(error, AnyHTTPException) else ""
+        return answer(request, status, "There is no such page." if status == 404 else str(detail))
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        found = error.errors() if isinstance(error, RequestValidationError) else []
+        wrong = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in found)
+        return answer(request, 422, f"The request is not complete: {wrong}")
+
+    async def ours(request: Request, error: Exception) -> Response:
+        status = 400 if isinstance(error, ConfigurationError) else 500
+        if isinstance(error, TemporaryError):
+            status = 503
+        log.warning("not served", path=request.url.path, status=status, reason=str(error))
+        return answer(request, status, str(error))
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        log.error("failed", path=request.url.path, exc_info=error)
+        response = answer(request, 500, "Something went wrong; the log says what.")
+        response.headers.update({**HEADERS, "Cache-Control": "no-store"})
+        return response
+
+    app.add_exception_handler(AnyHTTPException, http)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(FraudError, ours)
+    app.add_exception_handler(Exception, unexpected)

@@ -1,0 +1,152 @@
+"""The gate in front of every page: closed by default.
+
+In the order in which a request passes: is the path open or is there a session, is the password the
+person's own, does a changing request come from a page of ours (Origin) with the session's CSRF
+token. An event stream ends when its session does.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import parse_qs, quote, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dashboard.web.bodies import MAX_BYTES, SLOWEST_S, RefusedBody, read_body, replay
+from dashboard.web.failures import answer
+from database.accounts.sessions import Session
+from schemas.errors import TemporaryError
+
+OPEN: Final = frozenset(
+    {"/healthz", "/readyz", "/login", "/static/style.css", "/static/theme.js", "/static/icon.svg"}
+)
+"""Served without a log-in: exact paths."""
+FIRST_PASSWORD: Final = frozenset({"/password", "/logout"})
+"""All that is served while the password is a one-time one."""
+SAFE: Final = frozenset({"GET", "HEAD"})
+FORM: Final = "application/x-www-form-urlencoded"
+CSRF_HEADER, CSRF_FIELD = "x-csrf-token", "csrf"
+LOOK_AGAIN_S: Final = 2.0
+"""How often an open event stream's session is looked up."""
+
+Find = Callable[[str], Session | None]
+
+
+def cookie_name(request: Request) -> str:
+    """Return the name of the session's cookie; with TLS browsers guard it by its prefix."""
+    return "__Host-session" if request.url.scheme == "https" else "session"
+
+
+class Gate:
+    """ASGI layer. Puts the Session into the scope as `session`.
+
+    Args:
+        find: returns the session of a token, None if there is none; may block.
+    """
+
+    def __init__(self, app: ASGIApp, *, find: Find) -> None:
+        self._app, self._find = app, find
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        request = Request(scope)
+        token = request.cookies.get(cookie_name(request), "")
+        try:
+            session = await run_in_threadpool(self._find, token) if token else None
+        except TemporaryError as error:
+            if request.url.path not in OPEN:
+                await answer(request, 503, str(error))(scope, receive, send)
+                return
+            session = None
+        scope["session"] = session
+        refusal = (
+            _without_session(request) if session is None else _first_password(request, session)
+        )
+        if refusal is None and request.method not in SAFE:
+            try:
+                body = await read_body(receive, most=MAX_BYTES, within_s=SLOWEST_S)
+            except RefusedBody as error:
+                refusal = answer(request, error.status, str(error))
+                refusal.headers["Connection"] = "close"
+            else:
+                receive = replay(body, receive)
+                refusal = _foreign(request, session, body)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        stream = _Watched(send, lambda: self._find(token)) if session is not None else None
+        await self._app(scope, receive, stream or send)
+
+
+class _Watched:
+    """A `send` that ends an event stream when its session has ended.
+
+    The server then tells the handler that the client has left; one that does not listen is told by
+    the error that it would get from a broken connection.
+    """
+
+    def __init__(self, send: Send, find: Callable[[], Session | None]) -> None:
+        self._send, self._find = send, find
+        self._events = self._over = False
+        self._looked = time.monotonic()
+
+    async def __call__(self, message: Message) -> None:
+        if self._over:
+            raise OSError("the session has ended")
+        if message["type"] == "http.response.start":
+            self._events = any(
+                name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+                for name, value in message.get("headers", ())
+            )
+        elif self._events and time.monotonic() - self._looked >= LOOK_AGAIN_S:
+            self._over = await run_in_threadpool(self._find) is None
+            self._looked = time.monotonic()
+            if self._over:
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+
+def _without_session(request: Request) -> Response | None:
+    if request.url.path in OPEN:
+        return None
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?next={quote(path, safe='')}", 303)
+    return answer(request, 401, "log in first")
+
+
+def _first_password(request: Request, session: Session) -> Response | None:
+    path = request.url.path
+    if not session.must_change or path in OPEN or path in FIRST_PASSWORD:
+        return None
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/password", 303)
+    return answer(request, 403, "choose a password of your own first")
+
+
+def _foreign(request: Request, session: Session | None, body: bytes) -> Response | None:
+    origin = urlsplit(request.headers.get("origin", ""))
+    if (origin.scheme, origin.netloc) != (request.url.scheme, request.headers.get("host")):
+        return answer(request, 403, "the request does not come from a page of ours")
+    if session is None or request.url.path in OPEN:
+        return None  # the log-in, perhaps anew from a tab that was opened before
+    given = request.headers.get(CSRF_HEADER)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given is None and kind == FORM:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=100)
+        given = fields.get(CSRF_FIELD, [""])[0]
+    if not hmac.compare_digest((given or "").encode(), session.csrf.encode()):
+        return answer(request, 403, "wrong or missing CSRF token: load the page again")
+    return None

@@ -1,0 +1,76 @@
+"""Pages from templates. Every template gets `person`, `csrf`, `navigation` and `path`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from dashboard.accounts.access import person_of, session_of
+from database.accounts.roles import Role
+
+FOLDER: Final = Path(__file__).parents[1]
+TEMPLATES: Final = FOLDER / "templates"
+STATIC: Final = FOLDER / "static"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One entry of the header's navigation, shown to `role` and above."""
+
+    path: str
+    name: str
+    role: Role
+
+
+NAVIGATION: Final = (
+    Place("/", "Live", "viewer"),
+    Place("/queue", "Review queue", "analyst"),
+    Place("/models", "Models", "viewer"),
+    Place("/audit", "Audit", "admin"),
+    Place("/people", "People", "admin"),
+)
+
+
+def moment(ms: int) -> str:
+    """Return a time in ms as text, UTC."""
+    return f"{datetime.fromtimestamp(ms / 1e3, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["moment"] = moment
+    return made
+
+
+_TEMPLATES: Final = _environment()
+
+
+def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page made from a template, with `values` for it; everything is escaped."""
+    person, session = person_of(request), session_of(request)
+    there: frozenset[str] = request.app.state.paths
+    shown = [
+        place
+        for place in NAVIGATION
+        if place.path in there and person is not None and person.may(place.role)
+    ]
+    text = _TEMPLATES.get_template(template).render(
+        person=person,
+        csrf=session.csrf if session is not None else "",
+        navigation=[] if session is None or session.must_change else shown,
+        path=request.url.path,
+        **values,
+    )
+    return HTMLResponse(text, status)

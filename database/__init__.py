@@ -1,0 +1,1 @@
+"""The relational database: accounts, the review queue and stored decisions."""

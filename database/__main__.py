@@ -1,0 +1,87 @@
+"""Command line of the database: `python -m database`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runtime.command_line import errors, require_folder, run_command, say, write_report
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+JsonPath = Annotated[
+    Path | None, typer.Option("--json", help="write the report here; - for stdout")
+]
+
+
+@app.callback()
+def database() -> None:
+    """Keep decisions, vectors and review cases in SQLite or PostgreSQL."""
+
+
+@app.command("store")
+def store_service(
+    once: Annotated[
+        bool, typer.Option("--once", help="End when everything that is there now is stored.")
+    ] = False,
+    json_path: JsonPath = None,
+) -> None:
+    """Store every decision and its vector in the database until stopped; settings by FRAUD_*.
+
+    Example: FRAUD_DATABASE_URL=sqlite:///var/fraud.db python -m database store
+
+    Example: python -m database store --once --json -
+    """
+    from database.store.process import run
+    from runtime.settings import load_settings
+
+    require_folder(json=json_path)
+    write_report(run(load_settings(), once=once), json_path)
+
+
+@app.command("compile")
+def compile_kernels() -> None:
+    """Compile the decoders of the store into the cache.
+
+    Example: python -m database compile
+    """
+    from database.store.rows import decision_rows, vector_rows
+
+    with errors.status("compiling the decoders (seconds, once)"):
+        vector_rows([])
+        decision_rows([])
+
+
+@app.command("bench")
+def bench_store(
+    rows: Annotated[int, typer.Option(min=1, help="decisions, each with its vector")] = 100_000,
+    database: Annotated[
+        str | None,
+        typer.Option(help="an empty database, which it fills; else SQLite in a temporary folder"),
+    ] = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Measure what the store takes in on one thread, without Kafka.
+
+    Example: python -m database bench --rows 100000 --json -
+    """
+    from database.store.benchmark import measure
+
+    require_folder(json=json_path)
+    with errors.status("measuring"):
+        report = measure(rows, database)
+    say(
+        f"{report['database']}: {report['decisions_per_second']:,.0f} decisions/s with their "
+        f"vectors, {report['cpu_us_per_decision']:.0f} µs of CPU each"
+    )
+    write_report(report, json_path)
+
+
+def main() -> None:
+    """Run the command line; see run_command for errors and exit codes."""
+    run_command(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""People, sessions, passwords, API keys and the audit log."""

@@ -1,0 +1,153 @@
+"""API keys: made, listed, revoked, and read by the gateway. A key is stored as its SHA-256 only.
+
+Making and revoking one is audited, without secret and hash. A key reads `fraud_<key_id>_<secret>`;
+the secret has 256 random bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, select
+
+from database.accounts import audit
+from database.core.tables import api_keys
+from schemas.errors import ConfigurationError
+
+SCOPES: Final = ("score", "read")
+"""score: send transactions; read: look up decisions and cards."""
+PREFIX: Final = "fraud"
+MAX_NAME_LENGTH: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """What is known of a key; times in ms. `hashed` is the SHA-256 of the whole key."""
+
+    key_id: str
+    hashed: bytes
+    name: str
+    scopes: frozenset[str]
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+
+    def valid(self, now_ms: int) -> bool:
+        """Whether it opens anything at a time."""
+        return self.revoked_at is None and (self.expires_at is None or now_ms < self.expires_at)
+
+
+def hashed(key: bytes) -> bytes:
+    """Return what is stored of a key."""
+    return hashlib.sha256(key).digest()
+
+
+def id_of(key: str) -> str:
+    """Return the id within a key, "" if it has not the form of one.
+
+    >>> id_of("fraud_a1b2_secret_part")
+    'a1b2'
+    """
+    parts = key.split("_", 2)
+    return parts[1] if len(parts) == 3 and parts[0] == PREFIX else ""
+
+
+def create(
+    connection: Connection,
+    name: str,
+    scopes: Sequence[str],
+    *,
+    by: str,
+    now_ms: int,
+    expires_at: int | None = None,
+) -> tuple[ApiKey, str]:
+    """Store a new key; return what is known of it, and the key itself, which nobody sees again.
+
+    Raises:
+        ConfigurationError: a scope that does not exist, none at all, or no name.
+    """
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown or not scopes:
+        raise ConfigurationError(
+            f"scopes {','.join(scopes) or 'missing'}: give one or more of {','.join(SCOPES)}"
+        )
+    if not 1 <= len(name) <= MAX_NAME_LENGTH:
+        raise ConfigurationError(f"give the key a name of 1 to {MAX_NAME_LENGTH} characters")
+    key_id = secrets.token_hex(6)
+    key = f"{PREFIX}_{key_id}_{secrets.token_urlsafe(32)}"
+    made = ApiKey(
+        key_id=key_id,
+        hashed=hashed(key.encode()),
+        name=name,
+        scopes=frozenset(scopes),
+        created_at=now_ms,
+        expires_at=expires_at,
+        revoked_at=None,
+    )
+    connection.execute(
+        api_keys.insert().values(
+            key_id=key_id,
+            key_hash=made.hashed,
+            name=name,
+            scopes=" ".join(sorted(made.scopes)),
+            created_at=now_ms,
+            expires_at=expires_at,
+        )
+    )
+    audit.record(
+        connection,
+        who=by,
+        action="key created",
+        subject=key_id,
+        after={"name": name, "scopes": sorted(made.scopes), "expires_at": expires_at},
+        now_ms=now_ms,
+    )
+    return made, key
+
+
+def all_keys(connection: Connection) -> list[ApiKey]:
+    """Return every key, revoked and expired ones too, the oldest first."""
+    rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.key_id))
+    return [
+        ApiKey(
+            key_id=row.key_id,
+            hashed=bytes(row.key_hash),
+            name=row.name,
+            scopes=frozenset(row.scopes.split()),
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            revoked_at=row.revoked_at,
+        )
+        for row in rows
+    ]
+
+
+def revoke(connection: Connection, key_id: str, *, by: str, now_ms: int) -> None:
+    """Let a key open nothing any more; harmless for one that was revoked before.
+
+    Raises:
+        ConfigurationError: there is no such key.
+    """
+    changed = connection.execute(
+        api_keys.update()
+        .where(api_keys.c.key_id == key_id, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=now_ms)
+        .returning(api_keys.c.name)
+    ).first()
+    if changed is not None:
+        audit.record(
+            connection,
+            who=by,
+            action="key revoked",
+            subject=key_id,
+            before={"name": changed.name, "revoked_at": None},
+            after={"name": changed.name, "revoked_at": now_ms},
+            now_ms=now_ms,
+        )
+        return
+    if connection.scalar(select(api_keys.c.key_id).where(api_keys.c.key_id == key_id)) is None:
+        raise ConfigurationError(f"there is no key {key_id}: `python -m gateway keys list` has all")

@@ -1,0 +1,117 @@
+"""The audit: who did what, when, and what was before and after. It only grows.
+
+Every change that a person makes is recorded in the transaction that makes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from sqlalchemy import Connection, insert, select
+
+from database.core.inserts import storable
+from database.core.tables import audit
+
+Action = Literal[
+    "log-in",
+    "log-in failed",
+    "log-in locked",
+    "log-out",
+    "person added",
+    "role changed",
+    "password changed",
+    "password change failed",
+    "password reset",
+    "person disabled",
+    "person enabled",
+    "person unlocked",
+    "model promoted",
+    "model canary",
+    "model shadow",
+    "model rolled back",
+    "model retired",
+    "case claimed",
+    "case released",
+    "verdict",
+    "verdict undone",
+    "case settled",
+    "key created",
+    "key revoked",
+]
+"""A closed list: whoever adds an action to the product adds it here."""
+ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
+PAGE: Final = 50
+"""Entries of one page."""
+MAX_NAME_LENGTH: Final = 128
+"""Characters of `who` and `subject` that are kept: a failed log-in may say anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the audit; `at` in ms, `before` and `after` as JSON or None."""
+
+    entry_id: int
+    at: int
+    who: str
+    action: str
+    subject: str
+    before: str | None
+    after: str | None
+
+
+def record(
+    connection: Connection,
+    *,
+    who: str,
+    action: Action,
+    subject: str,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    now_ms: int,
+) -> None:
+    """Add one entry; it counts when the caller's transaction is committed.
+
+    Args:
+        who: the person, or the account on the machine as `command line: NAME`.
+        subject: what it was done to: a username, model_id, transaction_id or key_id.
+    """
+    connection.execute(
+        insert(audit).values(
+            at=now_ms,
+            who=storable(who[:MAX_NAME_LENGTH]),
+            action=action,
+            subject=storable(subject[:MAX_NAME_LENGTH]),
+            before=_json(before),
+            after=_json(after),
+        )
+    )
+
+
+def entries(
+    connection: Connection,
+    *,
+    who: str | None = None,
+    action: str | None = None,
+    subject: str | None = None,
+    older_than: int | None = None,
+    limit: int = PAGE,
+) -> Sequence[Entry]:
+    """Return the newest entries that fit, newest first; `older_than` is the page before's last."""
+    query = select(audit).order_by(audit.c.entry_id.desc()).limit(limit)
+    for column, wanted in (
+        (audit.c.who, who),
+        (audit.c.action, action),
+        (audit.c.subject, subject),
+    ):
+        if wanted:
+            query = query.where(column == storable(wanted))
+    if older_than is not None:
+        query = query.where(audit.c.entry_id < older_than)
+    return [Entry(**row) for row in connection.execute(query).mappings()]
+
+
+def _json(values: Mapping[str, Any] | None) -> str | None:
+    return None if values is None else json.dumps(values, sort_keys=True)

@@ -1,0 +1,262 @@
+"""People, their roles and passwords. Each change is audited and ends the person's sessions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, insert, select, update
+
+from database.accounts import attempts, audit, passwords, sessions
+from database.accounts.roles import ROLES, Role
+from database.core.inserts import storable
+from database.core.tables import people
+from schemas.errors import ConfigurationError
+
+ONE_TIME_MS: Final = 3 * 86_400_000
+"""How long a one-time password opens the page that replaces it."""
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One person; times in ms. With `one_time_until` the password is a one-time one."""
+
+    username: str
+    role: Role
+    disabled: bool
+    created_at: int
+    one_time_until: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassword:
+    """What a log-in is held against; of a one-time password until when (ms) it opens anything."""
+
+    hashed: str
+    one_time_until: int | None
+
+    def expired(self, now_ms: int) -> bool:
+        """Tell whether it is a one-time password of which the time is over."""
+        return self.one_time_until is not None and now_ms >= self.one_time_until
+
+
+def add(
+    connection: Connection, username: str, role: str, one_time: str, *, by: str, now_ms: int
+) -> None:
+    """Add a person, whose one-time password hashes to `one_time` and lives for ONE_TIME_MS.
+
+    Raises:
+        ConfigurationError: no username, no role, or the person is there already.
+    """
+    if not _NAME.fullmatch(username):
+        raise ConfigurationError(
+            f"{username!r} is no username: 1 to 64 small letters, digits and . _ @ -, "
+            "beginning with a letter or digit"
+        )
+    checked = _role(role)
+    if get(connection, username) is not None:
+        raise ConfigurationError(f"{username} is there already")
+    connection.execute(
+        insert(people).values(
+            username=username,
+            role=checked,
+            password_hash=one_time,
+            disabled=False,
+            created_at=now_ms,
+            one_time_until=now_ms + ONE_TIME_MS,
+        )
+    )
+    audit.record(
+        connection,
+        who=by,
+        action="person added",
+        subject=username,
+        after={"role": checked},
+        now_ms=now_ms,
+    )
+
+
+def get(connection: Connection, username: str) -> Account | None:
+    """Return a person, None if there is none of that name."""
+    named = _accounts().where(people.c.username == storable(username))
+    row = connection.execute(named).mappings().first()
+    return None if row is None else Account(**row)
+
+
+def accounts(connection: Connection) -> Sequence[Account]:
+    """Return everybody, by name."""
+    rows = connection.execute(_accounts().order_by(people.c.username)).mappings()
+    return [Account(**row) for row in rows]
+
+
+def state(account: Account, locked: Mapping[str, int], now_ms: int) -> str:
+    """Return what keeps a person out or waits for them; `locked` is of `attempts.locked`."""
+    if account.disabled:
+        return "disabled"
+    if attempts.account(account.username) in locked:
+        return "locked"
+    if account.one_time_until is None:
+        return "active"
+    return "one-time password" if now_ms < account.one_time_until else "password expired"
+
+
+def stored_password(connection: Connection, username: str) -> StoredPassword | None:
+    """Return what a log-in is held against; None: nobody may log in by that name."""
+    row = connection.execute(
+        select(people.c.password_hash, people.c.one_time_until).where(
+            people.c.username == storable(username), people.c.disabled.is_(False)
+        )
+    ).first()
+    return None if row is None else StoredPassword(*row)
+
+
+def set_role(connection: Connection, username: str, role: str, *, by: str, now_ms: int) -> None:
+    """Give a person another role.
+
+    Raises:
+        ConfigurationError: no such person or role, or nobody would be admin any more.
+    """
+    account, checked = _existing(connection, username), _role(role)
+    if account.role == checked:
+        return
+    if checked != "admin":
+        _keep_an_admin(connection, account)
+    _change(connection, username, {"role": checked})
+    audit.record(
+        connection,
+        who=by,
+        action="role changed",
+        subject=username,
+        before={"role": account.role},
+        after={"role": checked},
+        now_ms=now_ms,
+    )
+
+
+def reset_password(
+    connection: Connection, username: str, one_time: str, *, by: str, now_ms: int
+) -> None:
+    """Give a person another one-time password, which hashes to `one_time`; see `add`.
+
+    Raises:
+        ConfigurationError: no such person.
+    """
+    _existing(connection, username)
+    until = now_ms + ONE_TIME_MS
+    _change(connection, username, {"password_hash": one_time, "one_time_until": until})
+    attempts.forget(connection, attempts.account(username))
+    audit.record(connection, who=by, action="password reset", subject=username, now_ms=now_ms)
+
+
+def check_new_password(username: str, old: str, new: str) -> None:
+    """Check the password that a person chose.
+
+    Raises:
+        ConfigurationError: it is the old one, or breaks a rule; the text says which.
+    """
+    if old == new:
+        raise ConfigurationError("the new password is the present one")
+    passwords.check(new, username)
+
+
+def change_password(connection: Connection, username: str, hashed: str, *, now_ms: int) -> None:
+    """Store the hash of the password that a person chose; the caller has verified the old one.
+
+    Raises:
+        ConfigurationError: no such person.
+    """
+    _existing(connection, username)
+    _change(connection, username, {"password_hash": hashed, "one_time_until": None})
+    audit.record(
+        connection, who=username, action="password changed", subject=username, now_ms=now_ms
+    )
+
+
+def renew_hash(connection: Connection, username: str, hashed: str, *, replaces: str) -> None:
+    """Store the same password hashed by today's parameters; sessions stay."""
+    connection.execute(
+        update(people)
+        .where(people.c.username == username, people.c.password_hash == replaces)
+        .values(password_hash=hashed)
+    )
+
+
+def set_disabled(
+    connection: Connection, username: str, disabled: bool, *, by: str, now_ms: int
+) -> None:
+    """Disable a person, who can then not log in, or enable one.
+
+    Raises:
+        ConfigurationError: no such person, or nobody would be admin any more.
+    """
+    account = _existing(connection, username)
+    if account.disabled == disabled:
+        return
+    if disabled:
+        _keep_an_admin(connection, account)
+    _change(connection, username, {"disabled": disabled})
+    audit.record(
+        connection,
+        who=by,
+        action="person disabled" if disabled else "person enabled",
+        subject=username,
+        before={"disabled": account.disabled},
+        after={"disabled": disabled},
+        now_ms=now_ms,
+    )
+
+
+def unlock(connection: Connection, username: str, *, by: str, now_ms: int) -> None:
+    """Let a person try again who was locked out after wrong passwords.
+
+    Raises:
+        ConfigurationError: no such person.
+    """
+    _existing(connection, username)
+    attempts.forget(connection, attempts.account(username))
+    audit.record(connection, who=by, action="person unlocked", subject=username, now_ms=now_ms)
+
+
+def _accounts() -> Any:
+    return select(
+        people.c.username,
+        people.c.role,
+        people.c.disabled,
+        people.c.created_at,
+        people.c.one_time_until,
+    )
+
+
+def _existing(connection: Connection, username: str) -> Account:
+    account = get(connection, username)
+    if account is None:
+        raise ConfigurationError(f"there is nobody named {username!r}")
+    return account
+
+
+def _role(role: str) -> Role:
+    for known in ROLES:
+        if role == known:
+            return known
+    raise ConfigurationError(f"{role!r} is no role: it is one of {', '.join(ROLES)}")
+
+
+def _keep_an_admin(connection: Connection, account: Account) -> None:
+    if account.role != "admin" or account.disabled:
+        return
+    admins = connection.scalars(  # locked: two who disable one another take turns
+        select(people.c.username)
+        .where(people.c.role == "admin", people.c.disabled.is_(False))
+        .order_by(people.c.username)
+        .with_for_update()
+    ).all()
+    if len(admins) <= 1:
+        raise ConfigurationError(f"{account.username} is the last admin: make another one first")
+
+
+def _change(connection: Connection, username: str, values: dict[str, object]) -> None:
+    connection.execute(update(people).where(people.c.username == username).values(**values))
+    sessions.end_all(connection, username)

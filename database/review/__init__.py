@@ -1,0 +1,1 @@
+"""Review cases: what analysts see, claim and decide."""

@@ -1,0 +1,71 @@
+"""Verdicts that are to become labels: an outbox. The dashboard's sender is the only caller.
+
+A label is taken when its verdict can no more be undone, and from then on it cannot be: that does
+not hang on the clocks of several dashboards being alike. It is sent once it was acknowledged. One
+that was taken and not sent, because the sender died, is taken again after LEASE_MS: the same label
+may come twice, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy import Connection, func, or_, select, update
+
+from database.core.tables import cases
+from schemas.records import Label
+
+LEASE_MS: Final = 10_000
+
+
+def take_labels(
+    connection: Connection, now_ms: int, undo_ms: int, limit: int = 500
+) -> dict[int, Label]:
+    """Take labels that are due, oldest first, by case id; nobody else gets them for LEASE_MS."""
+    untaken = or_(cases.c.label_taken_at.is_(None), cases.c.label_taken_at <= now_ms - LEASE_MS)
+    due = (
+        select(cases.c.case_id)
+        .where(
+            cases.c.verdict.is_not(None),
+            cases.c.label_sent_at.is_(None),
+            cases.c.decided_at <= now_ms - undo_ms,
+            untaken,
+        )
+        .order_by(cases.c.decided_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = connection.execute(
+        update(cases)
+        .where(cases.c.case_id.in_(due), untaken)
+        .values(label_taken_at=now_ms)
+        .returning(cases)
+    )
+    ordered = sorted(taken, key=lambda row: (row.decided_at, row.case_id))
+    return {
+        row.case_id: {
+            "transaction_id": row.transaction_id,
+            "card_id": row.card_id,
+            "label": row.verdict,
+            "source": "ANALYST",
+            "transaction_time": row.event_time,
+            "label_time": row.decided_at,
+        }
+        for row in ordered
+    }
+
+
+def labels_sent(connection: Connection, sent: Mapping[int, Label], now_ms: int) -> None:
+    """Note that these were acknowledged, so that they are never taken again."""
+    connection.execute(
+        update(cases)
+        .where(cases.c.case_id.in_(list(sent)), cases.c.label_sent_at.is_(None))
+        .values(label_sent_at=now_ms)
+    )
+
+
+def unsent_labels(connection: Connection) -> int:
+    """Return how many verdicts have not become labels yet, due or not."""
+    unsent = cases.c.verdict.is_not(None) & cases.c.label_sent_at.is_(None)
+    return connection.execute(select(func.count()).where(unsent)).scalar_one()

@@ -1,0 +1,1 @@
+"""The service that fills the database from Kafka."""

@@ -1,0 +1,1 @@
+"""What is downloaded once: jars, Java, Debian packages and the chart library."""

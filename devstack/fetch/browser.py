@@ -1,0 +1,40 @@
+"""A real Chromium: that of the path, else Debian's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Final, NamedTuple
+
+from devstack.fetch.debian import unpacked
+
+_NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_PROGRAM: Final = "usr/lib/chromium/chromium"
+
+
+class Browser(NamedTuple):
+    """Program and environment, as Playwright's `launch` takes them."""
+
+    executable_path: str
+    env: dict[str, str | float | bool]
+
+
+def chromium() -> Browser:
+    """Return the browser, fetching Debian's with the libraries that are missing (125 MB) if needed.
+
+    Raises:
+        ConfigurationError: there is none and it cannot be fetched.
+    """
+    env: dict[str, str | float | bool] = {**os.environ}
+    found = next(filter(None, map(shutil.which, _NAMES)), None)
+    if found is not None:
+        return Browser(found, env)
+    files = unpacked("chromium", [_PROGRAM], with_needed=True)
+    found_in = {
+        str(path.parent)
+        for folder in ("lib", "usr/lib")
+        for path in files.glob(f"{folder}/*-linux-*/**/lib*.so*")
+    }
+    theirs = os.environ.get("LD_LIBRARY_PATH", "")
+    env["LD_LIBRARY_PATH"] = ":".join([*sorted(found_in), *filter(None, [theirs])])
+    return Browser(str(files / _PROGRAM), env)

@@ -1,0 +1,53 @@
+"""The dashboard's chart library, put where the dashboard serves it from."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from devstack.fetch.maven import jars
+from schemas.errors import ConfigurationError
+
+UPLOT_VERSION: Final = "1.6.30"
+VENDOR: Final = Path(__file__).parents[2] / "dashboard" / "static" / "vendor"
+FILES: Final = {
+    "dist/uPlot.esm.js": "uPlot.esm.js",
+    "dist/uPlot.min.css": "uPlot.min.css",
+    "LICENSE": "uPlot.LICENSE.txt",
+}
+"""What is taken from the jar, and its name here."""
+
+
+def fetch_charts(vendor: Path = VENDOR) -> None:
+    """Put uPlot's module, style and licence into `vendor`, unless they are there.
+
+    Raises:
+        ConfigurationError: they cannot be had, or not be written.
+    """
+    if all((vendor / name).is_file() for name in FILES.values()):
+        return
+    jar = f"uplot-{UPLOT_VERSION}.jar"
+    found = jars(f"org.webjars.npm:uplot:{UPLOT_VERSION}", f"uPlot {UPLOT_VERSION} (0.2 MB)", [jar])
+    path = next(each for each in found if Path(each).name == jar)
+    try:
+        vendor.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(path) as opened:
+            for inside, name in FILES.items():
+                data = opened.read(f"META-INF/resources/webjars/uplot/{UPLOT_VERSION}/{inside}")
+                _write(vendor / name, data)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigurationError(
+            f"uPlot could not be put into {vendor} ({error}): check that it can be written, or "
+            f"delete {path}, then run the same command again"
+        ) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write whole or not at all: a dashboard may be serving it."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as made:
+        made.write(data)
+    Path(made.name).chmod(0o644)
+    os.replace(made.name, path)

@@ -1,0 +1,1 @@
+"""The REST gateway: a transaction in, the pipeline's decision out."""

@@ -1,0 +1,96 @@
+"""`python -m gateway keys`: API keys of the gateway, made, listed and revoked; it is audited."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runtime.command_line import operator, say
+from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from database.core.database import Database
+
+app = typer.Typer(no_args_is_help=True, help="API keys of the gateway.")
+
+
+def _open() -> Database:
+    from database.core.opening import open_database
+    from runtime.settings import load_settings
+
+    return open_database(load_settings())
+
+
+@app.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="whose it is, for people")],
+    scopes: Annotated[str, typer.Option(help="score, read, or both: score,read")] = "score,read",
+    expires: Annotated[str | None, typer.Option(help="life of the key, like 90d")] = None,
+) -> None:
+    """Make a key and print it, this once: only its SHA-256 is kept.
+
+    Example: python -m gateway keys create checkout --scopes score --expires 90d
+    """
+    from database.accounts.api_keys import create
+    from runtime.clock import SystemClock
+
+    now_ms = SystemClock().now_ms()
+    until = None if expires is None else now_ms + _life_ms(expires)
+    wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
+    with _open() as database, database.begin() as connection:
+        made, key = create(connection, name, wanted, by=operator(), now_ms=now_ms, expires_at=until)
+    say(f"key {made.key_id} of {name}, {' '.join(sorted(made.scopes))}: it is not shown again")
+    print(key)
+
+
+@app.command("list")
+def list_keys() -> None:
+    """Print every key: id, name, scopes, when it was made and whether it is valid.
+
+    Example: python -m gateway keys list
+    """
+    from database.accounts.api_keys import all_keys
+    from runtime.clock import SystemClock
+
+    with _open() as database, database.read() as connection:
+        keys = all_keys(connection)
+    now_ms = SystemClock().now_ms()
+    for key in keys:
+        state = "valid"
+        if key.revoked_at is not None:
+            state = f"revoked {_date(key.revoked_at)}"
+        elif not key.valid(now_ms):
+            state = "expired"
+        until = "never" if key.expires_at is None else _date(key.expires_at)
+        scopes = ",".join(sorted(key.scopes))
+        print(f"{key.key_id}  {key.name}  {scopes}  made {_date(key.created_at)}  "
+              f"expires {until}  {state}")  # fmt: skip
+
+
+@app.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="id, see list")]) -> None:
+    """Let a key open nothing any more; running gateways know it within seconds.
+
+    Example: python -m gateway keys revoke 0123456789ab
+    """
+    from database.accounts.api_keys import revoke
+    from runtime.clock import SystemClock
+
+    with _open() as database, database.begin() as connection:
+        revoke(connection, key_id, by=operator(), now_ms=SystemClock().now_ms())
+    say(f"key {key_id} is revoked")
+
+
+def _life_ms(text: str) -> int:
+    from runtime.settings import duration_ms
+
+    try:
+        return duration_ms(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--expires {text!r}: {error}") from error
+
+
+def _date(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,252 @@
+"""The process `python -m gateway run`: puts the parts together and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, Final
+
+import structlog
+import uvicorn
+import uvloop
+
+from database.accounts.api_keys import all_keys
+from database.core.database import Database
+from database.core.opening import open_database
+from gateway.app import application
+from gateway.background import Background
+from gateway.policy_follower import PolicyFollower
+from gateway.scoring.gateway import Gateway
+from gateway.scoring.idempotency import MAX_KNOWN
+from gateway.scoring.listener import Listener, heard
+from gateway.scoring.lookups import Sources
+from gateway.scoring.reading import TransactionReader
+from gateway.scoring.score_many import ScoreMany
+from gateway.scoring.score_one import ScoreOne
+from gateway.scoring.stored import StoredDecisions
+from gateway.web.access import Keyring
+from gateway.web.protocol import GatewayProtocol
+from runtime.clock import SystemClock
+from runtime.feature_store.redis import RedisFeatureStore
+from runtime.health import HealthServer
+from runtime.kafka.non_blocking_producer import KafkaPromptProducer
+from runtime.kafka.reader import KafkaReader
+from runtime.kafka.tail import KafkaTail
+from runtime.kafka.topic_admin import create_topics
+from runtime.logs import configure_logging
+from runtime.metrics import Metrics
+from runtime.process import StopSignal, patiently
+from runtime.settings import Settings
+from schemas.errors import ConfigurationError
+from schemas.topics import DEAD_LETTER, DECISIONS, POLICY, TRANSACTIONS
+from stream_features.operate.show import read_state
+
+log = structlog.get_logger(__name__)
+SERVICE: Final = "gateway"
+FAILED: Final = 1
+SWITCH_S: Final = 0.0005
+"""How long another thread may keep the interpreter; as in the scorer."""
+WATCH_S: Final = 0.5
+FLUSH_S: Final = 30.0
+KEEP_ALIVE_S: Final = 75
+STOP_S: Final = 10
+"""Time that requests under way get when the process is stopped."""
+
+
+class Process:
+    """The gateway with everything it reads and writes; `run` serves until it is stopped."""
+
+    def __init__(self, settings: Settings, parts: ExitStack, stop: StopSignal) -> None:
+        self._settings, self._parts, self._stop = settings, parts, stop
+        self._metrics, self._clock = Metrics(SERVICE), SystemClock()
+        self._database: Database = parts.enter_context(open_database(settings))
+        self._store = RedisFeatureStore.from_settings(settings)
+        parts.callback(self._store.close)
+        patiently(lambda: create_topics(settings, timeout_s=3.0), stop)
+        self._producer = KafkaPromptProducer(settings, settings.topic(TRANSACTIONS))
+        self._policy = patiently(self._follow, stop)
+        parts.callback(self._policy.stop)
+        topics = [settings.topic(DECISIONS), settings.topic(DEAD_LETTER)]
+        self._tail = patiently(lambda: KafkaTail(settings, topics, MAX_KNOWN), stop)
+        self._failure = ""
+        self._server: uvicorn.Server | None = None
+        self._background: Background | None = None
+
+    def _follow(self) -> PolicyFollower:
+        reader = KafkaReader(self._settings, self._settings.topic(POLICY))
+        follower = PolicyFollower(reader)
+        try:
+            follower.start()
+        except BaseException:
+            follower.stop()
+            raise
+        return follower
+
+    def run(self, bound: socket.socket) -> int:
+        """Serve; return the exit code."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve(bound))
+        held = self._producer.flush(FLUSH_S)
+        if held:
+            log.error("accepted transactions that Kafka did not take", count=held)
+        if self._failure or held:
+            log.error("cannot go on", reason=self._failure or "Kafka does not answer")
+            return FAILED
+        log.info("stopped")
+        return 0
+
+    async def _serve(self, bound: socket.socket) -> None:
+        settings, loop = self._settings, asyncio.get_running_loop()
+        stored = StoredDecisions(self._database)
+        gateway = Gateway(
+            producer=self._producer,
+            policy=lambda: self._policy.policy,
+            original=stored.original,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        listener = self._listen(gateway, loop.call_soon_threadsafe)
+        keys = Keyring(self._load_keys, self._clock, settings.api_rate)
+        await keys.refresh()
+        reader = TransactionReader.from_settings(settings, self._clock)
+        most_line = settings.api_body_kb * 1024
+        app = application(
+            one=ScoreOne(
+                gateway, reader, most_bytes=most_line, deadline_ms=settings.api_deadline_ms
+            ),
+            many=ScoreMany(
+                gateway, reader, most_bytes=settings.api_batch_kb * 1024, most_line=most_line
+            ),
+            sources=Sources(
+                gateway=gateway,
+                stored=stored.find,
+                card=lambda card: read_state(
+                    self._store, settings.key_prefix, "card", card, settings.label_delay_ms
+                ),
+                pan_key=reader.pan_key,
+            ),
+            keys=keys,
+            metrics=self._metrics,
+            ready=lambda: self._not_ready(gateway),
+            alive=lambda: self._failed(gateway, listener),
+        )
+        server = self._server = uvicorn.Server(server_config(app, settings))
+        self._health(gateway, listener)
+        gc.collect()
+        gc.freeze()  # a collection would look through all that was imported
+        self._background = Background(ended=lambda: setattr(server, "should_exit", True))
+        self._background.start("read the API keys", keys.keep())
+        self._background.start("watch the gateway", self._watch(gateway, listener, server))
+        host, port = bound.getsockname()[:2]
+        log.info("started", host=host, port=port, tls=settings.tls_certificate is not None)
+        await server.serve(sockets=[bound])
+        await self._background.stop()
+        self._failure = self._failed(gateway, listener)
+
+    def _listen(self, gateway: Gateway, tell: Callable[..., Any]) -> Listener:
+        settings = self._settings
+        listener = Listener(
+            self._tail,
+            transactions=settings.topic(TRANSACTIONS),
+            decisions=settings.topic(DECISIONS),
+            tell=tell,
+            on_decided=gateway.decided,
+            on_refused=gateway.refused,
+            metrics=self._metrics,
+        )
+        self._parts.callback(listener.stop)
+        listener.start()
+        return listener
+
+    def _load_keys(self) -> Any:
+        with self._database.read() as connection:
+            return all_keys(connection)
+
+    def _not_ready(self, gateway: Gateway) -> str:
+        """Return "" while it answers: without Kafka, too, by the fallback."""
+        started = self._server is not None and self._server.started
+        ended = gateway.failed or self._background_failed()
+        return ended or ("" if started else "not serving yet")
+
+    def _failed(self, gateway: Gateway, listener: Listener) -> str:
+        """Return why the process must end, "" while it must not."""
+        return gateway.failed or listener.dead() or self._background_failed()
+
+    def _background_failed(self) -> str:
+        return "" if self._background is None else self._background.failed
+
+    def _health(self, gateway: Gateway, listener: Listener) -> None:
+        if self._settings.health_port:
+            self._parts.enter_context(
+                HealthServer(
+                    self._settings.health_port,
+                    self._metrics,
+                    lambda: self._not_ready(gateway),
+                    lambda: self._failed(gateway, listener),
+                    self._settings.health_host,
+                )
+            )
+
+    async def _watch(self, gateway: Gateway, listener: Listener, server: uvicorn.Server) -> None:
+        """Show what waits, and end the process when it can do its work no more."""
+        while True:
+            self._metrics.set("api_waiting", gateway.waiting)
+            self._failure = self._failed(gateway, listener)
+            self._metrics.set("ready", 0 if self._failure else 1)
+            if self._failure or self._stop:
+                server.should_exit = True
+            await asyncio.sleep(WATCH_S)
+
+
+def server_config(
+    app: Any, settings: Settings, protocol: type[GatewayProtocol] = GatewayProtocol
+) -> uvicorn.Config:
+    """Return how uvicorn serves: one worker, without logs of its own for each request."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if (certificate is None) != (key is None):
+        raise ConfigurationError("give both FRAUD_TLS_CERTIFICATE and FRAUD_TLS_KEY, or neither")
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_S,
+        ssl_certfile=str(certificate) if certificate else None,
+        ssl_keyfile=str(key) if key else None,
+    )
+
+
+def bind_to(host: str, port: int) -> socket.socket:
+    """Return a socket that has the address; nobody is let in before the gateway serves.
+
+    Raises:
+        ConfigurationError: the address cannot be taken.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        return bound
+    except OSError as error:
+        bound.close()
+        raise ConfigurationError(f"FRAUD_API_PORT {port} on {host}: {error}") from error
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code. Call it in the main thread."""
+    configure_logging(settings, SERVICE)
+    sys.setswitchinterval(SWITCH_S)
+    stop = StopSignal()
+    heard([])  # loads the kernel
+    with ExitStack() as parts:
+        bound = parts.enter_context(bind_to(settings.api_host, settings.api_port))
+        return Process(settings, parts, stop).run(bound)

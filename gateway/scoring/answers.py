@@ -1,0 +1,91 @@
+"""Decisions and fallbacks as the JSON that a client reads. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from schemas.codec import avro
+from schemas.records import Decision, Transaction
+from scorer.policy.document import Policy
+
+FALLBACK: Final = "fallback"
+"""Code of the reason that a fallback carries."""
+
+
+def read_decision(message: bytes) -> Decision:
+    """Return a Decision as it came on its topic."""
+    _, record = avro.decode(message)
+    decision: Decision = record  # type: ignore[assignment]
+    return decision
+
+
+def decided(decision: Decision) -> bytes:
+    """Return the answer that a decision is: the same bytes for the same decision, always."""
+    return json.dumps(
+        {
+            "transaction_id": decision["transaction_id"],
+            "card_id": decision["card_id"],
+            "decision": decision["decision"],
+            "score": decision["score"],
+            "anomaly_score": decision["anomaly_score"],
+            "reasons": decision["reasons"],
+            "rule_hits": decision["rule_hits"],
+            "model_id": decision["model_id"],
+            "model_role": decision["model_role"],
+            "policy_version": decision["policy_version"],
+            "duplicate": decision["duplicate"],
+            "late": decision["late"],
+            "degraded": decision["degraded"],
+            "position": {
+                "partition": decision["source_partition"],
+                "offset": decision["source_offset"],
+            },
+            "received_at": decision["received_at"],
+            "decided_at": decision["decided_at"] // 1000,
+            "fallback": False,
+            "recorded": True,
+        }
+    ).encode()
+
+
+def fallback(
+    transaction: Transaction, policy: Policy, reason: str, now_ms: int, *, recorded: bool
+) -> bytes:
+    """Return the answer that stands in for a decision that did not come in time.
+
+    `recorded`: Kafka has the transaction already; else the gateway holds it and will send it.
+    """
+    empty: dict[str, Any] = dict.fromkeys(("score", "anomaly_score"))
+    return json.dumps(
+        {
+            "transaction_id": transaction["transaction_id"],
+            "card_id": transaction["card_id"],
+            "decision": policy.document.fallback,
+            **empty,
+            "reasons": [{"code": FALLBACK, "text": reason, "contribution": None}],
+            "rule_hits": [],
+            "model_id": None,
+            "model_role": "NONE",
+            "policy_version": policy.version,
+            "duplicate": False,
+            "late": False,
+            "degraded": FALLBACK,
+            "position": None,
+            "received_at": None,
+            "decided_at": now_ms,
+            "fallback": True,
+            "recorded": recorded,
+        }
+    ).encode()
+
+
+def same_transaction(decision: Decision, transaction: Transaction) -> bool:
+    """Whether a decision answers this transaction, as far as a decision tells."""
+    return (
+        decision["card_id"] == transaction["card_id"]
+        and decision["merchant_id"] == transaction["merchant_id"]
+        and decision["event_time"] == transaction["event_time"]
+        and decision["amount"] == transaction["amount"]
+        and decision["currency"] == transaction["currency"]
+    )

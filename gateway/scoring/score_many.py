@@ -1,0 +1,253 @@
+"""`POST /score-transactions`: a batch in, one line a transaction back, in the order of the input.
+
+Three tasks a batch: one reads the body (all the time, so that a client that first sends and then
+reads does not stand still; its size is bounded), one starts transactions, at most WINDOW at a time,
+and one writes. So memory is bounded by the body, and the pipeline by the window. A client that is
+too slow in sending or reading is hung up on, and of each key only so many batches are under way:
+nobody keeps the others out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Final
+
+from gateway.scoring.batch_input import Item, batch_input
+from gateway.scoring.gateway import Gateway
+from gateway.scoring.reading import TransactionReader, deadline_s
+from gateway.web.access import Caller
+from gateway.web.bodies import SLOW_S, Disconnected, Piece, next_piece, refuse_large, too_large
+from gateway.web.problems import Problem
+from gateway.web.reply import SAFE, Event, Receive, Scope, Send
+
+NDJSON: Final = b"application/x-ndjson"
+WINDOW: Final = 1_000
+"""Transactions of one batch that are under way at one time."""
+MAX_BATCHES: Final = 4
+"""Of one key at one time."""
+MAX_OF_ALL: Final = 16
+"""Batches of all keys at one time: their windows together are less than may wait at the gateway."""
+MIN_RATE: Final = 16_384
+"""Bytes a second that a body must come with, SLOW_S aside."""
+DEADLINE_MS: Final = 5_000
+"""Default deadline of each transaction of a batch: nobody stands at a till."""
+YIELD_EVERY: Final = 16
+"""Transactions after which other requests get their turn."""
+CHUNK: Final = 65_536
+Slot = asyncio.Future[bytes] | bytes
+
+
+class ScoreMany:
+    """The ASGI endpoint."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        reader: TransactionReader,
+        *,
+        most_bytes: int,
+        most_line: int,
+        slow_s: float = SLOW_S,
+    ) -> None:
+        self._gateway, self._reader = gateway, reader
+        self._most_bytes, self._most_line, self._slow_s = most_bytes, most_line, slow_s
+        self._running: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one batch; raises Problem before the answer has begun."""
+        deadline = deadline_s(scope, DEADLINE_MS)
+        caller: Caller = scope["caller"]
+        self._refuse_many(caller.key_id)
+        refuse_large(scope, self._most_bytes)
+        self._running[caller.key_id] += 1
+        try:
+            body = _Body(receive, self._most_bytes, self._slow_s)
+            first = await body.first()
+            await self._answer(first, deadline, caller, body, _patiently(send, self._slow_s))
+        finally:
+            self._running[caller.key_id] -= 1
+            self._running = +self._running  # forgets keys that have none
+
+    def _refuse_many(self, key_id: str) -> None:
+        later = {"Retry-After": "1"}
+        if self._running[key_id] >= MAX_BATCHES:
+            raise Problem(
+                "rate-limit",
+                f"{MAX_BATCHES} batches of this key are under way: send this one later",
+                headers=later,
+            )
+        if self._running.total() >= MAX_OF_ALL:
+            raise Problem(
+                "unavailable",
+                f"{MAX_OF_ALL} batches are under way: send this one later",
+                headers=later,
+            )
+
+    async def _answer(
+        self, first: Piece, deadline: float, caller: Caller, body: _Body, send: Send
+    ) -> None:
+        pieces: asyncio.Queue[Piece | Problem] = asyncio.Queue()
+        slots: asyncio.Queue[Slot | None] = asyncio.Queue(WINDOW)
+        pieces.put_nowait(first)
+        reading = asyncio.create_task(_read(first, body, pieces))
+        starting = asyncio.create_task(self._start(pieces, slots, deadline, caller))
+        headers = [(b"content-type", NDJSON), *SAFE]
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await _write(slots, send)
+            await starting
+        finally:
+            for task in (reading, starting):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _start(
+        self,
+        pieces: asyncio.Queue[Piece | Problem],
+        slots: asyncio.Queue[Slot | None],
+        deadline: float,
+        caller: Caller,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        number = 0
+        try:
+            async for item in self._items(pieces):
+                number += 1
+                wait = caller.bucket.reserve(loop.time())
+                if wait > 0:
+                    await asyncio.sleep(wait)
+                elif number % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+                await slots.put(self._slot(item, number, deadline))
+        except Exception:
+            await slots.put(None)  # the writer must not wait for ever
+            raise
+        await slots.put(None)
+
+    async def _items(self, pieces: asyncio.Queue[Piece | Problem]) -> AsyncIterator[Item]:
+        piece = await pieces.get()
+        reader = batch_input(b"" if isinstance(piece, Problem) else piece.data, self._most_line)
+        try:
+            while True:
+                if isinstance(piece, Problem):
+                    raise piece
+                for item in reader.feed(piece.data, last=not piece.more):
+                    yield item
+                if not piece.more:
+                    return
+                piece = await pieces.get()
+        except Problem as problem:
+            yield problem
+
+    def _slot(self, item: Item, number: int, deadline: float) -> Slot:
+        try:
+            if isinstance(item, Problem):
+                raise item
+            reader = self._reader
+            transaction = reader.json(item) if isinstance(item, bytes) else reader.record(item)
+            return self._gateway.score(transaction, deadline)
+        except Problem as problem:
+            return _problem_line(problem, number)
+
+
+class _Body:
+    """The pieces of a body, under limits of size and time; its time begins now."""
+
+    def __init__(self, receive: Receive, most_bytes: int, slow_s: float) -> None:
+        self._receive, self._most_bytes, self._slow_s = receive, most_bytes, slow_s
+        self._began, self._size = asyncio.get_running_loop().time(), 0
+
+    async def next(self) -> Piece:
+        """Return the next piece.
+
+        Raises:
+            Problem: more came than may, nothing for `slow_s`, or less than MIN_RATE.
+            Disconnected: the client went away.
+        """
+        over = self._began + self._slow_s + self._size / MIN_RATE
+        left = over - asyncio.get_running_loop().time()
+        piece = await next_piece(self._receive, min(left, self._slow_s))
+        self._size += len(piece.data)
+        if self._size > self._most_bytes:
+            raise too_large(self._most_bytes)
+        return piece
+
+    async def first(self) -> Piece:
+        """Return the beginning, with something in it: it tells the form. Raises as `next`."""
+        data = b""
+        while True:
+            piece = await self.next()
+            data += piece.data
+            if data.strip() or not piece.more:
+                return Piece(data, piece.more)
+
+
+async def _read(first: Piece, body: _Body, pieces: asyncio.Queue[Piece | Problem]) -> None:
+    piece = first
+    try:
+        while piece.more:
+            piece = await body.next()
+            pieces.put_nowait(piece)
+    except Problem as problem:
+        pieces.put_nowait(problem)
+    except Disconnected:
+        pieces.put_nowait(Problem("bad-request", "the connection ended before the body"))
+
+
+def _patiently(send: Send, slow_s: float) -> Send:
+    """Return `send` that raises Disconnected when the client takes nothing for so long."""
+
+    async def sent(event: Event) -> None:
+        try:
+            async with asyncio.timeout(slow_s):
+                await send(event)
+        except TimeoutError:
+            raise Disconnected from None
+
+    return sent
+
+
+async def _write(slots: asyncio.Queue[Slot | None], send: Send) -> None:
+    """Send answers in order, as many at once as are there."""
+    lines: list[bytes] = []
+    size, number = 0, 0
+
+    async def hand_over() -> None:
+        nonlocal size
+        if lines:
+            lines.append(b"")
+            await send({"type": "http.response.body", "body": b"\n".join(lines), "more_body": True})
+            lines.clear()
+            size = 0
+
+    while True:
+        if slots.empty():
+            await hand_over()
+        slot = await slots.get()
+        if slot is None:
+            await hand_over()
+            return
+        number += 1
+        if isinstance(slot, bytes):
+            line = slot
+        else:
+            if not slot.done():
+                await hand_over()
+            try:
+                line = await slot
+            except Problem as problem:
+                line = _problem_line(problem, number)
+        lines.append(line)
+        size += len(line)
+        if size > CHUNK:
+            await hand_over()
+
+
+def _problem_line(problem: Problem, number: int) -> bytes:
+    return json.dumps({"line": number, **problem.document()}).encode()

@@ -1,0 +1,31 @@
+"""`POST /score-transaction`: one transaction, one answer."""
+
+from __future__ import annotations
+
+from gateway.scoring.gateway import Gateway
+from gateway.scoring.reading import TransactionReader, deadline_s
+from gateway.web.bodies import SLOW_S, read_body
+from gateway.web.reply import Receive, Scope, Send, reply
+
+
+class ScoreOne:
+    """The ASGI endpoint. The deadline counts from the end of the body."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        reader: TransactionReader,
+        *,
+        most_bytes: int,
+        deadline_ms: int,
+        slow_s: float = SLOW_S,
+    ) -> None:
+        self._gateway, self._reader = gateway, reader
+        self._most_bytes, self._deadline_ms, self._slow_s = most_bytes, deadline_ms, slow_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; raises Problem."""
+        deadline = deadline_s(scope, self._deadline_ms)
+        body = await read_body(scope, receive, self._most_bytes, self._slow_s)
+        answer = await self._gateway.score(self._reader.json(body), deadline)
+        await reply(send, 200, answer)

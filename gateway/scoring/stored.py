@@ -1,0 +1,55 @@
+"""Decisions older than the gateway's memory, read from the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from database.core.database import Database
+from database.decisions.decisions import Stored, find
+from gateway.scoring.gateway import Found
+from schemas.errors import TemporaryError
+from schemas.records import Decision, Transaction
+
+log = structlog.get_logger(__name__)
+ATTEMPTS: Final = 5
+WAIT_S: Final = 0.05
+"""The store is some ms behind `decisions`: a decision that is not there is asked for again."""
+
+
+class StoredDecisions:
+    """Looks decisions up."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, transaction_id: str) -> Sequence[Decision]:
+        """Return the decisions of an id, one a card, the newest first. Blocks.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
+        return [stored.decision for stored in self._find(transaction_id, None)]
+
+    async def original(self, transaction: Transaction) -> Found | None:
+        """Return the decision of the first transaction of this id on this card, None if unknown."""
+        names = transaction["transaction_id"], transaction["card_id"]
+        loop = asyncio.get_running_loop()
+        for _ in range(ATTEMPTS):
+            try:
+                found = await loop.run_in_executor(None, self._find, *names)
+            except TemporaryError as error:
+                log.warning("cannot look up a duplicate", reason=str(error))
+                found = []
+            if found:
+                decision, vector = found[0].decision, found[0].vector
+                return Found(decision, None if vector is None else vector["transaction"])
+            await asyncio.sleep(WAIT_S)
+        return None
+
+    def _find(self, transaction_id: str, card_id: str | None) -> list[Stored]:
+        with self._database.read() as connection:
+            return find(connection, transaction_id, card_id)

@@ -1,0 +1,1 @@
+"""HTTP: access, bodies, errors and the OpenAPI document."""

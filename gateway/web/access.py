@@ -1,0 +1,157 @@
+"""Who may do what: API keys, their scopes, and how much each may send.
+
+Keys are read again every two seconds, so that a revoked one opens nothing from then on; while the
+database does not answer, those read last hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from database.accounts.api_keys import ApiKey, hashed, id_of
+from gateway.web.problems import Problem
+from runtime.clock import Clock
+from schemas.errors import TemporaryError
+
+log = structlog.get_logger(__name__)
+REFRESH_S: Final = 2.0
+AGAIN_S: Final = 0.2
+"""A key that nobody knows makes the keys be read again, at most this often."""
+BEARER: Final = b"bearer "
+MAX_KEY: Final = 200
+_NOBODY: Final = bytes(32)
+
+
+class Bucket:
+    """Token bucket: `rate` a second, and as many at once after a quiet second."""
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate, self._tokens, self._at = rate, rate, now
+
+    def _fill(self, now: float) -> None:
+        self._tokens = min(self._tokens + (now - self._at) * self._rate, self._rate)
+        self._at = now
+
+    def take(self, now: float) -> float:
+        """Take one token and return 0, or take none and return the seconds until there is one."""
+        self._fill(now)
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._rate
+        self._tokens -= 1
+        return 0.0
+
+    def reserve(self, now: float) -> float:
+        """Take one token, on credit if need be; return how many seconds to wait first."""
+        self._fill(now)
+        self._tokens -= 1
+        return max(-self._tokens / self._rate, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request."""
+
+    key_id: str
+    scopes: frozenset[str]
+    bucket: Bucket
+
+    def admit(self, now: float) -> None:
+        """Count one transaction or look-up.
+
+        Raises:
+            Problem: too many came.
+        """
+        wait = self.bucket.take(now)
+        if wait > 0:
+            raise Problem(
+                "rate-limit",
+                "more than this key may send: wait, or ask for a higher FRAUD_API_RATE",
+                headers={"Retry-After": str(math.ceil(wait))},
+            )
+
+
+class Keyring:
+    """The keys in force, on the event loop's thread. `load` blocks and is called on another."""
+
+    def __init__(
+        self,
+        load: Callable[[], Sequence[ApiKey]],
+        clock: Clock,
+        rate: float,
+        *,
+        refresh_s: float = REFRESH_S,
+    ) -> None:
+        self._load, self._clock, self._rate = load, clock, rate
+        self._refresh_s = refresh_s
+        self._keys: dict[str, ApiKey] = {}
+        self._buckets: dict[str, Bucket] = {}
+        self._loaded_at = -math.inf
+        self._loading = asyncio.Lock()
+
+    async def keep(self) -> None:
+        """Read the keys again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(self._refresh_s)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Read the keys, unless that was done a moment ago; if it fails, those read last hold."""
+        loop = asyncio.get_running_loop()
+        async with self._loading:
+            if loop.time() - self._loaded_at < AGAIN_S:
+                return
+            self._loaded_at = loop.time()
+            try:
+                keys = await loop.run_in_executor(None, self._load)
+            except TemporaryError as error:
+                log.warning("API keys could not be read; those read last hold", reason=str(error))
+                return
+            except Exception:  # a revoked key must stop as soon as they can be read again
+                log.exception("API keys could not be read; those read last hold")
+                return
+        self._keys = {key.key_id: key for key in keys}
+        self._buckets = {
+            name: bucket for name, bucket in self._buckets.items() if name in self._keys
+        }
+
+    async def caller(self, authorization: bytes | None) -> Caller:
+        """Return whose key an Authorization header carries.
+
+        Raises:
+            Problem: none that is valid.
+        """
+        if authorization is None or authorization[: len(BEARER)].lower() != BEARER:
+            raise _unknown("send an API key: Authorization: Bearer fraud_…")
+        key = authorization[len(BEARER) :].strip()
+        if len(key) > MAX_KEY:
+            raise _unknown("this API key is not valid")
+        found = self._find(key)
+        if found is None:
+            await self.refresh()  # it may have been made a moment ago
+            found = self._find(key)
+        if found is None or not found.valid(self._clock.now_ms()):
+            raise _unknown("this API key is not valid: unknown, revoked or expired")
+        return Caller(found.key_id, found.scopes, self._bucket(found.key_id))
+
+    def _find(self, key: bytes) -> ApiKey | None:
+        found = self._keys.get(id_of(key.decode("latin-1")))
+        right = hmac.compare_digest(hashed(key), _NOBODY if found is None else found.hashed)
+        return found if right else None
+
+    def _bucket(self, key_id: str) -> Bucket:
+        bucket = self._buckets.get(key_id)
+        if bucket is None:
+            now = asyncio.get_running_loop().time()
+            bucket = self._buckets[key_id] = Bucket(self._rate, now)
+        return bucket
+
+
+def _unknown(detail: str) -> Problem:
+    return Problem("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="fraud"'})

@@ -1,0 +1,126 @@
+"""What every request passes: key, scope, rate, metrics, and a problem for whatever goes wrong.
+
+Pure ASGI, around the framework, because it is paid for by each transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from gateway.web.access import Keyring
+from gateway.web.bodies import Disconnected
+from gateway.web.problems import Problem
+from gateway.web.reply import Application, Event, Receive, Scope, Send, header, reply_problem
+from runtime.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+GONE: Final = 499
+"""Status, in metrics only, of a request whose client went away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address. `scope` is what a key needs, "" for any key, None for no key at all.
+
+    `counted`: a request counts against the key's rate.
+    """
+
+    path: str
+    scope: str | None
+    counted: bool = True
+
+
+SCORE_ONE: Final = Route("/score-transaction", "score")
+SCORE_MANY: Final = Route("/score-transactions", "score", counted=False)
+DECISION: Final = Route("/decisions/{transaction_id}", "read")
+CARD: Final = Route("/cards/{card_id}/features", "read")
+HEALTHY: Final = Route("/healthz", None, counted=False)
+READY: Final = Route("/readyz", None, counted=False)
+METRICS: Final = Route("/metrics", "read", counted=False)
+OPENAPI: Final = Route("/openapi.json", "", counted=False)
+OTHER: Final = Route("other", "", counted=False)
+ROUTES: Final = (SCORE_ONE, SCORE_MANY, DECISION, CARD, HEALTHY, READY, METRICS, OPENAPI)
+_EXACT: Final = {route.path: route for route in ROUTES if "{" not in route.path}
+_BEGINNING: Final = {route.path.split("/", 2)[1]: route for route in (DECISION, CARD)}
+
+
+def route_of(path: str) -> Route:
+    """Return what the address belongs to; OTHER is closed, too.
+
+    >>> route_of("/decisions/t-1").path
+    '/decisions/{transaction_id}'
+    """
+    found = _EXACT.get(path)
+    if found is None:
+        found = _BEGINNING.get(path.split("/", 2)[1] if path.count("/") > 1 else "", OTHER)
+    return found
+
+
+class Door:
+    """The whole application.
+
+    Args:
+        app: what lies behind.
+        direct: by path, what a POST goes to past the framework, whose way costs 0.1 ms.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        keys: Keyring,
+        metrics: Metrics,
+        direct: Mapping[str, Application],
+    ) -> None:
+        self._app, self._keys, self._metrics = app, keys, metrics
+        self._direct = direct
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        route = route_of(scope["path"])
+        began = asyncio.get_running_loop().time()
+        status = 0
+
+        async def watched(event: Event) -> None:
+            nonlocal status
+            if event["type"] == "http.response.start":
+                status = event["status"]
+            await send(event)
+
+        self._in_flight += 1
+        self._metrics.set("api_in_flight", self._in_flight)
+        try:
+            await self._serve(route, scope, receive, watched)
+        except Problem as problem:
+            if status == 0:
+                await reply_problem(watched, problem)
+        except Disconnected:
+            status = status or GONE
+        except Exception:
+            log.exception("request failed", route=route.path)
+            if status == 0:
+                await reply_problem(watched, Problem("internal", "see the gateway's log"))
+        finally:
+            self._in_flight -= 1
+            self._metrics.set("api_in_flight", self._in_flight)
+            self._metrics.count("api_requests", route=route.path, status=str(status))
+            took = asyncio.get_running_loop().time() - began
+            self._metrics.observe("api_seconds", took, route=route.path)
+
+    async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        if route.scope is not None:
+            caller = await self._keys.caller(header(scope, b"authorization"))
+            if route.scope and route.scope not in caller.scopes:
+                raise Problem("forbidden", f"this key lacks the scope {route.scope!r}")
+            if route.counted:
+                caller.admit(asyncio.get_running_loop().time())
+            scope["caller"] = caller
+        app = self._direct.get(scope["path"]) if scope["method"] == "POST" else None
+        await (app or self._app)(scope, receive, send)

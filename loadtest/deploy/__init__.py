@@ -1,0 +1,1 @@
+"""Our services as processes on a stack."""

@@ -1,0 +1,1 @@
+"""Proofs that live equals offline, also through faults."""

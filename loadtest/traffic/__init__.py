@@ -1,0 +1,1 @@
+"""Traffic: what is sent, received and accounted for."""

@@ -1,0 +1,201 @@
+"""What is sent, in event order: the world's live stream, or a file.
+
+A feed hands out pieces of any size with the labels that become known on the way. Pure but for
+reading the file.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from loadtest.traffic.encode import Encoded, encode_transactions
+from loadtest.world.world import World
+from schemas.codec import avro
+from schemas.errors import ConfigurationError
+from schemas.mapping import Mapping
+
+LabelOrder = Literal["due", "ahead", "none"]
+LABEL_COLUMNS: Final = ("transaction_id", "card_id", "event_time", "label_time")
+
+
+class LabelMessage(NamedTuple):
+    """A label to be sent before row `before` of its piece."""
+
+    before: int
+    key: bytes
+    value: bytes
+
+
+class Piece(NamedTuple):
+    """Some transactions and the labels among them."""
+
+    transactions: Encoded
+    labels: list[LabelMessage]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedSettings:
+    """Either a world of `customers` from day `first_day` on, or a mapped file.
+
+    `labels`: sent when they become known in event time, all before the start, or not at all.
+    """
+
+    customers: int = 20_000
+    seed: int = 7
+    first_day: int = 20_148
+    new_pattern_day: int | None = None
+    fraud_factor: float = 1.0
+    wave_every: int | None = None
+    input: Path | None = None
+    mapping: Path | None = None
+    rows: int | None = None
+    labels: LabelOrder = "due"
+
+
+@dataclass(slots=True)
+class Feed:
+    """Cuts tables, each in event order and after the one before, into pieces.
+
+    Event times are those of the tables, but never after `clock` (ms): what has not happened yet is
+    refused by the services.
+    """
+
+    tables: Iterator[pa.Table]
+    clock: Callable[[], int]
+    labels: LabelOrder = "due"
+    remaining: int | None = None
+    """Rows not yet taken; None: without end."""
+    _table: pa.Table | None = None
+    _at: int = 0
+    _pending: list[tuple[int, int, bytes, bytes]] = field(default_factory=list)
+    _count: int = 0
+
+    def take(self, count: int) -> Piece:
+        """Return up to `count` rows; none if the feed is at its end."""
+        while self._table is None or self._at >= self._table.num_rows:
+            self._table = next(self.tables, None)
+            self._at = 0
+            if self._table is None:
+                return Piece(encode_transactions(pa.table({})), self._rest())
+        table = self._table.slice(self._at, count)
+        self._at += table.num_rows
+        if self.remaining is not None:
+            self.remaining -= table.num_rows
+        now = self.clock()
+        if table.column("event_time")[-1].as_py() > now:
+            place = table.column_names.index("event_time")
+            times = pc.min_element_wise(table.column("event_time"), pa.scalar(now, pa.int64()))
+            table = table.set_column(place, "event_time", times)
+        labels: list[LabelMessage] = []
+        if "label" in table.column_names and self.labels != "none":
+            labels = self._labels(table)
+        return Piece(encode_transactions(table), labels)
+
+    def _labels(self, table: pa.Table) -> list[LabelMessage]:
+        time = np.asarray(table.column("event_time").to_numpy(), np.int64)
+        for row in fraud_rows(table):
+            self._count += 1
+            key, value = label_message(row)
+            heapq.heappush(self._pending, (row["label_time"], self._count, key, value))
+        found: list[LabelMessage] = []
+        while self._pending and self._pending[0][0] <= time[-1]:
+            known, _, key, value = heapq.heappop(self._pending)
+            found.append(LabelMessage(int(np.searchsorted(time, known)), key, value))
+        return found
+
+    def _rest(self) -> list[LabelMessage]:
+        """Labels that come after the last transaction of a file are sent at its end."""
+        rest = [LabelMessage(0, key, value) for _, _, key, value in sorted(self._pending)]
+        self._pending.clear()
+        return rest
+
+
+def fraud_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Return transaction, card, time and time of the label of each fraud of a mapped table."""
+    bad = table.filter(pc.fill_null(table.column("label"), pa.scalar(False)))
+    rows: list[dict[str, Any]] = bad.select(list(LABEL_COLUMNS)).to_pylist()
+    return rows
+
+
+def label_message(row: dict[str, Any]) -> tuple[bytes, bytes]:
+    """Return key and value of the label that says a transaction was fraud."""
+    label = {
+        "transaction_id": row["transaction_id"],
+        "card_id": row["card_id"],
+        "label": "FRAUD",
+        "source": "SIMULATION",
+        "transaction_time": row["event_time"],
+        "label_time": row["label_time"],
+    }
+    return row["card_id"].encode(), avro.encode("Label", label)
+
+
+def read_mapped(path: Path, mapping_path: Path, rows: int | None = None) -> pa.Table:
+    """Read a Parquet or CSV file as a mapped table in event order, its first `rows` rows.
+
+    Raises:
+        ConfigurationError: unreadable, or the mapping does not fit.
+    """
+    mapping = Mapping.load(mapping_path)
+    try:
+        if path.suffix == ".csv":
+            options = pyarrow.csv.ConvertOptions(include_columns=mapping.columns())
+            table = pyarrow.csv.read_csv(path, convert_options=options)
+        else:
+            table = pyarrow.parquet.read_table(path, columns=mapping.columns())
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from error
+    if rows is not None:
+        table = table.slice(0, rows)
+    mapped = mapping.apply(table)
+    return mapped.take(pa.array(event_order(mapped)))
+
+
+def event_order(table: pa.Table) -> npt.NDArray[np.int64]:
+    """Return the rows by event time, ties by length and text of transaction_id."""
+    time = np.asarray(table.column("event_time").to_numpy(), np.int64)
+    if bool((np.diff(time) > 0).all()):
+        return np.arange(len(time))
+    ids = table.column("transaction_id").cast(pa.string())
+    keys = pa.table({"time": time, "size": pc.binary_length(ids), "id": ids})
+    by: Any = [(name, "ascending") for name in ("time", "size", "id")]
+    order: npt.NDArray[np.int64] = pc.sort_indices(keys, by).to_numpy().astype(np.int64)
+    return order
+
+
+def open_feed(settings: FeedSettings, clock: Callable[[], int]) -> tuple[Feed, list[LabelMessage]]:
+    """Return the feed and the labels to send before anything else.
+
+    Raises:
+        ConfigurationError: the file cannot be read or mapped.
+    """
+    if settings.input is None:
+        world = World(
+            settings.customers,
+            settings.seed,
+            new_pattern_day=settings.new_pattern_day,
+            fraud_factor=settings.fraud_factor,
+            wave_every=settings.wave_every,
+        )
+        if settings.labels == "ahead":
+            raise ConfigurationError("labels ahead need a file: the world's stream has no end")
+        return Feed(world.days(settings.first_day), clock, settings.labels), []
+    if settings.mapping is None:
+        raise ConfigurationError(f"--input {settings.input} needs a --mapping")
+    table = read_mapped(settings.input, settings.mapping, settings.rows)
+    ahead: list[LabelMessage] = []
+    if settings.labels == "ahead" and "label" in table.column_names:
+        ahead = [LabelMessage(0, *label_message(row)) for row in fraud_rows(table)]
+    order: LabelOrder = "due" if settings.labels == "due" else "none"
+    return Feed(iter([table]), clock, order, table.num_rows), ahead

@@ -1,0 +1,41 @@
+"""The generated world's transactions as the gateway's clients send them: JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from loadtest.world.world import World
+
+FIELDS: Final = (
+    "transaction_id", "event_time", "card_id", "customer_id", "merchant_id", "amount", "currency",
+    "mcc", "channel", "device_id", "ip", "ip_country", "card_country", "merchant_country",
+    "latitude", "longitude",
+)  # fmt: skip
+CHUNK: Final = 5_000
+
+
+class Row(NamedTuple):
+    """A transaction's id and its JSON."""
+
+    transaction_id: str
+    body: bytes
+
+
+def rows(customers: int, seed: int, first_day: int) -> Iterator[Row]:
+    """Yield the world's stream without end; no event lies in the future."""
+    for day in World(customers, seed).days(first_day):
+        held = day.select([name for name in FIELDS if name in day.column_names])
+        for start in range(0, held.num_rows, CHUNK):
+            now_ms = time.time_ns() // 1_000_000
+            for record in held.slice(start, CHUNK).to_pylist():
+                record["event_time"] = min(record["event_time"], now_ms)
+                known = {name: value for name, value in record.items() if value is not None}
+                yield Row(record["transaction_id"], json.dumps(known).encode())
+
+
+def taken(stream: Iterator[Row], count: int) -> list[Row]:
+    """Return the next rows, made ahead of the measuring."""
+    return [next(stream) for _ in range(count)]

@@ -1,0 +1,208 @@
+"""What was sent and what came back: the counts and latencies of a run. Pure; owned by runner.py.
+
+Every transaction sent gets the next index; columns by index hold when it was due, how long it took,
+and the stages. Looking an identity up is a compiled open-addressing table.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from loadtest.traffic.answers import Answers
+
+UNANSWERED: Final = -1
+STAGES: Final = ("send_to_stream", "stream", "features_to_decision", "decision_to_receiver")
+ACTIONS: Final = ("approve", "review", "block")
+ANNOUNCED: Final = 20_000
+"""No more transactions than this are announced before they are due."""
+_FIRST: Final = 1 << 16
+
+
+class Counts(NamedTuple):
+    """`decided` counts transactions with an answer; `unknown` answers to nothing that was sent."""
+
+    sent: int
+    decided: int
+    lost: int
+    duplicated: int
+    conflicting: int
+    unknown: int
+
+
+class Ledger:
+    """Matches answers to transactions.
+
+    `wall_offset_ns` is wall clock minus monotonic clock, to compare the services' wall times.
+    """
+
+    def __init__(self, wall_offset_ns: int) -> None:
+        self._offset = wall_offset_ns
+        self.size = 0
+        self.unknown = 0
+        self.degraded = 0
+        self.models: Counter[int] = Counter()
+        """Decisions by the hash of the model that they name, 0 for none."""
+        self.answered = 0
+        """Transactions with an answer; one sent twice counts once."""
+        self.actions = np.zeros(len(ACTIONS), np.int64)
+        self._open = 0
+        self._slots = np.full(4 * _FIRST, -1, np.int64)
+        self._identity = np.zeros(_FIRST, np.uint64)
+        self._content = np.zeros(_FIRST, np.uint64)
+        self.due = np.zeros(_FIRST, np.int64)
+        self.latency = np.full(_FIRST, UNANSWERED, np.int64)
+        self._expected = np.zeros(_FIRST, np.int32)
+        self._answered = np.zeros(_FIRST, np.int32)
+        self._conflicting = np.zeros(_FIRST, np.int32)
+        self.stages = np.full((_FIRST, len(STAGES)), np.nan, np.float32)
+
+    def sent(self, identity: npt.NDArray[np.uint64], due: npt.NDArray[np.int64]) -> None:
+        """Note transactions about to be sent; `due` in ns of the monotonic clock."""
+        self._reserve(self.size + len(identity))
+        self._open += len(identity)
+        self.size = _insert(
+            self._slots, self._identity, self._expected, self.due, self.size, identity, due
+        )
+
+    def received(self, answers: Answers) -> npt.NDArray[np.int64]:
+        """Note answers; return the latencies (ns) of those that answer something anew."""
+        index = _find(self._slots, self._identity, answers.identity)
+        known = index >= 0
+        self.unknown += int((~known).sum())
+        rows = np.flatnonzero(known)
+        index = index[rows]
+        fresh, awaited = _answer(
+            index, answers.content[rows], answers.seen[rows], self._expected,
+            self._answered, self._content, self._conflicting, self.latency, self.due,
+        )  # fmt: skip
+        self._open -= awaited
+        rows, index = rows[fresh], index[fresh]
+        self.answered += len(rows)
+        real = answers.action[rows] >= 0
+        self.actions += np.bincount(answers.action[rows][real], minlength=len(ACTIONS))
+        self.degraded += int(answers.degraded[rows].sum())
+        named, counts = np.unique(answers.model[rows][real], return_counts=True)
+        self.models.update(dict(zip(named.tolist(), counts.tolist(), strict=True)))
+        if real.any():
+            self._note_stages(answers, rows, index)
+        latency: npt.NDArray[np.int64] = self.latency[index]
+        return latency
+
+    def _note_stages(
+        self, answers: Answers, rows: npt.NDArray[np.int64], index: npt.NDArray[np.int64]
+    ) -> None:
+        moments = (
+            (self.due[index] + self._offset) / 1e6,
+            answers.received_at[rows],
+            answers.computed_at[rows] / 1e3,
+            answers.decided_at[rows] / 1e3,
+            (answers.seen[rows] + self._offset) / 1e6,
+        )
+        for stage in range(len(STAGES)):
+            self.stages[index, stage] = moments[stage + 1] - moments[stage]
+
+    def counts(self, first: int = 0, last: int | None = None) -> Counts:
+        """Return the counts of the transactions with index first..last-1."""
+        rows = slice(first, self.size if last is None else last)
+        expected, answered = self._expected[rows], self._answered[rows]
+        return Counts(
+            sent=int(expected.sum()),
+            decided=int(np.minimum(expected, answered).sum()),
+            lost=int(np.maximum(expected - answered, 0).sum()),
+            duplicated=int(np.maximum(answered - expected, 0).sum()),
+            conflicting=int(self._conflicting[rows].sum()),
+            unknown=self.unknown,
+        )
+
+    def first_answer(self) -> int | None:
+        """Return when the first answer came (ns, monotonic); None: none came."""
+        latency = self.latency[: self.size]
+        came = self.due[: self.size][latency >= 0] + latency[latency >= 0]
+        return int(came.min()) if len(came) else None
+
+    def forget_mix(self) -> None:
+        """Count decisions by kind anew, after a warm-up."""
+        self.actions[:] = 0
+        self.degraded = 0
+        self.models.clear()
+
+    def waiting(self, now: int) -> int:
+        """Return how many transactions were due by `now` (ns, monotonic) and have no answer yet."""
+        newest = self.due[max(self.size - ANNOUNCED, 0) : self.size]
+        return max(self._open - int((newest > now).sum()), 0)
+
+    def _reserve(self, rows: int) -> None:
+        capacity = len(self.due)
+        if rows <= capacity:
+            return
+        while capacity < rows:
+            capacity *= 2
+        extra = capacity - len(self.due)
+        for name in ("_identity", "_content", "due", "_expected", "_answered", "_conflicting"):
+            held = getattr(self, name)
+            setattr(self, name, np.concatenate([held, np.zeros(extra, held.dtype)]))
+        self.latency = np.concatenate([self.latency, np.full(extra, UNANSWERED, np.int64)])
+        gap = np.full((extra, len(STAGES)), np.nan, np.float32)
+        self.stages = np.concatenate([self.stages, gap])
+        self._slots = np.full(4 * capacity, -1, np.int64)
+        _rebuild(self._slots, self._identity, self.size)
+
+
+@njit(cache=True)
+def _slot(slots, held, wanted):  # type: ignore[no-untyped-def]
+    mask = np.uint64(len(slots) - 1)
+    at = wanted & mask
+    while slots[np.int64(at)] >= 0 and held[slots[np.int64(at)]] != wanted:
+        at = (at + np.uint64(1)) & mask
+    return np.int64(at)
+
+
+@njit(cache=True)
+def _rebuild(slots, held, size):  # type: ignore[no-untyped-def]
+    for index in range(size):
+        slots[_slot(slots, held, held[index])] = index
+
+
+@njit(cache=True)
+def _insert(slots, held, expected, dues, size, identity, due):  # type: ignore[no-untyped-def]
+    """An identity sent again is expected twice, under its first index."""
+    for row in range(len(identity)):
+        at = _slot(slots, held, identity[row])
+        if slots[at] < 0:
+            slots[at] = size
+            held[size] = identity[row]
+            dues[size] = due[row]
+            size += 1
+        expected[slots[at]] += 1
+    return size
+
+
+@njit(cache=True)
+def _find(slots, held, identity):  # type: ignore[no-untyped-def]
+    out = np.empty(len(identity), np.int64)
+    for row in range(len(identity)):
+        out[row] = slots[_slot(slots, held, identity[row])]
+    return out
+
+
+@njit(cache=True)
+def _answer(index, content, seen, expected, answered, contents, conflicting, latency, due):  # type: ignore[no-untyped-def]
+    fresh = np.zeros(len(index), np.bool_)
+    awaited = 0
+    for row in range(len(index)):
+        at = index[row]
+        if answered[at] == 0:
+            contents[at] = content[row]
+            latency[at] = seen[row] - due[at]
+            fresh[row] = True
+        elif contents[at] != content[row]:
+            conflicting[at] += 1
+        if answered[at] < expected[at]:
+            awaited += 1
+        answered[at] += 1
+    return fresh, awaited

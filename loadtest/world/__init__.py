@@ -1,0 +1,1 @@
+"""The seeded world: people, merchants, honest purchases and fraud."""

@@ -1,0 +1,67 @@
+"""History of the world as a Parquet file with labels. Used by `generate`, `demo` and model.py."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from loadtest.traffic.encode import encode_transactions
+from loadtest.world.world import World
+from schemas.errors import ConfigurationError
+
+MAPPING: Final = Path(__file__).parents[1] / "mappings" / "generator.yaml"
+
+
+class Written(NamedTuple):
+    """What a history holds; `rows` by day."""
+
+    rows: list[int]
+    frauds: int
+    reported: int
+
+
+def write_history(
+    world: World,
+    first_day: int,
+    days: int,
+    path: Path,
+    progress: Callable[[int], None] = lambda day: None,
+    *,
+    messages: bool = False,
+) -> Written:
+    """Write whole days, in event order; the file appears whole or not at all.
+
+    With `messages` a column `message` holds each transaction as a message of `transactions`.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    rows: list[int] = []
+    frauds = reported = 0
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            writer: pq.ParquetWriter | None = None
+            for table in world.days(first_day, days):
+                if messages:
+                    values = pa.array(encode_transactions(table).values, pa.binary())
+                    table = table.append_column("message", values)
+                if writer is None:
+                    writer = stack.enter_context(pq.ParquetWriter(partial, table.schema))
+                writer.write_table(table)
+                rows.append(table.num_rows)
+                frauds += table.column("fraud").to_numpy().sum()
+                reported += table.column("label").to_numpy().sum()
+                progress(len(rows))
+        partial.rename(path)
+    except OSError as error:
+        raise ConfigurationError(f"--output {path} cannot be written: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return Written(rows, int(frauds), int(reported))

@@ -1,1 +1,0 @@
-"""Commands of the monitor that have a file of their own."""

@@ -1,1 +1,0 @@
-"""The dashboard: what operators, analysts and model owners see and do, behind a log-in."""

@@ -1,0 +1,1 @@
+"""What the monitor concludes: alerts, retraining and rollbacks."""

@@ -1,0 +1,1 @@
+"""What the monitor remembers of the traffic, in bounded memory."""

@@ -1,0 +1,237 @@
+"""Compiled join of decisions, labels and channels by transaction.
+
+One record a transaction in a fixed number of slots, found by an open-addressing table. The slots
+are four rings (what waits for its decision, and decided ones by how much they matter); a ring that
+is full loses its oldest record, so memory never grows. What a record adds to its cell is taken back
+before the record changes and added again after it, so the order of arrival does not matter.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numba import njit
+
+CHANNEL_FIRST, LABEL_FIRST, APPROVED, FLAGGED = range(4)
+"""Rings: known by its vector only; by a label; decided APPROVE; decided REVIEW or BLOCK."""
+UNDECIDED: Final = 255
+NO_BIN: Final = 255
+UNKNOWN_CHANNEL: Final = 5
+CHANNEL_CODES: Final = 6
+NO_LABEL, GENUINE, FRAUD, LOST = range(4)
+"""LOST: the record was dropped before the label delay had passed, so nobody will know."""
+LABELS_OF: Final = 4
+DECIDED, VALUE = 0, 12
+"""Numbers of a cell: decisions by action · 4 + label, then value blocked, of which fraud, and of
+fraud that was approved."""
+CELL_NUMBERS: Final = 15
+BINS: Final = 64
+REPEATED, OUT_OF_RANGE, UNMATCHED, FORGOTTEN, FLIPPED, LABELS = range(6)
+"""Counters: second decisions; decisions outside the hours kept; labels whose decision is not kept;
+decisions that lost their record before a label came or the label delay had passed; labels that
+were changed; labels."""
+COUNTERS: Final = 6
+HOUR_MS: Final = 3_600_000
+_EMPTY = np.int32(-1)
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Store(NamedTuple):
+    """Records by slot, the table that finds them, and the cells; see `quality.Quality`."""
+
+    key: Any
+    hour: Any
+    model: Any
+    action: Any
+    bin: Any
+    channel: Any
+    label: Any
+    amount: Any
+    label_time: Any
+    table: Any
+    starts: Any
+    heads: Any
+    counters: Any
+    numbers: Any
+    histograms: Any
+    model_slot: Any
+    newest: Any
+    missed: Any
+
+
+@njit(cache=True, inline="always")
+def _home(key, mask):
+    mixed = key * _MIX
+    return np.int64((mixed ^ (mixed >> np.uint64(32))) & mask)
+
+
+@njit(cache=True)
+def _place(store, key):
+    """Return the place of a key in the table, or of the empty entry where it belongs."""
+    mask = np.uint64(len(store.table) - 1)
+    place = _home(key, mask)
+    while True:
+        slot = store.table[place]
+        if slot == _EMPTY or store.key[slot] == key:
+            return place
+        place = (place + 1) & np.int64(mask)
+
+
+@njit(cache=True)
+def _remove(store, place):
+    """Empty a place of the table; entries behind it move up, so that no gap cuts a chain."""
+    mask = np.int64(len(store.table) - 1)
+    hole, place = place, (place + 1) & mask
+    while store.table[place] != _EMPTY:
+        home = _home(store.key[store.table[place]], np.uint64(mask))
+        if ((place - home) & mask) >= ((place - hole) & mask):
+            store.table[hole] = store.table[place]
+            hole = place
+        place = (place + 1) & mask
+    store.table[hole] = _EMPTY
+
+
+@njit(cache=True)
+def _take_slot(store, ring):
+    """Return the next slot of a ring; its record, the oldest, is dropped."""
+    size = store.starts[ring + 1] - store.starts[ring]
+    slot = store.starts[ring] + store.heads[ring] % size
+    store.heads[ring] += 1
+    key = store.key[slot]
+    if key != 0:
+        _remove(store, _place(store, key))
+        if store.action[slot] != UNDECIDED:
+            if store.label[slot] == NO_LABEL and store.hour[slot] > store.newest[1]:
+                store.counters[FORGOTTEN] += 1
+                _count(store, slot, -1)
+                store.label[slot] = LOST
+                _count(store, slot, 1)
+        else:
+            store.counters[UNMATCHED] += store.label[slot] != NO_LABEL
+        store.key[slot] = 0
+    return slot
+
+
+@njit(cache=True)
+def _make(store, key, ring):
+    slot = _take_slot(store, ring)
+    store.table[_place(store, key)] = slot
+    store.key[slot] = key
+    store.action[slot] = UNDECIDED
+    store.channel[slot] = UNKNOWN_CHANNEL
+    store.label[slot] = NO_LABEL
+    return slot
+
+
+@njit(cache=True)
+def _move(store, old, ring):
+    slot = _take_slot(store, ring)
+    key = store.key[old]
+    store.table[_place(store, key)] = slot
+    store.key[slot], store.key[old] = key, 0
+    store.action[slot] = store.action[old]
+    store.channel[slot] = store.channel[old]
+    store.label[slot] = store.label[old]
+    store.label_time[slot] = store.label_time[old]
+    return slot
+
+
+@njit(cache=True, inline="always")
+def _is_kept(store, hour):
+    return store.newest[0] - store.numbers.shape[1] < hour <= store.newest[0]
+
+
+@njit(cache=True)
+def _count(store, slot, sign):
+    """Add a decided record to its cell, or take it back; False if its cell is not kept."""
+    model = store.model_slot[store.model[slot]]
+    if store.action[slot] == UNDECIDED or model < 0 or not _is_kept(store, store.hour[slot]):
+        return False
+    hour = store.hour[slot] % store.numbers.shape[1]
+    channel, action, label = store.channel[slot], store.action[slot], store.label[slot]
+    cell = store.numbers[model, hour, channel]
+    cell[DECIDED + action * LABELS_OF + label] += sign
+    if action == 2:
+        cell[VALUE] += sign * store.amount[slot]
+        if label == FRAUD:
+            cell[VALUE + 1] += sign * store.amount[slot]
+    elif action == 0 and label == FRAUD:
+        cell[VALUE + 2] += sign * store.amount[slot]
+    if store.bin[slot] != NO_BIN:
+        store.histograms[model, hour, channel, label, store.bin[slot]] += sign
+    return True
+
+
+@njit(cache=True)
+def _note_missed(store, slot):
+    """Count a fraud that was approved in the hour in which its label became known."""
+    if store.action[slot] == 0 and store.label[slot] == FRAUD:
+        hour = store.label_time[slot] // HOUR_MS
+        if _is_kept(store, hour):
+            store.missed[hour % len(store.missed)] += 1
+
+
+@njit(cache=True)
+def add_decisions(store, keys, hours, models, actions, bins, amounts):
+    """Note n decisions; a transaction's first one counts."""
+    for row in range(len(keys)):
+        if not _is_kept(store, hours[row]):
+            store.counters[OUT_OF_RANGE] += 1
+            continue
+        ring = APPROVED if actions[row] == 0 else FLAGGED
+        slot = np.int64(store.table[_place(store, keys[row])])
+        if slot < 0:
+            slot = _make(store, keys[row], ring)
+        elif store.action[slot] != UNDECIDED:
+            store.counters[REPEATED] += 1
+            continue
+        else:
+            slot = _move(store, slot, ring)
+        store.hour[slot], store.model[slot] = hours[row], models[row]
+        store.action[slot], store.bin[slot] = actions[row], bins[row]
+        store.amount[slot] = amounts[row]
+        _count(store, slot, 1)
+        _note_missed(store, slot)
+
+
+@njit(cache=True)
+def add_labels(store, keys, frauds, times):
+    """Note n labels; of several for a transaction the newest counts, FRAUD if equally new."""
+    for row in range(len(keys)):
+        store.counters[LABELS] += 1
+        slot = np.int64(store.table[_place(store, keys[row])])
+        if slot < 0:
+            slot = _make(store, keys[row], LABEL_FIRST)
+        elif store.action[slot] == UNDECIDED and store.label[slot] == NO_LABEL:
+            slot = _move(store, slot, LABEL_FIRST)
+        label = FRAUD if frauds[row] else GENUINE
+        known = store.label[slot]
+        if known != NO_LABEL and (times[row], label) <= (store.label_time[slot], known):
+            continue
+        _count(store, slot, -1)
+        store.label[slot], store.label_time[slot] = label, times[row]
+        if store.action[slot] != UNDECIDED and not _count(store, slot, 1):
+            store.counters[UNMATCHED] += 1
+        if label == FRAUD and known != FRAUD:
+            _note_missed(store, slot)
+        store.counters[FLIPPED] += known != NO_LABEL and known != label
+
+
+@njit(cache=True)
+def add_channels(store, keys, channels):
+    """Note the channels of n transactions."""
+    for row in range(len(keys)):
+        slot = np.int64(store.table[_place(store, keys[row])])
+        if slot < 0:
+            slot = _make(store, keys[row], CHANNEL_FIRST)
+        elif store.channel[slot] == channels[row]:
+            continue
+        decided = store.action[slot] != UNDECIDED
+        if decided:
+            _count(store, slot, -1)
+        store.channel[slot] = channels[row]
+        if decided:
+            _count(store, slot, 1)

@@ -1,0 +1,1 @@
+"""Kafka behind Protocols: clients for services, and an in-memory broker for tests."""

@@ -1,0 +1,151 @@
+"""One writer at a time on a topic, by Kafka transactions: see `streams.ExclusiveLog`.
+
+All writers of a topic share one transactional id. Beginning (`init_transactions`) fences whoever
+held it: what that one has not committed never counts, and what it has committed can be read. So a
+commit that succeeds proves that nobody else committed since this writer began, hence that what it
+read to the end was all there was.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import confluent_kafka as ck
+import structlog
+
+from runtime.kafka.clients import connection
+from runtime.kafka.protocols import Decide, Entry, Message
+from runtime.kafka.reader import KafkaReader
+from runtime.settings import Settings
+from schemas.errors import BrokerUnavailable, ConfigurationError, DeliveryRejected
+
+log = structlog.get_logger(__name__)
+ATTEMPTS: Final = 30
+"""How often a writer begins again after another one got ahead."""
+FIRST_WAIT_S, MAX_WAIT_S = 0.05, 2.0
+ANSWER_S: Final = 30.0
+"""How long one step of a transaction may take."""
+TRANSACTION_MS: Final = 15_000
+"""A writer that died in mid-transaction holds readers up for so long at most."""
+
+
+class _GotAhead(Exception):
+    """Another writer has begun, or the transaction was aborted: nothing of it counts."""
+
+
+class KafkaExclusiveLog:
+    """See `streams.ExclusiveLog`. The topic must be there. Used from one thread."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        self._settings, self._topic = settings, topic
+        self._reader: KafkaReader | None = None
+        self._messages: list[Message] = []
+
+    def read(self) -> list[Message]:
+        """Return everything that is committed, in order."""
+        if self._reader is None:
+            self._reader = KafkaReader(self._settings, self._topic)
+        self._messages += self._reader.read_to_end()
+        return list(self._messages)
+
+    def append(self, decide: Decide) -> None:
+        """Add what `decide` returns in one transaction; afterwards every reader sees it."""
+        wait_s = FIRST_WAIT_S
+        self.read()  # most of it, so that what is read after the beginning is little
+        for _ in range(ATTEMPTS):
+            try:
+                producer = self._begun()
+                entries = decide(self.read())
+                if entries:
+                    self._await(self._committed(producer, entries))
+                return
+            except _GotAhead as error:
+                log.info("another writer got ahead", topic=self._topic, reason=str(error))
+            time.sleep(random.uniform(0.0, wait_s))  # two writers must not keep step
+            wait_s = min(2.0 * wait_s, MAX_WAIT_S)
+        raise BrokerUnavailable(
+            f"other writers of {self._topic} got ahead {ATTEMPTS} times: try again"
+        )
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+            self._messages.clear()
+
+    def _begun(self) -> ck.Producer:
+        """Return a producer that has fenced all others, and is fenced when another begins.
+
+        Kafka lets it begin only when whatever was under way has ended, for readers too. It does not
+        promise that of a producer's own last transaction, so each one makes one transaction.
+        """
+        producer = ck.Producer(
+            connection(self._settings)
+            | {
+                "transactional.id": f"{self._topic}-writer",
+                "transaction.timeout.ms": TRANSACTION_MS,
+                "linger.ms": 0,
+            }
+        )
+        self._step("begin", lambda: producer.init_transactions(ANSWER_S))
+        return producer
+
+    def _committed(self, producer: ck.Producer, entries: Sequence[Entry]) -> int:
+        """Commit, and return the offset of the last message."""
+        offsets: list[int] = []
+
+        def note(error: ck.KafkaError | None, message: ck.Message) -> None:
+            offsets.append(message.offset() or 0)
+
+        self._step("open", producer.begin_transaction)
+        try:
+            for key, value in entries:
+                producer.produce(self._topic, value=value, key=key, partition=0, on_delivery=note)
+        except ck.KafkaException as error:  # the next one to begin aborts what was opened
+            raise DeliveryRejected(
+                f"cannot write to {self._topic}: {error.args[0].str()}"
+            ) from error
+        self._step("commit", lambda: producer.commit_transaction(ANSWER_S))
+        return max(offsets)
+
+    def _await(self, offset: int) -> None:
+        """Wait until readers see a message: Kafka ends a commit a moment after its answer."""
+        deadline = time.monotonic() + ANSWER_S
+        while not self._messages or self._messages[-1].offset < offset:
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(f"what was committed to {self._topic} does not appear")
+            self.read()
+
+    def _step(self, name: str, step: Callable[[], object]) -> None:
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                step()
+                return
+            except ck.KafkaException as failed:
+                error: ck.KafkaError = failed.args[0]
+                if error.retriable() and time.monotonic() < deadline:
+                    continue
+                if error.code() == ck.KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+                    raise ConfigurationError(
+                        f"Kafka does not let this user write {self._topic} by the transactional id "
+                        f"{self._topic}-writer: grant Write and Describe on it"
+                    ) from failed
+                if error.fatal() or error.txn_requires_abort() or error.code() in _FENCED:
+                    raise _GotAhead(error.str()) from failed
+                raise BrokerUnavailable(f"{name} on {self._topic}: {error.str()}") from failed
+
+
+_FENCED: Final = frozenset(
+    {
+        ck.KafkaError._FENCED,
+        ck.KafkaError._STATE,
+        ck.KafkaError.INVALID_PRODUCER_EPOCH,
+        ck.KafkaError.PRODUCER_FENCED,
+        ck.KafkaError.CONCURRENT_TRANSACTIONS,
+    }
+)

@@ -1,0 +1,219 @@
+"""Topics read without a group: whole, from an offset, or followed; where they begin and end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeVar
+
+import confluent_kafka as ck
+
+from runtime.kafka.clients import PASSING, READING, connection, poll_batch
+from runtime.kafka.protocols import Message, TopicPartition
+from runtime.settings import Settings
+from schemas.errors import BrokerUnavailable
+
+ANSWER_WAIT_S: Final = 10.0
+"""How long a question to the broker is asked again."""
+_NOT_READY: Final = PASSING | {
+    ck.KafkaError.NOT_LEADER_FOR_PARTITION,
+    ck.KafkaError.LEADER_NOT_AVAILABLE,
+    ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
+    ck.KafkaError._UNKNOWN_PARTITION,
+}
+"""Of a topic just created, or a broker just started; librdkafka calls none of these retriable."""
+Answer = TypeVar("Answer")
+
+
+class KafkaReader:
+    """See `streams.Reader`; also reads single partitions from given offsets.
+
+    `starts` (partition to first offset) restricts what is read; without it, all of the topic.
+    `gather_ms`: the broker waits so long for a megabyte, which costs everybody less than many
+    small answers.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        topic: str,
+        starts: Mapping[int, int] | None = None,
+        *,
+        gather_ms: int = 0,
+    ) -> None:
+        self._topic = topic
+        self._consumer = ck.Consumer(
+            connection(settings)
+            | {
+                "group.id": "unused",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": gather_ms or 100,
+                "fetch.min.bytes": 1_000_000 if gather_ms else 1,
+                **READING,
+            }
+        )
+        if starts is None:
+            starts = {
+                number: _ends(self._consumer, topic, number)[0]
+                for number in _partitions(self._consumer, topic)
+            }
+        self._next = dict(sorted(starts.items()))
+        self._read: list[Message] = []  # by a read_to_end that broke off; nobody has it yet
+        self._consumer.assign(
+            [ck.TopicPartition(topic, number, offset) for number, offset in self._next.items()]
+        )
+
+    def read_to_end(self, timeout_s: float = 30.0) -> list[Message]:
+        """Return everything up to the end; see `streams.Reader`."""
+        deadline = time.monotonic() + timeout_s
+        ends = {number: _ends(self._consumer, self._topic, number)[1] for number in self._next}
+        while any(self._next[number] < end for number, end in ends.items()):
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(
+                    f"the end of {self._topic} was not reached in {timeout_s} s"
+                )
+            self._read += self._polled(10_000, 0.1)
+        found, self._read = self._read, []
+        return sorted(found, key=lambda message: message.partition)  # stable: in order within each
+
+    def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
+        """Return what has come since; wait only while there is nothing."""
+        if self._read:
+            found, self._read = self._read[:max_records], self._read[max_records:]
+            return found
+        return self._polled(max_records, timeout_s)
+
+    def positions(self) -> dict[int, int]:
+        """Return the next offset of each partition that is read."""
+        return dict(self._next)
+
+    def partitions(self) -> list[int]:
+        """Ask the broker which partitions the topic has. Blocks; raises BrokerUnavailable."""
+        return _partitions(self._consumer, self._topic)
+
+    def lag(self) -> dict[int, int]:
+        """Return the messages not yet read by partition, as far as known; does not block."""
+        found = {}
+        for number, following in self._next.items():
+            place = ck.TopicPartition(self._topic, number)
+            ends = self._consumer.get_watermark_offsets(place, cached=True)
+            if ends is not None and ends[1] >= 0:
+                found[number] = max(ends[1] - following, 0)
+        return found
+
+    def close(self) -> None:
+        """Let go."""
+        self._consumer.close()
+
+    def _polled(self, max_records: int, timeout_s: float) -> list[Message]:
+        messages = poll_batch(self._consumer, max_records, timeout_s, self._reached)
+        for message in messages:
+            self._reached(message.partition, message.offset + 1)
+        return messages
+
+    def _reached(self, partition: int, following: int) -> None:
+        self._next[partition] = max(self._next[partition], following)
+
+
+def read_all(settings: Settings, topic: str) -> list[Message]:
+    """Return a whole topic, in order by partition; for small ones."""
+    reader = KafkaReader(settings, topic)
+    try:
+        return reader.read_to_end()
+    finally:
+        reader.close()
+
+
+def read_tail(settings: Settings, topic: str, partition: int, count: int) -> list[Message]:
+    """Return what lies in the last `count` offsets of a partition; fewer if some are gaps."""
+    end = end_offsets(settings, topic).get(partition, 0)
+    reader = KafkaReader(settings, topic, {partition: max(end - count, 0)})
+    try:
+        return reader.read_to_end()[-count:] if count > 0 else []
+    finally:
+        reader.close()
+
+
+def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
+    """Return the next offset of every partition. Blocks; raises BrokerUnavailable."""
+    return {number: end for number, (_, end) in offset_bounds(settings, topic).items()}
+
+
+def offset_bounds(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
+    """Return first and next offset of every partition. Blocks; raises BrokerUnavailable."""
+    consumer = ck.Consumer(connection(settings) | {"group.id": "unused", **READING})
+    try:
+        return {number: _ends(consumer, topic, number) for number in _partitions(consumer, topic)}
+    finally:
+        consumer.close()
+
+
+def offsets_at(settings: Settings, topic: str, since_ms: int) -> dict[int, int]:
+    """Return the offset of the first message of every partition that came at `since_ms` or later.
+
+    The end of the partition where there is none. Blocks; raises BrokerUnavailable.
+    """
+    consumer = ck.Consumer(connection(settings) | {"group.id": "unused"})
+    try:
+        numbers = _partitions(consumer, topic)
+        wanted = [ck.TopicPartition(topic, number, max(since_ms, 0)) for number in numbers]
+        found = _answered(
+            lambda: consumer.offsets_for_times(wanted, timeout=10), f"no offsets of {topic}"
+        )
+        return {
+            place.partition: place.offset
+            if place.offset >= 0
+            else _ends(consumer, topic, place.partition)[1]
+            for place in found
+        }
+    finally:
+        consumer.close()
+
+
+def _partitions(consumer: ck.Consumer, topic: str) -> list[int]:
+    def ask() -> list[int]:
+        found = consumer.list_topics(topic, timeout=10).topics[topic]
+        if found.error is not None:
+            raise ck.KafkaException(found.error)
+        return sorted(found.partitions)
+
+    return _answered(ask, f"no metadata of {topic}")
+
+
+def _ends(consumer: ck.Consumer, topic: str, number: int) -> tuple[int, int]:
+    def ask() -> tuple[int, int]:
+        low, high = consumer.get_watermark_offsets(ck.TopicPartition(topic, number), timeout=10)
+        return low, high
+
+    return _answered(ask, f"no offsets of {topic}")
+
+
+def _answered(ask: Callable[[], Answer], what: str) -> Answer:
+    """Ask again while the broker is only not ready yet, as for a topic just created."""
+    deadline = time.monotonic() + ANSWER_WAIT_S
+    while True:
+        try:
+            return ask()
+        except ck.KafkaException as error:
+            reason: ck.KafkaError = error.args[0]
+            if reason.code() not in _NOT_READY or time.monotonic() > deadline:
+                raise BrokerUnavailable(f"{what}: {reason.str()}") from error
+        time.sleep(0.05)
+
+
+def committed_offsets(
+    settings: Settings, group: str, at: Iterable[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Return a group's next offsets without joining it; a partition without one is left out.
+
+    Blocks; raises BrokerUnavailable.
+    """
+    wanted = [ck.TopicPartition(*place) for place in at]
+    consumer = ck.Consumer(connection(settings) | {"group.id": group})
+    try:
+        found = _answered(lambda: consumer.committed(wanted, timeout=10), f"no offsets of {group}")
+    finally:
+        consumer.close()
+    return {TopicPartition(p.topic, p.partition): p.offset for p in found if p.offset >= 0}

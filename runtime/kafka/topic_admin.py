@@ -1,0 +1,82 @@
+"""Creation of our topics; every service calls it before it starts to read."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from runtime.kafka.clients import connection
+from runtime.settings import Settings
+from schemas.errors import BrokerUnavailable, ConfigurationError
+from schemas.topics import ALL_TOPICS, LABELS, MAX_MESSAGE_BYTES, TRANSACTIONS
+
+INPUTS: Final = (TRANSACTIONS, LABELS)
+DERIVED: Final = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+"""A dead letter or a vector carries an input message of up to Kafka's 1 MB, so it needs more."""
+
+
+def create_topics(settings: Settings, timeout_s: float = 30.0) -> None:
+    """Create the topics that are not there yet; harmless when they are. Blocks.
+
+    Raises:
+        ConfigurationError: a topic is there with another number of partitions, or is refused.
+        BrokerUnavailable: Kafka does not answer in time.
+    """
+    wanted = {
+        settings.topic(spec): NewTopic(
+            settings.topic(spec),
+            num_partitions=settings.partitions if spec.partitioned else 1,
+            replication_factor=settings.replication,
+            config=spec.config if spec in INPUTS else DERIVED | spec.config,
+        )
+        for spec in ALL_TOPICS
+    }
+    admin = AdminClient(connection(settings))
+    futures = admin.create_topics(list(wanted.values()), operation_timeout=timeout_s)
+    for name, future in futures.items():
+        try:
+            future.result(timeout_s)
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"cannot create {name}: no answer of {settings.bootstrap} in {timeout_s} s: "
+                "is Kafka running there? FRAUD_BOOTSTRAP says where to look"
+            ) from error
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                continue
+            if reason.retriable() or reason.code() == KafkaError._TIMED_OUT:
+                raise BrokerUnavailable(f"cannot create {name}: {reason.str()}") from error
+            raise ConfigurationError(f"cannot create {name}: {reason.str()}") from error
+    found = _await_partitions(admin, set(wanted), timeout_s)
+    for name, topic in wanted.items():
+        if found[name] != topic.num_partitions:
+            raise ConfigurationError(
+                f"topic {name} has {found[name]} partitions, this configuration asks for "
+                f"{topic.num_partitions}: change FRAUD_PARTITIONS, or use another "
+                "FRAUD_TOPIC_PREFIX"
+            )
+
+
+def _await_partitions(admin: AdminClient, names: set[str], timeout_s: float) -> dict[str, int]:
+    """Return the partitions of each topic; a broker knows a new topic only a moment later."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            topics = admin.list_topics(timeout=timeout_s).topics
+        except KafkaException as error:
+            raise BrokerUnavailable(f"cannot list topics: {error.args[0].str()}") from error
+        found = {
+            name: len(topics[name].partitions)
+            for name in names & topics.keys()
+            if topics[name].error is None and topics[name].partitions
+        }
+        if len(found) == len(names):
+            return found
+        if time.monotonic() > deadline:
+            raise BrokerUnavailable(f"topics {sorted(names - found.keys())} do not appear")
+        time.sleep(0.02)

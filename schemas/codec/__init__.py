@@ -1,0 +1,1 @@
+"""The wire formats: fastavro as the reference, and compiled codecs for the hot path."""

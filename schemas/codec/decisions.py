@@ -1,0 +1,160 @@
+"""Batch decoder of Decision messages to columns: what the monitor reads.
+
+The compiled way and the reference codec give the same by test; a message that the compiled way
+refuses is read by the reference, which says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.codec import avro
+from schemas.codec import decisions_kernel as kernel
+from schemas.codec.transactions import Ints, Rejected, as_array, joined, sliced
+from schemas.currency import CurrencyTable
+from schemas.errors import BadMessage, UnknownSchema
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.uint8]
+Hashes = npt.NDArray[np.uint64]
+HEADER: Final = avro.header("Decision")
+ACTIONS: Final = ("APPROVE", "REVIEW", "BLOCK")
+ROLES: Final = ("NONE", "CHAMPION", "CANARY")
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedDecisions:
+    """The readable decisions of a batch, g rows, and what was refused.
+
+    `rows` are their places in the batch, ascending. `numbers` int64[g, 7], `codes` uint8[g, 5] and
+    `spans` int64[g, 5, 2] hold the fields named in `batch_decisions_kernel`; `scores` float64[g, 2]
+    score and anomaly score, NaN for null; `hashes` uint64[g, 2] of the transaction and of the
+    model, 0 if no model decided.
+    """
+
+    data: bytes
+    rows: Ints
+    rejected: list[Rejected]
+    numbers: Ints
+    codes: Codes
+    spans: Ints
+    scores: Floats
+    hashes: Hashes
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    def number(self, field: str) -> Ints:
+        """Return a field of `batch_decisions_kernel.NUMBERS` as int64[g]."""
+        return self.numbers[:, kernel.NUMBERS.index(field)]
+
+    @property
+    def transaction(self) -> Hashes:
+        """Hash of the transaction id (`schemas.keys`)."""
+        return self.hashes[:, 0]
+
+    @property
+    def model(self) -> Hashes:
+        """Hash of the model id, 0 if no model decided."""
+        return self.hashes[:, 1]
+
+    @property
+    def score(self) -> Floats:
+        """Calibrated score, NaN if no model decided."""
+        return self.scores[:, kernel.SCORE]
+
+    @property
+    def anomaly(self) -> Floats:
+        """Anomaly score, NaN if no model decided."""
+        return self.scores[:, kernel.ANOMALY]
+
+    @property
+    def action(self) -> Codes:
+        """Position in `ACTIONS`."""
+        return self.codes[:, kernel.ACTION]
+
+    @property
+    def role(self) -> Codes:
+        """Position in `ROLES`."""
+        return self.codes[:, kernel.ROLE]
+
+    @property
+    def duplicate(self) -> npt.NDArray[np.bool_]:
+        """Whether the transaction was seen before."""
+        return self.codes[:, kernel.DUPLICATE].astype(np.bool_)
+
+    @property
+    def degraded(self) -> npt.NDArray[np.bool_]:
+        """Whether something stood in for the model."""
+        return self.codes[:, kernel.DEGRADED].astype(np.bool_)
+
+    def raw(self, field: str) -> list[bytes]:
+        """Return a field of `batch_decisions_kernel.TEXTS` of every row as UTF-8, empty if null."""
+        spans = self.spans[:, kernel.TEXTS.index(field)]
+        return sliced(self.data, spans[:, 0], spans[:, 1])
+
+    def model_ids(self) -> dict[int, str]:
+        """Return the models of the batch by their hash."""
+        hashes, first = np.unique(self.model, return_index=True)
+        spans = self.spans[first, kernel.MODEL]
+        texts = sliced(self.data, spans[:, 0], spans[:, 1])
+        return {
+            number: text.decode() for number, text in zip(hashes.tolist(), texts, strict=True)
+            if number
+        }  # fmt: skip
+
+    def base_amount(self, currencies: CurrencyTable) -> Ints:
+        """Return the amounts in minor units of the base currency; 0 where there is no rate."""
+        spans = self.spans[:, kernel.CURRENCY]
+        data = as_array(self.data)
+        start = np.minimum(spans[:, 0], max(len(data) - 3, 0))
+        letters = [data[start + place].astype(np.int64) for place in range(3)] if len(self) else []
+        if not letters:
+            return np.zeros(0, np.int64)
+        code = letters[0] << 16 | letters[1] << 8 | letters[2]
+        amounts = self.number("amount")
+        base = np.zeros(len(self), np.int64)
+        for number, scale in zip(*currencies.packed, strict=True):
+            mine = (code == number) & (spans[:, 1] - spans[:, 0] == 3)
+            base[mine] = amounts[mine] if scale == 1.0 else np.rint(amounts[mine] * scale)
+        return base
+
+
+def decode_decisions(messages: Sequence[bytes | None]) -> DecodedDecisions:
+    """Decode a batch of `decisions` messages. Never raises for a message."""
+    values = [message or b"" for message in messages]
+    data, starts = joined(values)
+    count = len(values)
+    numbers = np.zeros((count, len(kernel.NUMBERS)), np.int64)
+    codes = np.zeros((count, len(kernel.CODES)), np.uint8)
+    spans = np.zeros((count, len(kernel.TEXTS), 2), np.int64)
+    scores = np.full((count, 2), np.nan)
+    hashes = np.zeros((count, 2), np.uint64)
+    readable = kernel.decode_decisions(
+        as_array(data), starts, as_array(HEADER), numbers, codes, spans, scores, hashes
+    ).astype(np.bool_)
+    if readable.all():
+        return DecodedDecisions(
+            data, np.arange(count), [], numbers, codes, spans, scores, hashes
+        )  # fmt: skip
+    rejected = [(row, _reason(values[row])) for row in np.flatnonzero(~readable).tolist()]
+    rows = np.flatnonzero(readable)
+    return DecodedDecisions(
+        data, rows, rejected, numbers[rows], codes[rows], spans[rows], scores[rows], hashes[rows]
+    )
+
+
+def _reason(message: bytes) -> BadMessage:
+    try:
+        name, _ = avro.decode(message)
+    except BadMessage as error:
+        return error
+    if name != "Decision":
+        return UnknownSchema(f"a {name} where a Decision belongs")
+    return BadMessage("this Decision was not written by our encoder")

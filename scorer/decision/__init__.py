@@ -1,0 +1,1 @@
+"""From a batch of vectors to decisions with reasons."""

@@ -1,0 +1,1 @@
+"""A model bundle: boosted trees, anomaly forest and adjustment, compiled for scoring."""

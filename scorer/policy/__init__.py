@@ -1,0 +1,1 @@
+"""The policy: its document, its expressions and its event."""

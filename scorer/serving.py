@@ -1,0 +1,200 @@
+"""The `models` and `policy` topics, followed on a thread: what serves now, replaced as a whole.
+
+A new bundle is fetched, verified and warmed up here; the service takes `serving` once a batch, so a
+swap falls between two batches. What does not load is refused with an alert; what served goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import structlog
+
+from runtime.clock import Clock
+from runtime.kafka.protocols import Message, Reader
+from runtime.metrics import Metrics
+from schemas.errors import BadMessage, BrokerUnavailable, ConfigurationError
+from schemas.model_stages import ModelStates
+from schemas.records import Alert, ModelEvent
+from scorer.decision.decide import Canary, Serving
+from scorer.line_up import Line, line
+from scorer.model.bundle import Model, load_model
+from scorer.policy.document import Policy
+from scorer.policy.event import read_policy
+
+log = structlog.get_logger(__name__)
+SERVICE = "scorer"
+POLL_S = 0.1
+
+
+def bundle_directory(uri: str) -> Path:
+    """Return the directory of a file: URI or plain path.
+
+    Raises:
+        ConfigurationError: another scheme.
+    """
+    parts = urlparse(uri)
+    if parts.scheme not in ("", "file"):
+        raise ConfigurationError(f"artefact {uri}: only file: URIs and paths can be read")
+    return Path(unquote(parts.path))
+
+
+class Follower:
+    """Keeps `serving` up to date. `start` blocks until both topics were read to their end."""
+
+    def __init__(
+        self,
+        models: Reader,
+        policy: Reader,
+        *,
+        alert: Callable[[Alert], None],
+        metrics: Metrics,
+        clock: Clock,
+        public_key: bytes | None = None,
+    ) -> None:
+        self.serving = Serving()
+        self._models, self._policy = models, policy
+        self._alert, self._metrics, self._clock = alert, metrics, clock
+        self._public_key = public_key
+        self._states = ModelStates()
+        self._loaded: dict[str, tuple[str, Model]] = {}
+        self._refused: dict[str, str] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
+
+    def start(self) -> None:
+        """Read both topics to their end, load what serves, then follow on a thread.
+
+        Raises:
+            BrokerUnavailable: Kafka does not answer.
+        """
+        self._apply_policies(self._policy.read_to_end())
+        self._apply_models(self._models.read_to_end())
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following; returns when the thread has ended."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._models.close()
+        self._policy.close()
+
+    def dead(self) -> str:
+        """Return "" while the thread follows, else why the process should be restarted."""
+        if self._thread.is_alive() or self._stop.is_set():
+            return ""
+        return "models and policy are no longer followed: restart this process"
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            self._step(self._policy, self._apply_policies, "policy")
+            self._step(self._models, self._apply_models, "models")
+
+    def _step(self, reader: Reader, apply: Callable[[Sequence[Message]], None], topic: str) -> None:
+        """Apply what one topic brings at once: what was read does not come a second time."""
+        try:
+            messages = reader.poll_batch(timeout_s=POLL_S)
+        except BrokerUnavailable as error:
+            log.warning("cannot follow", topic=topic, reason=str(error))
+            self._stop.wait(1.0)
+            return
+        apply(messages)
+
+    def _apply_policies(self, messages: Sequence[Message]) -> None:
+        newest: Policy | None = None
+        for message in messages:
+            try:
+                newest, _ = read_policy(message)
+            except (BadMessage, ConfigurationError) as error:
+                self._refuse("policy", (message.key or b"").decode(errors="replace"), error)
+        if newest is not None:
+            self._serve(policy=newest)
+            log.info("policy", version=newest.version)
+
+    def _apply_models(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            try:
+                self._apply_event(message)
+            except BadMessage as error:
+                self._refuse("event", (message.key or b"").decode(errors="replace"), error)
+        if messages:
+            self._change_line()
+
+    def _apply_event(self, message: Message) -> None:
+        event = self._states.read(message.key, message.value)
+        if event is not None:  # published again: perhaps its bundle was repaired
+            self._refused.pop(event["model_id"], None)
+
+    def _change_line(self) -> None:
+        """Load what is missing; a bundle that does not load leaves its place to the one before."""
+        while True:
+            now = line(self._states, self._refused)
+            if all(self._load(event) for event in now.events):
+                break
+        self._serve(now=now)
+
+    def _load(self, event: ModelEvent) -> bool:
+        model_id, sha256 = event["model_id"], event["sha256"]
+        if self._loaded.get(model_id, ("", None))[0] == sha256:
+            return True
+        try:
+            model = load_model(bundle_directory(event["artefact_uri"]), sha256, self._public_key)
+            if model.model_id != model_id:
+                raise ConfigurationError(f"the bundle of {model_id} is {model.model_id}'s")
+        except ConfigurationError as error:
+            self._refused[model_id] = sha256
+            self._refuse("bundle", model_id, error)
+            return False
+        self._loaded[model_id] = (sha256, model)
+        return True
+
+    def _serve(self, *, policy: Policy | None = None, now: Line | None = None) -> None:
+        before = self.serving
+        if now is None:
+            champion, canaries, shadows = before.champion, before.canaries, before.shadows
+        else:
+            held = {model_id: model for model_id, (_, model) in self._loaded.items()}
+            champion = None if now.champion is None else held[now.champion["model_id"]]
+            canaries = tuple(
+                Canary(held[each["model_id"]], each["canary_share"] or 0.0) for each in now.canaries
+            )
+            shadows = tuple(held[each["model_id"]] for each in now.shadows)
+            used = {each["model_id"] for each in now.events}
+            self._loaded = {name: kept for name, kept in self._loaded.items() if name in used}
+            log.info(
+                "models",
+                champion=champion.model_id if champion else None,
+                canaries=[each.model.model_id for each in canaries],
+                shadows=[each.model_id for each in shadows],
+            )
+        self.serving = Serving(policy or before.policy, champion, canaries, shadows)
+        self._show(self.serving)
+
+    def _show(self, serving: Serving) -> None:
+        self._metrics.forget("model_info")
+        self._metrics.forget("policy_info")
+        self._metrics.set("policy_info", 1, version=serving.policy.version)
+        if serving.champion is not None:
+            self._metrics.set("model_info", 1, model_id=serving.champion.model_id, role="CHAMPION")
+        for canary in serving.canaries:
+            self._metrics.set("model_info", 1, model_id=canary.model.model_id, role="CANARY")
+        for shadow in serving.shadows:
+            self._metrics.set("model_info", 1, model_id=shadow.model_id, role="SHADOW")
+
+    def _refuse(self, kind: str, name: str, error: Exception) -> None:
+        log.error("refused", kind=kind, name=name, reason=str(error))
+        self._metrics.count("refused", kind=kind)
+        self._alert(
+            {
+                "rule": f"{kind}_refused",
+                "severity": "CRITICAL",
+                "summary": f"{kind} {name} was refused; what served before goes on",
+                "detail": {"name": name, "reason": str(error)[:2000]},
+                "service": SERVICE,
+                "occurred_at": self._clock.now_ms(),
+            }
+        )

@@ -1,0 +1,1 @@
+"""The whole loop on an event-time clock: see `loop`; called by `python -m simulation run`."""

@@ -1,0 +1,1 @@
+"""The passes of a batch over its entities."""

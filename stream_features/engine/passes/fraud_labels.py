@@ -1,0 +1,77 @@
+"""Labels: attribute a fraud to the merchant, device and address of its transaction.
+
+The transaction is found in its card's state; a fraud label that comes before its transaction waits
+there as a mark, until a transaction of its time would be too late to count. The last label wins:
+GENUINE takes back what FRAUD added.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from schemas.compiled import compiled
+from stream_features.engine.passes.card_rows import find_transaction
+from stream_features.engine.passes.workspace import CHANGED, RETENTION, TRANSACTION_BITS
+from stream_features.engine.state.entities import (
+    CAPACITY,
+    DEVICE,
+    FLAGS,
+    FRAUD,
+    IP,
+    MERCHANT,
+    NEWEST,
+    START,
+    TIME,
+    TOUCHED,
+    add_mark,
+    drop_marks,
+    has_room,
+    prune,
+    remove_mark,
+)
+
+NOTHING, PENDING, ADDED, REMOVED, REFUSED = range(5)
+"""What became of a label; REFUSED: the card holds too many pending labels."""
+
+
+@compiled
+def resolve_labels(table, slots, transactions, times, fraud, label_delay, outcome, found, first):  # type: ignore[no-untyped-def]
+    """Apply labels first..n-1 to the cards; return the row that ran out of room, or n.
+
+    Args:
+        table, slots: cards, and the slot of each label's card.
+        transactions (uint64[n]), times (int64[n], ms), fraud (bool[n]): the labels.
+        outcome: uint8[n], filled. found: int64[n, 4], filled where ADDED or REMOVED with the
+            merchant, device and ip hashes and the time of the transaction.
+    """
+    keep = RETENTION + label_delay
+    for row in range(first, len(slots)):
+        if not has_room(table):
+            return row
+        slot = slots[row]
+        outcome[row] = NOTHING
+        transaction = np.int64(transactions[row]) & TRANSACTION_BITS
+        prune(table, slot, table.slots[slot, NEWEST] - keep)
+        index = find_transaction(table, slot, transaction)
+        if index >= 0:
+            capacity = table.slots[slot, CAPACITY]
+            at = table.slots[slot, START] + index
+            if fraud[row] != (table.pool[at + FLAGS * capacity] & FRAUD != 0):
+                table.pool[at + FLAGS * capacity] ^= FRAUD
+                table.slots[slot, TOUCHED] |= CHANGED
+                outcome[row] = ADDED if fraud[row] else REMOVED
+                found[row, 0] = table.pool[at + MERCHANT * capacity]
+                found[row, 1] = table.pool[at + DEVICE * capacity]
+                found[row, 2] = table.pool[at + IP * capacity]
+                found[row, 3] = table.pool[at + TIME * capacity]
+        elif not fraud[row]:
+            if remove_mark(table, slot, transaction):
+                table.slots[slot, TOUCHED] |= CHANGED
+        elif times[row] > table.slots[slot, NEWEST] - keep:
+            drop_marks(table, slot, table.slots[slot, NEWEST] - keep)
+            if add_mark(table, slot, times[row], transaction):
+                table.slots[slot, TOUCHED] |= CHANGED
+                outcome[row] = PENDING
+            else:
+                outcome[row] = REFUSED
+    return len(slots)

@@ -1,0 +1,113 @@
+"""What the kernels share: the scratch of one row, and what becomes of each row of a batch."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.compiled import leaf
+from schemas.features import DAY
+from stream_features.engine.plan import EntityPlan, Plan
+from stream_features.engine.state.entities import CARD_COLUMNS
+
+DUPLICATE: Final = 1
+LATE: Final = 2
+FRAUD_FOUND, TO_MERCHANT, TO_DEVICE, TO_IP = 1, 2, 4, 8
+CHANGED: Final = 1
+FOLDED: Final = 2
+RETENTION: Final = 30 * DAY
+TRANSACTION_BITS: Final = 2**48 - 1
+"""A card tells its transactions apart by 48 bits of their hash."""
+
+
+class Workspace(NamedTuple):
+    """Scratch that is reused from row to row.
+
+    Attributes:
+        scratch: float64, the block of an entity, see `EntityPlan`.
+        starts, distinct: int64[windows], first event and sum over flags of each window.
+        last: int64[distinct column], the newest event that shares each of x's values.
+        saved: int64[column], an event set aside.
+        folded, folded_frauds: int64[windows], what tiles add to each window.
+    """
+
+    scratch: npt.NDArray[np.float64]
+    starts: npt.NDArray[np.int64]
+    distinct: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+    saved: npt.NDArray[np.int64]
+    folded: npt.NDArray[np.int64]
+    folded_frauds: npt.NDArray[np.int64]
+
+
+class Rows(NamedTuple):
+    """What becomes of the n rows of a batch.
+
+    Attributes:
+        vectors: float32[n, features]. flags: uint8[n] (DUPLICATE, LATE).
+        effects: uint8[n]; bits say to which shared entities the row was added (TO_MERCHANT,
+            TO_DEVICE, TO_IP) and that a pending fraud label met it (FRAUD_FOUND).
+        original_time, original_amount: int64[n], filled for duplicates.
+        alike: uint8[n], for duplicates: which shared entities the original has in common (TO_...).
+    """
+
+    vectors: npt.NDArray[np.float32]
+    flags: npt.NDArray[np.uint8]
+    effects: npt.NDArray[np.uint8]
+    original_time: npt.NDArray[np.int64]
+    original_amount: npt.NDArray[np.int64]
+    alike: npt.NDArray[np.uint8]
+
+
+def new_workspace(plan: Plan) -> Workspace:
+    """Return the scratch for `plan`."""
+    plans = [part for part in plan if isinstance(part, EntityPlan)]
+    windows = max(len(part.windows) for part in plans)
+    return Workspace(
+        np.zeros(max(part.size for part in plans)),
+        np.zeros(windows, np.int64),
+        np.zeros(windows, np.int64),
+        np.zeros(8, np.int64),
+        np.zeros(CARD_COLUMNS, np.int64),
+        np.zeros(windows, np.int64),
+        np.zeros(windows, np.int64),
+    )
+
+
+def new_rows(count: int, features: int) -> Rows:
+    """Return `count` rows to be filled."""
+    return Rows(
+        np.empty((count, features), np.float32),
+        np.zeros(count, np.uint8),
+        np.zeros(count, np.uint8),
+        np.empty(count, np.int64),
+        np.empty(count, np.int64),
+        np.zeros(count, np.uint8),
+    )
+
+
+@leaf
+def write_features(plan, scratch, vector):  # type: ignore[no-untyped-def]
+    """Gather the entity's part of one vector (float32[features]) from scratch."""
+    for k in range(len(plan.features)):
+        vector[plan.features[k]] = np.float32(scratch[plan.sources[k]])
+    for k in range(len(plan.ratios)):
+        place = plan.ratios[k]
+        average = scratch[plan.baselines[k]] / plan.baseline_windows[k]
+        ratio = scratch[plan.sources[place]] / average if average != 0 else np.nan
+        vector[plan.features[place]] = np.float32(ratio)
+
+
+@leaf
+def fraud_tag(transaction, card):  # type: ignore[no-untyped-def]
+    """Return the identity of a fraud on a shared entity: transaction and card in one hash."""
+    return (np.int64(transaction) & TRANSACTION_BITS) ^ np.int64(card)
+
+
+def fraud_tags(
+    transaction: npt.NDArray[np.uint64], card: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.int64]:
+    """Return `fraud_tag` of n labels."""
+    return (transaction.view(np.int64) & TRANSACTION_BITS) ^ card.view(np.int64)

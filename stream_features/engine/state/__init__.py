@@ -1,0 +1,1 @@
+"""State of entities: in flat arrays, and as bytes."""

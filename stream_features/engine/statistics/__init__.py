@@ -1,0 +1,1 @@
+"""Statistics of one entity as of one transaction."""

@@ -1,0 +1,1 @@
+"""Faust as a shell around the worker."""

@@ -1,0 +1,85 @@
+"""Faust wiring, nothing else: life cycle, consumer group, assignment. `run` starts it.
+
+Topics must exist before the start. A worker killed and started again under the same `instance` is
+the same static member: it gets its partitions back at once, without waiting for the session to end.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any, Final
+
+import faust
+
+from runtime.settings import Settings
+from schemas.errors import ConfigurationError
+from stream_features.host.transport import BatchHandler, batch_transport
+from stream_features.worker.assembly import GROUP
+
+SESSION_TIMEOUT_S: Final = 6.0
+"""The shortest that brokers allow by default."""
+
+
+def credentials(settings: Settings) -> Any:
+    """Return how Faust logs in to Kafka, None for plain text.
+
+    Raises:
+        ConfigurationError: the certificates cannot be read.
+    """
+    encrypted = settings.kafka_security.endswith("SSL")
+    context = None
+    if encrypted:
+        try:
+            context = ssl.create_default_context(cafile=settings.kafka_ca)
+        except OSError as error:
+            raise ConfigurationError(f"FRAUD_KAFKA_CA {settings.kafka_ca}: {error}") from error
+    if settings.kafka_security.startswith("SASL"):
+        password = settings.kafka_password
+        return faust.SASLCredentials(
+            username=settings.kafka_username or "",
+            password=password.get_secret_value() if password else "",
+            ssl_context=context,
+            mechanism=settings.kafka_sasl_mechanism,
+        )
+    return faust.SSLCredentials(context=context) if encrypted else None
+
+
+def build_app(settings: Settings, worker: BatchHandler, data_dir: Path) -> faust.App:
+    """Return a Faust application that feeds `worker`; agents may be added to it.
+
+    `settings.worker_id` must be unique and stable for each worker; None is a member that leaves
+    when its session ends. Faust keeps nothing of worth in `data_dir`.
+    """
+    app = faust.App(
+        settings.group(GROUP),
+        broker="kafka://" + settings.bootstrap.replace(",", ";kafka://"),
+        broker_credentials=credentials(settings),
+        consumer_group_instance_id=settings.worker_id,
+        consumer_auto_offset_reset="earliest",
+        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_heartbeat_interval=SESSION_TIMEOUT_S / 4,
+        broker_max_poll_records=4096,
+        broker_commit_interval=1.0,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        datadir=str(data_dir),
+        autodiscover=False,
+    )
+    transport = batch_transport(worker)
+    app.transport = transport(app.conf.broker_consumer, app)
+
+    async def received_by_batches(stream: Any) -> None:
+        """Subscribe Faust to the batch topics; their records never come this way."""
+        async for _ in stream:
+            raise RuntimeError("a batch record reached an agent: the transport seam is broken")
+
+    for topic in sorted(worker.topics):
+        app.agent(app.topic(topic), name=f"batch-{topic}")(received_by_batches)
+
+    async def on_revoked(*_: Any, **__: Any) -> None:
+        await worker.revoked()
+
+    app.on_partitions_revoked.connect(on_revoked, weak=False)
+    return app

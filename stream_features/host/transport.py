@@ -1,0 +1,203 @@
+"""Records of the batch topics in batches, past Faust's per-message machinery; used by `app`.
+
+The one private seam is what one poll brings in faust-streaming 0.15.3 (aiokafka driver):
+`_fetch_records` of the thread around aiokafka. Batch topics go to the handler there and then,
+everything else goes on through `_getmany` to ordinary agents. `perform_seek` is Faust's last step
+before records flow after a rebalance; there the handler says where its partitions start.
+tests/integration/stream_features/test_host.py watches this seam.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import structlog
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
+
+from runtime.kafka.adaptive_linger import Crowd
+
+log = structlog.get_logger(__name__)
+FAUST_VERSION: Final = "0.15.3"
+FETCH_WAIT_MS: Final = 2
+FETCH_MIN_BYTES: Final = 4_000
+"""Where records come densely, a fetch carries a few dozen at once: one by one they cost the broker
+and us more than the wait of 2 ms."""
+LONE_WAIT_MS: Final = 100
+"""Else it is answered at the first record, and waits for it for so long."""
+SERVE_S: Final = 0.1
+"""How long batches are served before Faust is asked again which partitions are active."""
+LOOPS_TO_FETCH: Final = 3
+"""Rounds of the loop in which aiokafka sends its next fetch, before a batch blocks it."""
+
+
+class BatchHandler(Protocol):
+    """What the batch topics' records are handed to.
+
+    Records are handed over in aiokafka's thread, assignments on Faust's loop.
+    """
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """Names of the batch topics."""
+
+    @property
+    def generation(self) -> int:
+        """A number that changes with every assignment, revocation and seek."""
+
+    def wanted(self, partitions: set[TP]) -> set[TP]:
+        """Return the batch partitions to read now; the others wait (back-pressure)."""
+
+    def poll_timeout(self) -> float:
+        """Return the longest wait for records, in seconds."""
+
+    async def handle(self, records: Mapping[TP, Sequence[Any]], ends: Mapping[TP, int]) -> bool:
+        """Process one poll's records (aiokafka ConsumerRecord); may be empty, may block.
+
+        Returns False when the positions are no longer known: take over and seek again.
+        """
+
+    async def start_at(self, partitions: set[TP]) -> Mapping[TP, int | None]:
+        """Take over `partitions`; return where to read on, None for the beginning."""
+
+    async def revoked(self) -> None:
+        """Let go of everything; `start_at` comes next."""
+
+
+class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's thread around aiokafka, with the group and fetch settings that batches need."""
+
+    consumer: BatchConsumer
+    lost = False
+    """Whether the positions of aiokafka are no longer those of the handler."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        self._crowd = Crowd()
+        consumer = super()._create_worker_consumer(transport)
+        # Ranges give the same numbers of every topic to one worker; round robin does not.
+        consumer._partition_assignment_strategy = (RangePartitionAssignor,)
+        consumer._fetch_max_wait_ms, consumer._fetch_min_bytes = LONE_WAIT_MS, 1
+        return consumer
+
+    def fetched(self) -> dict[tuple[str, int], int]:
+        """Return the next offset to be handed over of each partition, as far as it is known."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None:
+            return {}
+        states = {at: assignment.state_value(at) for at in assignment.tps}
+        return {
+            (at.topic, at.partition): state.position
+            for at, state in states.items()
+            if state is not None and state.has_valid_position
+        }
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: set[TP] | None,
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> Any:
+        """Serve batch records for SERVE_S; return at once what came for agents."""
+        handler, loop = self.consumer.handler, asyncio.get_running_loop()
+        active = set(active_partitions or ())
+        batch = {tp for tp in active if tp.topic in handler.topics}
+        until = loop.time() + SERVE_S
+        records: dict[TP, list[Any]] = {}
+        while not records and (left := until - loop.time()) > 0:
+            generation = handler.generation
+            chosen = (active - batch) | handler.wanted(batch)
+            wait = min(left, handler.poll_timeout())
+            if chosen:
+                found = await super()._fetch_records(consumer, chosen, wait, max_records)
+                records = dict(found)
+            else:  # an empty set means "every partition" to aiokafka
+                await asyncio.sleep(wait)
+            mine = {tp: records.pop(tp) for tp in list(records) if tp.topic in handler.topics}
+            if generation != handler.generation or not self.consumer.flow_active:
+                # These are dropped. The seek that a new generation brings may be over already, and
+                # aiokafka stands behind them.
+                self.lost |= bool(mine)
+                break
+            dense = self._crowd.dense(sum(map(len, mine.values())), loop.time())
+            fetcher = consumer._fetcher
+            fetcher._fetch_max_wait_ms = FETCH_WAIT_MS if dense else LONE_WAIT_MS
+            fetcher._fetch_min_bytes = FETCH_MIN_BYTES if dense else 1
+            for _ in range(LOOPS_TO_FETCH if mine else 0):
+                await asyncio.sleep(0)
+            ends = {tp: end for tp in batch if (end := self.highwater(tp)) is not None}
+            if not await handler.handle(mine, ends):
+                self.lost = True
+                break
+        return records
+
+    async def commit_quietly(self, offsets: Mapping[Any, int]) -> None:
+        """Commit for lag displays only: what fails is committed a second later."""
+        consumer = self._ensure_consumer()
+        owned = consumer.assignment()
+        places = {TopicPartition(*at): offset for at, offset in offsets.items()}
+        mine = {at: OffsetAndMetadata(n, "") for at, n in places.items() if at in owned}
+        if mine:
+            try:
+                await consumer.commit(mine)
+            except KafkaError as error:
+                log.info("offsets not committed", reason=str(error) or type(error).__name__)
+
+
+class BatchConsumer(Consumer):  # type: ignore[misc]
+    """Faust's aiokafka consumer with a short cut for the batch topics."""
+
+    handler: BatchHandler
+    _thread: BatchConsumerThread
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def commit_positions(self, offsets: Mapping[Any, int]) -> None:
+        """Tell the group the positions of batch partitions ((topic, partition) to next offset)."""
+        await self._thread.call_thread(self._thread.commit_quietly, offsets)
+
+    def fetched(self) -> dict[tuple[str, int], int]:
+        """Return how far each partition was read ((topic, partition) to next offset)."""
+        return self._thread.fetched()
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Leave the batch topics to our own watchdog: Faust sees no stream in them."""
+        if tp.topic not in self.handler.topics:
+            super().verify_event_path(now, tp)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        records = await super()._getmany(active_partitions, timeout)
+        if self._thread.lost:
+            self._thread.lost = False
+            await self.seek_batches()
+        return records
+
+    async def perform_seek(self) -> None:
+        """Seek agents' topics to the committed offset and batch topics to their cursors."""
+        await super().perform_seek()
+        await self.seek_batches()
+
+    async def seek_batches(self) -> None:
+        """Ask the handler where the assigned batch partitions start, and seek there."""
+        mine = {tp for tp in self.assignment() if tp.topic in self.handler.topics}
+        if not mine:
+            return
+        starts = await self.handler.start_at(mine)
+        fresh = [tp for tp, offset in starts.items() if offset is None]
+        beginnings = await self.earliest_offsets(*fresh) if fresh else {}
+        await self.seek_wait(
+            {tp: beginnings[tp] if offset is None else offset for tp, offset in starts.items()}
+        )
+
+
+def batch_transport(handler: BatchHandler) -> type[Transport]:
+    """Return a Faust transport class whose consumer feeds `handler`."""
+    consumer = type("BoundBatchConsumer", (BatchConsumer,), {"handler": handler})
+    return type("BatchTransport", (Transport,), {"Consumer": consumer})

@@ -1,0 +1,1 @@
+"""The engine over tables: replay and comparison."""

@@ -1,0 +1,199 @@
+"""Replay a table through the offline engine: the same vectors as the live path.
+
+Events are taken in the order (event_time, length of transaction_id, transaction_id), the order in
+which a worker merges its partitions. A label is applied before the first transaction that is not
+older than its label time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.columns import TransactionColumns
+from schemas.features import DAY, NAMES, VECTOR_SIZE
+from schemas.mapping import Mapping
+from stream_features.engine.offline import OfflineEngine
+from stream_features.engine.passes.workspace import DUPLICATE, LATE
+from stream_features.offline.feature_file import FeatureFile
+from stream_features.offline.transaction_table import event_order, read_table, table_columns
+
+CHUNK: Final = 65_536
+"""Rows in one call of the engine: enough that an entity has several of them one after the other."""
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Vectors (float32[n, 70]) and flags (uint8[n]) in event order; `order` (int64[n]) are rows."""
+
+    vectors: npt.NDArray[np.float32]
+    flags: npt.NDArray[np.uint8]
+    order: npt.NDArray[np.int64]
+
+
+class Piece(NamedTuple):
+    """Rows first..last-1 of the event order: transactions, vectors and flags.
+
+    `seconds` is the time that the engine took for them and for the labels before them.
+    """
+
+    first: int
+    last: int
+    columns: TransactionColumns
+    vectors: npt.NDArray[np.float32]
+    flags: npt.NDArray[np.uint8]
+    seconds: float
+
+
+class Replayed(NamedTuple):
+    """What `replay_file` did; `engine_seconds` is the engine's part of the time."""
+
+    transactions: int
+    engine_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Frauds:
+    """Fraud labels of a replay, as rows in event order and the times at which they are known.
+
+    A label counts only once its transaction is D old, so a `prompt` one (known by then) may be
+    applied anywhere between its transaction and that moment; a `slow` one when it becomes known.
+    """
+
+    prompt: npt.NDArray[np.int64]
+    slow: npt.NDArray[np.int64]
+    slow_time: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        time: npt.NDArray[np.int64],
+        label: npt.NDArray[np.bool_],
+        label_time: npt.NDArray[np.int64],
+        delay: int,
+    ) -> _Frauds:
+        late = label_time > time + delay
+        slow = np.flatnonzero(label & late)
+        slow = slow[np.argsort(label_time[slow], kind="stable")]
+        return cls(np.flatnonzero(label & ~late), slow, label_time[slow])
+
+
+def _pieces(
+    time: npt.NDArray[np.int64], frauds: _Frauds, delay: int
+) -> Iterator[tuple[int, int, npt.NDArray[np.int64]]]:
+    """Yield (first, last, rows whose fraud labels come before `first`)."""
+    first = prompt = slow = 0
+    while first < len(time):
+        prompt_end = int(np.searchsorted(frauds.prompt, first))
+        slow_end = int(np.searchsorted(frauds.slow_time, time[first], side="right"))
+        rows = np.concatenate([frauds.prompt[prompt:prompt_end], frauds.slow[slow:slow_end]])
+        prompt, slow = prompt_end, slow_end
+        last = min(first + CHUNK, len(time))
+        if prompt < len(frauds.prompt):
+            last = min(last, int(np.searchsorted(time, time[frauds.prompt[prompt]] + delay)))
+        if slow < len(frauds.slow):
+            last = min(last, int(np.searchsorted(time, frauds.slow_time[slow])))
+        yield first, last, rows
+        first = last
+
+
+def replay_pieces(
+    table: pa.Table, order: npt.NDArray[np.int64], label_delay_ms: int
+) -> Iterator[Piece]:
+    """Run a mapped table through the engine in the order of `order`, piece by piece.
+
+    A piece has at most 65,536 rows; its arrays stay as they are when the next one is made.
+    """
+    ordered = bool((order == np.arange(len(order))).all())
+    columns = table_columns(table, None if ordered else order)
+    engine = OfflineEngine(label_delay_ms=label_delay_ms)
+    label = np.zeros(len(order), np.bool_)
+    label_time = columns.time
+    if "label" in table.column_names:
+        label = table.column("label").fill_null(False).to_numpy()[order]
+        label_time = table.column("label_time").to_numpy()[order]
+    frauds = _Frauds.of(columns.time, label, label_time, label_delay_ms)
+    for first, last, rows in _pieces(columns.time, frauds, label_delay_ms):
+        began = time.perf_counter()
+        if len(rows) > 0:
+            engine.apply_labels(
+                columns.card[rows], columns.transaction[rows], columns.time[rows], label[rows]
+            )
+        cut = columns.cut(first, last)
+        vectors, flags = engine.process(cut)
+        yield Piece(first, last, cut, vectors, flags, time.perf_counter() - began)
+
+
+def replay_table(
+    table: pa.Table,
+    *,
+    label_delay_ms: int = 7 * DAY,
+    progress: Progress | None = None,
+) -> Replay:
+    """Run a mapped table, with its labels if it has any, through the engine.
+
+    Args:
+        table: as returned by `schemas.mapping.Mapping.apply`.
+        label_delay_ms: D of the catalogue.
+        progress: called with the number of transactions done since the last call.
+    """
+    order = event_order(table)
+    vectors = np.empty((len(order), VECTOR_SIZE), np.float32)
+    flags = np.zeros(len(order), np.uint8)
+    for piece in replay_pieces(table, order, label_delay_ms):
+        vectors[piece.first : piece.last] = piece.vectors
+        flags[piece.first : piece.last] = piece.flags
+        if progress is not None:
+            progress(piece.last - piece.first)
+    return Replay(vectors, flags, order)
+
+
+def replay_output(table: pa.Table, replay: Replay) -> pa.Table:
+    """Return ids, flags and one float32 column for each feature, in event order."""
+    taken = table.select(["transaction_id", "card_id", "event_time"]).take(pa.array(replay.order))
+    arrays: dict[str, Any] = {name: taken.column(name) for name in taken.column_names}
+    arrays["duplicate"] = (replay.flags & DUPLICATE) != 0
+    arrays["late"] = (replay.flags & LATE) != 0
+    transposed = np.ascontiguousarray(replay.vectors.T)
+    for index, name in enumerate(NAMES):
+        arrays[name] = transposed[index]
+    return pa.table(arrays)
+
+
+def replay_file(
+    input_path: Path,
+    mapping_path: Path,
+    output_path: Path,
+    *,
+    label_delay_ms: int,
+    progress: Progress | None = None,
+    started: Callable[[int], None] | None = None,
+) -> Replayed:
+    """Replay a file into a Parquet file of features.
+
+    Each piece is written while it is still in the cache. The file appears whole or not at all.
+
+    Raises:
+        ConfigurationError: a file cannot be read or written, or the mapping does not fit.
+    """
+    mapping = Mapping.load(mapping_path)
+    table = mapping.apply(read_table(input_path, mapping.columns()))
+    if started is not None:
+        started(table.num_rows)
+    order = event_order(table)
+    engine_seconds = 0.0
+    with FeatureFile(output_path, table, order) as file:
+        for piece in replay_pieces(table, order, label_delay_ms):
+            engine_seconds += piece.seconds
+            file.add(piece.vectors, piece.flags)
+            if progress is not None:
+                progress(piece.last - piece.first)
+    return Replayed(len(order), engine_seconds)

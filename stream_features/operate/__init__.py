@@ -1,0 +1,1 @@
+"""Commands for operators: show, dump, rebuild and sizes."""

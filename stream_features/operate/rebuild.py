@@ -1,0 +1,189 @@
+"""Rebuild the state from Kafka after the store was lost, publishing nothing.
+
+`transactions` are replayed up to the last vector that stands on `features`, `labels` up to the
+group's committed positions; from there the live worker goes on, so every transaction has one
+vector. A rebuild that was interrupted goes on where it stood. `python -m stream_features rebuild`
+calls it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from runtime.feature_store.protocol import NO_CURSOR, Commit, FeatureStore, PartitionAdvance
+from runtime.kafka.protocols import Message, Outgoing, TopicPartition
+from runtime.kafka.reader import KafkaReader, end_offsets, read_tail
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+from schemas.codec.vectors import decode_feature_vectors
+from schemas.dead_letters import SERVICE
+from schemas.errors import FatalError, Fenced
+from stream_features.worker.arrivals import Arrivals
+from stream_features.worker.assembly import build_worker, group_positions, topics_of
+from stream_features.worker.computation import Computation, Computed
+from stream_features.worker.cycle import Worker
+
+BATCH: Final = 5_000
+TAIL: Final = 5_000
+"""Vectors read at the end of a partition: more than the largest batch that may be there twice."""
+Progress = Callable[[int, int], None]
+"""Told of records done and their number in all."""
+
+
+class _Silent:
+    """A producer that nothing is sent by."""
+
+    def produce_many(self, topic: str, records: Iterable[Outgoing]) -> None:
+        raise FatalError(f"a rebuild must not publish to {topic}")
+
+    def produce(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1
+    ) -> None:
+        raise FatalError(f"a rebuild must not publish to {topic}")
+
+    def flush(self, timeout_s: float = 10.0) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+class _Mute:
+    """A computation whose messages are dropped: they were published when the state was lost."""
+
+    def __init__(self, inner: Computation) -> None:
+        self._inner = inner
+
+    def decode(self, records: Mapping[int, Sequence[Any]]) -> Arrivals:
+        return self._inner.decode(records)
+
+    def transactions(self, batch: Arrivals) -> Computed:
+        return replace(self._inner.transactions(batch), messages={})
+
+    def labels(self, records: Sequence[Any]) -> Computed:
+        return replace(self._inner.labels(records), messages={})
+
+    def refuse_transaction(self, row: Arrivals, error: Exception) -> Computed:
+        return Computed()
+
+    def refuse_label(self, record: Any, error: Exception) -> Computed:
+        return Computed()
+
+
+def targets(settings: Settings) -> dict[TopicPartition, int]:
+    """Return the positions up to which the state must be rebuilt; blocks.
+
+    Raises:
+        BrokerUnavailable: Kafka does not answer.
+    """
+    topics = topics_of(settings)
+    wanted = dict(group_positions(settings)(range(settings.partitions)))
+    for number, end in end_offsets(settings, topics.features).items():
+        if end == 0:
+            continue
+        tail = read_tail(settings, topics.features, number, TAIL)
+        published = decode_feature_vectors([message.value for message in tail]).source_offset
+        if len(published):
+            wanted[TopicPartition(topics.transactions, number)] = int(published.max()) + 1
+    return wanted
+
+
+def rebuild(settings: Settings, store: FeatureStore, progress: Progress) -> int:
+    """Bring the state up to `targets`; return the number of records replayed. Blocks.
+
+    Raises:
+        FatalError: a worker is running on the same state, or records are no longer in Kafka.
+        StoreUnavailable, BrokerUnavailable: store or Kafka do not answer.
+    """
+    return asyncio.run(_Rebuild(settings, store, progress).run())
+
+
+class _Rebuild:
+    """One rebuild: its readers, and how far each is."""
+
+    def __init__(self, settings: Settings, store: FeatureStore, progress: Progress) -> None:
+        self._settings, self._store, self._progress = settings, store, progress
+        self._targets = targets(settings)
+        self._topics = topics_of(settings)
+        self._worker: Worker = build_worker(
+            settings,
+            store,
+            _Silent(),
+            Metrics(SERVICE),
+            name="rebuild",
+            positions=lambda _: {},
+            around=_Mute,
+        )
+        self._readers: dict[TopicPartition, KafkaReader] = {}
+        self._next: dict[TopicPartition, int] = {}
+
+    async def run(self) -> int:
+        numbers = range(self._settings.partitions)
+        places = [TopicPartition(topic, n) for topic in self._worker.topics for n in numbers]
+        starts = await self._worker.start_at(places)
+        self._raise_failure()
+        for at, target in self._targets.items():
+            start = starts[at] or 0
+            if start < target:
+                reader = KafkaReader(self._settings, at.topic, {at.partition: start})
+                self._readers[at] = reader
+                self._next[at] = start
+        total = sum(self._targets[at] - start for at, start in self._next.items())
+        done = 0
+        try:
+            while self._unread() or self._worker.buffered:
+                done += await self._step()
+                self._progress(total - sum(self._left().values()), total)
+        finally:
+            for reader in self._readers.values():
+                reader.close()
+        self._finish()
+        return done
+
+    async def _step(self) -> int:
+        """Read and process what comes next; labels before transactions, as in a live turn."""
+        records: dict[TopicPartition, list[Message]] = {}
+        waiting = self._unread()
+        if any(at.topic == self._topics.labels for at in waiting):
+            waiting = {at for at in waiting if at.topic == self._topics.labels}
+        for at in sorted(self._worker.wanted(waiting)):
+            batch = self._readers[at].poll_batch(BATCH, 0.02)
+            self._next[at] = self._readers[at].positions()[at.partition]
+            records[at] = [each for each in batch if each.offset < self._targets[at]]
+        if not await self._worker.handle(records, self._targets):
+            raise FatalError(
+                "another worker took a partition over: stop every `stream_features run` first"
+            )
+        self._raise_failure()
+        if not any(records.values()):
+            time.sleep(self._worker.poll_timeout() if self._worker.buffered else 0.0)
+        return sum(map(len, records.values()))
+
+    def _left(self) -> dict[TopicPartition, int]:
+        return {at: max(self._targets[at] - reached, 0) for at, reached in self._next.items()}
+
+    def _unread(self) -> set[TopicPartition]:
+        return {at for at, left in self._left().items() if left}
+
+    def _raise_failure(self) -> None:
+        if self._worker.failure is not None:
+            raise self._worker.failure
+
+    def _finish(self) -> None:
+        """Put every cursor at its target, past gaps and what retention has deleted."""
+        cursors = self._worker.cursors
+        behind = [
+            PartitionAdvance(*at, cursors[at], target)
+            for at, target in self._targets.items()
+            if target > max(cursors.get(at, NO_CURSOR), 0)
+        ]
+        if not behind:
+            return
+        epochs = {each.partition: self._worker.epochs[each.partition] for each in behind}
+        result = self._store.commit(Commit(epochs=epochs, advances=behind))
+        if not result.accepted:
+            raise Fenced(f"the rebuilt positions were not accepted: {result.reason}")

@@ -1,0 +1,56 @@
+"""Bytes of Redis an entity, by kind and by how much it has seen.
+
+Sizes are Redis' own MEMORY USAGE, with key and overhead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from runtime.feature_store.protocol import FeatureStore
+from schemas.keys import KEY_LETTER
+from stream_features.engine.state.blob import card_events, is_seen_once
+
+USUAL: Final = range(55, 66)
+"""Events of a card with about 60 of them."""
+
+
+def store_size(
+    store: FeatureStore, progress: Callable[[int], None] = lambda seen: None
+) -> dict[str, dict[str, Any]]:
+    """Return by kind the entities, mean and largest size in bytes; also of those seen once.
+
+    Of cards also those that retain about 60 events. A figure of no entity is None. Blocks; reads
+    the whole store. `progress` gets the number of entities of each piece.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    report: dict[str, dict[str, Any]] = {}
+    for kind in KEY_LETTER:
+        sizes: list[int] = []
+        once: list[int] = []
+        usual: list[int] = []
+        for piece in store.entities(kind):
+            values = store.load([key for key, _ in piece])
+            for (_, size), value in zip(piece, values, strict=True):
+                if value is None:
+                    continue
+                sizes.append(size)
+                if is_seen_once(kind, value):
+                    once.append(size)
+                if kind == "card" and card_events(value) in USUAL:
+                    usual.append(size)
+            progress(len(piece))
+        report[kind] = {"entities": len(sizes), **_summary("", sizes), **_summary("once_", once)}
+        if kind == "card":
+            report[kind] |= _summary("about_60_events_", usual)
+    return report
+
+
+def _summary(name: str, sizes: list[int]) -> dict[str, float | int | None]:
+    mean = round(float(np.mean(sizes)), 1) if sizes else None
+    return {f"{name}mean_bytes": mean, f"{name}max_bytes": max(sizes, default=None)}

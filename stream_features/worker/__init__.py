@@ -1,0 +1,1 @@
+"""The batch cycle of one worker, from decoding to publication."""

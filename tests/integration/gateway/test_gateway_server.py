@@ -1,0 +1,149 @@
+"""The gateway's server on a port: TLS, slow clients. The pipeline behind it is in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from gateway.client import FraudClient, GatewayUnreachable
+from gateway.process import bind_to, server_config
+from gateway.web.protocol import GatewayProtocol
+from runtime.settings import load_settings
+from tests.support.certificates import self_signed
+from tests.support.gateway.stand_ins import KEY, Bench, transaction
+
+PATIENCE_S = 60.0
+
+
+class Hasty(GatewayProtocol):
+    head_s = 1.0
+    read_s = 0.5
+
+
+def serve(scenario: Callable[[int], Awaitable[None]], **settings: Any) -> None:
+    """Run a scenario beside a gateway, which it finds on a port of 127.0.0.1."""
+
+    async def run() -> None:
+        bench = Bench()
+        bench.pipeline.answers = lambda sent: {"decision": "BLOCK"}
+        await bench.keyring.refresh()
+        with bind_to("127.0.0.1", 0) as bound:
+            server = uvicorn.Server(server_config(bench.app, load_settings(**settings), Hasty))
+            serving = asyncio.create_task(server.serve(sockets=[bound]))
+            try:
+                while not server.started:
+                    await asyncio.sleep(0.01)
+                async with asyncio.timeout(PATIENCE_S):
+                    await scenario(bound.getsockname()[1])
+            finally:
+                server.should_exit = True
+                await serving
+
+    asyncio.run(run())
+
+
+def test_with_a_certificate_it_speaks_https_and_nothing_else(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    trusted = ssl.create_default_context(cafile=certificate)
+
+    def calls(port: int) -> None:
+        url = f"https://localhost:{port}"
+        assert httpx.get(f"{url}/healthz", verify=trusted).status_code == 200
+        with FraudClient(url, KEY, ca_file=certificate, deadline_ms=30_000) as client:
+            answer = client.score(transaction())
+            assert (answer["decision"], answer["fallback"]) == ("BLOCK", False)
+            [same] = client.score_many([transaction()])
+            assert same == answer
+        untrusting = FraudClient(url, KEY, attempts=1)
+        unverified = pytest.raises(GatewayUnreachable, match="CERTIFICATE_VERIFY_FAILED")
+        with untrusting as client, unverified:
+            client.score(transaction())
+        plain = FraudClient(f"http://localhost:{port}", KEY, attempts=1)
+        with plain as client, pytest.raises(GatewayUnreachable):
+            client.score(transaction())
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as raw:
+            raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"HTTP/" not in raw.recv(1_000)
+
+    async def scenario(port: int) -> None:
+        await asyncio.to_thread(calls, port)
+
+    serve(scenario, tls_certificate=certificate, tls_key=key)
+
+
+HEAD = b"POST /score-transaction HTTP/1.1\r\nHost: localhost\r\nX-Long: "
+WHOLE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("whole", "dripped", "then"),
+    [(b"", HEAD, b"x"), (WHOLE, HEAD, b"x"), (WHOLE, b"", b"\r\n")],
+    ids=["at first", "after a request", "empty lines"],
+)
+def test_a_head_that_comes_byte_by_byte_ends_and_others_are_served(
+    whole: bytes, dripped: bytes, then: bytes
+) -> None:
+    async def drip(port: int) -> float:
+        """Send for ever; return after how long the gateway hung up."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        if whole:
+            writer.write(whole)
+            assert b"200" in await reader.readuntil(b"ok\n")
+        began, closed = time.monotonic(), asyncio.create_task(reader.read())
+        for byte in itertools.chain(dripped, itertools.cycle(then)):
+            if closed.done():
+                break
+            with contextlib.suppress(ConnectionError):
+                writer.write(bytes([byte]))
+                await writer.drain()
+            await asyncio.wait([closed], timeout=0.01)
+        took = time.monotonic() - began
+        with contextlib.suppress(ConnectionError):
+            assert await closed == b""
+        writer.close()
+        return took
+
+    async def scenario(port: int) -> None:
+        dripping = asyncio.create_task(drip(port))
+        headers = {"Authorization": f"Bearer {KEY}"}
+        served = 0
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=PATIENCE_S
+        ) as client:
+            while not dripping.done():
+                answer = await client.post("/score-transaction", json=transaction(served))
+                assert answer.json()["decision"] == "BLOCK"
+                served += 1
+        assert await dripping > Hasty.head_s / 2
+        assert served
+
+    serve(scenario)
+
+
+def test_a_client_that_does_not_read_is_hung_up_on() -> None:
+    ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n\r\n"
+
+    async def ask_for_ever(raw: socket.socket) -> None:
+        while True:  # until the buffers of both sides are full
+            await asyncio.get_running_loop().sock_sendall(raw, ask % KEY.encode())
+
+    async def scenario(port: int) -> None:
+        with socket.socket() as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            raw.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+            with pytest.raises(ConnectionError):
+                await ask_for_ever(raw)
+
+    serve(scenario)

@@ -1,0 +1,219 @@
+"""The gateway with a pipeline in memory, for tests: what is sent is there to be decided by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+
+from database.accounts.api_keys import ApiKey, hashed
+from gateway.app import application
+from gateway.scoring.gateway import Found, Gateway, Heard
+from gateway.scoring.idempotency import Known
+from gateway.scoring.lookups import Sources
+from gateway.scoring.reading import TransactionReader
+from gateway.scoring.score_many import ScoreMany
+from gateway.scoring.score_one import ScoreOne
+from gateway.web.access import Keyring
+from gateway.web.middleware import Door
+from runtime.clock import ManualClock
+from runtime.kafka.non_blocking_producer import OnAcknowledged
+from runtime.metrics import Metrics, read_exposition
+from schemas.codec import avro
+from schemas.currency import CurrencyTable
+from schemas.errors import BrokerUnavailable
+from schemas.records import Decision, Transaction
+from scorer.policy.document import DEFAULT_POLICY
+from stream_features.operate.show import EntityState
+
+NOW = 1_740_830_400_000
+KEY = "fraud_k1_secret"
+MAX_BYTES = 4_096
+MAX_BATCH = 65_536
+
+
+def transaction(number: int = 1, **changes: Any) -> dict[str, Any]:
+    """Return a transaction as a client writes it."""
+    return {
+        "transaction_id": f"t-{number}",
+        "event_time": NOW - 1_000,
+        "card_id": f"card-{number % 3}",
+        "merchant_id": "shop-3",
+        "amount": 1_234,
+        "currency": "EUR",
+        **changes,
+    }
+
+
+def decision(sent: Transaction, offset: int, **changes: Any) -> Decision:
+    """Return what the scorer would say to a transaction."""
+    made: dict[str, Any] = {
+        **{
+            field: sent[field]  # type: ignore[literal-required]
+            for field in ("transaction_id", "card_id", "merchant_id", "event_time", "amount",
+                          "currency")
+        },
+        "source_partition": 0,
+        "source_offset": offset,
+        "decision": "APPROVE",
+        "score": 0.125,
+        "anomaly_score": 0.25,
+        "model_id": "m-1",
+        "model_role": "CHAMPION",
+        "policy_version": "default",
+        "duplicate": False,
+        "late": False,
+        "degraded": None,
+        "rule_hits": [],
+        "reasons": [],
+        "shadows": [],
+        "received_at": NOW,
+        "computed_at": NOW * 1_000,
+        "decided_at": NOW * 1_000,
+        **changes,
+    }  # fmt: skip
+    return made  # type: ignore[return-value]
+
+
+class Pipeline:
+    """Takes what the gateway sends. While `away`, nothing is acknowledged; `full`: nothing taken.
+
+    With `answers`, every transaction is decided soon by what it returns.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[Transaction] = []
+        self.away = self.full = False
+        self.decided: Callable[[Sequence[Heard]], None] = lambda heard: None
+        self.answers: Callable[[Transaction], dict[str, Any]] | None = None
+        self._reports: list[tuple[int, OnAcknowledged]] = []
+
+    def send(self, key: bytes, value: bytes, on_acknowledged: OnAcknowledged) -> None:
+        if self.full:
+            raise BrokerUnavailable("full")
+        _, record = avro.decode(value)
+        sent: Transaction = record  # type: ignore[assignment]
+        assert key == sent["card_id"].encode()
+        self.sent.append(sent)
+        self._reports.append((len(self.sent) - 1, on_acknowledged))
+        if self.answers is not None:
+            offset, changes = len(self.sent) - 1, self.answers(sent)
+            asyncio.get_running_loop().call_soon(lambda: self.decide(sent, offset, **changes))
+
+    def serve(self) -> None:
+        if not self.away:
+            reports, self._reports = self._reports, []
+            for offset, report in reports:
+                report(0, offset)
+
+    def flush(self, timeout_s: float) -> int:
+        self.serve()
+        return len(self._reports)
+
+    def decide(self, sent: Transaction, offset: int, **changes: Any) -> Decision:
+        """Let a decision come on `decisions`."""
+        made = decision(sent, offset, **changes)
+        self.decided([heard(made)])
+        return made
+
+
+def heard(made: Decision) -> Heard:
+    """Return a decision as the listener tells of it."""
+    return Heard(
+        made["transaction_id"].encode(),
+        made["card_id"].encode(),
+        made["duplicate"],
+        avro.encode("Decision", made),
+    )
+
+
+def api_key(key: str = KEY, scopes: str = "score read", **changes: Any) -> ApiKey:
+    """Return what is stored of a key."""
+    known: dict[str, Any] = {
+        "key_id": key.split("_")[1],
+        "hashed": hashed(key.encode()),
+        "name": "test",
+        "scopes": frozenset(scopes.split()),
+        "created_at": NOW,
+        "expires_at": None,
+        "revoked_at": None,
+        **changes,
+    }
+    return ApiKey(**known)
+
+
+class Bench:
+    """A gateway, its application, and what they need. Make it within a running event loop."""
+
+    def __init__(
+        self,
+        *,
+        rate: float = 1e6,
+        known: int = 100,
+        most_waiting: int = 100,
+        slow_s: float = 0.05,
+    ) -> None:
+        self.clock = ManualClock(NOW)
+        self.metrics = Metrics("gateway")
+        self.pipeline = Pipeline()
+        self.stored: dict[tuple[str, str], Found] = {}
+        self.cards: dict[str, EntityState] = {}
+        self.keys = [api_key()]
+        self.gateway = Gateway(
+            producer=self.pipeline,
+            policy=lambda: DEFAULT_POLICY,
+            original=self._original,
+            clock=self.clock,
+            metrics=self.metrics,
+            known=Known(known),
+            most_waiting=most_waiting,
+        )
+        self.pipeline.decided = self.gateway.decided
+        self.keyring = Keyring(lambda: list(self.keys), self.clock, rate)
+        self.reader = TransactionReader(CurrencyTable(), self.clock)
+        self.app = self._application(slow_s)
+
+    def _application(self, slow_s: float) -> Door:
+        return application(
+            one=ScoreOne(
+                self.gateway, self.reader, most_bytes=MAX_BYTES, deadline_ms=100, slow_s=slow_s
+            ),
+            many=ScoreMany(
+                self.gateway,
+                self.reader,
+                most_bytes=MAX_BATCH,
+                most_line=MAX_BYTES,
+                slow_s=slow_s,
+            ),
+            sources=Sources(
+                gateway=self.gateway,
+                stored=lambda name: [
+                    found.decision for key, found in self.stored.items() if key[0] == name
+                ],
+                card=self.cards.get,
+            ),
+            keys=self.keyring,
+            metrics=self.metrics,
+            ready=lambda: "",
+            alive=lambda: "",
+        )
+
+    async def _original(self, sent: Transaction) -> Found | None:
+        return self.stored.get((sent["transaction_id"], sent["card_id"]))
+
+    def client(self, key: str | None = KEY) -> httpx.AsyncClient:
+        """Return a client that calls the application directly."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        transport = httpx.ASGITransport(self.app)  # type: ignore[arg-type]
+        return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
+
+    def counted(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples that have these labels."""
+        text = self.metrics.exposition().decode()
+        return sum(
+            value
+            for sample, found, value in read_exposition(text)
+            if sample == name and labels.items() <= found.items()
+        )

@@ -1,0 +1,126 @@
+"""The scoring path as people run it: stream processor and scorer as processes on a real stack."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from devstack.service_process import Service
+from devstack.stack import Stack
+from runtime.feature_store.redis import RedisFeatureStore
+from runtime.kafka.clients import KafkaProducer
+from runtime.kafka.protocols import BY_KEY, Message
+from runtime.kafka.reader import KafkaReader
+from runtime.kafka.topic_admin import create_topics
+from runtime.settings import Settings, load_settings
+from schemas.codec import avro
+from schemas.topics import LABELS, TRANSACTIONS, TopicSpec
+
+DEADLINE_S = 120.0
+
+
+class Pipeline:
+    """Services under a topic prefix of their own. Context manager: leaves no process behind."""
+
+    def __init__(self, stack: Stack, log_dir: Path, **settings: str) -> None:
+        self.stack = stack
+        self.log_dir = log_dir
+        self.environment = {
+            **stack.environment(),
+            "FRAUD_TOPIC_PREFIX": f"e{uuid.uuid4().hex[:10]}.",
+            **{f"FRAUD_{name.upper()}": value for name, value in settings.items()},
+        }
+        self.settings: Settings = load_settings(
+            bootstrap=stack.bootstrap,
+            redis_url=stack.redis_url,
+            partitions=stack.partitions,
+            topic_prefix=self.environment["FRAUD_TOPIC_PREFIX"],
+        )
+        create_topics(self.settings)
+        self.producer = KafkaProducer(self.settings)
+        self.services: list[Service] = []
+        self._readers: dict[str, tuple[KafkaReader, list[Message]]] = {}
+
+    def service(self, package: str, number: int = 1, **environment: str) -> Service:
+        """Return `python -m PACKAGE run`, not yet started."""
+        name = f"{package}-{number}"
+        env = {**self.environment, "FRAUD_WORKER_ID": name, **environment}
+        service = Service(name, ["-m", package, "run"], env=env, log_dir=self.log_dir)
+        self.services.append(service)
+        return service
+
+    def start(self, *packages: str) -> list[Service]:
+        """Start one service of each package and wait until all are ready."""
+        services = [self.service(package) for package in packages]
+        for service in services:
+            service.start()
+        for service in services:
+            service.wait_ready(DEADLINE_S)
+        return services
+
+    def send(self, topic: TopicSpec, key: str | None, value: bytes | None) -> None:
+        """Send one message, its partition chosen by the key."""
+        encoded = None if key is None else key.encode()
+        self.producer.produce(self.settings.topic(topic), encoded, value, BY_KEY)
+
+    def send_transactions(self, records: Iterable[dict[str, Any]]) -> None:
+        """Send transactions as Avro; missing optional fields take their defaults."""
+        for record in records:
+            self.send(TRANSACTIONS, record["card_id"], avro.encode("Transaction", record))
+        self.producer.flush(DEADLINE_S)
+
+    def send_label(self, record: dict[str, Any]) -> None:
+        """Send one label as Avro."""
+        self.send(LABELS, record["card_id"], avro.encode("Label", record))
+        self.producer.flush(DEADLINE_S)
+
+    def messages(self, topic: TopicSpec) -> list[Message]:
+        """Return everything that has come on a topic so far; grows from call to call."""
+        if topic.name not in self._readers:
+            reader = KafkaReader(self.settings, self.settings.topic(topic))
+            self._readers[topic.name] = (reader, [])
+        reader, found = self._readers[topic.name]
+        found += reader.read_to_end(DEADLINE_S)
+        return found
+
+    def records(self, topic: TopicSpec) -> list[dict[str, Any]]:
+        """Return everything on a topic, decoded."""
+        return [avro.decode(message.value or b"")[1] for message in self.messages(topic)]
+
+    def wait_for(self, topic: TopicSpec, count: int) -> list[dict[str, Any]]:
+        """Wait until a topic holds `count` messages, and return them decoded."""
+        until(lambda: len(self.messages(topic)) >= count, f"{count} messages on {topic.name}")
+        return self.records(topic)
+
+    def labels_processed(self) -> int:
+        """Return how many labels the stream processor has committed."""
+        store = RedisFeatureStore.from_settings(self.settings)
+        try:
+            found = store.positions(range(self.settings.partitions))
+        finally:
+            store.close()
+        topic = self.settings.topic(LABELS)
+        return sum(max(cursors.get(topic, 0), 0) for cursors in found.values())
+
+    def __enter__(self) -> Pipeline:
+        """Nothing is started yet; see `start`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop every service."""
+        for service in self.services:
+            service.kill()
+        self.producer.close()
+        for reader, _found in self._readers.values():
+            reader.close()
+
+
+def until(condition: Callable[[], bool], what: str, timeout_s: float = DEADLINE_S) -> None:
+    """Wait for a condition, or fail by naming it."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.02)

@@ -1,0 +1,345 @@
+"""Who gets in, with how much, and what is never told: the gateway's application over ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import structlog
+
+from gateway.scoring import gateway
+from gateway.scoring.score_many import MAX_BATCHES, MAX_OF_ALL
+from gateway.web import middleware
+from gateway.web.middleware import ROUTES
+from runtime.logs import configure_logging
+from runtime.settings import load_settings
+from stream_features.operate.show import EntityState
+from tests.support.gateway.stand_ins import (
+    KEY,
+    MAX_BATCH,
+    MAX_BYTES,
+    NOW,
+    Bench,
+    api_key,
+    transaction,
+)
+
+PAN = "4111111111111111"
+PLACES = [
+    (
+        "POST" if route.path.startswith("/score") else "GET",
+        route.path.translate(str.maketrans("", "", "{}")),
+        route.scope,
+    )
+    for route in ROUTES
+]
+CLOSED = [place for place in PLACES if place[2] is not None]
+
+
+def run(scenario: Callable[[Bench], Awaitable[None]], **options: Any) -> None:
+    async def on_bench() -> None:
+        bench = Bench(**options)
+        bench.pipeline.answers = lambda sent: {}
+        await scenario(bench)
+
+    asyncio.run(on_bench())
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), CLOSED)
+def test_everything_but_health_checks_is_closed(method: str, path: str, scope: str) -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.keys += [
+            api_key("fraud_k2_gone", revoked_at=NOW - 1),
+            api_key("fraud_k3_old", expires_at=NOW),
+        ]
+        wrong = ("fraud_k1_guess", "fraud_k9_unknown", "fraud_k2_gone", "fraud_k3_old",
+                 "nonsense", "", KEY + "x", "fraud_k1_" + "s" * 500)  # fmt: skip
+        for key in (None, *wrong):
+            answer = await bench.client(key).request(method, path)
+            assert answer.status_code == 401, key
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+        basic = {"Authorization": "Basic " + KEY}
+        assert (await bench.client(None).request(method, path, headers=basic)).status_code == 401
+        assert bench.pipeline.sent == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), CLOSED)
+def test_a_key_opens_its_scopes_only(method: str, path: str, scope: str) -> None:
+    async def scenario(bench: Bench) -> None:
+        other = {"score": "read", "read": "score"}.get(scope)
+        if other is None:
+            return
+        bench.keys.append(api_key("fraud_k2_half", scopes=other))
+        answer = await bench.client("fraud_k2_half").request(method, path)
+        assert (answer.status_code, answer.json()["type"]) == (403, "urn:fraud-scoring:forbidden")
+
+    run(scenario)
+
+
+def test_health_checks_are_open_and_unknown_places_are_not() -> None:
+    async def scenario(bench: Bench) -> None:
+        for path in ("/healthz", "/readyz"):
+            assert (await bench.client(None).get(path)).status_code == 200
+        for path in ("/", "/docs", "/redoc", "/nothing", "/decisions", "/cards"):
+            assert (await bench.client(None).get(path)).status_code == 401
+            assert (await bench.client().get(path)).status_code == 404
+
+    run(scenario)
+
+
+def test_a_key_made_a_moment_ago_works_and_a_revoked_one_does_not_after_a_refresh() -> None:
+    async def scenario(bench: Bench) -> None:
+        assert (await bench.client().get("/openapi.json")).status_code == 200
+        await asyncio.sleep(0.2)  # the time between two readings for unknown keys
+        bench.keys.append(api_key("fraud_k2_new"))
+        assert (await bench.client("fraud_k2_new").get("/openapi.json")).status_code == 200
+        await asyncio.sleep(0.2)
+        bench.keys[:] = [api_key("fraud_k2_new", revoked_at=NOW)]
+        await bench.keyring.refresh()
+        for key in (KEY, "fraud_k2_new"):
+            assert (await bench.client(key).get("/openapi.json")).status_code == 401
+
+    run(scenario)
+
+
+def test_ids_with_a_slash_are_found() -> None:
+    async def scenario(bench: Bench) -> None:
+        body = transaction(transaction_id="shop/7/a b", card_id="card/7/features")
+        scored = await bench.client().post("/score-transaction", json=body)
+        assert scored.status_code == 200
+        bench.cards["card/7/features"] = EntityState(
+            kind="card", identity="card/7/features", key=b"", size=1, ttl_ms=1, first_seen=1,
+            newest=1, exact=1, folded=0, frauds=0, pending=0, windows=(), recent=(),
+        )  # fmt: skip
+        for id, card in (
+            ("shop/7/a b", "card/7/features"),
+            ("shop%2F7%2Fa%20b", "card%2F7%2Ffeatures"),
+        ):
+            found = await bench.client().get(f"/decisions/{id}")
+            assert (found.status_code, found.json()["transaction_id"]) == (200, "shop/7/a b")
+            state = await bench.client().get(f"/cards/{card}/features")
+            assert (state.status_code, state.json()["exact_events"]) == (200, 1)
+        assert (await bench.client().get("/decisions/shop/8")).status_code == 404
+        assert (await bench.client().get("/cards/card/7")).status_code == 404
+
+    run(scenario)
+
+
+def test_more_than_the_rate_is_told_to_wait() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.keys.append(api_key("fraud_k2_other"))
+        statuses = []
+        for number in range(5):
+            body = json.dumps(transaction(number))
+            answer = await bench.client().post("/score-transaction", content=body)
+            statuses.append(answer.status_code)
+        assert statuses == [200, 200, 200, 429, 429]
+        assert int(answer.headers["retry-after"]) >= 1
+        other = await bench.client("fraud_k2_other").get("/decisions/t-0")
+        assert other.status_code == 200, "each key has a rate of its own"
+        assert len(bench.pipeline.sent) == 3
+
+    run(scenario, rate=3.0)
+
+
+async def pieces(size: int, each: int = 1_000) -> AsyncIterator[bytes]:
+    for _ in range(size // each + 1):
+        yield b" " * each
+
+
+async def stalling(first: bytes) -> AsyncIterator[bytes]:
+    yield first
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("path", "most"), [("/score-transaction", MAX_BYTES), ("/score-transactions", MAX_BATCH)]
+)
+def test_a_large_body_is_refused_with_and_without_its_length(path: str, most: int) -> None:
+    async def scenario(bench: Bench) -> None:
+        known = await bench.client().post(path, content=b"x" * (most + 1))
+        streamed = await bench.client().post(path, content=pieces(most))
+        for answer in (known, streamed):
+            assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+        assert bench.pipeline.sent == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("path", ["/score-transaction", "/score-transactions"])
+def test_a_slow_body_is_ended(path: str) -> None:
+    async def scenario(bench: Bench) -> None:
+        answer = await bench.client().post(path, content=stalling(b" "))
+        assert (answer.status_code, answer.headers["connection"]) == (408, "close")
+
+    run(scenario)
+
+
+def test_a_batch_that_stalls_is_answered_as_far_as_it_came() -> None:
+    async def scenario(bench: Bench) -> None:
+        begun = json.dumps(transaction(1)).encode() + b"\n{"
+        answer = await bench.client().post("/score-transactions", content=stalling(begun))
+        first, last = [json.loads(line) for line in answer.text.splitlines()]
+        assert (answer.status_code, first["transaction_id"], last["status"]) == (200, "t-1", 408)
+
+    run(scenario)
+
+
+async def dripping(data: bytes) -> AsyncIterator[bytes]:
+    for byte in data:
+        yield bytes([byte])
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("begun", [b" ", b"{"])
+def test_a_batch_that_comes_byte_by_byte_is_ended(begun: bytes) -> None:
+    async def scenario(bench: Bench) -> None:
+        answer = await bench.client().post("/score-transactions", content=dripping(begun * 1_000))
+        last = json.loads(answer.text.splitlines()[-1])
+        assert last["status"] == 408
+        assert bench.pipeline.sent == []
+
+    run(scenario)
+
+
+class Batch:
+    """A batch that was begun, over bare ASGI: it sends one transaction, and more when told to."""
+
+    def __init__(self, bench: Bench, key: str = KEY, *, takes: bool = True) -> None:
+        self._body: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._takes = takes
+        self.sent: list[dict[str, Any]] = []
+        self.send(json.dumps(transaction(1)).encode() + b"\n", more=True)
+        scope: dict[str, Any] = {
+            "type": "http", "method": "POST", "path": "/score-transactions",
+            "headers": [(b"authorization", b"Bearer " + key.encode())],
+        }  # fmt: skip
+        self.task = asyncio.create_task(bench.app(scope, self._body.get, self._take))
+
+    def send(self, data: bytes, *, more: bool) -> None:
+        self._body.put_nowait({"type": "http.request", "body": data, "more_body": more})
+
+    async def _take(self, event: Any) -> None:
+        if not self._takes and event.get("body"):
+            await asyncio.Event().wait()
+        self.sent.append(dict(event))
+
+    @property
+    def status(self) -> int | None:
+        return self.sent[0]["status"] if self.sent else None
+
+
+async def begun(*batches: Batch) -> list[int | None]:
+    """Wait until each has a status."""
+    async with asyncio.timeout(30):
+        while not all(batch.sent for batch in batches):
+            await asyncio.sleep(0.001)
+    return [batch.status for batch in batches]
+
+
+def test_a_key_has_so_many_batches_and_keeps_no_other_key_out() -> None:
+    async def scenario(bench: Bench) -> None:
+        keys = [f"fraud_k{number}_s" for number in range(2, 7)]
+        bench.keys += map(api_key, keys)
+        mine = [Batch(bench) for _ in range(MAX_BATCHES)]
+        assert await begun(*mine) == [200] * MAX_BATCHES
+        over = Batch(bench)
+        assert await begun(over) == [429]
+        others = [Batch(bench, key) for key in keys[:3] for _ in range(MAX_BATCHES)]
+        assert await begun(*others) == [200] * (MAX_OF_ALL - MAX_BATCHES)
+        assert await begun(Batch(bench, keys[3])) == [503]
+        mine[0].send(b"", more=False)
+        await mine[0].task
+        assert await begun(Batch(bench, keys[3])) == [200]
+
+    run(scenario, slow_s=30.0)
+
+
+def test_a_client_that_does_not_take_its_answers_is_given_up() -> None:
+    async def scenario(bench: Bench) -> None:
+        stuck = [Batch(bench, takes=False) for _ in range(MAX_BATCHES)]
+        for batch in stuck:
+            batch.send(b"", more=False)
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(batch.task for batch in stuck))
+        assert await begun(Batch(bench)) == [200]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "x", "60001", "9" * 5_000, "1.5"])
+def test_a_senseless_deadline_is_refused(value: str) -> None:
+    async def scenario(bench: Bench) -> None:
+        for path in ("/score-transaction", "/score-transactions"):
+            headers = {"Request-Timeout-Ms": value}
+            answer = await bench.client().post(path, content=b"{}", headers=headers)
+            assert answer.status_code == 400
+            assert "Request-Timeout-Ms" in answer.json()["detail"]
+
+    run(scenario)
+
+
+def test_all_invalid_fields_are_named_at_once_and_a_card_number_is_masked() -> None:
+    async def scenario(bench: Bench) -> None:
+        body = transaction(amount=-1, currency="eur", card_id=PAN, colour="red", latitude=91.0)
+        del body["merchant_id"]
+        answer = await bench.client().post("/score-transaction", json=body)
+        assert answer.status_code == 422
+        named = {each["field"] for each in answer.json()["errors"]}
+        assert named == {"amount", "currency", "card_id", "colour", "latitude", "merchant_id"}
+        assert PAN not in answer.text
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"a": 1, "a": 2}', b"\xff"])
+def test_what_is_no_json_object_is_a_bad_request(body: bytes) -> None:
+    async def scenario(bench: Bench) -> None:
+        answer = await bench.client().post("/score-transaction", content=body)
+        assert (answer.status_code, answer.json()["type"]) == (400, "urn:fraud-scoring:bad-request")
+
+    run(scenario)
+
+
+@pytest.fixture(params=["json", "console"])
+def production_logs(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Log as a process does, to standard error."""
+    configure_logging(load_settings(log_format=request.param, log_level="DEBUG"), "gateway")
+    monkeypatch.setattr(logging.getLogger("httpx"), "disabled", True)  # the client's own
+    for module in (middleware, gateway):
+        monkeypatch.setattr(module, "log", structlog.get_logger())
+
+
+@pytest.mark.usefixtures("production_logs")
+def test_no_key_and_no_card_number_comes_into_the_logs(capsys: pytest.CaptureFixture[str]) -> None:
+    async def scenario(bench: Bench) -> None:
+        client = bench.client()
+        await client.post("/score-transaction", json=transaction(card_id=PAN))
+        await client.post("/score-transaction", json=transaction(amount=PAN))
+        await client.get(f"/cards/{PAN}/features")
+        bench.pipeline.answers = None
+        headers = {"Request-Timeout-Ms": "5"}
+        answer = await client.post("/score-transaction", json=transaction(), headers=headers)
+        assert answer.json()["fallback"]
+        bench.pipeline.decided = lambda heard: None
+        bench.cards = None  # type: ignore[assignment]
+        bench.gateway.find = None  # type: ignore[assignment,method-assign]
+        assert (await client.get("/decisions/t-1")).status_code == 500
+
+    run(scenario)
+    told = "".join(capsys.readouterr())
+    assert "Traceback" in told
+    assert "t-1" in told, "what happened to which transaction is logged"
+    for secret in (KEY, "secret", PAN, "card-1"):
+        assert secret not in told

@@ -1,0 +1,238 @@
+"""The gateway's promises: one answer for an id, deadlines, fallbacks, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from gateway.scoring.gateway import Found, Refused
+from gateway.web.problems import Problem
+from schemas.records import Transaction
+from tests.support.gateway.stand_ins import Bench, decision, heard, transaction
+
+LONG_S = 10.0
+
+
+def run(scenario: Callable[[Bench], Awaitable[None]], **options: Any) -> None:
+    """Run a scenario on a bench of its own."""
+
+    async def on_bench() -> None:
+        await scenario(Bench(**options))
+
+    asyncio.run(on_bench())
+
+
+def read(bench: Bench, number: int = 1, **changes: Any) -> Transaction:
+    return bench.reader.record(transaction(number, **changes))
+
+
+async def answered(future: asyncio.Future[bytes]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(await asyncio.wait_for(future, LONG_S))
+    return found
+
+
+def test_the_answer_is_the_decision_of_the_pipeline() -> None:
+    async def scenario(bench: Bench) -> None:
+        future = bench.gateway.score(read(bench), LONG_S)
+        [sent] = bench.pipeline.sent
+        reasons = [{"code": "r-1", "text": "too much", "contribution": None}]
+        bench.pipeline.decide(sent, 7, decision="BLOCK", reasons=reasons, rule_hits=["r-1"])
+        answer = await answered(future)
+        assert (answer["decision"], answer["score"]) == ("BLOCK", 0.125)
+        assert (answer["reasons"], answer["rule_hits"]) == (reasons, ["r-1"])
+        assert answer["position"] == {"partition": 0, "offset": 7}
+        assert (answer["model_id"], answer["policy_version"]) == ("m-1", "default")
+        assert (answer["fallback"], answer["recorded"]) == (False, True)
+        assert bench.gateway.waiting == 0
+
+    run(scenario)
+
+
+def test_a_repeat_joins_what_is_under_way_and_is_sent_once() -> None:
+    async def scenario(bench: Bench) -> None:
+        both = [bench.gateway.score(read(bench), LONG_S) for _ in range(2)]
+        assert len(bench.pipeline.sent) == 1
+        bench.pipeline.decide(bench.pipeline.sent[0], 0)
+        first, second = [await future for future in both]
+        assert first == second == await bench.gateway.score(read(bench), LONG_S)
+        assert len(bench.pipeline.sent) == 1
+        assert bench.counted("fraud_api_answers_total", source="decision") == 1
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("decided", [False, True])
+@pytest.mark.parametrize("field", ["amount", "device_id", "card_id"])
+def test_the_same_id_with_other_content_is_refused(field: str, decided: bool) -> None:
+    async def scenario(bench: Bench) -> None:
+        future = bench.gateway.score(read(bench), LONG_S)
+        if decided:
+            bench.pipeline.decide(bench.pipeline.sent[0], 0)
+            await future
+        other: dict[str, Any] = {"amount": 5, "device_id": "d-2", "card_id": "card-other"}
+        with pytest.raises(Problem) as caught:
+            bench.gateway.score(read(bench, 1, **{field: other[field]}), LONG_S)
+        assert (caught.value.status, caught.value.kind) == (409, "conflict")
+        assert len(bench.pipeline.sent) == 1
+
+    run(scenario)
+
+
+def test_at_the_deadline_the_policy_answers_and_the_late_decision_is_there_afterwards() -> None:
+    async def scenario(bench: Bench) -> None:
+        answer = await answered(bench.gateway.score(read(bench), 0.01))
+        assert (answer["decision"], answer["fallback"], answer["recorded"]) == (
+            "REVIEW", True, True,
+        )  # fmt: skip
+        assert bench.gateway.find("t-1") is None
+        bench.pipeline.decide(bench.pipeline.sent[0], 3)
+        again = await answered(bench.gateway.score(read(bench), LONG_S))
+        assert again == answer, "an answer once given stays"
+        final = json.loads(bench.gateway.find("t-1") or b"{}")
+        assert (final["decision"], final["fallback"]) == ("APPROVE", False)
+        assert bench.counted("fraud_api_fallbacks_total", reason="deadline") == 1
+        assert bench.counted("fraud_api_answers_total", source="fallback") == 1
+        assert bench.counted("fraud_api_answers_total") == 1, "once for each transaction"
+        assert bench.counted("fraud_api_late_total") == 1
+        assert len(bench.pipeline.sent) == 1
+
+    run(scenario)
+
+
+def test_without_kafka_the_answer_says_that_it_is_not_recorded_yet() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.pipeline.away = True
+        answer = await answered(bench.gateway.score(read(bench), 0.01))
+        assert (answer["fallback"], answer["recorded"]) == (True, False)
+        assert bench.counted("fraud_api_fallbacks_total", reason="kafka") == 1
+        assert bench.pipeline.flush(0.0) == 1, "it is held"
+
+    run(scenario)
+
+
+def test_what_is_not_taken_is_no_answer() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.pipeline.full = True
+        with pytest.raises(Problem) as caught:
+            bench.gateway.score(read(bench), LONG_S)
+        assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "1"})
+        bench.pipeline.full = False
+        future = bench.gateway.score(read(bench), LONG_S)
+        bench.pipeline.decide(bench.pipeline.sent[0], 0)
+        assert (await answered(future))["fallback"] is False
+
+    run(scenario)
+
+
+def test_only_so_many_wait_at_one_time() -> None:
+    async def scenario(bench: Bench) -> None:
+        for number in range(3):
+            bench.gateway.score(read(bench, number), LONG_S)
+        with pytest.raises(Problem) as caught:
+            bench.gateway.score(read(bench, 3), LONG_S)
+        assert caught.value.status == 503
+        bench.pipeline.decide(bench.pipeline.sent[0], 0)
+        bench.gateway.score(read(bench, 3), LONG_S)
+
+    run(scenario, most_waiting=3)
+
+
+def test_an_earlier_deadline_of_a_repeat_holds_for_both() -> None:
+    async def scenario(bench: Bench) -> None:
+        patient = bench.gateway.score(read(bench), LONG_S)
+        hasty = bench.gateway.score(read(bench), 0.01)
+        assert await answered(patient) == await answered(hasty)
+
+    run(scenario)
+
+
+def test_the_first_decision_of_a_transaction_counts() -> None:
+    """Another gateway sent the same: both read the same partition, so both see the same first."""
+
+    async def scenario(bench: Bench) -> None:
+        future = bench.gateway.score(read(bench), LONG_S)
+        sent = bench.pipeline.sent[0]
+        bench.pipeline.decide(sent, 4, decision="BLOCK")
+        bench.pipeline.decide(sent, 5, decision="APPROVE", duplicate=True)
+        assert (await answered(future))["position"]["offset"] == 4
+        assert json.loads(bench.gateway.find("t-1") or b"{}")["decision"] == "BLOCK"
+
+    run(scenario)
+
+
+def test_a_decision_that_another_gateway_asked_for_is_answered_without_sending() -> None:
+    async def scenario(bench: Bench) -> None:
+        sent = read(bench)
+        bench.gateway.decided([heard(decision(sent, 9))])
+        answer = await answered(bench.gateway.score(sent, LONG_S))
+        assert answer["position"]["offset"] == 9
+        assert bench.pipeline.sent == []
+        with pytest.raises(Problem):
+            bench.gateway.score(read(bench, amount=77), LONG_S)
+
+    run(scenario)
+
+
+def test_an_id_that_another_transaction_got_first_is_a_conflict() -> None:
+    async def scenario(bench: Bench) -> None:
+        future = bench.gateway.score(read(bench), LONG_S)
+        bench.gateway.decided([heard(decision(read(bench, amount=9), 1))])
+        with pytest.raises(Problem, match="other content"):
+            await future
+        assert bench.counted("fraud_api_answers_total", source="conflict") == 1
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_duplicate_older_than_memory_is_answered_from_the_store(same: bool) -> None:
+    async def scenario(bench: Bench) -> None:
+        sent = read(bench)
+        original = sent if same else read(bench, device_id="d-9")
+        found = Found(decision(original, 2, decision="BLOCK"), original)
+        bench.stored[sent["transaction_id"], sent["card_id"]] = found
+        future = bench.gateway.score(sent, LONG_S)
+        bench.pipeline.decide(sent, 800, duplicate=True)
+        if same:
+            answer = await answered(future)
+            assert (answer["decision"], answer["position"]["offset"]) == ("BLOCK", 2)
+        else:
+            with pytest.raises(Problem, match="other content"):
+                await future
+
+    run(scenario)
+
+
+def test_a_dead_letter_of_ours_is_a_problem_and_may_be_sent_again() -> None:
+    async def scenario(bench: Bench) -> None:
+        future = bench.gateway.score(read(bench), LONG_S)
+        bench.gateway.refused([Refused(b"t-1", (0, 99), "amount", "somebody else's")])
+        assert not future.done()
+        bench.gateway.refused([Refused(b"t-1", (0, 0), "amount", "cannot be")])
+        with pytest.raises(Problem) as caught:
+            await future
+        assert caught.value.status == 422
+        assert bench.counted("fraud_api_answers_total", source="refused") == 1
+        assert caught.value.more["errors"] == [{"field": "amount", "reason": "cannot be"}]
+        bench.gateway.score(read(bench), LONG_S)
+        assert len(bench.pipeline.sent) == 2
+
+    run(scenario)
+
+
+def test_memory_is_bounded_and_keeps_what_is_under_way() -> None:
+    async def scenario(bench: Bench) -> None:
+        waiting = bench.gateway.score(read(bench, 1_000), LONG_S)
+        bench.pipeline.answers = lambda sent: {}
+        for number in range(50):
+            await bench.gateway.score(read(bench, number), LONG_S)
+        assert bench.gateway.find("t-0") is None
+        assert bench.gateway.find("t-49") is not None
+        bench.pipeline.decide(bench.pipeline.sent[0], 0)
+        assert (await answered(waiting))["transaction_id"] == "t-1000"
+
+    run(scenario, known=10)

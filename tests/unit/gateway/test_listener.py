@@ -1,0 +1,85 @@
+"""The listener hands decisions to the event loop piece by piece."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.scoring.listener import PIECE_ROWS, Listener
+from runtime.kafka.protocols import Message
+from runtime.metrics import Metrics
+from schemas.codec import avro
+from tests.support.gateway.stand_ins import NOW, decision, transaction
+
+LONG_S = 10.0
+Told = tuple[Callable[[Any], None], Any]
+
+
+class BufferedTail:
+    """Messages that are all there at the start."""
+
+    def __init__(self, messages: list[Message]) -> None:
+        self._batches: queue.Queue[list[Message]] = queue.Queue()
+        self._batches.put(messages)
+
+    def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
+        try:
+            return self._batches.get(timeout=0.01)
+        except queue.Empty:
+            return []
+
+    def close(self) -> None:
+        pass
+
+
+def message(number: int) -> Message:
+    made = decision(transaction(number), number)  # type: ignore[arg-type]
+    return Message("decisions", 0, number, NOW, b"", avro.encode("Decision", made))
+
+
+ROWS = 2 * PIECE_ROWS + 1
+
+
+def made(calls: queue.Queue[Told], taken: list[bytes]) -> Listener:
+    """Return a listener with ROWS decisions to tell of; `calls` is what the loop is told."""
+    return Listener(
+        BufferedTail([message(number) for number in range(ROWS)]),
+        transactions="transactions",
+        decisions="decisions",
+        tell=lambda function, piece: calls.put((function, piece)),
+        on_decided=lambda piece: taken.extend(each.identity for each in piece),
+        on_refused=lambda piece: None,
+        metrics=Metrics("gateway"),
+    )
+
+
+def test_the_loop_is_told_the_next_piece_when_it_has_taken_the_one_before() -> None:
+    calls: queue.Queue[Told] = queue.Queue()
+    taken: list[bytes] = []
+    listener = made(calls, taken)
+    listener.start()
+    sizes = []
+    while len(taken) < ROWS:
+        take, piece = calls.get(timeout=LONG_S)
+        with pytest.raises(queue.Empty):
+            calls.get(timeout=0.02)
+        take(piece)
+        sizes.append(len(piece))
+    listener.stop()
+    assert sizes == [PIECE_ROWS, PIECE_ROWS, 1]
+    assert taken == [f"t-{number}".encode() for number in range(ROWS)]
+
+
+def test_it_stops_while_the_loop_takes_nothing() -> None:
+    calls: queue.Queue[Told] = queue.Queue()
+    listener = made(calls, [])
+    listener.start()
+    calls.get(timeout=LONG_S)
+    stopping = threading.Thread(target=listener.stop, daemon=True)
+    stopping.start()
+    stopping.join(LONG_S)
+    assert not stopping.is_alive()

@@ -1,0 +1,77 @@
+"""Settings: every one is documented, wrong ones are named together, secrets stay hidden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+
+from runtime.settings import Settings, load_settings
+from schemas.errors import ConfigurationError
+
+TABLE = Path(__file__).parents[3] / "docs" / "settings.md"
+
+
+def documented() -> dict[str, list[str]]:
+    rows = [line for line in TABLE.read_text().splitlines() if line.startswith("| `FRAUD_")]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {row[0].strip("`"): row[1:] for row in cells}
+
+
+def shown(default: object) -> str:
+    if default is None:
+        return "–"
+    value = default.get_secret_value() if isinstance(default, SecretStr) else default
+    return f"`{value}`" if str(value) else "empty"
+
+
+def test_the_table_in_the_docs_is_the_code() -> None:
+    expected = {}
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        assert default is not PydanticUndefined
+        expected[f"FRAUD_{name.upper()}"] = [shown(default), field.description]
+    assert documented() == expected
+
+
+def test_all_wrong_settings_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_PARTITIONS", "0")
+    monkeypatch.setenv("FRAUD_LABEL_DELAY", "soon")
+    monkeypatch.setenv("FRAUD_CURRENCY_RATES", '{"USD": -1}')
+    with pytest.raises(ConfigurationError) as error:
+        load_settings()
+    text = str(error.value)
+    for name in ("FRAUD_PARTITIONS", "FRAUD_LABEL_DELAY", "FRAUD_CURRENCY_RATES"):
+        assert name in text
+
+
+def test_rates_that_are_not_json_are_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_CURRENCY_RATES", "USD=0.92")
+    with pytest.raises(ConfigurationError, match="FRAUD_CURRENCY_RATES: not JSON"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["FRAUD_KAFKA_CA", "FRAUD_REDIS_CA"])
+def test_certificates_must_be_there(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(name, str(tmp_path / "missing.pem"))
+    with pytest.raises(ConfigurationError, match=name):
+        load_settings()
+
+
+def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("redis_password", "kafka_password", "pan_hmac_key")
+    for name in secrets:
+        monkeypatch.setenv(f"FRAUD_{name.upper()}", "example-of-a-secret")
+    settings = load_settings(redis_url="redis://user:example-of-a-secret@localhost:6379/0")
+    assert "example-of-a-secret" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"), [("7d", 604_800_000), ("12h", 43_200_000), ("500ms", 500), ("45s", 45_000)]
+)
+def test_durations(text: str, ms: int) -> None:
+    assert load_settings(label_delay=text).label_delay_ms == ms

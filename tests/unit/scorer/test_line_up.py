@@ -1,0 +1,39 @@
+"""The state of the models topic, and who serves by it."""
+
+from __future__ import annotations
+
+from scorer.line_up import Line, line
+from tests.unit.schemas.test_model_stages import event, folded
+
+
+def names(found: Line) -> tuple[str | None, list[str], list[str]]:
+    champion = found.champion["model_id"] if found.champion else None
+    return (
+        champion,
+        [each["model_id"] for each in found.canaries],
+        [each["model_id"] for each in found.shadows],
+    )
+
+
+def test_a_models_newest_event_counts() -> None:
+    states = folded(
+        event("a", "REGISTERED"), event("a", "CHAMPION"), event("b", "SHADOW"),
+        event("c", "CANARY", 0.1), event("d", "SHADOW"), event("b", "CANARY", 0.2),
+        event("e", "RETIRED"), event("f", "REGISTERED"),
+    )  # fmt: skip
+    assert names(line(states)) == ("a", ["c", "b"], ["d"])
+
+
+def test_rolling_the_champion_back_puts_the_one_before_in_its_place() -> None:
+    states = folded(event("a", "CHAMPION"), event("b", "CHAMPION"))
+    assert names(line(states))[0] == "b"
+    states.apply(event("b", "ROLLED_BACK"))
+    assert names(line(states))[0] == "a"
+    states.apply(event("a", "RETIRED"))
+    assert names(line(states))[0] is None
+
+
+def test_a_refused_bundle_leaves_its_place_until_it_comes_with_another_hash() -> None:
+    states = folded(event("a", "CHAMPION"), event("b", "CHAMPION"))
+    assert names(line(states, {"b": "hash of b"}))[0] == "a"
+    assert names(line(states, {"b": "another hash"}))[0] == "b"

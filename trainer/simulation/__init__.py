@@ -1,1 +1,0 @@
-"""The whole loop on an event-time clock: see `loop`; called by `python -m trainer simulate`."""

@@ -1,0 +1,243 @@
+"""A training run from data to a judged bundle, whatever the source of the data.
+
+Called by `python -m trainer train`. Data check, training, card, bundle, gates; the run is recorded
+under `state_dir` in any case. Kafka and MLflow come afterwards, see `publication` and `tracking`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import ConfigurationError, FraudError
+from scorer.model.bundle import Model, load_model
+from trainer.dataset.replay import Dataset
+from trainer.evaluation.gate_bounds import Bounds
+from trainer.evaluation.gates import Evidence, GateReport, judge
+from trainer.evaluation.resampling import intervals
+from trainer.evaluation.slices import slice_labels, slice_reports
+from trainer.training import batch, bundle, learned, run_records
+from trainer.training.batch import Holdout, Trained, TrainOptions
+from trainer.training.card import Facts, model_card
+from trainer.training.explain import shap_summary
+from trainer.training.run_records import RunRecord
+
+TIMED_ROWS: Final = 200
+
+
+class CheckReport(Protocol):
+    """What a data check found."""
+
+    @property
+    def failures(self) -> Sequence[Any]:
+        """Why not to train on the data, each readable as text; empty: train."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is stored with the run."""
+
+
+Check = Callable[[Dataset], CheckReport]
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The bundle that serves now; `sha256` is that of its manifest."""
+
+    model_id: str
+    directory: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """`output` is the folder of bundles, `state_dir` that of runs; `run_id` is made up if None."""
+
+    model_id: str
+    output: Path
+    state_dir: Path
+    train: TrainOptions
+    bounds: Bounds
+    run_id: str | None = None
+
+
+def run_training(
+    data: Dataset,
+    provenance: Mapping[str, Any],
+    options: RunOptions,
+    champion: Champion | None = None,
+    check: Check | None = None,
+    *,
+    progress: Callable[[float], None] | None = None,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+) -> RunRecord:
+    """Train, judge and record; return the record, also when check or gates refuse.
+
+    A model that the gates refuse is kept as a bundle, with its card, for people to look at. The
+    champion scores the same holdout; where it has learned from those rows it looks better than it
+    is, see `gates`. `progress` is told the share of the search's budget that is spent.
+
+    Raises:
+        ConfigurationError: the data cannot be trained on, the champion does not load, or the bundle
+            cannot be written. The run is recorded as failed.
+    """
+    started = clock()
+    begun = RunRecord(
+        run_id=options.run_id or f"run-{started}-{os.getpid()}",
+        model_id=options.model_id,
+        started_at=started,
+        finished_at=started,
+        state="failed",
+        provenance=dict(provenance),
+        champion_id=None if champion is None else champion.model_id,
+    )
+    try:
+        record = _run(data, begun, options, champion, check, progress)
+    except FraudError as error:
+        failed = replace(begun, finished_at=clock(), reasons=(str(error),))
+        run_records.save(failed, options.state_dir)
+        raise
+    record = replace(record, finished_at=clock())
+    run_records.save(record, options.state_dir)
+    return record
+
+
+def _run(
+    data: Dataset,
+    record: RunRecord,
+    options: RunOptions,
+    champion: Champion | None,
+    check: Check | None,
+    progress: Callable[[float], None] | None,
+) -> RunRecord:
+    against = None if champion is None else _load(champion)
+    if check is not None:
+        report = check(data)
+        record = replace(record, check=report.to_json())
+        if report.failures:
+            reasons = tuple(str(failure) for failure in report.failures)
+            return replace(record, state="refused by data check", reasons=reasons)
+    trained, holdout = batch.train(data, options.train, progress=progress)
+    directory = options.output / options.model_id
+    with bundle.draft(directory, options.model_id, trained) as draft:
+        model, size = draft.served()
+        known = () if champion is None else learned.bundle_ranges(champion.directory)
+        saw = learned.within(data.time[holdout.rows], known)
+        facts = _facts(data, record, options, trained, holdout, model, size, against, saw)
+        draft.add("shap.png", facts[1])
+        draft.add("model_card.md", model_card(facts[0]))
+        ranges = learned.learned_ranges(data, options.train.gap_ms)
+        draft.add(learned.TRAINING, json.dumps(learned.document(ranges)))
+        draft.add("gates.json", json.dumps(facts[0].gates.document()))
+        if record.check is not None:
+            draft.add("data_check.json", json.dumps(record.check))
+        sha256 = draft.finish()
+    gates = facts[0].gates
+    return replace(
+        record,
+        state="passed" if gates.passed else "refused by gates",
+        reasons=tuple(verdict.text for verdict in gates.failures),
+        parameters={**trained.parameters, "gap_ms": options.train.gap_ms},
+        thresholds=trained.thresholds,
+        metrics=trained.metrics,
+        intervals={name: asdict(value) for name, value in facts[0].intervals.items()},
+        notes=trained.notes,
+        gates=gates.document(),
+        bundle=str(directory.resolve()),
+        sha256=sha256,
+    )
+
+
+def _facts(
+    data: Dataset,
+    record: RunRecord,
+    options: RunOptions,
+    trained: Trained,
+    holdout: Holdout,
+    model: Model,
+    size: int,
+    against: Model | None,
+    saw: npt.NDArray[np.bool_],
+) -> tuple[Facts, bytes]:
+    """Measure everything that the gates and the card want; return it and the SHAP plot."""
+    vectors = data.vectors[holdout.rows]
+    inputs = model.inputs(vectors)
+    rows = np.arange(holdout.rows.start, holdout.rows.stop)
+    alerted = holdout.score > trained.thresholds["review"]
+    labels = slice_labels(data.transactions.take(rows))
+    slices = slice_reports(
+        labels, holdout.fraud, alerted, least_rows=options.bounds.fairness.least_rows
+    )
+    image, features = shap_summary(
+        trained.booster, inputs, holdout.fraud, batch.COLUMNS, seed=options.train.seed
+    )
+    gates = _judged(holdout, alerted, model, size, against, saw, vectors, slices, options.bounds)
+    facts = Facts(
+        model_id=options.model_id,
+        written_at=record.started_at,
+        data=data,
+        provenance=record.provenance,
+        options=options.train,
+        trained=trained,
+        holdout=holdout,
+        intervals=intervals(holdout.probability, holdout.score, holdout.fraud, trained.thresholds),
+        slices=slices,
+        features=features,
+        gates=gates,
+    )
+    return facts, image
+
+
+def _judged(
+    holdout: Holdout,
+    alerted: npt.NDArray[np.bool_],
+    model: Model,
+    size: int,
+    against: Model | None,
+    saw: npt.NDArray[np.bool_],
+    vectors: npt.NDArray[np.float32],
+    slices: Sequence[Any],
+    bounds: Bounds,
+) -> GateReport:
+    champion = None
+    if against is not None:
+        champion = against.probability(against.inputs(vectors)).astype(np.float64)
+    evidence = Evidence(
+        fraud=holdout.fraud,
+        probability=holdout.probability,
+        alerted=alerted,
+        champion_id=None if against is None else against.model_id,
+        champion_probability=champion,
+        row_us=row_us(model, vectors),
+        bundle_bytes=size,
+        slices=slices,
+        champion_saw=saw,
+    )
+    return judge(evidence, bounds)
+
+
+def row_us(model: Model, vectors: npt.NDArray[np.float32]) -> float:
+    """Return the median time in µs that a scorer takes for one row alone."""
+    times = []
+    for row in range(min(len(vectors), TIMED_ROWS)):
+        began = time.perf_counter_ns()
+        model.score(model.inputs(vectors[row : row + 1]))
+        times.append(time.perf_counter_ns() - began)
+    return float(np.median(times)) / 1e3
+
+
+def _load(champion: Champion) -> Model:
+    try:
+        return load_model(champion.directory, champion.sha256)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"the champion {champion.model_id} cannot be compared with: {error}; "
+            "--champion none trains without a comparison"
+        ) from error
