@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from fastapi import APIRouter
 from sse_starlette import EventSourceResponse
 from starlette.responses import StreamingResponse
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from dashboard.web import gate
 from dashboard.web.bodies import MAX_BYTES, RefusedBody, read_body
 from dashboard.web.headers import HEADERS
 from database.accounts import sessions
+from database.accounts.sessions import Session
 from schemas.errors import DatabaseUnavailable
 from tests.support.browser.visits import served
 from tests.support.dashboard.site import ADDRESS, Site, log_in
@@ -228,3 +230,59 @@ def test_pages_of_ours_are_reached_by_their_own_name_only(site: Site) -> None:
     client = site.person("viewer")
     answer = client.post("/logout", headers={"Host": "evil.test", "Origin": ADDRESS})
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_whatever_may_change_something_needs_the_token_and_our_origin(
+    site: Site, method: str
+) -> None:
+    done = []
+
+    @site.app.api_route("/thing", methods=[method])
+    def change() -> None:
+        done.append(method)
+
+    client = site.person("admin")
+    without_token = {"X-CSRF-Token": ""}
+    assert client.request(method, "/thing", headers=without_token).status_code == 403
+    assert client.request(method, "/thing", headers={"Origin": "http://evil"}).status_code == 403
+    assert done == []
+    assert client.request(method, "/thing").status_code == 200
+    assert done == [method]
+
+
+def test_the_session_of_an_event_stream_is_looked_up_every_two_seconds(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(gate, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    seen: list[float] = []
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        with site.database.begin() as connection:
+            sessions.end_all(connection, "viewer")
+        for clock.now in (0.5, 1.9, 2.0, 2.1):
+            await send({"type": "http.response.body", "body": b"tick", "more_body": True})
+
+    async def sent(message: Message) -> None:
+        if message.get("body") == b"tick":
+            seen.append(clock.now)
+
+    async def received() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    token = site.person("viewer").cookies["session"]
+
+    def find(token: str) -> Session | None:
+        with site.database.read() as connection:
+            return sessions.find(connection, token, now_ms=site.clock.now_ms())
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/events", "scheme": "http", "query_string": b"",
+        "headers": [(b"cookie", f"session={token}".encode())], "server": ("dashboard.test", 80),
+    }  # fmt: skip
+    with pytest.raises(OSError, match="the session has ended"):
+        asyncio.run(gate.Gate(stream, find=find)(scope, received, sent))
+    assert seen == [0.5, 1.9]

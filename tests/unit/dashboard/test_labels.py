@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dashboard.review import label_sender
 from dashboard.review.case_counts import CaseCounts
 from dashboard.review.label_sender import LabelSender
 from database.core.database import Database
@@ -16,6 +17,7 @@ from runtime.clock import ManualClock
 from runtime.kafka.memory import MemoryBroker, MemoryProducer, MemoryReader
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics, read_exposition
+from runtime.settings import load_settings
 from schemas.codec import avro
 from schemas.errors import BrokerUnavailable, DeliveryRejected
 from tests.support.dashboard.queued import review, stored
@@ -35,6 +37,7 @@ class Bench:
         self.broker = MemoryBroker(2, self.clock)
         self.metrics = Metrics("dashboard")
         self.refused = 0
+        self.opened = 0
         self.sender = self.another()
 
     def another(self) -> LabelSender:
@@ -76,6 +79,11 @@ class Refusing(MemoryProducer):
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench.broker)
         self._bench = bench
+        bench.opened += 1
+
+    def close(self) -> None:
+        super().close()
+        self._bench.opened -= 1
 
     def flush(self, timeout_s: float = 10.0) -> None:
         if self._bench.refused:
@@ -177,3 +185,32 @@ def test_what_waits_is_counted_while_kafka_takes_nothing(bench: Bench) -> None:
     with bench.sender:
         until(lambda: bool(bench.sender.trouble), "Kafka refuses")
         assert bench.gauge("label_unsent") == 1
+
+
+def test_a_producer_that_was_refused_or_is_needed_no_more_is_closed(bench: Bench) -> None:
+    bench.decide(1)
+    bench.clock.advance(UNDO)
+    bench.refused = 1
+    with pytest.raises(DeliveryRejected):
+        bench.sender.step()
+    assert bench.opened == 0
+    with bench.sender:
+        until(lambda: len(bench.messages()) == 1, "the label")
+    assert bench.opened == 0
+
+
+def test_the_sender_of_the_settings_waits_for_the_undo_and_sends_to_the_topic(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_sender, "create_topics", lambda settings, timeout_s: None)
+    monkeypatch.setattr(label_sender, "KafkaProducer", lambda settings: bench.connect())
+    settings = load_settings(case_undo="90s", case_claim="15m", topic_prefix="here.")
+    sender = label_sender.label_sender(
+        settings, bench.database, bench.clock, bench.metrics, CaseCounts(0.0)
+    )
+    bench.decide(1)
+    bench.clock.advance(89_999)
+    assert sender.step() == 0
+    bench.clock.advance(1)
+    assert sender.step() == 1
+    assert len(MemoryReader(bench.broker, "here.labels").read_to_end()) == 1

@@ -125,3 +125,20 @@ def test_an_admin_unlocks(site: Site) -> None:
     assert admin.post("/people/jane/unlock").status_code == 303
     assert ">locked<" not in admin.get("/people").text
     assert log_in(site.stranger(), "jane").status_code == 303
+
+
+def test_a_log_in_does_not_clear_the_address_of_a_guesser(site: Site) -> None:
+    """Who has an account of their own gains no free guesses by it."""
+    site.add("jane", "viewer")
+    assert [guess(site, f"name-{n}", 1)[0] for n in range(20)] == [401] * 20
+    assert log_in(site.stranger(client=("192.0.2.1", 1)), "jane").status_code == 303
+    assert [guess(site, f"other-{n}", 1)[0] for n in range(6)] == [401] * 5 + [429]
+
+
+def test_the_right_present_password_forgets_the_wrong_ones_before_it(site: Site) -> None:
+    client = site.person("viewer")
+    wrong = {"old": "wrong", "new": PASSWORD + "!", "again": PASSWORD + "!"}
+    too_short = {"old": PASSWORD, "new": "short", "again": "short"}
+    for _ in range(3):
+        assert [client.post("/password", data=wrong).status_code for _ in range(4)] == [401] * 4
+        assert "at least 12 characters" in client.post("/password", data=too_short).text

@@ -263,3 +263,38 @@ def test_a_hash_of_older_parameters_is_renewed_at_log_in(site: Site) -> None:
     assert stored is not None
     assert not CHEAP.check_needs_rehash(stored)
     assert log_in(site.stranger(), "jane").status_code == 303
+
+
+class Interrupted(Passwords):
+    """Something happens while a password is verified, which takes its time."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__(CHEAP)
+        self._meanwhile = meanwhile
+
+    def verify(self, stored: str | None, password: str) -> bool:
+        right = super().verify(stored, password)
+        self._meanwhile()
+        return right
+
+
+@pytest.mark.parametrize("change", ["disabled", "another password"])
+def test_who_is_shut_out_while_the_password_is_verified_gets_no_session(
+    site: Site, change: str
+) -> None:
+    hashed = site.passwords.hash("quite another password")
+
+    def meanwhile() -> None:
+        with site.database.begin() as connection:
+            if change == "disabled":
+                people.set_disabled(connection, "jane", True, by="admin", now_ms=0)
+            else:
+                people.reset_password(connection, "jane", hashed, by="admin", now_ms=0)
+
+    interrupted = Site(site.database, passwords=Interrupted(meanwhile))
+    interrupted.add("jane", "viewer")
+    answer = log_in(interrupted.stranger(), "jane")
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+    with site.database.read() as connection:
+        assert connection.scalars(select(sessions_table.c.token_hash)).all() == []

@@ -9,12 +9,15 @@ import pytest
 from fastapi.testclient import TestClient
 
 from dashboard.review.actions import MAX_NOTE_LENGTH
+from dashboard.review.label_sender import LabelSender
 from dashboard.review.queue import REFUSALS
 from database.accounts import audit
 from database.core.database import Database
 from database.review.case_labels import take_labels
 from database.review.case_work import MAX_HELD, settle
 from database.review.cases import Case, read_case
+from runtime.kafka.protocols import Producer
+from schemas.errors import BrokerUnavailable
 from schemas.features import HOUR
 from tests.support.dashboard.queued import review, stored
 from tests.support.dashboard.site import Site
@@ -263,3 +266,31 @@ def test_a_case_that_a_chargeback_settled_says_so(desk: Desk) -> None:
         desk.ann.get("/queue?shown=decided").text
     )
     assert "settled by chargeback: fraud" in desk.ann.get("/transactions/tx-1").text
+
+
+def test_after_a_verdict_comes_a_case_that_is_held_before_a_more_urgent_free_one(
+    desk: Desk,
+) -> None:
+    stored(desk.site.database, [review(1), review(2), review(3)])
+    for number in (1, 2):
+        desk.post(desk.ann, f"/queue/{number}/claim")
+    assert desk.post(desk.ann, "/queue/2/verdict", verdict="FRAUD") == "/queue/1"
+    assert desk.post(desk.ann, "/queue/1/verdict", verdict="FRAUD") == "/queue/3"
+
+
+def test_why_verdicts_wait_is_shown_with_the_queue(desk: Desk) -> None:
+    def connect() -> Producer:
+        raise BrokerUnavailable("no broker")
+
+    parts = desk.site.parts
+    sender = LabelSender(
+        parts.database, connect, topic="labels", undo_ms=0, clock=parts.clock,
+        metrics=parts.metrics, counts=parts.case_counts,
+    )  # fmt: skip
+    site = Site(desk.site.database, labels=sender)
+    boss = site.person("analyst", "boss")
+    for path in ("/queue", "/queue/lines"):
+        assert "Verdicts wait" not in boss.get(path).text
+    sender.trouble = "Verdicts wait, nothing is lost: no broker"
+    for path in ("/queue", "/queue/lines"):
+        assert "Verdicts wait, nothing is lost: no broker" in boss.get(path).text

@@ -145,3 +145,63 @@ def test_history_keeps_the_newest_points_in_order() -> None:
     assert found["b"] == [None, None]
     assert history.since()["at"] == [4, 5, 6, 7]
     assert not any(math.isnan(value) for value in found["a"])
+
+
+def test_a_histogram_outlives_a_restart() -> None:
+    metrics = Metrics("scorer")
+    for _ in range(100):
+        metrics.observe("latency_seconds", 0.004)
+    before = scrape(0, one=metrics)
+    metrics = Metrics("scorer")
+    for _ in range(10):
+        metrics.observe("latency_seconds", 2.0)
+    found = buckets(before, scrape(1, one=metrics), "fraud_latency_seconds")
+    assert found[-1][1] == 10
+    assert (quantile(found, 0.5) or 0.0) > 1.0
+
+
+def test_a_process_is_as_quick_as_what_it_is_for() -> None:
+    stream, scorer = Metrics("stream_features"), Metrics("scorer")
+    stream.count("records", 1, topic="transactions")
+    for metrics in (stream, scorer):
+        metrics.count("decisions", 0, decision="APPROVE", model_role="NONE")
+    scorer.count("records", 1, topic="features")
+    before = scrape(0, stream=stream, scorer=scorer)
+    stream.count("records", 30, topic="transactions")
+    scorer.count("records", 20, topic="features")
+    scorer.count("decisions", 10, decision="APPROVE", model_role="CHAMPION")
+    scorer.set("lag", 5, topic="features", partition="0")
+    stream.set("lag", 8, topic="transactions", partition="0")
+    after = scrape(1_000, stream=stream, scorer=scorer)
+    rows = service_figures.processes(before, after, {})
+    assert {row["name"]: row["rate"] for row in rows} == {"stream": 30.0, "scorer": 10.0}
+    point = service_figures.point(before, after, "transactions")
+    assert (point["lag_stream"], point["lag_scorer"]) == (8, 5)
+
+
+def test_each_figure_of_quality_is_its_own() -> None:
+    scorer, monitor = Metrics("scorer"), Metrics("monitor")
+    scorer.set("model_info", 1, model_id="m", role="CHAMPION")
+    of = {"model_id": "m", "segment": "ALL"}
+    monitor.set("quality_precision", 0.9, action="ALERT", **of)
+    monitor.set("quality_precision", 0.8, action="BLOCK", **of)
+    monitor.set("quality_recall", 0.7, action="ALERT", **of)
+    monitor.set("quality_auc", 0.6, **of)
+    monitor.set("quality_alert_rate", 0.5, **of)
+    monitor.set("quality_coverage", 0.4, **of)
+    monitor.set("quality_blocked_value", 3_000.0, **of)
+    monitor.set("label_delay_seconds", 20.0, percentile="50")
+    monitor.set("label_delay_seconds", 100.0, percentile="99")
+    assert quality_figures.quality(scrape(0, scorer=scorer, monitor=monitor)) == {
+        "model_id": "m", "precision": 0.9, "block_precision": 0.8, "recall": 0.7, "auc": 0.6,
+        "alert_rate": 0.5, "coverage": 0.4, "blocked_value": 3_000.0, "label_delay_s": 20.0,
+        "label_delay_p99_s": 100.0, "labels_joined": None,
+    }  # fmt: skip
+
+
+def test_the_eight_columns_that_drifted_most_are_shown() -> None:
+    monitor = Metrics("monitor")
+    for place in range(1, 12):
+        monitor.set("drift_psi", place / 10, column=f"column-{place:02}", model_id="")
+    found = [each["psi"] for each in quality_figures.drift(scrape(0, monitor=monitor))]
+    assert found == [1.1, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4]

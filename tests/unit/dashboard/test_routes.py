@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import pytest
 from fastapi.routing import APIRoute
 
 from dashboard.app import ROUTERS
@@ -69,3 +70,18 @@ def test_every_lower_role_is_refused_by_every_route(site: Site) -> None:
             assert f"needs the role {least}" in answer.text
             seen += 1
     assert seen == sum(ROLES.index(role_of(route) or "viewer") for _, _, route in routes())
+
+
+@pytest.mark.parametrize(
+    ("role", "opened"),
+    [
+        ("viewer", {"/models"}),
+        ("analyst", {"/models", "/queue"}),
+        ("model owner", {"/models", "/queue"}),
+        ("admin", {"/models", "/queue", "/people"}),
+    ],
+)
+def test_a_role_may_do_what_the_lower_ones_may(site: Site, role: str, opened: set[str]) -> None:
+    client = site.person(role)
+    answers = {path: client.get(path).status_code for path in ("/models", "/queue", "/people")}
+    assert answers == {path: 200 if path in opened else 403 for path in answers}

@@ -94,3 +94,16 @@ def test_every_finding_has_an_entry_in_the_runbook() -> None:
     rules = [rule.name for rule in default_rules()]
     for entry in (*(told(**each)[2] for each in facts), *rules):
         assert f'id="{entry.lower()}"' in html, entry
+
+
+@pytest.mark.parametrize(
+    "point", [{"lag_stream": 5_000.0}, {"lag_scorer": 5_000.0}, {"p99": 100.0}]
+)
+def test_a_figure_up_to_its_bound_is_healthy(point: dict[str, Any]) -> None:
+    assert told(**point)[0] == "good"
+
+
+def test_one_decision_in_a_while_is_not_idle() -> None:
+    few: dict[str, Any] = {"approve": 0.1, "review": None, "block": 0.0, "p99": 0.4}
+    assert told(**few)[:2] == ("good", "Healthy: 0 decisions a second, within 1 ms.")
+    assert told(**few | {"approve": 0.04})[0] == "idle"

@@ -129,3 +129,57 @@ def test_missed_frauds_ask_for_a_model_but_not_while_labels_have_stopped() -> No
     assert rounds(alerts, retrain, back, 10 * MINUTE, 5) == ["missed_frauds"]
     usual: dict[str, dict[str, float]] = {"missed_frauds": {"labels": 1.0}}
     assert rounds(alerts, Retrain(), usual, 20 * MINUTE, 3) == []
+
+
+def test_by_default_an_alert_is_repeated_every_six_hours() -> None:
+    rule = Rule(name="drift", severity="WARNING", figure="psi", bound=0.25, clear=0.2)
+    turn = Turns(Alerts([rule]))
+    told = [minute for minute in range(1, 13 * 60) if turn(a=0.3)]
+    assert told == [3, 3 + 360, 3 + 720]
+
+
+def test_a_start_repeats_no_alert_before_its_time() -> None:
+    first, now = Alerts([RULE]), 1_700_000_000_000
+    written = [
+        each for n in range(3) for each in first.evaluate({"psi": {"a": 0.3}}, now + n * MINUTE)
+    ]
+    second = Alerts([RULE])
+    second.restore(written)
+    assert second.evaluate({"psi": {"a": 0.3}}, now + 61 * MINUTE) == []
+    (again,) = second.evaluate({"psi": {"a": 0.3}}, now + 62 * MINUTE)
+    assert again["detail"]["state"] == "repeated"
+
+
+def test_alerts_of_other_services_are_not_taken_up() -> None:
+    alerts, now = Alerts([RULE]), 1_700_000_000_000
+    for n in range(3):
+        written = alerts.evaluate({"psi": {"a": 0.3}}, now + n * MINUTE)
+    again = Alerts([RULE])
+    again.restore([{**written[0], "service": "scorer"}])
+    assert again.raised("drift") == {}
+
+
+def test_drift_of_a_model_whose_name_begins_alike_calls_for_nothing() -> None:
+    alerts, retrain = Alerts(default_rules()), Retrain()
+    figures = {"score_psi": {"champion-2 score": 0.9, "champion+online-1 score": 0.9}}
+    assert rounds(alerts, retrain, figures, 0, 10) == []
+
+
+DRIFTED = {"feature_psi": {"a": 0.5, "b": 0.5, "c": 0.5}}
+
+
+def test_by_default_it_is_quiet_for_six_hours() -> None:
+    alerts, retrain = Alerts(default_rules()), Retrain()
+    assert rounds(alerts, retrain, DRIFTED, 0, 3) == ["drift"]  # at the third evaluation
+    assert rounds(alerts, retrain, DRIFTED, 3 * MINUTE, 359) == []
+    assert rounds(alerts, retrain, DRIFTED, 362 * MINUTE, 1) == ["drift"]
+
+
+def test_after_a_start_it_is_quiet_since_its_own_newest_request() -> None:
+    alerts, retrain = Alerts(default_rules()), Retrain(quiet_ms=60 * MINUTE)
+    asked = [("drift", 0), ("precision", 50), ("manual", 100)]  # the last one by a person
+    retrain.restore(
+        [{"reason": why, "detail": {}, "occurred_at": at * MINUTE} for why, at in asked]
+    )
+    assert rounds(alerts, retrain, DRIFTED, 70 * MINUTE, 40) == []
+    assert rounds(alerts, retrain, DRIFTED, 110 * MINUTE, 1) == ["drift"]

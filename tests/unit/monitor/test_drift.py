@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from monitor.observe.drift import Reference, Window, score_window
+from monitor.observe.drift import Reference, Window, psi, score_window
 from monitor.observe.shift import GROUP, ScoreShift
 from monitor.observe.timing import Delays, Freshness
 from schemas.errors import ConfigurationError
@@ -137,3 +137,8 @@ def test_a_stage_is_behind_by_the_positions_it_has_not_answered() -> None:
     assert fresh.behind("decisions", "features") == 10 + 4
     fresh.reached("decisions", np.array([0, 1]), np.array([7, 3]))
     assert fresh.behind("decisions", "features") == 2
+
+
+def test_an_empty_bin_has_half_an_observation() -> None:
+    found = psi(np.array([[100, 100, 0]]), np.array([[200, 0, 0]]), np.array([2]))
+    assert found[0] == pytest.approx(0.5 * math.log(2) + (0.0025 - 0.5) * math.log(0.0025 / 0.5))

@@ -85,26 +85,6 @@ def test_a_broken_canary_is_found_within_500_decisions_without_labels(
     assert decisions <= 500
 
 
-def test_equal_models_are_rolled_back_in_fewer_runs_than_alpha() -> None:
-    """200 runs of 5,000 decisions of a canary, looked at every 250, labels and all."""
-    alarms = 0
-    for seed in range(200):
-        draw = np.random.default_rng(seed)
-        canary, champion = Traffic(reference(1)), Traffic(reference(2))
-        for _ in range(20):
-            for traffic, count in ((canary, 250), (champion, 1_000)):
-                scores = healthy(draw, count)
-                alerts = scores > 0.75
-                traffic.add(scores[~alerts])
-                good = draw.random(int(alerts.sum())) < 0.88
-                traffic.add(scores[alerts][good], FRAUD)
-                traffic.add(scores[alerts][~good], GENUINE)
-            if judge(canary.sample(), champion.sample(), RULES) is not None:
-                alarms += 1
-                break
-    assert alarms <= 200 * RULES.alpha
-
-
 def test_a_low_precision_is_found_when_labels_come() -> None:
     draw = np.random.default_rng(1)
     canary, champion = Traffic(), Traffic()
@@ -139,3 +119,87 @@ def test_a_confidence_sequence_holds_at_every_look() -> None:
         left += any(not low <= 0.1 <= high for low, high in looks)
     assert left <= 300 * 0.05
     assert rate_bounds(0, 0, 0.01) == (0.0, 1.0)
+
+
+def acting(decided: int, blocked: int) -> Sample:
+    """Return decisions of which some are blocked and the others approved."""
+    made = Traffic()
+    made.add(np.full(blocked, 0.99))
+    made.add(np.full(decided - blocked, 0.01))
+    return made.sample()
+
+
+@pytest.mark.parametrize(
+    ("blocked", "usual"),
+    [
+        (1_500, 200),  # seven times as many, but less than two points more
+        (30_000, 20_000),  # ten points more, but not three times as many
+        (2_500, 5_000),  # half as many
+        (1_000, 0),
+    ],
+)
+def test_a_rate_beyond_one_of_its_two_limits_is_no_fault(blocked: int, usual: int) -> None:
+    assert judge(acting(100_000, blocked), acting(100_000, usual), RULES) is None
+
+
+@pytest.mark.parametrize("blocked", [0, 500])
+def test_a_model_that_blocks_far_too_little_is_found(blocked: int) -> None:
+    found = judge(acting(100_000, blocked), acting(100_000, 5_000), RULES)
+    assert found is not None
+    assert (found.test, found.candidate, found.reference) == ("block rate", blocked / 1e5, 0.05)
+
+
+def test_nothing_is_judged_by_fewer_than_thirty_decisions_of_either() -> None:
+    assert judge(acting(29, 29), acting(10_000, 100), RULES) is None
+    assert judge(acting(10_000, 10_000), acting(29, 0), RULES) is None
+    assert judge(acting(30, 30), acting(10_000, 100), RULES) is not None
+
+
+def scoring(decided: int, low: float) -> Sample:
+    """Return scores of which the share `low` is low; the model's reference says half."""
+    made = Traffic(np.array([0, 0, 0, 10_000, 0, 0, 0, 10_000, 0, 0], np.float64))
+    made.add(np.full(round(decided * low), 0.003))
+    made.add(np.full(decided - round(decided * low), 0.1))
+    return made.sample()
+
+
+def test_scores_that_moved_a_little_or_of_few_decisions_are_no_fault() -> None:
+    champion = scoring(20_000, 0.5)
+    assert judge(scoring(20_000, 0.65), champion, RULES) is None
+    assert judge(scoring(200, 0.8), champion, RULES) is None
+    found = judge(scoring(20_000, 0.9), champion, RULES)
+    assert found is not None
+    assert found.test == "score distance"
+
+
+def precise(frauds: int) -> Sample:
+    """Return 100,000 blocks, of which `frauds` were right."""
+    made = Traffic()
+    made.add(np.full(frauds, 0.99), FRAUD)
+    made.add(np.full(100_000 - frauds, 0.99), GENUINE)
+    return made.sample()
+
+
+def test_a_precision_that_is_lower_by_less_than_the_margin_is_no_fault() -> None:
+    assert judge(precise(87_000), precise(90_000), RULES) is None
+    assert judge(precise(83_000), precise(90_000), RULES) is not None
+
+
+def test_equal_models_are_rolled_back_in_fewer_runs_than_alpha() -> None:
+    """200 runs of 5,000 decisions of a canary, looked at every 250, labels and all."""
+    alarms = 0
+    for seed in range(200):
+        draw = np.random.default_rng(seed)
+        canary, champion = Traffic(reference(1)), Traffic(reference(2))
+        for _ in range(20):
+            for traffic, count in ((canary, 250), (champion, 1_000)):
+                scores = healthy(draw, count)
+                alerts = scores > 0.75
+                traffic.add(scores[~alerts])
+                good = draw.random(int(alerts.sum())) < 0.88
+                traffic.add(scores[alerts][good], FRAUD)
+                traffic.add(scores[alerts][~good], GENUINE)
+            if judge(canary.sample(), champion.sample(), RULES) is not None:
+                alarms += 1
+                break
+    assert alarms <= 200 * RULES.alpha

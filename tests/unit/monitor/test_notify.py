@@ -94,3 +94,43 @@ def test_a_wrong_address_is_refused_without_showing_it() -> None:
     with pytest.raises(ConfigurationError, match="FRAUD_ALERT_URLS: address 1") as error:
         Notifier(["nonsense://a-secret-token"], Metrics("monitor"))
     assert "a-secret-token" not in str(error.value)
+
+
+class Receiver:
+    """Takes alerts one at a time when it is let; returns whether it was successful."""
+
+    def __init__(self, sent: bool) -> None:
+        self.sent = sent
+        self.began, self.let = threading.Event(), threading.Event()
+
+    def notify(self, **_: object) -> bool:
+        self.began.set()
+        assert self.let.wait(30.0)
+        return self.sent
+
+
+def test_behind_a_slow_receiver_a_thousand_alerts_wait_and_the_others_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receiver, metrics = Receiver(True), Metrics("monitor")
+    monkeypatch.setattr("monitor.notify._receiver", lambda url, place: receiver)
+    notifier = Notifier(["slow"], metrics)
+    notifier.send(ALERT)
+    assert receiver.began.wait(30.0)
+    for _ in range(1_005):
+        notifier.send(ALERT)
+    assert outcomes(metrics) == {"dropped": 5}
+    receiver.let.set()
+    notifier.close(30.0)
+    assert outcomes(metrics) == {"dropped": 5, "sent": 1_001}
+
+
+def test_at_the_end_it_is_tried_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver, metrics = Receiver(False), Metrics("monitor")
+    monkeypatch.setattr("monitor.notify._receiver", lambda url, place: receiver)
+    notifier = Notifier(["down"], metrics, waits_s=[60.0, 60.0])
+    notifier.send(ALERT)
+    assert receiver.began.wait(30.0)
+    receiver.let.set()
+    notifier.close()
+    assert outcomes(metrics) == {"failed": 1}

@@ -237,3 +237,29 @@ def test_missed_frauds_count_in_the_hour_in_which_they_become_known() -> None:
     }
     made.advance(NOW + 60 * HOUR)
     assert not made.missed().any()
+
+
+def test_a_model_that_takes_a_place_begins_with_nothing() -> None:
+    made = quality()
+    names = {number: f"m{number}" for number in range(1, 18)}
+    for number in names:
+        made.add_decisions(
+            np.array([number], np.uint64), np.array([NOW]), np.array([number], np.uint64), names,
+            np.array([2], np.uint8), np.array([0.9]), np.array([1]),
+        )  # fmt: skip
+        label(made, number, True)
+    cell = made.total("m17", [NOW // HOUR], NOW)
+    assert (cell.decided, cell.fraud(2), cell.histograms.sum()) == (1, 1, 1)
+
+
+def test_a_model_that_decided_lately_keeps_its_place() -> None:
+    made = quality()
+    names = {number: f"m{number}" for number in range(1, 18)}
+    for place, number in enumerate([*range(1, 17), 1, 17]):
+        made.advance(NOW + (HOUR if place == 16 else 0))
+        made.add_decisions(
+            np.array([place + 1], np.uint64), np.array([NOW]), np.array([number], np.uint64),
+            names, np.array([2], np.uint8), np.array([0.9]), np.array([1]),
+        )  # fmt: skip
+    assert set(made.models) == set(names.values()) - {"m2"}
+    assert made.total("m1", [NOW // HOUR], NOW).decided == 2

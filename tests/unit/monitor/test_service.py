@@ -385,3 +385,77 @@ def test_the_piped_registry_keeps_what_the_event_said(tmp_path: Path) -> None:
         "ROLLED_BACK", "worse", None,
     )  # fmt: skip
     assert event["artefact_uri"] == directory.as_uri()
+
+
+@pytest.mark.parametrize("broken", ["one", "two"])
+def test_each_of_several_canaries_is_judged(tmp_path: Path, broken: str) -> None:
+    bench = Bench(tmp_path)
+    for name in ("one", "two"):
+        bench.model(name, "CANARY", share=0.1)
+    bench.decide(scores(bench.draw, 900))
+    for name in ("one", "two"):
+        found = np.full(100, 0.99) if name == broken else scores(bench.draw, 100)
+        bench.decide(found, name)
+    bench.turn()
+    assert bench.registry.changes == [(broken, "ROLLED_BACK", "monitor")]
+
+
+def test_a_champion_is_watched_for_a_day(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.decide(scores(bench.draw, 2_000))
+    bench.model("fresh", "CHAMPION")
+    bench.clock.advance(23 * HOUR)
+    bench.decide(np.full(300, 0.97), "fresh")
+    bench.turn()
+    assert bench.registry.changes == [("fresh", "ROLLED_BACK", "monitor")]
+
+
+def test_the_champion_before_is_taken_by_its_last_day(tmp_path: Path) -> None:
+    """Long ago it blocked one in seven, too."""
+    bench = Bench(tmp_path)
+
+    def one_in_seven(count: int) -> np.ndarray:
+        return np.where(np.arange(count) % 7 == 0, 0.97, scores(bench.draw, count))
+
+    bench.decide(one_in_seven(2_000))
+    for _ in range(24):
+        bench.clock.advance(HOUR)
+        bench.decide(scores(bench.draw, 100))
+    bench.clock.advance(HOUR)
+    bench.model("fresh", "CHAMPION")
+    bench.decide(one_in_seven(1_500), "fresh")
+    bench.turn()
+    assert bench.registry.changes == [("fresh", "ROLLED_BACK", "monitor")]
+
+
+def test_the_guard_looks_every_five_seconds(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.model("canary", "CANARY", share=0.1)
+    bench.turn()
+    bench.decide(scores(bench.draw, 900))
+    bench.decide(np.full(100, 0.99), "canary")
+    bench.clock.advance(4_999)
+    bench.monitor.due()
+    assert bench.registry.changes == []
+    bench.clock.advance(1)
+    bench.monitor.due()
+    assert bench.registry.changes == [("canary", "ROLLED_BACK", "monitor")]
+
+
+def test_a_canary_that_is_broken_again_is_rolled_back_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    written = []
+    for trial in ("first", "second"):
+        bench.folder = tmp_path / trial
+        bench.folder.mkdir()
+        bench.model("canary", "CANARY", share=0.1)
+        bench.decide(scores(bench.draw, 900))
+        bench.decide(np.full(100, 0.99), "canary")
+        bench.registry.failures = 1
+        written += bench.turn(3)
+        bench.folder = tmp_path / f"{trial} taken out"
+        bench.folder.mkdir()
+        bench.model("canary", "ROLLED_BACK")
+        bench.clock.advance(2 * HOUR)
+    assert bench.registry.changes == [("canary", "ROLLED_BACK", "monitor")] * 2
+    assert written == [(ALERTS.name, "rollback_failed"), (ALERTS.name, "model_rolled_back")] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,19 @@ def test_the_same_versions_give_the_same_hash_after_appends_and_compaction(tmp_p
 def test_every_array_is_in_the_hash(tmp_path: Path) -> None:
     archive = filled(str(tmp_path / "a"), features=[feature(0)])
     data, provenance = from_archive(archive, cutoff_ms=CUTOFF, maturity_ms=MATURITY)
-    data.label_time[0] += 1
-    assert content_hash(data) != provenance["sha256"]
+    changed = [
+        replace(data, transactions=data.transactions._replace(amount=np.array([7]))),
+        replace(data, vectors=data.vectors + 1),
+        replace(data, fraud=~data.fraud),
+        replace(data, label_time=data.label_time + 1),
+        replace(data, weight=np.ones(1, np.float32)),
+        replace(data, weight=np.zeros(1, np.float32)),
+        replace(data, settled=np.ones(1, np.bool_)),
+        replace(data, settled=np.zeros(1, np.bool_)),
+    ]
+    hashes = {content_hash(data), *map(content_hash, changed)}
+    assert provenance["sha256"] in hashes
+    assert len(hashes) == 1 + len(changed)
 
 
 def test_a_version_that_was_cleaned_away_is_named(tmp_path: Path) -> None:

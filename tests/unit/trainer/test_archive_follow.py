@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from runtime.kafka.memory import MemoryBroker, MemoryConsumer
 from runtime.kafka.protocols import Message, TopicPartition
 from runtime.metrics import Metrics
 from runtime.process import StopSignal
-from schemas.errors import ArchiveUnavailable, ConfigurationError, Fenced
+from schemas.errors import ArchiveUnavailable, ConfigurationError, Fenced, MembershipLost
 from schemas.features import DAY
 from tests.support.trainer.archive_messages import (
     DECODING,
@@ -35,23 +36,28 @@ class Bench:
     def __init__(self, tmp_path: Path) -> None:
         self.url = str(tmp_path / "archive")
         self.broker = MemoryBroker(partitions=2)
+        self.deleted = 0
+        """Messages at the beginning of each partition that Kafka has deleted."""
         Archive(self.url).create()
 
     def send(self, *messages: Message) -> None:
         for message in messages:
             self.broker.append(message.topic, (message.partition, message.key, message.value))
 
-    def archiver(self, archive: Archive | None = None, flush_rows: int = 100) -> Archiver:
+    def archiver(
+        self, archive: Archive | None = None, flush_rows: int = 100, **options: Any
+    ) -> Archiver:
         return Archiver(
             archive or Archive(self.url),
             topics=TOPICS,
             decoding=DECODING,
             bounds=lambda topic: {
-                n: (0, len(self.broker.log(TopicPartition(topic, n)))) for n in range(2)
+                n: (self.deleted, len(self.broker.log(TopicPartition(topic, n)))) for n in range(2)
             },
             clock=ManualClock(START),
             metrics=Metrics("test"),
             flush_rows=flush_rows,
+            **options,
         )
 
     def consumer(self, archiver: Archiver) -> MemoryConsumer:
@@ -201,3 +207,99 @@ def test_a_folder_that_is_away_is_a_storage_that_fails(bench: Bench, tmp_path: P
     Path(bench.url).unlink()
     away.rename(bench.url)
     assert opened.positions("features", ["0"]) == written
+
+
+PLACES = [TopicPartition("features", number) for number in range(2)]
+
+
+def test_rows_that_wait_are_written_before_partitions_are_assigned_anew(bench: Bench) -> None:
+    bench.send(feature(0), feature(1))
+    archiver = bench.archiver()
+    archiver.step(bench.consumer(archiver))
+    assert bench.held("features") == []
+    assert archiver.assigned(PLACES) == {PLACES[0]: 2, PLACES[1]: 0}
+    assert bench.held("features") == [(0, 0), (0, 1)]
+    bench.follow(archiver)
+    assert bench.held("features") == [(0, 0), (0, 1)]
+
+
+def test_an_assignment_does_not_hide_that_another_one_wrote_the_rows_that_wait(
+    bench: Bench,
+) -> None:
+    bench.send(feature(0), feature(1))
+    zombie = bench.archiver()
+    zombie.step(bench.consumer(zombie))
+    bench.follow(bench.archiver())
+    with pytest.raises(Fenced):
+        zombie.assigned(PLACES)
+    assert bench.held("features") == [(0, 0), (0, 1)]
+
+
+def test_rows_that_wait_are_written_before_a_partition_is_let_go(bench: Bench) -> None:
+    bench.send(feature(0), feature(0, partition=1), decision(0))
+    archiver = bench.archiver()
+    archiver.step(bench.consumer(archiver))
+    archiver.revoked([PLACES[1]])
+    assert bench.held("features") == [(0, 0), (1, 0)]
+    assert PLACES[0] in archiver.read
+    assert PLACES[1] not in archiver.read
+    other = bench.archiver()
+    assert other.assigned([PLACES[1]]) == {PLACES[1]: 1}
+    bench.send(feature(1))
+    bench.follow(archiver)
+    assert bench.held("features") == [(0, 0), (0, 1), (1, 0)]
+
+
+def test_rows_that_could_not_be_written_before_letting_go_are_read_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.send(feature(0), feature(1))
+    archive = Archive(bench.url)
+    archiver = bench.archiver(archive)
+    consumer = bench.consumer(archiver)
+    archiver.step(consumer)
+
+    def full(*_: object) -> None:
+        raise ArchiveUnavailable("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archive, "append", full)
+        archiver.revoked(PLACES)
+    with pytest.raises(MembershipLost, match=r"could not write features.*no space left"):
+        archiver.step(consumer)
+    bench.follow(archiver)
+    assert bench.held("features") == [(0, 0), (0, 1)]
+
+
+def test_a_few_rows_are_written_after_half_a_minute(bench: Bench) -> None:
+    now = 1_000.0
+    archiver = bench.archiver(monotonic=lambda: now)
+    consumer = bench.consumer(archiver)
+    bench.send(feature(0))
+    archiver.step(consumer)
+    now += 29.9
+    bench.send(feature(1))
+    archiver.step(consumer)
+    assert bench.held("features") == []
+    now += 0.1
+    bench.send(feature(2))
+    archiver.step(consumer)
+    assert bench.held("features") == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_what_kafka_has_deleted_is_not_waited_for(bench: Bench) -> None:
+    bench.send(*(feature(n) for n in range(5)))
+    bench.deleted = 3
+    assert bench.archiver().assigned(PLACES[:1]) == {PLACES[0]: 3}
+    Archive(bench.url).append(
+        "features", DECODING.rows("features", []).table, [Position("features/0", None, 1)]
+    )
+    assert bench.archiver().assigned(PLACES[:1]) == {PLACES[0]: 3}
+
+
+def test_each_partition_has_its_own_source_positions(bench: Bench) -> None:
+    bench.send(*(feature(n) for n in range(5)), feature(0, partition=1))
+    bench.follow(bench.archiver())
+    bench.send(feature(1, partition=1), feature(5))
+    bench.follow(bench.archiver())
+    assert bench.held("features") == [*((0, n) for n in range(6)), (1, 0), (1, 1)]

@@ -196,3 +196,41 @@ def test_slices_follow_channel_amount_and_country() -> None:
     ]
     assert labels["card country"].tolist() == ["DE", "FR", "unknown", "unknown"]
     assert CHANNELS[4] == "OTHER"
+
+
+def test_a_group_with_many_times_a_tiny_rate_is_no_fault() -> None:
+    band = np.where(np.arange(ROWS) % 20 == 0, "high", "low")
+    genuine = np.flatnonzero((band == "high") & ~FRAUD)
+
+    def fairness(alerts: int) -> Verdict:
+        alerted = np.isin(np.arange(ROWS), genuine[:alerts])
+        slices = slice_reports({"amount band": band}, FRAUD, alerted, least_rows=100)
+        return next(
+            verdict
+            for verdict in judge(evidence(slices=slices), load_bounds()).verdicts
+            if verdict.gate == "fairness by amount band"
+        )
+
+    assert 0.005 < 2 / len(genuine) < 0.01 < 5 / len(genuine) < 0.05
+    few, many = fairness(2), fairness(5)
+    assert few.figure == pytest.approx(many.figure)
+    assert few.figure > 10
+    assert (few.passed, many.passed) == (True, False)
+
+
+def test_a_model_that_is_perhaps_worse_than_the_champion_is_refused() -> None:
+    """Its AUC is lower by less than the margin, but so few frauds do not say so surely."""
+    rows = np.arange(ROWS) < 1_000
+    draw = np.random.default_rng(9)
+    champion = draw.normal(size=1_000) + 2.5 * FRAUD[rows]
+    candidate = champion + draw.normal(size=1_000) * 0.3
+    changed = evidence(
+        fraud=FRAUD[rows], probability=candidate, champion_probability=champion,
+        alerted=FEW[rows], slices=(),
+    )  # fmt: skip
+    report = judge(changed, load_bounds())
+    verdict = next(each for each in report.verdicts if each.gate == "champion")
+    difference = auc_difference(candidate, champion, FRAUD[rows])
+    assert difference.low < -0.01 < difference.value
+    assert not verdict.passed
+    assert verdict.figure == difference.low

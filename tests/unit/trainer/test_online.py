@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,40 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / online_state.FILE).write_bytes(b"no archive")
     with pytest.raises(ConfigurationError, match="damaged"):
         online_state.load(tmp_path)
+
+
+def test_the_window_holds_the_newest_rows_however_they_come() -> None:
+    window, added = Window(frauds=5, genuine=5), 0
+    for count in (3, 8, 2, 5, 11, 1):
+        values = np.arange(added, added + count, dtype=np.float64)
+        window.add(values, values, np.ones(count, np.bool_))
+        added += count
+        held = sorted(window.state()["frauds_pairs"][: window.frauds, 0].tolist())
+        assert held == list(range(max(added - 5, 0), added))
+
+
+def test_a_fraud_that_comes_early_stays_one() -> None:
+    ring = pending(100)
+    ring.label([5, 5, 6, 6, 7], [True, False, False, True, False])
+    _, came = add(ring, [5, 6], 0)
+    assert came.fraud.tolist() == [True, True]
+
+
+def test_a_hundred_thousand_labels_may_come_early() -> None:
+    ring = pending(10)
+    ring.label(range(1, 100_003), [True] * 100_002)
+    assert len(ring.early) == 100_000
+    assert {1, 2}.isdisjoint(ring.early)
+    assert 100_002 in ring.early
+
+
+def test_adjustments_that_differ_by_a_tenth_in_log_odds_differ_materially(model: Model) -> None:
+    online = Online(OnlineOptions(records=1_000, label_delay_ms=DELAY))
+    online.follow(model)
+    plain = online.learner.adjustment("champion", 1, 0)
+    assert online.differs(plain, None)
+    assert not online.differs(plain, replace(plain, intercept=1.0)), "there is nothing to compare"
+    vectors = np.random.default_rng(1).gamma(2.0, 10.0, (100, VECTOR_SIZE)).astype(np.float32)
+    online.transactions(np.arange(1, 101, dtype=np.uint64), vectors, np.zeros(100, np.int64))
+    assert not online.differs(plain, replace(plain, intercept=0.09))
+    assert online.differs(plain, replace(plain, intercept=0.11))

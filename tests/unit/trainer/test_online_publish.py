@@ -227,3 +227,12 @@ def test_a_damaged_champion_is_not_derived_from(tmp_path: Path) -> None:
         bench.step(False)
     assert bench.stages() == {"base": "CHAMPION"}
     assert not (tmp_path / "base+online-1").exists()
+
+
+def test_what_it_took_out_itself_is_no_setback(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    assert bench.step(True)["base+online-1"] == "CHAMPION"
+    frauds = bench.online.window.frauds
+    assert bench.step(False)["base+online-1"] == "ROLLED_BACK"
+    bench.step(False)
+    assert bench.online.window.frauds == frauds > 0

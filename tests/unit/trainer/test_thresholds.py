@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from trainer.training.thresholds import (
-    MIN_ALERTS,
     Judged,
     PrecisionTargets,
     choose,
@@ -28,7 +27,7 @@ def test_the_threshold_is_the_lowest_that_has_the_precision(wanted: float) -> No
 
 
 def test_a_precision_of_few_alerts_is_not_believed() -> None:
-    fraud = np.arange(1000) >= 1000 - MIN_ALERTS + 1
+    fraud = np.arange(1000) >= 981
     score = np.arange(1000) / 1000
     assert threshold_for(score, fraud, 1.0) is None
     assert threshold_for(score, fraud | (np.arange(1000) >= 980), 1.0) == pytest.approx(0.9795)
@@ -89,5 +88,35 @@ def test_settled_alerts_have_to_be_precise_by_themselves() -> None:
     tight = score * (1 - (score > 0.5) * ~fraud * 0.5)
     kept, _ = choose(np.where(fraud, score, 0.98 * tight + 0.01), score >= 0.99, budget, hopeless)
     assert kept["review"] > 0.98, "bad evidence on settled alerts does not spend the budget"
-    few = Judged(lately[: MIN_ALERTS - 1], np.zeros(MIN_ALERTS - 1, np.bool_))
+    few = Judged(lately[:19], np.zeros(19, np.bool_))
     assert choose(score, fraud, targets, few)[0] == loose  # too few to tell
+
+
+def test_blocking_wants_its_own_precision_of_settled_alerts_too() -> None:
+    """Of these, 92 in a hundred are frauds: enough to be reviewed, not to be blocked."""
+    score = np.arange(1000) / 1000
+    lower = np.random.default_rng(2).permutation(100) < 84
+    settled = Judged(
+        np.concatenate([np.linspace(0.6, 0.7, 100), np.linspace(0.8, 0.99, 100)]),
+        np.concatenate([lower, np.ones(100, np.bool_)]),
+    )
+    limits, notes = choose(score, score >= 0.5, PrecisionTargets(), settled)
+    assert notes == []
+    assert limits["review"] == pytest.approx(0.3335)  # 666 rows, of which 500 are frauds
+    assert settled.fraud[settled.score > limits["review"]].mean() == 0.92
+    assert limits["block"] > 0.6
+    assert settled.fraud[settled.score > limits["block"]].mean() >= 0.95
+
+
+def test_by_default_nine_in_ten_settled_alerts_are_to_be_right() -> None:
+    score = np.arange(1000) / 1000
+    alerts = np.full(100, 0.9)
+    limits, notes = choose(
+        score, score >= 0.5, PrecisionTargets(), Judged(alerts, np.arange(100) < 89)
+    )
+    assert limits == {"block": 0.95, "review": 0.75}
+    assert ["0.95" in notes[0], "0.9 " in notes[1]] == [True, True]
+    limits, notes = choose(
+        score, score >= 0.5, PrecisionTargets(), Judged(alerts, np.arange(100) < 90)
+    )
+    assert limits["review"] == pytest.approx(0.45)

@@ -9,6 +9,7 @@ import pytest
 
 from runtime.clock import ManualClock
 from runtime.kafka.memory import MemoryBroker, MemoryConsumer
+from runtime.kafka.protocols import TopicPartition
 from runtime.metrics import Metrics, read_exposition
 from schemas.codec import avro
 from schemas.errors import ConfigurationError
@@ -16,7 +17,7 @@ from schemas.features import DAY, HOUR
 from trainer.service import journal
 from trainer.service.child import Ended
 from trainer.service.schedule import last_due
-from trainer.service.service import MAX_ATTEMPTS, MAX_BROKEN_OFF, TrainingService
+from trainer.service.service import TrainingService
 from trainer.training import run_records
 
 TOPIC = "retrain-requests"
@@ -204,24 +205,24 @@ def test_a_model_that_was_not_yet_registered_is_taken_up_again(bench: Bench) -> 
 
 def test_a_run_that_takes_the_service_with_it_is_given_up(bench: Bench) -> None:
     bench.ask()
-    for _ in range(MAX_BROKEN_OFF):
+    for _ in range(3):
         bench.turn()
         bench.restart()
     bench.turn()
-    assert len(bench.runner.started) == MAX_BROKEN_OFF
+    assert len(bench.runner.started) == 3
     assert bench.record().state == "failed"
     assert bench.committed() == 1
 
 
 def test_an_orderly_stop_ends_the_run_and_is_not_held_against_it(bench: Bench) -> None:
     bench.ask()
-    for _ in range(MAX_BROKEN_OFF + 2):
+    for _ in range(5):
         bench.turn()
         bench.service.stop()
         bench.restart()
     bench.turn()
-    assert bench.runner.stopped == MAX_BROKEN_OFF + 2
-    assert len(bench.runner.started) == MAX_BROKEN_OFF + 3
+    assert bench.runner.stopped == 5
+    assert len(bench.runner.started) == 6
 
 
 def test_a_run_that_was_ended_is_recorded_as_failed_and_answers(bench: Bench) -> None:
@@ -242,12 +243,12 @@ def test_what_may_succeed_later_is_tried_again_under_the_same_id(bench: Bench) -
     bench.turn()
     bench.turn(59_000)
     assert (len(bench.runner.started), bench.committed()) == (1, 0)
-    for _ in range(MAX_ATTEMPTS - 1):
+    for _ in range(19):
         bench.turn(600_000)
         bench.finish(stages=(), code=3)
         bench.turn()
     assert len({*bench.runner.started}) == 1
-    assert len(bench.runner.started) == MAX_ATTEMPTS
+    assert len(bench.runner.started) == 20
     assert bench.record().state == "failed"
     assert bench.record().reasons == ("not registered: code 3",)
     assert bench.committed() == 1
@@ -284,3 +285,28 @@ def test_a_service_that_starts_anew_knows_when_a_run_last_passed(bench: Bench) -
     bench.turn()
     bench.restart()
     assert last() == passed != []
+
+
+PLACE = TopicPartition(TOPIC, 0)
+
+
+def test_requests_of_a_partition_that_was_revoked_start_nothing_here(bench: Bench) -> None:
+    bench.ask()
+    bench.service.receive(bench.consumer.poll_batch(500, 0.0))
+    bench.service.revoked([PLACE])
+    bench.service.step()
+    assert bench.runner.started == []
+    assert bench.service.commits() == {}
+
+
+def test_a_partition_that_comes_back_is_committed_again(bench: Bench) -> None:
+    bench.ask()
+    bench.turn()
+    assert (len(bench.runner.started), bench.committed()) == (1, 0)
+    bench.service.revoked([PLACE])
+    assert bench.service.commits() == {}, "it is another's"
+    bench.service.receive(bench.broker.log(PLACE))
+    assert bench.service.commits() == {PLACE: 0}
+    bench.finish()
+    bench.turn()
+    assert (len(bench.runner.started), bench.committed()) == (1, 1)
