@@ -84,10 +84,10 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="id, see list")]) -> N
 
 
 def _life_ms(text: str) -> int:
-    from runtime.settings import duration_ms
+    from runtime.duration import Duration
 
     try:
-        return duration_ms(text)
+        return Duration(text).ms
     except ValueError as error:
         raise ConfigurationError(f"--expires {text!r}: {error}") from error
 

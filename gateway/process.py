@@ -125,7 +125,7 @@ class Process:
                 gateway=gateway,
                 stored=stored.find,
                 card=lambda card: read_state(
-                    self._store, settings.key_prefix, "card", card, settings.label_delay_ms
+                    self._store, settings.key_prefix, "card", card, settings.label_delay.ms
                 ),
                 pan_key=reader.pan_key,
             ),

@@ -72,15 +72,15 @@ class Options:
             approved=settings.monitor_records,
             flagged=max(settings.monitor_records // 4, 1),
             waiting=max(settings.monitor_records // 8, 1),
-            label_delay_ms=settings.label_delay_ms,
+            label_delay_ms=settings.label_delay.ms,
         )
         return cls(
             memory=memory,
             needs=Needs(labels=settings.monitor_labels),
-            guard=GuardRules(fresh_ms=settings.monitor_fresh_ms),
+            guard=GuardRules(fresh_ms=settings.monitor_fresh.ms),
             least_precision=settings.monitor_precision,
             most_psi=settings.monitor_psi,
-            quiet_ms=settings.monitor_quiet_ms,
+            quiet_ms=settings.monitor_quiet.ms,
             replayed=settings.monitor_clock == "event",
         )
 

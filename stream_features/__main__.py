@@ -204,7 +204,7 @@ def show_entity(
     settings = load_settings()
     store = RedisFeatureStore.from_settings(settings)
     try:
-        state = read_state(store, settings.key_prefix, kind, name, settings.label_delay_ms)
+        state = read_state(store, settings.key_prefix, kind, name, settings.label_delay.ms)
     except ValueError as error:
         raise ConfigurationError(f"--ip {name}: {error}") from error
     finally:

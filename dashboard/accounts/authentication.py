@@ -65,7 +65,7 @@ def log_in(
             now_ms=now_ms,
         )
         return sessions.open_session(
-            connection, name, now_ms=now_ms, lasts_ms=parts.settings.session_for_ms
+            connection, name, now_ms=now_ms, lasts_ms=parts.settings.session_for.ms
         )
 
 
@@ -102,7 +102,7 @@ def change_password(
     with parts.database.begin() as connection:
         people.change_password(connection, username, hashed, now_ms=now_ms)
         return sessions.open_session(
-            connection, username, now_ms=now_ms, lasts_ms=parts.settings.session_for_ms
+            connection, username, now_ms=now_ms, lasts_ms=parts.settings.session_for.ms
         )
 
 

@@ -127,7 +127,7 @@ def _with_session(request: Request, parts: Parts, answer: Response, token: str) 
     answer.set_cookie(
         cookie_name(request),
         token,
-        max_age=parts.settings.session_for_ms // 1000,
+        max_age=parts.settings.session_for.ms // 1000,
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="lax",

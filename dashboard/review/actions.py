@@ -23,7 +23,7 @@ def take_next(
     person: Analyst, parts: TheParts, leave: Annotated[int, Form(ge=0, le=2**53)] = 0
 ) -> Response:
     """Claim the most urgent free case and go there; `leave` is the case that is left for it."""
-    now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim_ms
+    now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim.ms
     with parts.database.begin() as connection:
         case = case_work.claim_next(connection, person.username, now, claim_ms, leave)
     parts.case_counts.forget()
@@ -33,7 +33,7 @@ def take_next(
 @router.post("/queue/{case_id}/claim")
 def claim(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
     """Claim a case and go there."""
-    now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim_ms
+    now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim.ms
     with parts.database.begin() as connection:
         case = case_work.claim(connection, case_id, person.username, now, claim_ms)
         there = read_case(connection, case_id)
@@ -47,7 +47,7 @@ def claim(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
 @router.post("/queue/{case_id}/renew")
 def renew(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
     """Hold a case for longer: the page calls it while its reader is active."""
-    now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim_ms
+    now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim.ms
     with parts.database.begin() as connection:
         case = case_work.renew(connection, case_id, person.username, now, claim_ms)
     if case is None:
@@ -75,7 +75,7 @@ def decide(
     note: Annotated[str, Form(max_length=MAX_NOTE_LENGTH)] = "",
 ) -> Response:
     """Give the verdict and go on: to a case that is held already, else the most urgent free one."""
-    now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim_ms
+    now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim.ms
     kept = note.replace("\0", "").strip()
     with parts.database.begin() as connection:
         case = case_work.decide(connection, case_id, person.username, verdict, kept, now)
@@ -98,8 +98,8 @@ def undo(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
             case_id,
             person.username,
             parts.clock.now_ms(),
-            undo_ms=settings.case_undo_ms,
-            claim_ms=settings.case_claim_ms,
+            undo_ms=settings.case_undo.ms,
+            claim_ms=settings.case_claim.ms,
         )
         there = read_case(connection, case_id)
     parts.case_counts.forget()

@@ -176,7 +176,7 @@ def label_sender(
         database,
         connect,
         topic=settings.topic(LABELS),
-        undo_ms=settings.case_undo_ms,
+        undo_ms=settings.case_undo.ms,
         clock=clock,
         metrics=metrics,
         counts=counts,

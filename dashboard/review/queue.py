@@ -74,7 +74,7 @@ def show_case(
         }
         decided = decisions_of(connection, [one for found in alike.values() for one in found])
         before, after = neighbours(connection, case)
-        undo = undoable(connection, person.username, now, settings.case_undo_ms)
+        undo = undoable(connection, person.username, now, settings.case_undo.ms)
     decision = stored[0].decision if stored else None
     vector = stored[0].vector if stored else None
     return page(
@@ -92,11 +92,11 @@ def show_case(
         before=before,
         after=after,
         undo=case_view.line(undo, None, now, base) if undo else None,
-        state=case_view.state(case, now, settings.case_undo_ms),
+        state=case_view.state(case, now, settings.case_undo.ms),
         refusal=REFUSALS.get(refused, ""),
         now=now,
-        claim_ms=settings.case_claim_ms,
-        undo_ms=settings.case_undo_ms,
+        claim_ms=settings.case_claim.ms,
+        undo_ms=settings.case_undo.ms,
     )
 
 
@@ -107,7 +107,7 @@ def show_state(_person: Analyst, parts: TheParts, case_id: CaseId) -> dict[str, 
         case = read_case(connection, case_id)
     if case is None:
         raise HTTPException(404)
-    return {"state": case_view.state(case, parts.clock.now_ms(), parts.settings.case_undo_ms)}
+    return {"state": case_view.state(case, parts.clock.now_ms(), parts.settings.case_undo.ms)}
 
 
 def _lines(person: Analyst, parts: TheParts, shown: Shown) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _lines(person: Analyst, parts: TheParts, shown: Shown) -> dict[str, Any]:
     with parts.database.read() as connection:
         found = list_cases(connection, now, shown, person.username, MAX_LINES)
         decided = decisions_of(connection, found)
-        undo = undoable(connection, person.username, now, settings.case_undo_ms)
+        undo = undoable(connection, person.username, now, settings.case_undo.ms)
     counters = parts.case_counts.get(parts.database, now)
     base = settings.base_currency
     return {
@@ -126,7 +126,7 @@ def _lines(person: Analyst, parts: TheParts, shown: Shown) -> dict[str, Any]:
         "shown": shown,
         "tabs": TABS,
         "undo": case_view.line(undo, None, now, base) if undo else None,
-        "undo_ms": settings.case_undo_ms,
+        "undo_ms": settings.case_undo.ms,
         "trouble": parts.labels.trouble if parts.labels is not None else "",
         "now": now,
     }

@@ -60,7 +60,7 @@ def run(settings: Settings, *, url: str | None = None, once: bool = False) -> di
             clock=clock,
             metrics=metrics,
             flush_rows=settings.archive_flush_rows,
-            flush_after_s=settings.archive_flush_after_s,
+            flush_after_s=settings.archive_flush_after.s,
         )
 
         def join() -> KafkaConsumer:
@@ -166,9 +166,9 @@ def _upkeep(settings: Settings, url: str | None, clock: Clock) -> Callable[[], N
 
     def work() -> None:
         archive = Archive.from_settings(settings, url)
-        while not stop.wait(settings.archive_maintain_every_s):
+        while not stop.wait(settings.archive_maintain_every.s):
             try:
-                done = maintain(archive, now_ms=clock.now_ms(), keep_ms=settings.archive_keep_ms)
+                done = maintain(archive, now_ms=clock.now_ms(), keep_ms=settings.archive_keep.ms)
                 log.info("maintained", **done)
             except (ArchiveUnavailable, ConfigurationError) as error:
                 log.warning("not maintained; tries again next time", reason=str(error))

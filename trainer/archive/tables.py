@@ -73,7 +73,7 @@ class Archive:
             if settings.archive_s3_key and settings.archive_s3_secret:
                 options["AWS_ACCESS_KEY_ID"] = settings.archive_s3_key.get_secret_value()
                 options["AWS_SECRET_ACCESS_KEY"] = settings.archive_s3_secret.get_secret_value()
-        return cls(place, options, keep_versions_ms=settings.archive_keep_versions_ms)
+        return cls(place, options, keep_versions_ms=settings.archive_keep_versions.ms)
 
     def create(self) -> None:
         """Create the tables that are not there yet.

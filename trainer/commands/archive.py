@@ -42,7 +42,7 @@ def archive(
         place = Archive.from_settings(settings, url)
         with errors.status(f"maintaining {place.url}"):
             report = process.maintain(
-                place, now_ms=time.time_ns() // 1_000_000, keep_ms=settings.archive_keep_ms
+                place, now_ms=time.time_ns() // 1_000_000, keep_ms=settings.archive_keep.ms
             )
         merged = sum(table["files_merged"] for table in report.values())
         say(f"{place.url}: {merged:,} files merged")

@@ -50,7 +50,7 @@ def data_check(
         mapping=mapping,
         archive=url,
         cutoff=cutoff,
-        label_delay_ms=duration_ms(label_delay) if label_delay else settings.label_delay_ms,
+        label_delay_ms=duration_ms(label_delay) if label_delay else settings.label_delay.ms,
     )
     data, provenance = dataset_of(source, settings, Path())
     with errors.status(f"checking {len(data):,} transactions"):

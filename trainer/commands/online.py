@@ -74,7 +74,7 @@ def _replayed(
     champion = champion_of(bundle)
     model = load_model(champion.directory, champion.sha256)
     since_ms = None if since is None else moment("--since", since)
-    data = replayed(path, mapping, settings.label_delay_ms)
+    data = replayed(path, mapping, settings.label_delay.ms)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("learn", total=len(data))

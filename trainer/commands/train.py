@@ -179,7 +179,7 @@ def train(
     if share is not None and not 0 < share <= 1:
         raise ConfigurationError(f"--share {share:g} must be above 0 and up to 1")
     settings = load_settings()
-    delay = settings.label_delay_ms if label_delay_days is None else round(label_delay_days * DAY)
+    delay = settings.label_delay.ms if label_delay_days is None else round(label_delay_days * DAY)
     source = Source(
         input_path=input_path,
         mapping=mapping,

@@ -44,7 +44,7 @@ def options_of(settings: Settings) -> OnlineOptions:
     """Return what the settings ask for."""
     return OnlineOptions(
         records=settings.online_records,
-        label_delay_ms=settings.label_delay_ms,
+        label_delay_ms=settings.label_delay.ms,
         learner=LearnerOptions(bound=settings.online_bound),
         margin=settings.online_margin,
         frauds=settings.online_frauds,
@@ -111,13 +111,13 @@ def run(settings: Settings, *, output: Path, folder: Path) -> dict[str, Any]:
                     ready = follower.follow_champion(registry.states())
                     waiting = "" if ready else "no champion yet"
                     metrics.set("ready", ready)
-                    due = time.monotonic() + settings.online_every_s
+                    due = time.monotonic() + settings.online_every.s
                     if not ready:
                         stop.wait(AGAIN_S)
                         continue
                 follower.step()
                 if time.monotonic() >= due:
-                    due = time.monotonic() + settings.online_every_s
+                    due = time.monotonic() + settings.online_every.s
                     told = _evaluated(follower, told)
                     save()
                 waiting = ""
@@ -157,7 +157,7 @@ def _open(settings: Settings, state: dict[str, Any] | None, now_ms: int) -> Open
         for spec in FOLLOWED:
             name = settings.topic(spec)
             if state is None:
-                starts = offsets_at(settings, name, now_ms - 2 * settings.label_delay_ms)
+                starts = offsets_at(settings, name, now_ms - 2 * settings.label_delay.ms)
             else:
                 saved = state["json"]["positions"][spec.name]
                 starts = {

@@ -32,10 +32,10 @@ def rules_of(settings: Settings) -> AdvanceRules:
         ConfigurationError: they contradict each other.
     """
     return AdvanceRules(
-        shadow_ms=settings.shadow_for_ms,
-        canary_ms=settings.canary_for_ms,
+        shadow_ms=settings.shadow_for.ms,
+        canary_ms=settings.canary_for.ms,
         canary_decisions=settings.canary_decisions,
-        canary_most_ms=settings.canary_at_most_ms,
+        canary_most_ms=settings.canary_at_most.ms,
         share=settings.canary_share,
     )
 

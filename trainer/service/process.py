@@ -90,7 +90,7 @@ def run(
         runner = ChildRunner(
             lambda run_id: command(settings, place, state, output, run_id, options),
             lambda run_id: run_records.file_of(run_id, state).with_name(LOG_FILE),
-            Limits(time_ms=settings.train_time_ms, memory_bytes=settings.train_memory_mb * MB),
+            Limits(time_ms=settings.train_time.ms, memory_bytes=settings.train_memory_mb * MB),
             nice=settings.train_nice,
             clock=clock,
         )
@@ -116,7 +116,7 @@ def command(
     return [
         sys.executable, "-m", "trainer", "train", "--archive", place, "--early", "--publish",
         "--run-id", run_id, "--state", str(state), "--output", str(output),
-        "--label-delay-days", repr(settings.label_delay_ms / DAY), "--most-false", repr(MAX_FALSE),
+        "--label-delay-days", repr(settings.label_delay.ms / DAY), "--most-false", repr(MAX_FALSE),
         *(["--approval"] if settings.approval else []), *options,
     ]  # fmt: skip
 
@@ -188,7 +188,7 @@ def _advancing(
     """
     stop = threading.Event()
     archive = Archive.from_settings(settings, place)
-    behind = round(4000 * settings.archive_flush_after_s)
+    behind = round(4000 * settings.archive_flush_after.s)
     decisions = ArchivedDecisions(archive, clock, behind_ms=behind)
 
     def work() -> None:

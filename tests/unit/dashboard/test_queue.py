@@ -119,7 +119,7 @@ def test_looking_at_a_case_does_not_claim_it(desk: Desk) -> None:
 
 def test_a_claim_keeps_others_out_and_lasts_while_one_works(desk: Desk) -> None:
     stored(desk.site.database, [review(1), review(2)])
-    claim_ms = desk.site.parts.settings.case_claim_ms
+    claim_ms = desk.site.parts.settings.case_claim.ms
     assert desk.post(desk.ann, "/queue/1/claim") == "/queue/1"
     assert desk.post(desk.bob, "/queue/1/claim") == "/queue/1?refused=taken"
     assert REFUSALS["taken"] in desk.bob.get("/queue/1?refused=taken").text
@@ -157,7 +157,7 @@ def test_a_verdict_leads_to_the_next_case_and_can_be_undone(desk: Desk) -> None:
     assert ">known ring</textarea>" in desk.ann.get("/queue/3").text
     # Back to what she holds already, before what is free.
     assert desk.post(desk.ann, "/queue/3/verdict", verdict="GENUINE") == "/queue/2"
-    desk.site.clock.advance(desk.site.parts.settings.case_undo_ms)
+    desk.site.clock.advance(desk.site.parts.settings.case_undo.ms)
     assert 'action="/queue/3/undo"' not in desk.ann.get("/queue").text
     assert desk.post(desk.ann, "/queue/3/undo") == "/queue/3?refused=undo"
     with desk.site.database.begin() as connection:

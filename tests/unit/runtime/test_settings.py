@@ -74,4 +74,17 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "ms"), [("7d", 604_800_000), ("12h", 43_200_000), ("500ms", 500), ("45s", 45_000)]
 )
 def test_durations(text: str, ms: int) -> None:
-    assert load_settings(label_delay=text).label_delay_ms == ms
+    assert load_settings(label_delay=text).label_delay.ms == ms
+
+
+@pytest.mark.parametrize("text", ["", "7", "d", "1.5h", "-3s", "7 d", "2w"])
+def test_a_wrong_duration_names_the_setting_and_the_remedy(text: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        load_settings(train_time=text)
+    assert "FRAUD_TRAIN_TIME" in str(error.value)
+    assert "write a whole number and a unit: 7d, 12h, 30m, 45s or 500ms" in str(error.value)
+
+
+def test_a_duration_stays_the_text_that_was_written() -> None:
+    delay = load_settings(train_time="90m").train_time
+    assert (str(delay), delay.ms, delay.s) == ("90m", 5_400_000, 5400.0)
