@@ -16,7 +16,7 @@ WORKDIR /var/lib/fraud
 FROM base AS build
 RUN python -m venv /opt/venv
 WORKDIR /src
-COPY requirements.lock pyproject.toml README.md ./
+COPY requirements.lock pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY runtime runtime
 

@@ -195,7 +195,7 @@ def test_a_producer_that_was_refused_or_is_needed_no_more_is_closed(bench: Bench
         bench.sender.step()
     assert bench.opened == 0
     with bench.sender:
-        until(lambda: len(bench.messages()) == 1, "the label")
+        until(lambda: bench.opened == 1, "a new producer")
     assert bench.opened == 0
 
 
