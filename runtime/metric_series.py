@@ -13,6 +13,8 @@ from runtime.kafka.errors import COMMON
 
 Series = tuple[str, dict[str, str]]
 """Name in the list of metrics, and labels but `service`."""
+ALL_SEGMENTS: Final = "ALL"
+"""The label `segment` of a figure that counts every channel."""
 
 
 def _each(name: str, **values: tuple[str, ...]) -> Iterator[Series]:

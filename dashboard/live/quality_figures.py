@@ -7,8 +7,8 @@ from typing import Any, Final
 from dashboard.live.exposition import Scrape
 from dashboard.live.history import rounded
 from dashboard.live.service_figures import SCORER
-from monitor.judge.figures import ALL
 from monitor.observe.drift import NO_DRIFT
+from runtime.metric_series import ALL_SEGMENTS
 from schemas.features import ANOMALY_FEATURE, CATALOGUE
 from scorer.decision.reasons import ENTITY_WORDS
 
@@ -50,7 +50,7 @@ def serving(scrape: Scrape) -> list[dict[str, str]]:
 def quality(scrape: Scrape) -> dict[str, Any]:
     """Return the champion's figures of the last day; None for what is not known yet."""
     model_id = champion(scrape)
-    of = {"model_id": model_id or "", "segment": ALL}
+    of = {"model_id": model_id or "", "segment": ALL_SEGMENTS}
 
     def gauge(name: str, **labels: str) -> float | None:
         return rounded(scrape.total(f"fraud_{name}", **labels)) if model_id else None

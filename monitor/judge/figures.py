@@ -13,13 +13,13 @@ import numpy as np
 from monitor.observe.cells import Cell
 from monitor.observe.drift import NO_DRIFT, Window
 from monitor.observe.quality import SEGMENTS
+from runtime.metric_series import ALL_SEGMENTS
 from schemas.features import HOUR
 from schemas.topics import DECISIONS, FEATURES, LABELS
 
 if TYPE_CHECKING:  # the dashboard takes names from here, and river is slow to import
     from monitor.observe.observations import Observations
 
-ALL = "ALL"
 RECENT_HOURS = 24
 MIN_LABELS_JOINED = 20
 MISSED_HOURS = 3
@@ -92,7 +92,7 @@ class Figures:
         for segment in (None, *SEGMENTS):
             cell = self._seen.quality.total(model_id, hours, now_ms, segment)
             if cell.decided:
-                yield segment or ALL, cell
+                yield segment or ALL_SEGMENTS, cell
 
     def behind(self, transactions: Mapping[int, int] | None) -> dict[str, float]:
         """Return how many transactions each stage is behind, as far as known."""

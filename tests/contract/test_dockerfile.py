@@ -114,6 +114,7 @@ COMES_ALONG = {
     "markupsafe": "jinja2",
     "requests": "mlflow",
     "pydantic": "pydantic-settings",
+    "pydantic-core": "pydantic-settings",
     "starlette": "fastapi",
 }
 """Packages that one of our requirements cannot be without."""
