@@ -1,7 +1,7 @@
 """What was sent and what came back: the counts and latencies of a run. Pure; owned by runner.py.
 
 Every transaction sent gets the next index; columns by index hold when it was due, how long it took,
-and the stages. Looking an identity up is a compiled open-addressing table.
+and the stages. A hash table finds the index of an identity.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from loadtest.traffic.answers import Answers
+from schemas.hash_table import EMPTY, find, insert_rows, new_table
 
 UNANSWERED: Final = -1
 STAGES: Final = ("send_to_stream", "stream", "features_to_decision", "decision_to_receiver")
@@ -51,7 +52,7 @@ class Ledger:
         """Transactions with an answer; one sent twice counts once."""
         self.actions = np.zeros(len(ACTIONS), np.int64)
         self._open = 0
-        self._slots = np.full(4 * _FIRST, -1, np.int64)
+        self._index = new_table(_FIRST)
         self._identity = np.zeros(_FIRST, np.uint64)
         self._content = np.zeros(_FIRST, np.uint64)
         self.due = np.zeros(_FIRST, np.int64)
@@ -66,12 +67,12 @@ class Ledger:
         self._reserve(self.size + len(identity))
         self._open += len(identity)
         self.size = _insert(
-            self._slots, self._identity, self._expected, self.due, self.size, identity, due
+            self._index, self._identity, self._expected, self.due, self.size, identity, due
         )
 
     def received(self, answers: Answers) -> npt.NDArray[np.int64]:
         """Note answers; return the latencies (ns) of those that answer something anew."""
-        index = _find(self._slots, self._identity, answers.identity)
+        index = _find(self._index, self._identity, answers.identity)
         known = index >= 0
         self.unknown += int((~known).sum())
         rows = np.flatnonzero(known)
@@ -149,44 +150,29 @@ class Ledger:
         self.latency = np.concatenate([self.latency, np.full(extra, UNANSWERED, np.int64)])
         gap = np.full((extra, len(STAGES)), np.nan, np.float32)
         self.stages = np.concatenate([self.stages, gap])
-        self._slots = np.full(4 * capacity, -1, np.int64)
-        _rebuild(self._slots, self._identity, self.size)
+        self._index = new_table(capacity)
+        insert_rows(self._index, self._identity, self.size)
 
 
 @njit(cache=True)
-def _slot(slots, held, wanted):  # type: ignore[no-untyped-def]
-    mask = np.uint64(len(slots) - 1)
-    at = wanted & mask
-    while slots[np.int64(at)] >= 0 and held[slots[np.int64(at)]] != wanted:
-        at = (at + np.uint64(1)) & mask
-    return np.int64(at)
-
-
-@njit(cache=True)
-def _rebuild(slots, held, size):  # type: ignore[no-untyped-def]
-    for index in range(size):
-        slots[_slot(slots, held, held[index])] = index
-
-
-@njit(cache=True)
-def _insert(slots, held, expected, dues, size, identity, due):  # type: ignore[no-untyped-def]
+def _insert(table, held, expected, dues, size, identity, due):  # type: ignore[no-untyped-def]
     """An identity sent again is expected twice, under its first index."""
     for row in range(len(identity)):
-        at = _slot(slots, held, identity[row])
-        if slots[at] < 0:
-            slots[at] = size
+        place = find(table, held, identity[row])
+        if table[place] == EMPTY:
+            table[place] = size
             held[size] = identity[row]
             dues[size] = due[row]
             size += 1
-        expected[slots[at]] += 1
+        expected[table[place]] += 1
     return size
 
 
 @njit(cache=True)
-def _find(slots, held, identity):  # type: ignore[no-untyped-def]
+def _find(table, held, identity):  # type: ignore[no-untyped-def]
     out = np.empty(len(identity), np.int64)
     for row in range(len(identity)):
-        out[row] = slots[_slot(slots, held, identity[row])]
+        out[row] = table[find(table, held, identity[row])]
     return out
 
 

@@ -1,6 +1,6 @@
 """Compiled join of decisions, labels and channels by transaction.
 
-One record a transaction in a fixed number of slots, found by an open-addressing table. The slots
+One record a transaction in a fixed number of slots, found by a hash table. The slots
 are four rings (what waits for its decision, and decided ones by how much they matter); a ring that
 is full loses its oldest record, so memory never grows. What a record adds to its cell is taken back
 before the record changes and added again after it, so the order of arrival does not matter.
@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numba import njit
+
+from schemas.hash_table import find, remove
 
 CHANNEL_FIRST, LABEL_FIRST, APPROVED, FLAGGED = range(4)
 """Rings: known by its vector only; by a label; decided APPROVE; decided REVIEW or BLOCK."""
@@ -35,8 +37,6 @@ decisions that lost their record before a label came or the label delay had pass
 were changed; labels."""
 COUNTERS: Final = 6
 HOUR_MS: Final = 3_600_000
-_EMPTY = np.int32(-1)
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Store(NamedTuple):
@@ -63,35 +63,8 @@ class Store(NamedTuple):
 
 
 @njit(cache=True, inline="always")
-def _home(key, mask):
-    mixed = key * _MIX
-    return np.int64((mixed ^ (mixed >> np.uint64(32))) & mask)
-
-
-@njit(cache=True)
 def _place(store, key):
-    """Return the place of a key in the table, or of the empty entry where it belongs."""
-    mask = np.uint64(len(store.table) - 1)
-    place = _home(key, mask)
-    while True:
-        slot = store.table[place]
-        if slot == _EMPTY or store.key[slot] == key:
-            return place
-        place = (place + 1) & np.int64(mask)
-
-
-@njit(cache=True)
-def _remove(store, place):
-    """Empty a place of the table; entries behind it move up, so that no gap cuts a chain."""
-    mask = np.int64(len(store.table) - 1)
-    hole, place = place, (place + 1) & mask
-    while store.table[place] != _EMPTY:
-        home = _home(store.key[store.table[place]], np.uint64(mask))
-        if ((place - home) & mask) >= ((place - hole) & mask):
-            store.table[hole] = store.table[place]
-            hole = place
-        place = (place + 1) & mask
-    store.table[hole] = _EMPTY
+    return find(store.table, store.key, key)
 
 
 @njit(cache=True)
@@ -102,7 +75,7 @@ def _take_slot(store, ring):
     store.heads[ring] += 1
     key = store.key[slot]
     if key != 0:
-        _remove(store, _place(store, key))
+        remove(store.table, store.key, _place(store, key))
         if store.action[slot] != UNDECIDED:
             if store.label[slot] == NO_LABEL and store.hour[slot] > store.newest[1]:
                 store.counters[FORGOTTEN] += 1

@@ -19,6 +19,7 @@ from monitor.observe import join_kernel as kernel
 from monitor.observe.cells import Cell, Floats, Ints, score_bins
 from schemas.columns import CHANNELS
 from schemas.features import DAY, HOUR
+from schemas.hash_table import new_table
 
 SEGMENTS: Final = (*CHANNELS, "UNKNOWN")
 """A decision is UNKNOWN until the vector with its channel was seen."""
@@ -62,7 +63,6 @@ class Quality:
         kept = hours or (label_delay_ms + 2 * DAY) // HOUR
         sizes = (waiting, min(waiting, MAX_EARLY_LABELS), approved, flagged)
         count = sum(sizes)
-        entries = 1 << (2 * count - 1).bit_length()
         cells = (MAX_MODELS, kept, kernel.CHANNEL_CODES)
         self._delay_ms = label_delay_ms
         self._codes: dict[str, int] = {}
@@ -78,7 +78,7 @@ class Quality:
             label=np.zeros(count, np.uint8),
             amount=np.zeros(count, np.int64),
             label_time=np.zeros(count, np.int64),
-            table=np.full(entries, -1, np.int32),
+            table=new_table(count),
             starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
             heads=np.zeros(4, np.int64),
             counters=np.zeros(kernel.COUNTERS, np.int64),

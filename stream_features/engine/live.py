@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from schemas.columns import TransactionColumns
 from schemas.features import DAY, VECTOR_SIZE
+from schemas.hash_table import new_table, table_size
 from schemas.keys import KEY_LETTER, EntityKind, entity_key
 from stream_features.engine.kernel import Slots, compute
 from stream_features.engine.passes.fraud_labels import ADDED, REMOVED, resolve_labels
@@ -119,8 +120,7 @@ class LiveEngine:
         self._prefix_bytes = np.frombuffer(prefix, np.uint8)
         self._work = new_workspace(self.plan)
         self._tables = new_tables()
-        self._map_ids = np.zeros(64, np.uint64)
-        self._map_slots = np.zeros(64, np.int64)
+        self._slot_of = new_table(32)
         self._out = np.empty(2**16, np.uint8)
 
     def open(self, columns: TransactionColumns) -> Opened:
@@ -270,15 +270,13 @@ class LiveEngine:
         groups: dict[EntityKind, _Group] = {}
         first = 0
         for kind, mine in ids.items():
-            size = 1 << (2 * len(mine)).bit_length()
-            if size > len(self._map_ids):
-                self._map_ids, self._map_slots = np.zeros(size, np.uint64), np.zeros(size, np.int64)
+            size = table_size(len(mine))
+            if size > len(self._slot_of):
+                self._slot_of = new_table(len(mine))
             if len(mine) > len(self._table(kind).slots):
                 self._replace(kind, grown(self._table(kind), slots=len(mine)))
             slots, distinct = np.empty(len(mine), np.int64), np.empty(len(mine), np.uint64)
-            count = open_slots(
-                self._table(kind), self._map_ids[:size], self._map_slots, mine, slots, distinct
-            )
+            count = open_slots(self._table(kind), self._slot_of[:size], mine, slots, distinct)
             groups[kind] = _Group(slots, distinct[:count], first)
             first += count
         return Opened(groups, self._keys(groups))

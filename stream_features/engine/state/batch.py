@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.compiled import compiled, leaf
+from schemas.hash_table import EMPTY
 from stream_features.engine.passes.workspace import FRAUD_FOUND, fraud_tag
 from stream_features.engine.state.blob import (
     EVENT,
@@ -38,11 +39,11 @@ from stream_features.engine.state.packing import SLACK, get, put
 
 
 @compiled
-def open_slots(table, map_ids, map_slots, ids, slots, distinct):  # type: ignore[no-untyped-def]
+def open_slots(table, slot_of, ids, slots, distinct):  # type: ignore[no-untyped-def]
     """Empty the table and give each distinct id a slot, in order of appearance; return how many.
 
     Args:
-        map_ids (uint64), map_slots (int64): scratch of a power-of-two size above 2n.
+        slot_of: a hash table with room for n rows, see `schemas.hash_table`; it is emptied first.
         ids: uint64[n]. slots: int64[n], filled; -1 for the missing id 0.
         distinct: uint64[n], filled with the id of each slot.
     """
@@ -50,11 +51,8 @@ def open_slots(table, map_ids, map_slots, ids, slots, distinct):  # type: ignore
     table.used[SLOTS_USED] = 0
     table.used[HOT_USED] = 0
     table.used[MARKS_USED] = 0
-    map_ids[:] = 0
-    assign_slots(map_ids, map_slots, ids, table, slots)
-    for row in range(len(ids)):
-        if slots[row] >= 0:
-            distinct[slots[row]] = ids[row]
+    slot_of[:] = EMPTY
+    assign_slots(slot_of, distinct, ids, table, slots)
     return table.used[SLOTS_USED]
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from schemas.compiled import compiled, leaf, view
 from schemas.errors import ConfigurationError
+from schemas.hash_table import EMPTY, find
 from stream_features.engine.statistics.scans import last_equal
 
 Int = npt.NDArray[np.int64]
@@ -170,31 +171,30 @@ def has_room(table):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def assign_slots(keys, slot_of, ids, table, out):  # type: ignore[no-untyped-def]
+def assign_slots(slot_of, id_of, ids, table, out):  # type: ignore[no-untyped-def]
     """Fill `out` with the slot of each id (uint64[n]), making new ones; -1 for the missing id 0.
 
-    `keys`, `slot_of`: open-addressing map of a power-of-two size, with room for all new ids.
+    `slot_of` (a hash table, see `schemas.hash_table`) and `id_of` (uint64, the id of each slot)
+    have room for all new ids.
     """
-    mask = np.uint64(len(keys) - 1)
     for row in range(len(ids)):
         identity = np.uint64(ids[row])
         if identity == 0:
             out[row] = -1
             continue
-        place = identity & mask
-        while keys[place] != 0 and keys[place] != identity:
-            place = (place + np.uint64(1)) & mask
-        if keys[place] == 0:
-            keys[place] = identity
+        place = find(slot_of, id_of, identity)
+        slot = np.int64(slot_of[place])
+        if slot == EMPTY:
             slot = table.used[SLOTS_USED]
             table.used[SLOTS_USED] += 1
             slot_of[place] = slot
+            id_of[slot] = identity
             table.slots[slot, :] = 0
             table.slots[slot, FIRST] = np.iinfo(np.int64).max
             table.slots[slot, NEWEST] = np.iinfo(np.int64).min // 2
             table.slots[slot, HOT_ROW] = -1
             table.slots[slot, HOURS_FROM] = -1
-        out[row] = slot_of[place]
+        out[row] = slot
 
 
 @view
