@@ -30,7 +30,7 @@ def run_service() -> None:
     """
     from monitor.process import run
 
-    sys.exit(run(load_settings()))
+    run(load_settings())
 
 
 @app.command("pipe")

@@ -248,6 +248,12 @@ class Settings(BaseSettings):
         return tuple(sorted({60 * int(hour) + int(minute) for hour, minute in times}))
 
     @property
+    def pan_key(self) -> bytes | None:
+        """The key with which card numbers are tokenised, if there is one."""
+        key = self.pan_hmac_key
+        return key.get_secret_value().encode() if key else None
+
+    @property
     def key_prefix(self) -> bytes:
         """What stands in front of every Redis key."""
         return self.topic_prefix.encode()

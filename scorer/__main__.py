@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +28,7 @@ def run_service() -> None:
     from runtime.settings import load_settings
     from scorer.process import run
 
-    sys.exit(run(load_settings()))
+    run(load_settings())
 
 
 @app.command("compile")

@@ -1,73 +1,30 @@
-"""The process `python -m scorer run`: puts the parts together and stops them in order."""
+"""The process `python -m scorer run`."""
 
 from __future__ import annotations
 
-import gc
-import sys
 from contextlib import ExitStack, closing
-from typing import Final
 
-import structlog
-
-from runtime.clock import SystemClock
-from runtime.health import HealthServer
 from runtime.kafka.clients import KafkaConsumer, KafkaProducer
+from runtime.kafka.protocols import Producer
 from runtime.kafka.reader import KafkaReader, read_tail
-from runtime.kafka.topic_admin import create_topics
-from runtime.logs import configure_logging
-from runtime.metrics import Metrics
-from runtime.process import StopSignal, patiently
+from runtime.process import ServiceProcess
 from runtime.settings import Settings
 from schemas.codec import avro
-from schemas.errors import FatalError
 from schemas.records import Alert
 from schemas.topics import ALERTS, DEAD_LETTER, DECISIONS, FEATURES, MODELS, POLICY
 from scorer.service import GROUP, SERVICE, TAIL, Scorer
 from scorer.serving import Follower
 from scorer.warm_up import warm_up
 
-log = structlog.get_logger(__name__)
-FAILED: Final = 1
-SWITCH_S: Final = 0.0005
-"""How long another thread may keep the interpreter: with Python's 5 ms, a scrape delays answers."""
 
-
-def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code. Call it in the main thread."""
-    configure_logging(settings, SERVICE)
-    sys.setswitchinterval(SWITCH_S)
-    stop = StopSignal()
-    metrics, clock = Metrics(SERVICE), SystemClock()
-    with ExitStack() as parts:
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Call it in the main thread."""
+    with ServiceProcess(SERVICE, settings, low_latency=True) as process:
         warm_up()
-        patiently(lambda: create_topics(settings, timeout_s=3.0), stop)
-        producer = KafkaProducer(settings)
-        parts.callback(producer.close)
-        alerts = settings.topic(ALERTS)
-
-        def alert(record: Alert) -> None:
-            producer.produce(alerts, record["rule"].encode(), avro.encode("Alert", record))
-
-        def follow() -> Follower:
-            with ExitStack() as opened:
-                readers = [
-                    opened.enter_context(closing(KafkaReader(settings, settings.topic(topic))))
-                    for topic in (MODELS, POLICY)
-                ]
-                key = settings.bundle_public_key
-                follower = Follower(
-                    *readers,
-                    alert=alert,
-                    metrics=metrics,
-                    clock=clock,
-                    public_key=bytes.fromhex(key) if key else None,
-                )
-                follower.start()
-                opened.pop_all()
-            return follower
-
-        follower = patiently(follow, stop)
-        parts.callback(follower.stop)
+        process.create_topics()
+        producer = process.keep(KafkaProducer(settings))
+        follower = process.patiently(lambda: _follow(process, producer))
+        process.parts.callback(follower.stop)
         decisions = settings.topic(DECISIONS)
         scorer = Scorer(
             producer=producer,
@@ -75,8 +32,8 @@ def run(settings: Settings) -> int:
             dead_letter=settings.topic(DEAD_LETTER),
             serving=lambda: follower.serving,
             tail=lambda partition: read_tail(settings, decisions, partition, TAIL),
-            clock=clock,
-            metrics=metrics,
+            clock=process.clock,
+            metrics=process.metrics,
         )
 
         def join() -> KafkaConsumer:
@@ -92,22 +49,31 @@ def run(settings: Settings) -> int:
         def not_ready() -> str:
             return scorer.waiting_for or ("" if scorer.partitions else "no partitions yet")
 
-        if settings.health_port:
-            parts.enter_context(
-                HealthServer(
-                    settings.health_port,
-                    metrics,
-                    not_ready,
-                    follower.dead,
-                    settings.health_host,
-                )
-            )
-        gc.freeze()  # a collection would look through all that was imported: 100 ms
-        log.info("started", worker=settings.worker_id)
-        try:
-            scorer.run(join, stop)
-        except FatalError as error:
-            log.error("cannot go on", reason=str(error))
-            return FAILED
-    log.info("stopped")
-    return 0
+        process.started(not_ready, follower.dead, worker=settings.worker_id)
+        scorer.run(join, process.stop)
+
+
+def _follow(process: ServiceProcess, producer: Producer) -> Follower:
+    """Return what follows `models` and `policy`, once both were read to their end."""
+    settings = process.settings
+    alerts, key = settings.topic(ALERTS), settings.bundle_public_key
+
+    def alert(record: Alert) -> None:
+        producer.produce(alerts, record["rule"].encode(), avro.encode("Alert", record))
+
+    with ExitStack() as opened:
+        models, policy = (
+            opened.enter_context(closing(KafkaReader(settings, settings.topic(topic))))
+            for topic in (MODELS, POLICY)
+        )
+        follower = Follower(
+            models,
+            policy,
+            alert=alert,
+            metrics=process.metrics,
+            clock=process.clock,
+            public_key=bytes.fromhex(key) if key else None,
+        )
+        follower.start()
+        opened.pop_all()
+    return follower

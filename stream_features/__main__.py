@@ -92,12 +92,12 @@ def run(
 
 def _serve(settings: Settings, *, from_start: bool, stall_seconds: float) -> None:
     """Run until the end; a process that stands still is replaced by a new one with the same id."""
-    from stream_features.process import ANEW
+    from runtime.process import START_ANEW
     from stream_features.process import run as serve
 
     restarts = int(os.environ.get(RESTARTS, "0"))
     code = serve(settings, from_start=from_start, stall_s=stall_seconds, restarts=restarts)
-    if code == ANEW:
+    if code == START_ANEW:
         os.environ[RESTARTS] = str(restarts + 1)
         arguments = [each for each in sys.argv[1:] if each != "--from-start"]
         os.execv(sys.executable, [sys.executable, "-m", "stream_features", *arguments])

@@ -30,11 +30,10 @@ class TransactionReader:
     @classmethod
     def from_settings(cls, settings: Settings, clock: Clock) -> TransactionReader:
         """Return the one that reads as the services of these settings."""
-        key = settings.pan_hmac_key
         return cls(
             CurrencyTable(settings.base_currency, settings.currency_rates),
             clock,
-            key.get_secret_value().encode() if key else None,
+            settings.pan_key,
         )
 
     def json(self, data: bytes | str) -> Transaction:

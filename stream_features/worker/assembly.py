@@ -55,7 +55,6 @@ def build_computation(
 ) -> EngineComputation:
     """Return decoder, engine and encoder as the settings want them."""
     topics = topics_of(settings)
-    pan_key = settings.pan_hmac_key
     return EngineComputation(
         transactions=topics.transactions,
         labels=topics.labels,
@@ -66,7 +65,7 @@ def build_computation(
         now_us=lambda: time.time_ns() // 1_000,
         metrics=metrics,
         stages=stages,
-        pan_key=pan_key.get_secret_value().encode() if pan_key else None,
+        pan_key=settings.pan_key,
         registry=ConfluentRegistry.from_settings(settings),
     )
 

@@ -32,8 +32,9 @@ def archive(
 
     Example: python -m trainer archive --archive var/archive --once --json -
     """
-    from trainer.archive import process
+    from trainer.archive.process import run
     from trainer.archive.tables import Archive
+    from trainer.archive.upkeep import maintain as maintain_once
 
     if once and maintain:
         raise ConfigurationError("--once and --maintain are two things: give one of them")
@@ -41,13 +42,13 @@ def archive(
     if maintain:
         place = Archive.from_settings(settings, url)
         with errors.status(f"maintaining {place.url}"):
-            report = process.maintain(
+            report = maintain_once(
                 place, now_ms=time.time_ns() // 1_000_000, keep_ms=settings.archive_keep.ms
             )
         merged = sum(table["files_merged"] for table in report.values())
         say(f"{place.url}: {merged:,} files merged")
     else:
-        report = process.run(settings, url=url, once=once)
+        report = run(settings, url=url, once=once)
         rows = ", ".join(f"{count:,} {name}" for name, count in report["archived"].items())
         say(f"{report['archive']}: {rows} in {report['seconds']:.1f} s")
     write_report(report, json_path)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from devstack.stack import Stack
-from monitor.process import Loop, build
+from monitor.loop import Loop
+from monitor.process import build
 from monitor.report.evidently import from_kafka
 from monitor.service import FOLLOWED
 from runtime.clock import ManualClock

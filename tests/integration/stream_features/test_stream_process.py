@@ -294,7 +294,7 @@ def test_kafka_restarted_under_a_running_worker(bench: Bench) -> None:
     bench.stack.kafka.stop()
     try:
         service.start()
-        until(lambda: "waiting for Kafka" in log_of(bench, service), "a warning")
+        until(lambda: '"waiting"' in log_of(bench, service), "a warning")
         assert not is_ready(service)
     finally:
         bench.stack.kafka.start()

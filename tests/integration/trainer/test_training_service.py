@@ -24,7 +24,8 @@ from schemas.model_stages import ModelStates
 from schemas.topics import FEATURES, LABELS, MODELS, RETRAIN_REQUESTS
 from tests.support.pipeline import Pipeline, until
 from tests.support.trainer.served_history import GATES, LABEL_DELAY_DAYS, messages
-from trainer.service.process import GROUP, LOG_FILE
+from trainer.service.process import LOG_FILE
+from trainer.service.requests import GROUP
 from trainer.training import run_records
 
 ROWS = 5_000

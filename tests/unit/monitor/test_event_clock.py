@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from monitor.event_clock import EventClock
 from monitor.observe.observations import Memory, Observations
-from monitor.process import EventClock
 from runtime.kafka.protocols import Message
 from schemas.currency import CurrencyTable
 from schemas.topics import DECISIONS

@@ -24,7 +24,7 @@ def test_a_process_that_stands_still_replaces_itself_as_the_same_member(
 
     def serve(settings: Any, **options: Any) -> int:
         seen.append(options["restarts"])
-        return process.ANEW
+        return 75
 
     def replace(program: str, arguments: list[str]) -> None:
         started.append(arguments)

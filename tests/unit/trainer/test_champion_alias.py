@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.support.pipeline import until
 from tests.unit.schemas.test_model_stages import event
 from trainer.registry.advance import AdvanceRules
 from trainer.registry.champion_alias import ChampionAlias
-from trainer.service import process
+from trainer.service import advancing
 
 
 class Bench:
@@ -100,13 +101,19 @@ def test_the_service_follows_beside_the_candidates(
     def opened(settings: Settings) -> Iterator[ModelRegistry]:
         yield bench.registry
 
-    monkeypatch.setattr(process, "open_registry", opened)
-    monkeypatch.setattr(process, "EVERY_S", 0.01)
-    end = process._advancing(
-        load_settings(), AdvanceRules(), str(tmp_path), bench.clock, Metrics("trainer"), bench.alias
+    monkeypatch.setattr(advancing, "open_registry", opened)
+    monkeypatch.setattr(advancing, "EVERY_S", 0.01)
+    settings, ended = load_settings(), threading.Event()
+    work = advancing.Advancing(
+        settings, AdvanceRules(), str(tmp_path), bench.clock, Metrics("trainer"), bench.alias
     )
-    until(lambda: len(bench.asked) > 2, "tried again while MLflow is away")
-    bench.away = False
-    bench.champion("new")
-    until(lambda: bench.asked[-1:] == ["new"], "the new champion's version")
-    end()
+    thread = threading.Thread(target=work.run, args=(ended,))
+    thread.start()
+    try:
+        until(lambda: len(bench.asked) > 2, "tried again while MLflow is away")
+        bench.away = False
+        bench.champion("new")
+        until(lambda: bench.asked[-1:] == ["new"], "the new champion's version")
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,19 @@
+"""Event time as a clock, for replayed history."""
+
+from __future__ import annotations
+
+from monitor.observe.observations import Observations
+
+
+class EventClock:
+    """The time of the newest decision that the monitor has seen."""
+
+    seen: Observations | None = None
+
+    def now_ms(self) -> int:
+        """Return ms since the epoch, UTC; 0 before the first decision."""
+        return 0 if self.seen is None else self.seen.newest_event_ms
+
+    def now_us(self) -> int:
+        """Return it in microseconds."""
+        return self.now_ms() * 1_000
