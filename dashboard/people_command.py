@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runtime.clock import SystemClock
-from runtime.command_line import errors, operator, say, write_report
+from runtime.command_line import Json, errors, operator, say, write_report
 from runtime.settings import load_settings
 
 if TYPE_CHECKING:
@@ -23,11 +23,10 @@ commands = typer.Typer(
 )
 Username = Annotated[str, typer.Argument(help="small letters, digits and . _ @ -")]
 RoleName = Annotated[str, typer.Option("--role", help="viewer, analyst, model owner or admin")]
-JsonPath = Annotated[Path | None, typer.Option("--json", help="write it here; - for stdout")]
 
 
 @commands.command("add")
-def add(username: Username, role: RoleName = "viewer", json_path: JsonPath = None) -> None:
+def add(username: Username, role: RoleName = "viewer", json_path: Json = None) -> None:
     """Add a person and print a one-time password, once; it is for a first log-in in three days.
 
     Example: python -m dashboard people add jane --role admin
@@ -43,7 +42,7 @@ def add(username: Username, role: RoleName = "viewer", json_path: JsonPath = Non
 
 
 @commands.command("list")
-def show(json_path: JsonPath = None) -> None:
+def show(json_path: Json = None) -> None:
     """Show everybody: role, and whether the account is disabled or locked.
 
     Example: python -m dashboard people list --json -
@@ -84,7 +83,7 @@ def role(
 
 
 @commands.command("password")
-def password(username: Username, json_path: JsonPath = None) -> None:
+def password(username: Username, json_path: Json = None) -> None:
     """Print a new one-time password, once, for a person who lost theirs; it unlocks, too.
 
     Example: python -m dashboard people password jane

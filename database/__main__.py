@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from runtime.command_line import errors, require_folder, run_command, say, write_report
+from runtime.command_line import Json, errors, require_folder, run_command, say, write_report
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-JsonPath = Annotated[
-    Path | None, typer.Option("--json", help="write the report here; - for stdout")
-]
 
 
 @app.callback()
@@ -25,7 +21,7 @@ def store_service(
     once: Annotated[
         bool, typer.Option("--once", help="End when everything that is there now is stored.")
     ] = False,
-    json_path: JsonPath = None,
+    json_path: Json = None,
 ) -> None:
     """Store every decision and its vector in the database until stopped; settings by FRAUD_*.
 
@@ -60,7 +56,7 @@ def bench_store(
         str | None,
         typer.Option(help="an empty database, which it fills; else SQLite in a temporary folder"),
     ] = None,
-    json_path: JsonPath = None,
+    json_path: Json = None,
 ) -> None:
     """Measure what the store takes in on one thread, without Kafka.
 

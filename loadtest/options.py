@@ -45,7 +45,6 @@ Start = Annotated[bool, typer.Option("--services/--no-services", help="start the
 ModelDir = Annotated[Path | None, typer.Option(help="model bundle; default: trains one once")]
 NoModel = Annotated[bool, typer.Option("--no-model", help="score by the policy's rules alone")]
 WarmUp = Annotated[float, typer.Option(min=0, help="seconds of traffic before the measuring")]
-Json = Annotated[Path | None, typer.Option("--json", help="write the report here; - for stdout")]
 Check = Annotated[bool, typer.Option("--check", help="fail when a bound of bounds.json is broken")]
 
 

@@ -10,9 +10,10 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import structlog
+import typer
 from rich.console import Console
 
 from schemas.errors import ConfigurationError, FraudError, TemporaryError
@@ -26,6 +27,9 @@ TEMPORARY_FAILURE: Final = 3
 CRASH: Final = 70
 """Exit code of a fault in the program itself (EX_SOFTWARE of sysexits.h): no answer of a command.
 Python's own would be 1."""
+
+Json = Annotated[Path | None, typer.Option("--json", help="write the report here; - for stdout")]
+"""The option of a command that writes a report; see `write_report`."""
 
 errors = Console(stderr=True, highlight=False)
 """Where people read; standard output is for results."""

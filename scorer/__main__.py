@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from runtime.command_line import errors, run_command, say, write_report
+from runtime.command_line import Json, errors, run_command, say, write_report
 from schemas.errors import BadMessage, ConfigurationError
 from scorer.policy.file import policy_text
 
@@ -50,9 +50,7 @@ def bench(
     shadows: Annotated[
         int, typer.Option(min=0, help="measure what so many copies of the bundle cost as shadows")
     ] = 0,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the report here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Measure the scorer's own work on one thread, without Kafka: decode to encoded decision.
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from runtime.command_line import errors, run_command, say, write_report
+from runtime.command_line import Json, errors, run_command, say, write_report
 from runtime.settings import Settings, load_settings
 from schemas.currency import decimals
 from schemas.errors import ConfigurationError
@@ -112,9 +112,7 @@ def replay(
     label_delay_days: Annotated[
         float, typer.Option(min=0.001, help="days until a fraud label counts")
     ] = 7.0,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write counts and rates here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Compute all features of a file, in event order, exactly as the live path does.
 
@@ -183,9 +181,7 @@ def show_entity(
     merchant: Annotated[str | None, typer.Option(help="merchant id")] = None,
     device: Annotated[str | None, typer.Option(help="device id")] = None,
     ip: Annotated[str | None, typer.Option(help="address; IPv6 stands for its /64")] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the state here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Print the stored state of one card, merchant, device or address; exit code 1 if none.
 
@@ -220,9 +216,7 @@ def show_entity(
 @app.command("dump")
 def dump_features(
     output: Annotated[Path, typer.Option(help="Parquet file to write")],
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the counts here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Write what is on `features` in the format of `replay`, with source positions.
 
@@ -248,9 +242,7 @@ def dump_features(
 @app.command("size")
 def size_of_store(
     redis: Annotated[str | None, typer.Option(help="Redis, instead of FRAUD_REDIS_URL")] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the figures here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Measure the bytes of Redis that each kind of entity takes.
 
@@ -280,9 +272,7 @@ def time_cycle(
     ],
     mapping: Annotated[Path, typer.Option(help="YAML mapping of its columns")],
     redis: Annotated[str | None, typer.Option(help="Redis, instead of FRAUD_REDIS_URL")] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the figures here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Time the batch cycle by stage: engine and Redis, without Kafka, after the file's history.
 
@@ -320,9 +310,7 @@ def time_cycle(
 def compare_features(
     left: Annotated[Path, typer.Argument(help="Parquet file of `dump` or `replay`")],
     right: Annotated[Path, typer.Argument(help="the other one")],
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the counts here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Compare two files of features bit for bit; exit code 1 if they differ.
 

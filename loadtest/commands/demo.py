@@ -10,10 +10,10 @@ import typer
 from loadtest.commands.outcome import finish
 from loadtest.options import (
     Customers,
-    Json,
     NewPattern,
     Seed,
 )
+from runtime.command_line import Json
 from runtime.command_line import errors as err
 
 

@@ -13,7 +13,6 @@ from loadtest.options import (
     Bootstrap,
     Check,
     Customers,
-    Json,
     ModelDir,
     NoModel,
     Partitions,
@@ -24,7 +23,7 @@ from loadtest.options import (
     day_of,
     target_of,
 )
-from runtime.command_line import say
+from runtime.command_line import Json, say
 from schemas.errors import ConfigurationError
 
 

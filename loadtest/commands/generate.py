@@ -14,15 +14,14 @@ from loadtest.options import (
     DriftDay,
     FirstDay,
     FraudFactor,
-    Json,
     Messages,
     NewPattern,
     NewPatternFactor,
     Seed,
     day_of,
 )
+from runtime.command_line import Json, say, write_report
 from runtime.command_line import errors as err
-from runtime.command_line import say, write_report
 
 
 def generate(

@@ -14,7 +14,6 @@ from loadtest.options import (
     Check,
     Customers,
     FirstDay,
-    Json,
     LabelOrder,
     ModelDir,
     NewPattern,
@@ -30,7 +29,7 @@ from loadtest.options import (
     feed_of,
     target_of,
 )
-from runtime.command_line import say
+from runtime.command_line import Json, say
 from schemas.errors import ConfigurationError
 
 

@@ -12,14 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from loadtest.options import (
     Check,
-    Json,
     Partitions,
     Scorers,
     Seed,
     Workers,
 )
+from runtime.command_line import Json, say, write_report
 from runtime.command_line import errors as err
-from runtime.command_line import say, write_report
 from schemas.errors import ConfigurationError
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from runtime.command_line import errors, say, write_report
+from runtime.command_line import Json, errors, say, write_report
 from runtime.settings import load_settings
 from schemas.errors import ConfigurationError
 
@@ -21,9 +20,7 @@ def archive(
     maintain: Annotated[
         bool, typer.Option("--maintain", help="only compact and delete what is too old")
     ] = False,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the report here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Follow `features`, `decisions` and `labels` into Delta Lake tables, each row once.
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from runtime.command_line import errors, require_folder, say, write_report
+from runtime.command_line import Json, errors, require_folder, say, write_report
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
 
@@ -37,9 +37,7 @@ def backtest(
     ] = None,
     cards_a_day: Annotated[int, typer.Option(min=1, help="k of card precision")] = 100,
     label_delay_days: Annotated[float, typer.Option(min=0.001, help="label delay")] = 7.0,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the figures here; - for stdout")
-    ] = None,
+    json_path: Json = None,
     html_path: Annotated[Path | None, typer.Option("--html", help="write the page here")] = None,
 ) -> None:
     """Replay history and report what a model under a policy would have decided.

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from rich.table import Table
 
-from runtime.command_line import errors, require_folder, write_report
+from runtime.command_line import Json, errors, require_folder, write_report
 from trainer.training.parameters import ROUNDS
 
 
@@ -35,9 +35,7 @@ def benchmark(
     threads: Annotated[
         int, typer.Option(min=1, help="threads of XGBoost; more than free cores make it slower")
     ] = 1,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the report here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Measure the catalogue by the protocol of the Fraud Detection Handbook.
 

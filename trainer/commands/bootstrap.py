@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from runtime.command_line import errors, require_folder, say, write_report
+from runtime.command_line import Json, errors, require_folder, say, write_report
 from runtime.kafka.model_registry import open_registry, registration
 from runtime.settings import load_settings
 from schemas.features import DAY
@@ -29,9 +29,7 @@ def bootstrap(
         int, typer.Option(min=1, help="threads of XGBoost; more than free cores make it slower")
     ] = 1,
     publish: Annotated[bool, typer.Option(help="register it and make it the champion")] = False,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the report here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Train a first model by replay of history, write its bundle and, if asked, publish it.
 

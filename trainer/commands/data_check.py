@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from runtime.command_line import FAILURE, errors, say, write_report
+from runtime.command_line import FAILURE, Json, errors, say, write_report
 from runtime.settings import load_settings
 from trainer.commands.sources import Source, dataset_of
 
@@ -31,9 +31,7 @@ def data_check(
         Path | None,
         typer.Option("--bounds", help="YAML file of bounds, see trainer/dataset/bounds.py"),
     ] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the report here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Check a dataset before training: exit code 1, and what failed, if it is not fit.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from runtime.command_line import errors, say, write_report
+from runtime.command_line import Json, errors, say, write_report
 from runtime.kafka.model_registry import open_registry, registration
 from runtime.settings import load_settings
 
@@ -26,9 +26,7 @@ SHOWN_METRICS: Final = ("auc", "average_precision", "precision", "recall")
 
 
 def models(
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the list here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Show every model: its stage, metrics, since when and by whom.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
-from runtime.command_line import errors, say, write_report
+from runtime.command_line import Json, errors, say, write_report
 from runtime.settings import Settings, load_settings
 from schemas.errors import ConfigurationError
 
@@ -29,9 +29,7 @@ def online(
     state: Annotated[Path, typer.Option(help="folder of what it has learned")] = Path(
         "var/trainer/online"
     ),
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the report here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Learn from each label as it comes; publish a light adjustment of the champion's score.
 

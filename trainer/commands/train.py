@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
-from runtime.command_line import errors, require_folder, say, write_report
+from runtime.command_line import Json, errors, require_folder, say, write_report
 from runtime.kafka.model_registry import open_registry
 from runtime.settings import load_settings
 from schemas.errors import ConfigurationError, FraudError
@@ -147,9 +147,7 @@ def train(
         float | None,
         typer.Option(help="with --stage CANARY: above 0 and up to 1; default 0.1"),
     ] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the run here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Train, check and register a model; exits 0 passed, 1 refused, 2 wrong options, 3 try later.
 

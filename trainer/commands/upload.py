@@ -7,16 +7,14 @@ from typing import Annotated
 
 import typer
 
-from runtime.command_line import say, write_report
+from runtime.command_line import Json, say, write_report
 from runtime.settings import load_settings
 from schemas.errors import TrackingUnavailable
 
 
 def upload(
     state: Annotated[Path, typer.Option(help="folder of runs")] = Path("var/trainer"),
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the report here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Upload the runs that wait for MLflow; exits 3 when some still have to wait.
 
