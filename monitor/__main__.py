@@ -10,14 +10,11 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from runtime.command_line import errors, run_command, say, write_report
+from runtime.command_line import Json, errors, run_command, say, write_report
 from runtime.settings import load_settings
 from schemas.errors import ConfigurationError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-JsonPath = Annotated[
-    Path | None, typer.Option("--json", help="write the report here; - for stdout")
-]
 DAY_MS = 86_400_000
 
 
@@ -33,23 +30,6 @@ def run_service() -> None:
     run(load_settings())
 
 
-@app.command("pipe")
-def pipe_frames() -> None:
-    """Run the monitor over frames on standard input and output; see monitor/pipe.py.
-
-    Example: python -m monitor pipe < frames > answers
-    """
-    from monitor.pipe import pipe
-    from monitor.service import Options
-    from runtime.logs import configure_logging
-    from schemas.currency import CurrencyTable
-
-    settings = load_settings()
-    configure_logging(settings, "monitor")
-    currencies = CurrencyTable(settings.base_currency, settings.currency_rates)
-    pipe(Options.from_settings(settings), currencies, sys.stdin.buffer, sys.stdout.buffer)
-
-
 @app.command("report")
 def write_html(
     output: Annotated[Path, typer.Option(help="HTML file to write")],
@@ -60,7 +40,7 @@ def write_html(
     input_path: Annotated[
         Path | None, typer.Option("--input", help="Parquet of decisions and labels, not Kafka")
     ] = None,
-    json_path: JsonPath = None,
+    json_path: Json = None,
 ) -> None:
     """Write Evidently's report of a period: drift against the one before, and classification.
 
@@ -89,7 +69,7 @@ def write_html(
 @app.command("bench")
 def bench(
     decisions: Annotated[int, typer.Option(min=2_000, help="how many")] = 10_000_000,
-    json_path: JsonPath = None,
+    json_path: Json = None,
 ) -> None:
     """Measure decisions a second on one core with all 71 features watched, and memory after them.
 

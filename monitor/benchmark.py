@@ -14,7 +14,6 @@ from typing import Any, Final
 import numpy as np
 
 from monitor.observe.served_models import Models
-from monitor.pipe import PipedRegistry
 from monitor.service import Monitor, Options
 from runtime.clock import ManualClock
 from runtime.kafka.protocols import Message
@@ -22,8 +21,9 @@ from runtime.metrics import Metrics
 from schemas.codec import avro
 from schemas.codec.vectors import decode_feature_vectors, encode_decisions, explain
 from schemas.currency import CurrencyTable
+from schemas.errors import FatalError
 from schemas.features import ANOMALY_FEATURE, FINGERPRINT, NAMES, VECTOR_SIZE
-from schemas.records import ModelEvent
+from schemas.records import ModelEvent, Stage
 from schemas.topics import DECISIONS, FEATURES, LABELS, MODELS
 
 BATCH: Final = 2_000
@@ -33,6 +33,13 @@ PER_S: Final = 1_000
 LABEL_EVERY: Final = 50
 START: Final = 1_700_000_000_000
 ID_DIGITS: Final = 12
+
+
+class _NoRegistry:
+    """The champion has no canary and no predecessor, so nothing is rolled back."""
+
+    def change(self, model_id: str, stage: Stage, *, actor: str, comment: str) -> object:
+        raise FatalError(f"the benchmark's guard puts {model_id} at {stage}: {comment}")
 
 
 def measure(total: int, progress: Callable[[int], None] = lambda count: None) -> dict[str, Any]:
@@ -45,7 +52,7 @@ def measure(total: int, progress: Callable[[int], None] = lambda count: None) ->
         metrics=Metrics("monitor"),
         currencies=CurrencyTable(),
         models=models,
-        registry=PipedRegistry(models.states, lambda key, value: None, clock),
+        registry=_NoRegistry(),
     )
     event: ModelEvent = {
         "model_id": "champion", "stage": "CHAMPION", "canary_share": None, "artefact_uri": "",

@@ -1,7 +1,7 @@
-"""The monitor: messages in, what is due by its clock out. The same object runs live and in `pipe`.
+"""The monitor: messages in, what is due by its clock out, live and in the simulation.
 
 `receive` takes what came on a topic, `due` evaluates what is due and leaves messages in `outbox`.
-It does no I/O itself: `run` and `pipe` do.
+It does no I/O itself.
 
 After a start the topics are read again from as far back as cells are kept (`live` False, nothing is
 raised meanwhile), and `restore` takes up raised alerts and the quiet period from their own topics.

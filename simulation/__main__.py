@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from runtime.command_line import errors, require_folder, run_command, say, write_report
-from simulation.plan import Plan, Scenario
+from runtime.command_line import Json, errors, require_folder, run_command, say, write_report
+from simulation.simulation_plan import Scenario, SimulationPlan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -21,7 +23,7 @@ def simulation() -> None:
 
 
 @app.command("run")
-def simulate(
+def run(
     scenario: Annotated[Scenario, typer.Option(help="what happens")] = Scenario.NEW_PATTERN,
     days: Annotated[int, typer.Option(min=2, help="days on which models decide")] = 30,
     history_days: Annotated[int, typer.Option(min=20, help="days archived before them")] = 40,
@@ -42,9 +44,7 @@ def simulate(
     folder: Annotated[
         Path | None, typer.Option("--keep", help="new folder for archive, bundles and runs")
     ] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="write the report here; - for stdout")
-    ] = None,
+    json_path: Json = None,
 ) -> None:
     """Run generator, engine, scorer, archive, monitor and trainer through many days in minutes.
 
@@ -53,10 +53,10 @@ def simulate(
     Example: python -m simulation run --scenario bad-model --days 6 --customers 1000
     """
     from simulation import story
-    from simulation.runs import simulate as played
+    from simulation.runs import simulate
 
     require_folder(json=json_path)
-    plan = Plan(
+    plan = SimulationPlan(
         scenario=scenario,
         days=days,
         history_days=history_days,
@@ -71,16 +71,17 @@ def simulate(
         TextColumn("day {task.completed:.1f} of {task.total}"),
         TimeElapsedColumn(),
     )
-    with (
-        tempfile.TemporaryDirectory(prefix="simulation-") as temporary,
-        Progress(*columns, console=errors, transient=True) as bar,
-    ):
-        place = Path(temporary) if folder is None else folder
-        place.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simulation-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        log = stack.enter_context((folder / "simulation.log").open("w"))
+        structlog.configure(logger_factory=structlog.WriteLoggerFactory(log))
+        bar = stack.enter_context(Progress(*columns, console=errors, transient=True))
         task = bar.add_task("world", total=days)
-        found = played(
+        found = simulate(
             plan,
-            place,
+            folder,
             learning=learning,
             alone=alone,
             progress=lambda part, done: bar.update(task, description=part, completed=done),

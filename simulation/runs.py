@@ -8,15 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from simulation import story, world
-from simulation.loop import Loop
-from simulation.plan import Plan
+from simulation import story
+from simulation.learning_loop import LearningLoop
+from simulation.simulated_world import generate
+from simulation.simulation_plan import SimulationPlan
 
 Progress = Callable[[str, float], None]
 
 
 def simulate(
-    plan: Plan,
+    plan: SimulationPlan,
     folder: Path,
     *,
     learning: bool = True,
@@ -25,25 +26,22 @@ def simulate(
 ) -> dict[str, Any]:
     """Run a plan in an empty folder and return the report. Blocks for minutes.
 
-    With `learning` and not `alone` the same world is played again without it, and that report
-    stands under `without_learning`. `progress` is told the part and the days done of it.
+    With `learning`, unless `alone`, the same world is played again without learning; that report
+    stands under `without_learning`. `progress` gets the name of each part and its days done.
 
     Raises:
         ConfigurationError: the world is too small for a first model.
-        FatalError: generator or monitor failed.
     """
     began = time.perf_counter()
     progress("world", 0.0)
-    path = folder / "world.parquet"
-    world.generate(plan, path)
-    played = world.load(path, plan.seed)
+    world = generate(plan)
     first, events, seconds = None, None, {"world": time.perf_counter() - began}
     for on in (True, False) if learning and not alone else (learning,):
         part = "learning" if on else "without learning"
         progress("history", 0.0)
         since = time.perf_counter()
-        loop = Loop(
-            plan, played, folder, learning=on, champion=events,
+        loop = LearningLoop(
+            plan, world, folder, learning=on, champion=events,
             progress=lambda days, part=part: progress(part, days),  # type: ignore[misc]
         )  # fmt: skip
         events = loop.history()[:2]
@@ -58,7 +56,7 @@ def simulate(
             for name, value in asdict(plan).items()
             if isinstance(value, int | float | str)
         },
-        "transactions": len(played),
+        "transactions": len(world),
         **(first or {}),
         "runtime": {
             **{name: round(value, 1) for name, value in seconds.items()},

@@ -7,9 +7,9 @@ from typing import Any
 from rich.table import Table
 
 from schemas.features import DAY, HOUR
-from simulation.loop import Loop
-from simulation.plan import Scenario
+from simulation.learning_loop import LearningLoop
 from simulation.share import growth
+from simulation.simulation_plan import Scenario
 
 EVENTS = frozenset(
     {
@@ -20,7 +20,7 @@ EVENTS = frozenset(
 """Events that the table shows."""
 
 
-def onset_of(loop: Loop) -> int:
+def onset_of(loop: LearningLoop) -> int:
     """Return the moment from which hours count: the first fraud of a new pattern, or the event."""
     plan, world = loop.plan, loop.world
     if plan.scenario == Scenario.NEW_PATTERN and world.pattern.any():
@@ -28,7 +28,7 @@ def onset_of(loop: Loop) -> int:
     return plan.onset_ms
 
 
-def report(loop: Loop) -> dict[str, Any]:
+def report(loop: LearningLoop) -> dict[str, Any]:
     """Return the figures of a run. Rates are of genuine transactions; None: nothing to count."""
     onset, plan, tally = onset_of(loop), loop.plan, loop.tally
     detected = loop.detected_at

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from schemas.features import DAY, HOUR
 from simulation.share import Share
-from simulation.world import World
+from simulation.simulated_world import SimulatedWorld
 
 UNDECIDED = 255
 SHOWN_HOURS = 120
@@ -19,7 +19,7 @@ SHOWN_HOURS = 120
 class Tally:
     """Actions and roles by row of the world; see `scorer.decision.judge` for the codes."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: SimulatedWorld) -> None:
         self._world = world
         self.action = np.full(len(world), UNDECIDED, np.uint8)
         self.role = np.zeros(len(world), np.uint8)

@@ -1,9 +1,7 @@
-"""The monitor as a whole on a clock of its own: directly, and the same over frames."""
+"""The monitor as a whole on a clock of its own."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,13 @@ import pytest
 from monitor.judge.figures import Needs
 from monitor.observe.observations import Memory
 from monitor.observe.served_models import Models
-from monitor.pipe import PipedRegistry, frame, frames, pipe
 from monitor.service import Monitor, Options
 from runtime.clock import ManualClock
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics, read_exposition
 from schemas.codec import avro
 from schemas.currency import CurrencyTable
-from schemas.errors import BrokerUnavailable, UndecodableMessage
+from schemas.errors import BrokerUnavailable
 from schemas.features import HOUR
 from schemas.topics import ALERTS, DECISIONS, FEATURES, LABELS, MODELS, RETRAIN_REQUESTS
 from tests.support.monitor.traffic import (
@@ -310,81 +307,6 @@ def test_the_champion_before_is_the_one_that_a_rollback_leads_to(tmp_path: Path)
         models.apply(name.encode(), model_event(tmp_path / name, name, stages, at))
         found.append((models.champion and models.champion["model_id"], models.previous))
     assert found == [("old", None), ("new", "old"), ("old", None), (None, None)]
-
-
-@pytest.fixture
-def through_pipe(tmp_path: Path) -> Callable[[list[bytes]], list[tuple[dict[str, Any], bytes]]]:
-    def run(sent: list[bytes]) -> list[tuple[dict[str, Any], bytes]]:
-        sink = io.BytesIO()
-        pipe(OPTIONS, CurrencyTable(), io.BytesIO(b"".join(sent)), sink)
-        return list(frames(io.BytesIO(sink.getvalue())))
-
-    return run
-
-
-def test_the_pipe_answers_each_flush_with_what_is_due(
-    tmp_path: Path, through_pipe: Callable[[list[bytes]], list[tuple[dict[str, Any], bytes]]]
-) -> None:
-    draw = np.random.default_rng(1)
-    champion, canary = tmp_path / "champion", tmp_path / "canary"
-    events = [
-        model_event(champion, bundle(champion, "champion"), "CHAMPION", START),
-        model_event(canary, bundle(canary, "canary"), "CANARY", START, 0.1),
-    ]
-    found = scores(draw, 1_000)
-    decisions = [
-        decision_message(n, 0.99 if n % 10 == 0 else score, START,
-                         "canary" if n % 10 == 0 else "champion")
-        for n, score in enumerate(found.tolist())
-    ]  # fmt: skip
-    sent = [
-        frame({"topic": "models", "timestamp": START, "key": key}, event)
-        for key, event in zip(("champion", "canary"), events, strict=True)
-    ]
-    sent += [frame({"topic": "decisions", "timestamp": START}, each) for each in decisions]
-    answers = through_pipe(
-        [
-            *sent,
-            frame({"now": START + MINUTE, "flush": True}),
-            frame({"now": START + 2 * MINUTE, "flush": True}),
-        ]
-    )
-    headers = [(header.get("topic"), header.get("done")) for header, _ in answers]
-    assert headers == [
-        ("models", None), ("alerts", None), (None, START + MINUTE), (None, START + 2 * MINUTE)
-    ]  # fmt: skip
-    event = avro.decode(answers[0][1])[1]
-    assert (event["model_id"], event["stage"], event["actor"]) == (
-        "canary", "ROLLED_BACK", "monitor",
-    )  # fmt: skip
-    assert event["occurred_at"] == START + MINUTE
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [b"\x05\x00", frame({"topic": "nonsense", "timestamp": 1}), frame({"topic": "labels"})[:-3],
-     b"\x02\x00\x00\x00xx", frame({"topic": "decisions"})],
-)  # fmt: skip
-def test_a_frame_that_is_none_ends_the_pipe(
-    broken: bytes, through_pipe: Callable[[list[bytes]], object]
-) -> None:
-    with pytest.raises(UndecodableMessage):
-        through_pipe([broken])
-
-
-def test_the_piped_registry_keeps_what_the_event_said(tmp_path: Path) -> None:
-    written: list[bytes] = []
-    directory = tmp_path / "canary"
-    models = Models()
-    canary = model_event(directory, bundle(directory, "canary"), "CANARY", START, 0.1)
-    models.apply(b"canary", canary)
-    registry = PipedRegistry(models.states, lambda _, value: written.append(value), ManualClock(5))
-    registry.change("canary", "ROLLED_BACK", actor="monitor", comment="worse")
-    event = avro.decode(written[0])[1]
-    assert (event["stage"], event["comment"], event["canary_share"]) == (
-        "ROLLED_BACK", "worse", None,
-    )  # fmt: skip
-    assert event["artefact_uri"] == directory.as_uri()
 
 
 @pytest.mark.parametrize("broken", ["one", "two"])

@@ -12,18 +12,26 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from runtime.clock import ManualClock
+from runtime.kafka.protocols import Message
 from runtime.settings import load_settings
+from schemas.codec import avro
+from schemas.currency import CurrencyTable
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, HOUR
 from schemas.manifest import MANIFEST_NAME, read_verified, sha256
+from schemas.topics import DECISIONS, MODELS
 from simulation import story
 from simulation.__main__ import app
-from simulation.labels import VERDICT, LabelDesk
-from simulation.learner import broken
-from simulation.plan import WARM_UP_DAYS, Plan, Scenario
+from simulation.label_desk import VERDICT, LabelDesk
 from simulation.share import Share, growth
+from simulation.simulated_monitor import SimulatedMonitor
+from simulation.simulated_trainer import broken
+from simulation.simulated_world import SimulatedWorld
+from simulation.simulation_plan import WARM_UP_DAYS, Scenario, SimulationPlan
 from simulation.tally import Tally
-from simulation.world import World
+from tests.support.monitor.traffic import START as TRAFFIC_START
+from tests.support.monitor.traffic import bundle, decision_message, model_event, scores
 from trainer.commands.run import checked
 from trainer.commands.train import train
 from trainer.service.process import command
@@ -31,7 +39,9 @@ from trainer.service.process import command
 START = 1_700_000_000_000 // DAY * DAY
 
 
-def world(*, hours: list[float], fraud: list[bool], pattern: list[bool], **changes: Any) -> World:
+def world(
+    *, hours: list[float], fraud: list[bool], pattern: list[bool], **changes: Any
+) -> SimulatedWorld:
     time = START + (np.array(hours) * HOUR).astype(np.int64)
     ids = pa.chunked_array([[str(n) for n in range(len(hours))]])
     given: dict[str, Any] = {
@@ -39,7 +49,7 @@ def world(*, hours: list[float], fraud: list[bool], pattern: list[bool], **chang
         "label_time": time + 10 * HOUR,
         "verdict_time": time + HOUR,
     }
-    return World(
+    return SimulatedWorld(
         messages=pa.array([b""] * len(hours), pa.binary()),
         transaction_id=ids,
         card_id=ids,
@@ -51,11 +61,11 @@ def world(*, hours: list[float], fraud: list[bool], pattern: list[bool], **chang
 
 
 def test_the_onset_lies_within_the_days() -> None:
-    plan = Plan(scenario=Scenario.DRIFT, days=9, history_days=20)
+    plan = SimulationPlan(scenario=Scenario.DRIFT, days=9, history_days=20)
     assert (plan.onset, plan.world_days) == (3, WARM_UP_DAYS + 29)
     assert plan.onset_ms == plan.start + 3 * DAY == plan.end - 6 * DAY
     with pytest.raises(ConfigurationError, match="onset on day 9"):
-        Plan(scenario=Scenario.DRIFT, days=9, onset_day=9)
+        SimulationPlan(scenario=Scenario.DRIFT, days=9, onset_day=9)
     assert CliRunner().invoke(app, ["run", "--scenario", "none"]).exit_code != 0
 
 
@@ -70,7 +80,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_days_are_played(
 
 
 def test_the_budget_of_alerts_is_that_of_the_service() -> None:
-    targets = Plan(scenario=Scenario.DRIFT).targets
+    targets = SimulationPlan(scenario=Scenario.DRIFT).targets
     words = command(load_settings(), "archive", Path("s"), Path("o"), "run-1", [])
     assert float(words[words.index("--most-false") + 1]) == targets.most_false == 0.0004
     given = checked(["--most-false", "0.5"])
@@ -142,6 +152,40 @@ def test_a_broken_bundle_loads_but_its_calibration_is_over_log_odds(tmp_path: Pa
     assert manifest.model_id == bad.name == "bad"
     assert knots["x"] == pytest.approx([-2.1972, 0.0, 2.1972], abs=1e-4)
     assert np.interp(0.001, knots["x"], knots["y"]) > 0.19  # was 0
+
+
+def test_the_monitor_rolls_a_canary_back_on_the_clock_of_the_simulation(tmp_path: Path) -> None:
+    draw, clock = np.random.default_rng(1), ManualClock(TRAFFIC_START)
+    plan = SimulationPlan(scenario=Scenario.BAD_MODEL)
+    monitor = SimulatedMonitor(plan, clock, CurrencyTable())
+    champion, canary = tmp_path / "champion", tmp_path / "canary"
+    for directory, event in (
+        (champion, model_event(champion, bundle(champion, "champion"), "CHAMPION", TRAFFIC_START)),
+        (canary, model_event(canary, bundle(canary, "canary"), "CANARY", TRAFFIC_START, 0.1)),
+    ):
+        key = directory.name.encode()
+        monitor.receive([Message(MODELS.name, 0, 0, TRAFFIC_START, key, event)])
+    decisions = [
+        decision_message(n, score, TRAFFIC_START, "champion")
+        if n % 10
+        else decision_message(n, 0.99, TRAFFIC_START, "canary")
+        for n, score in enumerate(scores(draw, 1_000).tolist())
+    ]
+    monitor.receive(
+        [Message(DECISIONS.name, 0, 0, TRAFFIC_START, None, value) for value in decisions]
+    )
+    clock.advance(60_000)
+    produced = monitor.due()
+    assert [each.topic for each in produced] == ["models", "alerts"]
+    rolled: Any = avro.decode(produced[0].value)[1]
+    assert produced[0].key == b"canary"
+    assert (rolled["model_id"], rolled["stage"], rolled["actor"], rolled["canary_share"]) == (
+        "canary", "ROLLED_BACK", "monitor", None,
+    )  # fmt: skip
+    assert rolled["artefact_uri"] == canary.as_uri()
+    assert rolled["occurred_at"] == TRAFFIC_START + 60_000
+    clock.advance(60_000)
+    assert monitor.due() == [], "it has seen its own rollback"
 
 
 def test_the_table_shows_both_sides() -> None:

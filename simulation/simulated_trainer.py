@@ -23,7 +23,7 @@ from schemas.features import DAY, FINGERPRINT
 from schemas.manifest import MANIFEST_NAME, write_manifest
 from schemas.records import Stage
 from scorer.model.bundle import CALIBRATION
-from simulation.plan import Plan
+from simulation.simulation_plan import SimulationPlan
 from trainer.archive.tables import Archive
 from trainer.dataset import check as data_check
 from trainer.dataset.archived import from_archive
@@ -34,7 +34,7 @@ from trainer.training.batch import TrainOptions
 from trainer.training.run_records import RunRecord
 from trainer.training.training_run import RunOptions, run_training
 
-Tell = Callable[[str, str], None]
+Note = Callable[[str, str], None]
 BAD_MODEL: Final = "broken"
 MIN_MS: Final = 60_000
 """A training takes a minute at least: a process starts, and the archive is read."""
@@ -46,7 +46,7 @@ class _Training:
     ready_at: int
 
 
-class Learner:
+class SimulatedTrainer:
     """Trains for requests, one at a time, and moves candidates on.
 
     Args:
@@ -54,10 +54,15 @@ class Learner:
     """
 
     def __init__(
-        self, plan: Plan, folder: Path, registry: ModelRegistry, clock: ManualClock, tell: Tell
+        self,
+        plan: SimulationPlan,
+        folder: Path,
+        registry: ModelRegistry,
+        clock: ManualClock,
+        note: Note,
     ) -> None:
         self._plan, self._folder = plan, folder
-        self._registry, self._clock, self._tell = registry, clock, tell
+        self._registry, self._clock, self._note = registry, clock, note
         self._training: _Training | None = None
         self._count = 0
 
@@ -82,22 +87,22 @@ class Learner:
         publish_run(self._registry, record, "CHAMPION", None)
         return record
 
-    def asked(self, archive: Archive, reason: str) -> None:
+    def request(self, archive: Archive, reason: str) -> None:
         """Train for a request; its outcome is there when the clock has moved on."""
         if self.busy:
-            self._tell("retrain_request_waits", f"{reason}: a candidate is under way")
+            self._note("retrain_request_waits", f"{reason}: a candidate is under way")
             return
-        self._tell("retrain_started", reason)
+        self._note("retrain_started", reason)
         began = time.perf_counter()
         try:
             record = self._train(archive)
         except ConfigurationError as error:
-            self._tell("retrain_failed", str(error))
+            self._note("retrain_failed", str(error))
             return
         took = max(round((time.perf_counter() - began) * 1_000), MIN_MS)
         self._training = _Training(record, self._clock.now_ms() + took)
 
-    def due(self, decisions: Mapping[str, int]) -> None:
+    def advance(self, decisions: Mapping[str, int]) -> None:
         """Publish a finished training and do the steps that are due; `decisions` of canaries."""
         now = self._clock.now_ms()
         if self._training is not None and now >= self._training.ready_at:
@@ -107,7 +112,7 @@ class Learner:
             self._registry.change(
                 step.model_id, step.stage, actor=ACTOR, comment=step.why, share=step.share
             )
-            self._tell(step.stage.lower(), f"{step.model_id}: {step.why}")
+            self._note(step.stage.lower(), f"{step.model_id}: {step.why}")
 
     def put_bad_model(self, archive: Archive) -> str:
         """Train a model that passes the gates, break its bundle, and make that a canary.
@@ -136,16 +141,16 @@ class Learner:
         self._registry.change(
             model_id, stage, actor="person", comment="passed every gate", share=share
         )
-        self._tell("canary", f"{model_id}: {share:.0%} of the cards, served by log-odds")
+        self._note("canary", f"{model_id}: {share:.0%} of the cards, served by log-odds")
         return model_id
 
     def _publish(self, record: RunRecord) -> None:
         if not record.passed:
-            self._tell("refused", f"{record.model_id} {record.state}: {'; '.join(record.reasons)}")
+            self._note("refused", f"{record.model_id} {record.state}: {'; '.join(record.reasons)}")
             return
         publish_run(self._registry, record, "SHADOW", None)
         counts = record.provenance["counts"]
-        self._tell(
+        self._note(
             "shadow",
             f"{record.model_id}: AUC {record.metrics['auc']:.4f}, trained with "
             f"{counts.get('young', 0):,} young rows, {counts['frauds']:,} frauds",

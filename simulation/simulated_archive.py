@@ -13,7 +13,7 @@ from trainer.archive.tables import Archive, Position
 MAX_ROWS = 20_000
 
 
-class Store:
+class SimulatedArchive:
     """Appends to `trainer.archive.tables`; partition 0 of each topic is all there is."""
 
     def __init__(self, directory: Path, currencies: CurrencyTable) -> None:

@@ -7,8 +7,8 @@ import heapq
 import numpy as np
 import numpy.typing as npt
 
-from simulation.stream import LabelBatch
-from simulation.world import World
+from simulation.simulated_stream import LabelBatch
+from simulation.simulated_world import SimulatedWorld
 
 REPORT, VERDICT = "CUSTOMER", "ANALYST"
 
@@ -19,7 +19,7 @@ class LabelDesk:
     `silent` (since, until) in ms is when none comes; those are handed out after it.
     """
 
-    def __init__(self, world: World, silent: tuple[int, int] | None = None) -> None:
+    def __init__(self, world: SimulatedWorld, silent: tuple[int, int] | None = None) -> None:
         self._world, self._silent = world, silent
         reported = np.flatnonzero(world.label)
         self._reports = reported[np.argsort(world.label_time[reported], kind="stable")]

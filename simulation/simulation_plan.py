@@ -35,7 +35,7 @@ FIRST_DAY: Final = 20_148
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class SimulationPlan:
     """One simulation. Days count from the first one on which models decide.
 
     Args:

@@ -17,7 +17,7 @@ from schemas.codec.transactions import decode_transactions, encode_feature_vecto
 from schemas.currency import CurrencyTable
 from schemas.errors import FatalError
 from schemas.topics import FEATURES, LABELS
-from simulation.world import World
+from simulation.simulated_world import SimulatedWorld
 from stream_features.engine.offline import OfflineEngine
 
 Ints = npt.NDArray[np.int64]
@@ -37,10 +37,12 @@ class LabelBatch:
         return len(self.rows)
 
 
-class Stream:
+class SimulatedStream:
     """Messages of `features` and `labels` of one world, in order. Not thread-safe."""
 
-    def __init__(self, world: World, currencies: CurrencyTable, label_delay_ms: int) -> None:
+    def __init__(
+        self, world: SimulatedWorld, currencies: CurrencyTable, label_delay_ms: int
+    ) -> None:
         self._world, self._currencies = world, currencies
         self._engine = OfflineEngine(label_delay_ms=label_delay_ms)
         self._card = np.zeros(len(world), np.uint64)

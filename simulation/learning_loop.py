@@ -1,7 +1,7 @@
-"""The loop itself: engine, scorer, archive, monitor and trainer, one step of event time at a time.
+"""The learning loop: engine, scorer, archive, monitor and trainer, step by step of event time.
 
-Each step serves the transactions of its time, hands labels out that became known in it, shows both
-to the monitor, and does what comes of it. Nothing reads another clock than the event-time one.
+Each step scores the transactions of its time, hands out the labels that became known in it, shows
+both to the monitor, and acts on what the monitor says. Everything reads the event-time clock.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from scorer.decision.judge import CANARY, Canary, Serving
 from scorer.line_up import line
 from scorer.model.bundle import Model, load_model
 from scorer.serving import bundle_directory
-from simulation.labels import LabelDesk
-from simulation.learner import Learner
-from simulation.monitor_process import Said, Watch
-from simulation.plan import SIGNS, Plan, Scenario
-from simulation.store import Store
-from simulation.stream import Stream
+from simulation.label_desk import LabelDesk
+from simulation.simulated_archive import SimulatedArchive
+from simulation.simulated_monitor import Produced, SimulatedMonitor
+from simulation.simulated_stream import SimulatedStream
+from simulation.simulated_trainer import SimulatedTrainer
+from simulation.simulated_world import SimulatedWorld
+from simulation.simulation_plan import SIGNS, Scenario, SimulationPlan
 from simulation.tally import Tally
-from simulation.world import World
 
 HISTORY_STEP: Final = 3 * HOUR
 Progress = Callable[[float], None]
 
 
-class Loop:
+class LearningLoop:
     """One run over the world, with learning or without.
 
     Args:
-        folder: for archive, bundles and runs; it may hold the first champion already.
-        champion: events of the registry to begin with; None: a first model is trained.
-        progress: is told the days that are done.
+        folder: for archive, bundles and runs; it may already hold the first champion.
+        champion: events to start the registry with; None trains a first model.
+        progress: gets the days done.
     """
 
     def __init__(
         self,
-        plan: Plan,
-        world: World,
+        plan: SimulationPlan,
+        world: SimulatedWorld,
         folder: Path,
         *,
         learning: bool,
@@ -66,20 +66,22 @@ class Loop:
         self._folder, self._progress = folder, progress
         self._clock = ManualClock(plan.archived_from)
         self._currencies = CurrencyTable("EUR", {})
-        self._stream = Stream(world, self._currencies, plan.label_delay_ms)
+        self._stream = SimulatedStream(world, self._currencies, plan.label_delay_ms)
         silent = None
         if plan.scenario == Scenario.LABEL_OUTAGE:
             silent = (plan.onset_ms, plan.onset_ms + plan.outage_ms)
         self._desk = LabelDesk(world, silent)
-        self._store = Store(folder / f"archive-{'on' if learning else 'off'}", self._currencies)
-        self._broker = MemoryBroker(1)
-        self._log = MemoryExclusiveLog(self._broker, MODELS.name)
+        self._archive = SimulatedArchive(
+            folder / f"archive-{'on' if learning else 'off'}", self._currencies
+        )
+        self._monitor = SimulatedMonitor(plan, self._clock, self._currencies)
+        self._log = MemoryExclusiveLog(MemoryBroker(1), MODELS.name)
         for message in champion or []:
             self._append(message.key, message.value)
         self._trained = champion is not None
         self._kept = learning or not self._trained
         self.registry = ModelRegistry(self._log, self._clock)
-        self._learner = Learner(plan, folder, self.registry, self._clock, self._tell)
+        self._trainer = SimulatedTrainer(plan, folder, self.registry, self._clock, self._record)
         self._models: dict[str, Model] = {}
         self._serving = Serving()
         self._seen = 0
@@ -93,46 +95,39 @@ class Loop:
         return self._log.read()
 
     def history(self) -> list[Message]:
-        """Fill engine and archive up to the start, train the first champion; return the log."""
+        """Fill engine and archive up to the start; return the registry with a first champion."""
         plan = self.plan
         for since in range(int(self.world.time[0]) // DAY * DAY, plan.start, HISTORY_STEP):
             until = since + HISTORY_STEP
             features = self._stream.features(self.world.rows(since, until), until)
             labels = self._stream.labels(self._desk.until(until), until)
             if self._kept and until > plan.archived_from:
-                self._store.add(features)
-                self._store.add(labels)
+                self._archive.add(features)
+                self._archive.add(labels)
         self._set_clock(plan.start)
         if not self._trained:
-            record = self._learner.first(self._store.flush())
-            self._tell("champion", f"{record.model_id}: AUC {record.metrics['auc']:.4f}")
+            record = self._trainer.first(self._archive.flush())
+            self._record("champion", f"{record.model_id}: AUC {record.metrics['auc']:.4f}")
         return self.events
 
     def run(self) -> None:
         """Play the days of the plan."""
         plan = self.plan
-        settings = {
-            "FRAUD_MONITOR_QUIET": f"{plan.quiet_ms // MINUTE}m",
-            "FRAUD_MONITOR_LABELS": str(plan.labels),
-            "FRAUD_LABEL_DELAY": f"{plan.label_delay_ms // HOUR}h",
-        }
-        log = self._folder / f"monitor-{'on' if self.learning else 'off'}.log"
-        with Watch(log, settings) as watch:
-            for since in range(plan.start, plan.end, plan.step_ms):
-                until = since + plan.step_ms
-                self._set_clock(until)
-                self._happens(since)
-                self._models_to(watch)
-                self._serve(since, until, watch)
-                for said in watch.says(until):
-                    self._hears(said)
-                if self.learning:
-                    if until % DAY == plan.trains_at:
-                        self._learner.asked(self._store.flush(), "daily")
-                    self._learner.due(self._canary)
-                self._progress((until - plan.start) / DAY)
+        for since in range(plan.start, plan.end, plan.step_ms):
+            until = since + plan.step_ms
+            self._set_clock(until)
+            self._play_event(since)
+            self._show_models()
+            self._serve(since, until)
+            for produced in self._monitor.due():
+                self._react(produced)
+            if self.learning:
+                if until % DAY == plan.trains_at:
+                    self._trainer.request(self._archive.flush(), "daily")
+                self._trainer.advance(self._canary)
+            self._progress((until - plan.start) / DAY)
 
-    def _serve(self, since: int, until: int, watch: Watch) -> None:
+    def _serve(self, since: int, until: int) -> None:
         rows = self.world.rows(since, until)
         features = self._stream.features(rows, until)
         if features:
@@ -148,75 +143,75 @@ class Loop:
                 self._canary[canary.model.model_id] = (
                     self._canary.get(canary.model.model_id, 0) + count
                 )
-            self._keep(watch, features, until)
-            self._keep(watch, decisions, until)
-        self._keep(watch, self._stream.labels(self._desk.until(until), until), until)
+            self._keep(features)
+            self._keep(decisions)
+        self._keep(self._stream.labels(self._desk.until(until), until))
 
-    def _keep(self, watch: Watch, messages: list[Message], until: int) -> None:
-        watch.sees(messages, until)
+    def _keep(self, messages: list[Message]) -> None:
+        self._monitor.receive(messages)
         if self._kept:
-            self._store.add(messages)
+            self._archive.add(messages)
 
-    def _happens(self, since: int) -> None:
-        """Do what the scenario wants at its time."""
+    def _play_event(self, since: int) -> None:
+        """Let the scenario's event happen when it is time for it."""
         plan = self.plan
         if since == plan.onset_ms:
-            self._tell("onset", _ONSET[plan.scenario])
+            self._record("onset", _ONSET[plan.scenario])
             if plan.scenario == Scenario.BAD_MODEL:
-                self._bad = self._learner.put_bad_model(self._store.flush())
+                self._bad = self._trainer.put_bad_model(self._archive.flush())
         elif plan.scenario == Scenario.LABEL_OUTAGE and since == plan.onset_ms + plan.outage_ms:
-            self._tell("labels_return", "those withheld come now")
+            self._record("labels_return", "the withheld labels arrive")
 
-    def _hears(self, said: Said) -> None:
-        if said.topic == MODELS.name:
-            self._roll_back(said)
+    def _react(self, produced: Produced) -> None:
+        if produced.topic == MODELS.name:
+            self._roll_back(produced)
             return
-        record: Any = avro.decode(said.value)[1]
+        record: Any = avro.decode(produced.value)[1]
         now = self._clock.now_ms()
-        if said.topic == ALERTS.name:
-            self._tell(
+        if produced.topic == ALERTS.name:
+            self._record(
                 f"alert_{record['detail']['state']}", f"{record['rule']}: {record['summary']}"
             )
             noticed = record["rule"] in SIGNS[self.plan.scenario]
             noticed &= record["detail"]["state"] == "raised"
-        elif said.topic == RETRAIN_REQUESTS.name:
+        elif produced.topic == RETRAIN_REQUESTS.name:
             noticed = True
-            self._tell("retrain_request", f"{record['reason']}: {record['detail']}")
+            self._record("retrain_request", f"{record['reason']}: {record['detail']}")
             if self.learning:
-                self._learner.asked(self._store.flush(), record["reason"])
+                self._trainer.request(self._archive.flush(), record["reason"])
         else:
             return
         if noticed and self.detected_at is None and now > self.plan.onset_ms:
             self.detected_at = now
 
-    def _roll_back(self, said: Said) -> None:
-        event: ModelEvent = avro.decode(said.value)[1]  # type: ignore[assignment]
+    def _roll_back(self, produced: Produced) -> None:
+        event: ModelEvent = avro.decode(produced.value)[1]  # type: ignore[assignment]
         model_id = event["model_id"]
         decided = self._canary.get(model_id, 0)
         minutes = (
             self._clock.now_ms() - self._canary_since.get(model_id, self._clock.now_ms())
         ) / MINUTE
         if not self.learning:
-            self._tell("rollback_not_done", f"{model_id}: {event['comment']}")
+            self._record("rollback_not_done", f"{model_id}: {event['comment']}")
             return
-        self._append(said.key, said.value)
+        self._append(produced.key, produced.value)
         self._seen = len(self.events)
         self._refresh()
-        self._tell("rolled_back", f"{model_id}: {event['comment']}")
+        self._record("rolled_back", f"{model_id}: {event['comment']}")
         if self._bad is None or model_id == self._bad:
             self.rolled_back_after = {"decisions": decided, "minutes": minutes}
 
-    def _models_to(self, watch: Watch) -> None:
-        """Show new events of the registry to monitor and scorer."""
+    def _show_models(self) -> None:
+        """Pass new events of the registry on to monitor and scorer."""
         events = self.events
         if self._seen == len(events):
             return
-        watch.sees(events[self._seen :], self._clock.now_ms())
+        self._monitor.receive(events[self._seen :])
         self._seen = len(events)
         self._refresh()
 
     def _refresh(self) -> None:
-        """Serve by the registry's line, as a scorer does."""
+        """Load and serve the models that the registry puts in service, as a scorer does."""
         serves = line(self.registry.states())
         for event in serves.events:
             if event["model_id"] not in self._models:
@@ -240,14 +235,14 @@ class Loop:
     def _set_clock(self, now_ms: int) -> None:
         self._clock.advance(now_ms - self._clock.now_ms())
 
-    def _tell(self, event: str, detail: str) -> None:
+    def _record(self, event: str, detail: str) -> None:
         at = datetime.fromtimestamp(self._clock.now_ms() / 1e3, UTC)
         self.timeline.append({"at": at.isoformat(), "event": event, "detail": detail})
 
 
 _ONSET: Final = {
-    Scenario.NEW_PATTERN: "the day on which a new kind of fraud begins",
-    Scenario.DRIFT: "honest people begin to shop otherwise",
-    Scenario.BAD_MODEL: "a broken model is made a canary",
-    Scenario.LABEL_OUTAGE: "no label comes any more",
+    Scenario.NEW_PATTERN: "a new kind of fraud begins on this day",
+    Scenario.DRIFT: "honest people begin to shop differently",
+    Scenario.BAD_MODEL: "a broken model becomes a canary",
+    Scenario.LABEL_OUTAGE: "labels stop arriving",
 }
