@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help test demo check faults clean
+.PHONY: help test demo check faults mutants clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ demo: $(STAMP) ## show it all at work until Ctrl-C, or for DEMO_SECONDS=30
 
 faults: $(STAMP) ## make nearly every fault that has an alert, in three minutes
 	@$(BIN)/python -m pytest tests/proof/every_alert.py
+
+mutants: $(STAMP) ## break one line at a time and see whether the tests notice
+	@$(BIN)/python tests/mutants/run.py
 
 check: $(STAMP) ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
