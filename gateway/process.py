@@ -79,11 +79,7 @@ class Process:
     def _follow(self) -> PolicyFollower:
         reader = KafkaReader(self._settings, self._settings.topic(POLICY))
         follower = PolicyFollower(reader)
-        try:
-            follower.start()
-        except BaseException:
-            follower.stop()
-            raise
+        follower.start()
         return follower
 
     def run(self, bound: socket.socket) -> int:
@@ -113,13 +109,11 @@ class Process:
         keys = Keyring(self._load_keys, self._clock, settings.api_rate)
         await keys.refresh()
         reader = TransactionReader.from_settings(settings, self._clock)
-        most_line = settings.api_body_kb * 1024
+        max_line = settings.api_body_kb * 1024
         app = application(
-            one=ScoreOne(
-                gateway, reader, most_bytes=most_line, deadline_ms=settings.api_deadline_ms
-            ),
+            one=ScoreOne(gateway, reader, max_bytes=max_line, deadline_ms=settings.api_deadline_ms),
             many=ScoreMany(
-                gateway, reader, most_bytes=settings.api_batch_kb * 1024, most_line=most_line
+                gateway, reader, max_bytes=settings.api_batch_kb * 1024, max_line=max_line
             ),
             sources=Sources(
                 gateway=gateway,

@@ -13,7 +13,7 @@ from schemas.codec import avro
 from schemas.records import Alert
 from schemas.topics import ALERTS, DEAD_LETTER, DECISIONS, FEATURES, MODELS, POLICY
 from scorer.service import GROUP, SERVICE, TAIL, Scorer
-from scorer.serving import Follower
+from scorer.serving import ServingFollower
 from scorer.warm_up import warm_up
 
 
@@ -53,7 +53,7 @@ def run(settings: Settings) -> None:
         scorer.run(join, process.stop)
 
 
-def _follow(process: ServiceProcess, producer: Producer) -> Follower:
+def _follow(process: ServiceProcess, producer: Producer) -> ServingFollower:
     """Return what follows `models` and `policy`, once both were read to their end."""
     settings = process.settings
     alerts, key = settings.topic(ALERTS), settings.bundle_public_key
@@ -66,7 +66,7 @@ def _follow(process: ServiceProcess, producer: Producer) -> Follower:
             opened.enter_context(closing(KafkaReader(settings, settings.topic(topic))))
             for topic in (MODELS, POLICY)
         )
-        follower = Follower(
+        follower = ServingFollower(
             models,
             policy,
             alert=alert,

@@ -6,7 +6,6 @@ swap falls between two batches. What does not load is refused with an alert; wha
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -14,9 +13,10 @@ from urllib.parse import unquote, urlparse
 import structlog
 
 from runtime.clock import Clock
+from runtime.kafka.follower import Feed, Follower
 from runtime.kafka.protocols import Message, Reader
 from runtime.metrics import Metrics
-from schemas.errors import BadMessage, BrokerUnavailable, ConfigurationError
+from schemas.errors import BadMessage, ConfigurationError
 from schemas.model_stages import ModelStates
 from schemas.records import Alert, ModelEvent
 from scorer.decision.decide import Canary, Serving
@@ -42,7 +42,7 @@ def bundle_directory(uri: str) -> Path:
     return Path(unquote(parts.path))
 
 
-class Follower:
+class ServingFollower:
     """Keeps `serving` up to date. `start` blocks until both topics were read to their end."""
 
     def __init__(
@@ -62,8 +62,7 @@ class Follower:
         self._states = ModelStates()
         self._loaded: dict[str, tuple[str, Model]] = {}
         self._refused: dict[str, str] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
+        self._follower = Follower("models and policy", self._open)
 
     def start(self) -> None:
         """Read both topics to their end, load what serves, then follow on a thread.
@@ -71,38 +70,23 @@ class Follower:
         Raises:
             BrokerUnavailable: Kafka does not answer.
         """
-        self._apply_policies(self._policy.read_to_end())
-        self._apply_models(self._models.read_to_end())
-        self._thread.start()
+        self._follower.start()
 
     def stop(self) -> None:
-        """Stop following; returns when the thread has ended."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self._models.close()
-        self._policy.close()
+        """Stop following."""
+        self._follower.stop()
 
     def dead(self) -> str:
         """Return "" while the thread follows, else why the process should be restarted."""
-        if self._thread.is_alive() or self._stop.is_set():
-            return ""
-        return "models and policy are no longer followed: restart this process"
+        return self._follower.dead()
 
-    def _follow(self) -> None:
-        while not self._stop.is_set():
-            self._step(self._policy, self._apply_policies, "policy")
-            self._step(self._models, self._apply_models, "models")
-
-    def _step(self, reader: Reader, apply: Callable[[Sequence[Message]], None], topic: str) -> None:
-        """Apply what one topic brings at once: what was read does not come a second time."""
-        try:
-            messages = reader.poll_batch(timeout_s=POLL_S)
-        except BrokerUnavailable as error:
-            log.warning("cannot follow", topic=topic, reason=str(error))
-            self._stop.wait(1.0)
-            return
-        apply(messages)
+    def _open(self) -> list[Feed]:
+        self._apply_policies(self._policy.read_to_end())
+        self._apply_models(self._models.read_to_end())
+        return [
+            Feed(self._policy, self._apply_policies, POLL_S),
+            Feed(self._models, self._apply_models, POLL_S),
+        ]
 
     def _apply_policies(self, messages: Sequence[Message]) -> None:
         newest: Policy | None = None

@@ -6,23 +6,22 @@ Kafka may be away, also at the start: `problem` says so, and it is tried again u
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack, closing
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Final
-
-import structlog
 
 from dashboard.live.journal import Journal
 from dashboard.live.recent_decisions import Decided
 from dashboard.live.recent_labels import KnownLabels
 from runtime.clock import Clock
+from runtime.kafka.follower import Feed, Follower
 from runtime.kafka.protocols import Message
 from runtime.kafka.reader import KafkaReader, offset_bounds, offsets_at
 from runtime.kafka.topic_admin import create_topics
 from runtime.settings import Settings
-from schemas.errors import FraudError
 from schemas.topics import ALERTS, DAY_MS, DECISIONS, LABELS, MODELS, POLICY, TopicSpec
 
-log = structlog.get_logger(__name__)
 POLL_S: Final = 0.2
 MAX_ROWS: Final = 10_000
 MAX_LABELS: Final = 1_000
@@ -32,7 +31,6 @@ LABEL_TAIL: Final = 20_000
 OLDEST_MS: Final = 10_000
 """Of a backlog, decisions older than this are passed over: the newest are shown, not all."""
 ALERT_DAYS: Final = 7
-RETRY_S: Final = 1.0
 SMALL: Final = (ALERTS, MODELS, POLICY)
 
 
@@ -48,67 +46,56 @@ class Topics:
         key = settings.pan_hmac_key
         self._pan_key = key.get_secret_value().encode() if key else None
         self.labels = KnownLabels(self._pan_key)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="topics", daemon=True)
+        self._follower = Follower("the topics of the live page", self._open, self._note)
 
     def start(self) -> None:
         """Follow from now on; returns at once."""
-        self._thread.start()
+        self._follower.start_patiently()
 
     def stop(self) -> None:
         """Stop following."""
-        self._stop.set()
-        self._thread.join(5.0)
+        self._follower.stop()
 
-    def _follow(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._once()
-            except FraudError as error:
-                self.problem = str(error)
-                log.warning("topics are not followed", reason=str(error))
-                self._stop.wait(RETRY_S)
+    def _note(self, problem: str) -> None:
+        self.problem = problem
 
-    def _once(self) -> None:
-        """Open the readers and follow until Kafka goes away or the end is asked for."""
+    def _open(self) -> list[Feed]:
+        """Open the readers; what the small topics hold is taken to the end."""
         create_topics(self._settings, timeout_s=3.0)
+        journal, feeds = Journal(), list[Feed]()
         with ExitStack() as opened:
-            with self.lock:
-                self.journal, self.decided = Journal(), Decided()
-            small = {
-                spec.name: opened.enter_context(
-                    closing(
-                        KafkaReader(
-                            self._settings, self._settings.topic(spec), self._from(spec.name)
-                        )
-                    )
-                )
-                for spec in SMALL
-            }
-            for name, reader in small.items():
-                messages = reader.read_to_end()
-                with self.lock:
-                    self.journal.take(name, messages)
-            decisions = self._tail(DECISIONS, TAIL)
-            labels = opened.enter_context(closing(self._tail(LABELS, LABEL_TAIL)))
-            self.problem = ""
-            try:
-                while not self._stop.is_set():
-                    for name, reader in small.items():
-                        messages = reader.poll_batch(MAX_ROWS, 0.0)
-                        with self.lock:
-                            self.journal.take(name, messages)
-                    messages = labels.poll_batch(MAX_LABELS, 0.0)
-                    with self.lock:
-                        self.labels.take(messages)
-                    messages = decisions.poll_batch(MAX_ROWS, POLL_S)
-                    with self.lock:
-                        self.decided.take(messages)
-                    if len(messages) == MAX_ROWS and self._is_old(messages[-1]):
-                        decisions.close()
-                        decisions = self._tail(DECISIONS, 0)
-            finally:
-                decisions.close()
+            for spec in SMALL:
+                topic = self._settings.topic(spec)
+                reader = KafkaReader(self._settings, topic, self._from(spec.name))
+                opened.callback(reader.close)
+                journal.take(spec.name, reader.read_to_end())
+                feeds.append(Feed(reader, partial(self._take_journal, spec.name), 0.0, MAX_ROWS))
+            labels = self._tail(LABELS, LABEL_TAIL)
+            opened.callback(labels.close)
+            feeds.append(Feed(labels, self._take_labels, 0.0, MAX_LABELS))
+            decisions = Feed(self._tail(DECISIONS, TAIL), self._take_decisions, POLL_S, MAX_ROWS)
+            feeds.append(decisions)
+            opened.pop_all()
+        self._decisions = decisions
+        with self.lock:
+            self.journal = journal
+        return feeds
+
+    def _take_journal(self, name: str, messages: Sequence[Message]) -> None:
+        with self.lock:
+            self.journal.take(name, messages)
+
+    def _take_labels(self, messages: Sequence[Message]) -> None:
+        with self.lock:
+            self.labels.take(messages)
+
+    def _take_decisions(self, messages: Sequence[Message]) -> None:
+        with self.lock:
+            self.decided.take(messages)
+        if len(messages) == MAX_ROWS and self._is_old(messages[-1]):
+            newest = self._tail(DECISIONS, 0)
+            self._decisions.source.close()
+            self._decisions.source = newest
 
     def _tail(self, spec: TopicSpec, count: int) -> KafkaReader:
         """Return a reader from `count` before the end of each partition on."""

@@ -18,9 +18,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dashboard.web.bodies import MAX_BYTES, SLOWEST_S, RefusedBody, read_body, replay
 from dashboard.web.failures import answer
 from database.accounts.sessions import Session
+from runtime.web.bodies import SLOW_S, Disconnected, RefusedBody, read_body, replay
 from schemas.errors import TemporaryError
 
 OPEN: Final = frozenset(
@@ -31,6 +31,8 @@ FIRST_PASSWORD: Final = frozenset({"/password", "/logout"})
 """All that is served while the password is a one-time one."""
 SAFE: Final = frozenset({"GET", "HEAD"})
 FORM: Final = "application/x-www-form-urlencoded"
+MAX_BYTES: Final = 64 * 1024
+"""Of the body of a request; pages send forms."""
 CSRF_HEADER, CSRF_FIELD = "x-csrf-token", "csrf"
 LOOK_AGAIN_S: Final = 2.0
 """How often an open event stream's session is looked up."""
@@ -76,7 +78,9 @@ class Gate:
         )
         if refusal is None and request.method not in SAFE:
             try:
-                body = await read_body(receive, most=MAX_BYTES, within_s=SLOWEST_S)
+                body = await read_body(receive, max_bytes=MAX_BYTES, within_s=SLOW_S)
+            except Disconnected:
+                return
             except RefusedBody as error:
                 refusal = answer(request, error.status, str(error))
                 refusal.headers["Connection"] = "close"

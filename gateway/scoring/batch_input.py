@@ -28,16 +28,16 @@ class BatchInput(Protocol):
         """
 
 
-def batch_input(first: bytes, most_bytes: int) -> BatchInput:
+def batch_input(first: bytes, max_bytes: int) -> BatchInput:
     """Return the reader of a body that begins with `first`."""
-    return Elements(most_bytes) if first.lstrip()[:1] == b"[" else Lines(most_bytes)
+    return Elements(max_bytes) if first.lstrip()[:1] == b"[" else Lines(max_bytes)
 
 
 class Lines:
-    """NDJSON; empty lines are passed over, one of more than `most_bytes` is a problem."""
+    """NDJSON; empty lines are passed over, one of more than `max_bytes` is a problem."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._rest = bytearray()
 
     def feed(self, data: bytes, *, last: bool) -> Iterator[Item]:
@@ -54,18 +54,18 @@ class Lines:
             rest.clear()
 
     def _line(self, line: bytes) -> Iterator[Item]:
-        if len(line) > self._most_bytes:
-            yield Problem("too-large", f"send at most {self._most_bytes} bytes a transaction")
+        if len(line) > self._max_bytes:
+            yield Problem("too-large", f"send at most {self._max_bytes} bytes a transaction")
         elif line.strip():
             yield line
 
 
 class Elements:
     """A JSON array of objects. An element that is none is a problem; broken JSON, or an element of
-    more than `most_bytes` characters, ends all."""
+    more than `max_bytes` characters, ends all."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self._most = max_bytes
         self._decoder = json.JSONDecoder(object_pairs_hook=self._object)
         self._text = codecs.getincrementaldecoder("utf-8")()
         self._rest = ""

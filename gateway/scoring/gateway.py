@@ -67,12 +67,12 @@ class Gateway:
         clock: Clock,
         metrics: Metrics,
         known: Known | None = None,
-        most_waiting: int = MAX_WAITING,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self._producer, self._policy, self._original = producer, policy, original
         self._clock, self._metrics = clock, metrics
         self._known = Known() if known is None else known
-        self._most_waiting = most_waiting
+        self._max_waiting = max_waiting
         self._searches: set[asyncio.Task[None]] = set()
         self.waiting = 0
         self.failed = ""
@@ -133,7 +133,7 @@ class Gateway:
     def _send(
         self, identity: bytes, value: bytes, transaction: Transaction, deadline_s: float
     ) -> asyncio.Future[bytes]:
-        if self.waiting >= self._most_waiting:
+        if self.waiting >= self._max_waiting:
             raise _unavailable(f"{self.waiting} transactions wait for their decision already")
         card = transaction["card_id"].encode()
         entry = Entry(card, digest(value), transaction)

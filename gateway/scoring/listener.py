@@ -7,32 +7,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 
 from gateway.scoring.gateway import Heard, Refused
+from runtime.kafka.follower import Feed, Follower, Source
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics
 from schemas.codec import avro
 from schemas.codec.decisions import decode_decisions
-from schemas.errors import BadMessage, BrokerUnavailable
+from schemas.errors import BadMessage
 
 log = structlog.get_logger(__name__)
 MAX_ROWS: Final = 2_000
 PIECE_ROWS: Final = 50
 """Told together: some 3 ms of the loop's time."""
 POLL_S: Final = 0.5
-
-
-class Tail(Protocol):
-    """Reads what comes; see `runtime.kafka.tail`."""
-
-    def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
-        """Return what is there; wait only while there is nothing."""
-
-    def close(self) -> None:
-        """Let go."""
 
 
 class Listener:
@@ -45,7 +36,7 @@ class Listener:
 
     def __init__(
         self,
-        tail: Tail,
+        tail: Source,
         *,
         transactions: str,
         decisions: str,
@@ -54,42 +45,29 @@ class Listener:
         on_refused: Callable[[Sequence[Refused]], None],
         metrics: Metrics,
     ) -> None:
-        self._tail, self._transactions, self._decisions = tail, transactions, decisions
+        self._transactions, self._decisions = transactions, decisions
         self._tell, self._on_decided, self._on_refused = tell, on_decided, on_refused
         self._metrics = metrics
-        self._stop = threading.Event()
         self._taken = threading.Event()
         self._taken.set()
-        self._thread = threading.Thread(target=self._listen, name="listen", daemon=True)
+        feed = Feed(tail, self._take, POLL_S, MAX_ROWS)
+        self._follower = Follower("decisions", lambda: [feed], self._count_retry)
 
     def start(self) -> None:
         """Read on a thread from now on."""
-        self._thread.start()
+        self._follower.start()
 
     def stop(self) -> None:
-        """Stop reading; returns when the thread has ended."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self._tail.close()
+        """Stop reading."""
+        self._follower.stop()
 
     def dead(self) -> str:
         """Return "" while the thread reads, else why the process should be restarted."""
-        if self._thread.is_alive() or self._stop.is_set():
-            return ""
-        return "decisions are no longer read: restart this process"
+        return self._follower.dead()
 
-    def _listen(self) -> None:
-        while not self._stop.is_set():
-            try:
-                messages = self._tail.poll_batch(MAX_ROWS, POLL_S)
-            except BrokerUnavailable as error:
-                log.warning("waiting for Kafka", reason=str(error))
-                self._metrics.count("retries", step="kafka")
-                self._stop.wait(0.2)
-                continue
-            if messages:
-                self._take(messages)
+    def _count_retry(self, problem: str) -> None:
+        if problem:
+            self._metrics.count("retries", step="kafka")
 
     def _take(self, messages: Sequence[Message]) -> None:
         decisions = [message for message in messages if message.topic == self._decisions]
@@ -111,7 +89,7 @@ class Listener:
 
         for first in range(0, len(found), PIECE_ROWS):
             while not self._taken.wait(POLL_S):
-                if self._stop.is_set():
+                if self._follower.stopping:
                     return
             self._taken.clear()
             self._tell(take, found[first : first + PIECE_ROWS])

@@ -20,9 +20,17 @@ from gateway.scoring.batch_input import Item, batch_input
 from gateway.scoring.gateway import Gateway
 from gateway.scoring.reading import TransactionReader, deadline_s
 from gateway.web.access import Caller
-from gateway.web.bodies import SLOW_S, Disconnected, Piece, next_piece, refuse_large, too_large
-from gateway.web.problems import Problem
-from gateway.web.reply import SAFE, Event, Receive, Scope, Send
+from gateway.web.problems import Problem, of_body
+from gateway.web.reply import SAFE, Event, Receive, Scope, Send, header
+from runtime.web.bodies import (
+    SLOW_S,
+    Disconnected,
+    Piece,
+    RefusedBody,
+    next_piece,
+    refuse_large,
+    too_large,
+)
 
 NDJSON: Final = b"application/x-ndjson"
 WINDOW: Final = 1_000
@@ -49,23 +57,23 @@ class ScoreMany:
         gateway: Gateway,
         reader: TransactionReader,
         *,
-        most_bytes: int,
-        most_line: int,
+        max_bytes: int,
+        max_line: int,
         slow_s: float = SLOW_S,
     ) -> None:
         self._gateway, self._reader = gateway, reader
-        self._most_bytes, self._most_line, self._slow_s = most_bytes, most_line, slow_s
+        self._max_bytes, self._max_line, self._slow_s = max_bytes, max_line, slow_s
         self._running: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one batch; raises Problem before the answer has begun."""
+        """Answer one batch; raises Problem or RefusedBody before the answer has begun."""
         deadline = deadline_s(scope, DEADLINE_MS)
         caller: Caller = scope["caller"]
         self._refuse_many(caller.key_id)
-        refuse_large(scope, self._most_bytes)
+        refuse_large(header(scope, b"content-length"), self._max_bytes)
         self._running[caller.key_id] += 1
         try:
-            body = _Body(receive, self._most_bytes, self._slow_s)
+            body = _Body(receive, self._max_bytes, self._slow_s)
             first = await body.first()
             await self._answer(first, deadline, caller, body, _patiently(send, self._slow_s))
         finally:
@@ -132,7 +140,7 @@ class ScoreMany:
 
     async def _items(self, pieces: asyncio.Queue[Piece | Problem]) -> AsyncIterator[Item]:
         piece = await pieces.get()
-        reader = batch_input(b"" if isinstance(piece, Problem) else piece.data, self._most_line)
+        reader = batch_input(b"" if isinstance(piece, Problem) else piece.data, self._max_line)
         try:
             while True:
                 if isinstance(piece, Problem):
@@ -159,23 +167,23 @@ class ScoreMany:
 class _Body:
     """The pieces of a body, under limits of size and time; its time begins now."""
 
-    def __init__(self, receive: Receive, most_bytes: int, slow_s: float) -> None:
-        self._receive, self._most_bytes, self._slow_s = receive, most_bytes, slow_s
+    def __init__(self, receive: Receive, max_bytes: int, slow_s: float) -> None:
+        self._receive, self._max_bytes, self._slow_s = receive, max_bytes, slow_s
         self._began, self._size = asyncio.get_running_loop().time(), 0
 
     async def next(self) -> Piece:
         """Return the next piece.
 
         Raises:
-            Problem: more came than may, nothing for `slow_s`, or less than MIN_RATE.
+            RefusedBody: too much came, nothing for `slow_s`, or less than MIN_RATE.
             Disconnected: the client went away.
         """
         over = self._began + self._slow_s + self._size / MIN_RATE
         left = over - asyncio.get_running_loop().time()
         piece = await next_piece(self._receive, min(left, self._slow_s))
         self._size += len(piece.data)
-        if self._size > self._most_bytes:
-            raise too_large(self._most_bytes)
+        if self._size > self._max_bytes:
+            raise too_large(self._max_bytes)
         return piece
 
     async def first(self) -> Piece:
@@ -194,8 +202,8 @@ async def _read(first: Piece, body: _Body, pieces: asyncio.Queue[Piece | Problem
         while piece.more:
             piece = await body.next()
             pieces.put_nowait(piece)
-    except Problem as problem:
-        pieces.put_nowait(problem)
+    except RefusedBody as refused:
+        pieces.put_nowait(of_body(refused))
     except Disconnected:
         pieces.put_nowait(Problem("bad-request", "the connection ended before the body"))
 

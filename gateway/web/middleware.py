@@ -13,10 +13,10 @@ from typing import Final
 import structlog
 
 from gateway.web.access import Keyring
-from gateway.web.bodies import Disconnected
-from gateway.web.problems import Problem
+from gateway.web.problems import Problem, of_body
 from gateway.web.reply import Application, Event, Receive, Scope, Send, header, reply_problem
 from runtime.metrics import Metrics
+from runtime.web.bodies import Disconnected, RefusedBody
 
 log = structlog.get_logger(__name__)
 GONE: Final = 499
@@ -101,6 +101,9 @@ class Door:
         except Problem as problem:
             if status == 0:
                 await reply_problem(watched, problem)
+        except RefusedBody as refused:
+            if status == 0:
+                await reply_problem(watched, of_body(refused))
         except Disconnected:
             status = status or GONE
         except Exception:

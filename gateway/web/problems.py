@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
+from runtime.web.bodies import RefusedBody
 from schemas.card_numbers import masked
 from schemas.errors import BadMessage
 
@@ -66,6 +67,11 @@ def invalid(errors: Iterable[BadMessage]) -> Problem:
     found = [{"field": error.field, "reason": error.reason} for error in errors]
     names = ", ".join(str(each["field"]) for each in found)
     return Problem("invalid-transaction", f"not valid: {names}", errors=found)
+
+
+def of_body(refused: RefusedBody) -> Problem:
+    """Return the problem of a body that was not read to its end."""
+    return of_status(refused.status, refused.reason, {"Connection": "close"})
 
 
 def of_status(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Problem:

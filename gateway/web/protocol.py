@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from asyncio import TimerHandle
 
-from gateway.web.bodies import SLOW_S
 from gateway.web.problems import MEDIA_TYPE, Problem
+from runtime.web.bodies import SLOW_S
 from runtime.web.slow_clients import PatientProtocol
 
 

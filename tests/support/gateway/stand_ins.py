@@ -152,7 +152,7 @@ class Bench:
         *,
         rate: float = 1e6,
         known: int = 100,
-        most_waiting: int = 100,
+        max_waiting: int = 100,
         slow_s: float = 0.05,
     ) -> None:
         self.clock = ManualClock(NOW)
@@ -168,7 +168,7 @@ class Bench:
             clock=self.clock,
             metrics=self.metrics,
             known=Known(known),
-            most_waiting=most_waiting,
+            max_waiting=max_waiting,
         )
         self.pipeline.decided = self.gateway.decided
         self.keyring = Keyring(lambda: list(self.keys), self.clock, rate)
@@ -178,13 +178,13 @@ class Bench:
     def _application(self, slow_s: float) -> Door:
         return application(
             one=ScoreOne(
-                self.gateway, self.reader, most_bytes=MAX_BYTES, deadline_ms=100, slow_s=slow_s
+                self.gateway, self.reader, max_bytes=MAX_BYTES, deadline_ms=100, slow_s=slow_s
             ),
             many=ScoreMany(
                 self.gateway,
                 self.reader,
-                most_bytes=MAX_BATCH,
-                most_line=MAX_BYTES,
+                max_bytes=MAX_BATCH,
+                max_line=MAX_BYTES,
                 slow_s=slow_s,
             ),
             sources=Sources(

@@ -114,7 +114,7 @@ def test_answers_come_in_the_order_of_the_input(form: str) -> None:
 
 def test_only_a_window_is_under_way_and_a_line_that_is_late_falls_back() -> None:
     async def scenario() -> None:
-        bench = Bench(most_waiting=10 * WINDOW, known=10 * WINDOW)
+        bench = Bench(max_waiting=10 * WINDOW, known=10 * WINDOW)
         rows = [{**transaction(n), "attributes": {}} for n in range(300)]
         most = 0
         bench.pipeline.answers = lambda sent: {}

@@ -138,7 +138,7 @@ def test_only_so_many_wait_at_one_time() -> None:
         bench.pipeline.decide(bench.pipeline.sent[0], 0)
         bench.gateway.score(read(bench, 3), LONG_S)
 
-    run(scenario, most_waiting=3)
+    run(scenario, max_waiting=3)
 
 
 def test_an_earlier_deadline_of_a_repeat_holds_for_both() -> None:

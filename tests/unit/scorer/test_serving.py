@@ -10,7 +10,7 @@ from runtime.kafka.memory import MemoryBroker, MemoryReader
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics
 from schemas.errors import BrokerUnavailable
-from scorer.serving import Follower
+from scorer.serving import ServingFollower
 from tests.unit.scorer.test_policy_event import event
 
 
@@ -29,7 +29,7 @@ class Away(MemoryReader):
 def test_a_policy_is_in_force_while_models_cannot_be_read() -> None:
     broker = MemoryBroker(1)
     models = Away(broker, "models")
-    follower = Follower(
+    follower = ServingFollower(
         models,
         MemoryReader(broker, "policy"),
         alert=lambda _: None,
