@@ -27,7 +27,7 @@ from runtime.kafka.model_registry import ModelRegistry, open_registry
 from runtime.logs import configure_logging
 from runtime.metrics import Metrics
 from runtime.settings import Settings
-from runtime.web.slow_clients import PatientProtocol
+from runtime.web.header_timeout import HeaderTimeoutProtocol
 from schemas.errors import BrokerUnavailable, ConfigurationError
 
 log = structlog.get_logger(__name__)
@@ -132,7 +132,7 @@ def _configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
     proxies = settings.trusted_proxies
     return uvicorn.Config(
         app,
-        http=PatientProtocol,
+        http=HeaderTimeoutProtocol,
         loop="uvloop",
         ws="none",
         log_config=None,

@@ -10,10 +10,10 @@ from asyncio import TimerHandle
 
 from gateway.web.problems import MEDIA_TYPE, Problem
 from runtime.web.bodies import SLOW_S
-from runtime.web.slow_clients import PatientProtocol
+from runtime.web.header_timeout import HeaderTimeoutProtocol
 
 
-class GatewayProtocol(PatientProtocol):
+class GatewayProtocol(HeaderTimeoutProtocol):
     """One connection; a subclass may give readers another time."""
 
     read_s: float = SLOW_S

@@ -14,7 +14,7 @@ HEAD_S: Final = 10.0
 """Time for the head of a request, from the connection or from its first byte on."""
 
 
-class PatientProtocol(HttpToolsProtocol):
+class HeaderTimeoutProtocol(HttpToolsProtocol):
     """One connection; a subclass may give heads another time."""
 
     head_s: float = HEAD_S
