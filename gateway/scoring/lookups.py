@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Final, TypeVar
 
-from fastapi import APIRouter, Path
-from fastapi.concurrency import run_in_threadpool
-from starlette.responses import Response
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from gateway.scoring.answers import decided
 from gateway.scoring.gateway import Gateway
-from gateway.web.problems import Problem
+from gateway.web.problems import Problem, invalid
 from gateway.web.reply import JSON
 from schemas.card_numbers import looks_like_pan, tokenised
-from schemas.errors import TemporaryError
+from schemas.errors import InvalidField, TemporaryError
 from schemas.records import Decision
 from stream_features.operate.show import EntityState
 
 Found = TypeVar("Found")
-Id = Annotated[str, Path(min_length=1, max_length=64)]
+MAX_ID_LENGTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +38,36 @@ class Sources:
     pan_key: bytes | None = None
 
 
-def lookups(sources: Sources) -> APIRouter:
-    """Return the routes."""
-    router = APIRouter()
+def lookups(sources: Sources) -> list[Route]:
+    """Return the routes; an id may contain slashes."""
 
-    @router.get("/decisions/{transaction_id:path}")
-    async def decision(transaction_id: Id) -> Response:
+    async def decision(request: Request) -> Response:
+        transaction_id = _id(request, "transaction_id")
         found = sources.gateway.find(transaction_id)
         if found is None:
             found = await run_in_threadpool(_stored, sources, transaction_id)
         return Response(found, media_type=JSON.decode())
 
-    @router.get("/cards/{card_id:path}/features")
-    def card(card_id: Id) -> dict[str, Any]:
-        state = _available(lambda: sources.card(_token(card_id, sources.pan_key)))
+    def card(request: Request) -> Response:
+        card_id = _token(_id(request, "card_id"), sources.pan_key)
+        state = _available(lambda: sources.card(card_id))
         if state is None:
             raise Problem("not-found", "the online store holds nothing of this card")
         report = state.report()
         del report["key"]
-        return report
+        return JSONResponse(report)
 
-    return router
+    return [
+        Route("/decisions/{transaction_id:path}", decision),
+        Route("/cards/{card_id:path}/features", card),
+    ]
+
+
+def _id(request: Request, name: str) -> str:
+    given: str = request.path_params[name]
+    if not 1 <= len(given) <= MAX_ID_LENGTH:
+        raise invalid([InvalidField(f"must have 1 to {MAX_ID_LENGTH} characters", field=name)])
+    return given
 
 
 def _stored(sources: Sources, transaction_id: str) -> bytes:

@@ -17,7 +17,7 @@ from gateway.scoring.reading import TransactionReader
 from gateway.scoring.score_many import ScoreMany
 from gateway.scoring.score_one import ScoreOne
 from gateway.web.access import Keyring
-from gateway.web.middleware import Door
+from gateway.web.middleware import Middleware
 from runtime.clock import ManualClock
 from runtime.kafka.non_blocking_producer import OnAcknowledged
 from runtime.metrics import Metrics, read_exposition
@@ -175,7 +175,7 @@ class Bench:
         self.reader = TransactionReader(CurrencyTable(), self.clock)
         self.app = self._application(slow_s)
 
-    def _application(self, slow_s: float) -> Door:
+    def _application(self, slow_s: float) -> Middleware:
         return application(
             one=ScoreOne(
                 self.gateway, self.reader, max_bytes=MAX_BYTES, deadline_ms=100, slow_s=slow_s
