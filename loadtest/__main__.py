@@ -7,7 +7,7 @@ import signal
 import typer
 
 from loadtest.commands.demo import demo
-from loadtest.commands.gateway import gateway_load
+from loadtest.commands.gateway import frameworks, gateway_load
 from loadtest.commands.generate import compile_kernels, generate
 from loadtest.commands.measure import limit, maximum, run
 from loadtest.commands.prove import live_page, verify
@@ -19,6 +19,7 @@ app.command("run")(run)
 app.command("max")(maximum)
 app.command("limit")(limit)
 app.command("gateway")(gateway_load)
+app.command("frameworks")(frameworks)
 app.command("verify")(verify)
 app.command("demo")(demo)
 app.command("page")(live_page)

@@ -1,4 +1,4 @@
-"""`gateway`: load over HTTP."""
+"""`gateway` and `frameworks`: load over HTTP, and what the framework below it costs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from loadtest.options import (
     day_of,
     target_of,
 )
-from runtime.command_line import Json, say
+from runtime.command_line import Json, errors, say, write_report
 from schemas.errors import ConfigurationError
 
 
@@ -99,3 +99,20 @@ def gateway_load(
             say,
         )
     finish(found, json_path, check=check)
+
+
+def frameworks(
+    rounds: Annotated[int, typer.Option(min=3, help="batches of 500 requests for each")] = 11,
+    json_path: Json = None,
+) -> None:
+    """Measure what ASGI alone, Starlette and FastAPI cost for one request, without a network.
+
+    Example: python -m loadtest frameworks --json -
+    """
+    from loadtest.frameworks import measure
+
+    with errors.status("measuring for a few seconds"):
+        found = measure(rounds)
+    for name, cost in found.items():
+        say(f"{name:22s} {cost:7.1f} µs of processor time a request")
+    write_report(found, json_path)
