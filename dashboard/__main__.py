@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 from dashboard import people_command
@@ -25,7 +23,7 @@ def run_dashboard() -> None:
     """
     from dashboard.process import run
 
-    sys.exit(run(load_settings()))
+    run(load_settings())
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The process `python -m dashboard run`: the application behind uvicorn."""
+"""The process `python -m dashboard run`."""
 
 from __future__ import annotations
 
@@ -6,121 +6,75 @@ import asyncio
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from threading import Lock
+from contextlib import contextmanager
 
-import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from dashboard.app import create_app
 from dashboard.live.collector import build_collector
+from dashboard.models.lent_registry import LentRegistry
 from dashboard.parts import Parts
 from dashboard.review.case_counts import CaseCounts
 from dashboard.review.label_sender import label_sender
 from dashboard.web.health import unready, watch
 from dashboard.web.vendor import require_charts
 from database.core.opening import open_database
-from runtime.clock import SystemClock
-from runtime.health import HealthServer
-from runtime.kafka.model_registry import ModelRegistry, open_registry
-from runtime.logs import configure_logging
-from runtime.metrics import Metrics
+from runtime.process import ServiceProcess, StopSignal
 from runtime.settings import Settings
 from runtime.web.header_timeout import HeaderTimeoutProtocol
-from schemas.errors import BrokerUnavailable, ConfigurationError
+from schemas.errors import ConfigurationError
 
-log = structlog.get_logger(__name__)
 SERVICE = "dashboard"
 GOODBYE_S = 3
 """How long open requests may go on after SIGTERM; event streams never end by themselves."""
 
-PATIENCE_S = 5.0
-"""How long a page waits for Kafka to answer at first."""
 
-
-class LentRegistry:
-    """The registry of models, opened when first asked for, lent to one thread at a time."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings, self._turn = settings, Lock()
-        self._open = ExitStack()
-        self._registry: ModelRegistry | None = None
-
-    @contextmanager
-    def __call__(self) -> Iterator[ModelRegistry]:
-        """Lend it.
-
-        Raises:
-            BrokerUnavailable: Kafka does not answer, or another thread keeps it.
-        """
-        if not self._turn.acquire(timeout=PATIENCE_S):
-            raise BrokerUnavailable("the registry of models is in use: try again")
-        try:
-            if self._registry is None:
-                opened = open_registry(self._settings, timeout_s=PATIENCE_S)
-                self._registry = self._open.enter_context(opened)
-            yield self._registry
-        finally:
-            self._turn.release()
-
-    def close(self) -> None:
-        """Let go of Kafka."""
-        self._open.close()
-
-
-def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code. Call it in the main thread."""
-    configure_logging(settings, SERVICE)
-    if (settings.tls_certificate is None) != (settings.tls_key is None):
-        raise ConfigurationError("FRAUD_TLS_CERTIFICATE and FRAUD_TLS_KEY belong together")
-    require_charts()
-    clock = SystemClock()
-    collector = build_collector(settings, clock)
-    with ExitStack() as opened:
-        database = opened.enter_context(open_database(settings))
-        registry = LentRegistry(settings)
-        opened.callback(registry.close)
-        metrics = Metrics(SERVICE)
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Call it in the main thread."""
+    with ServiceProcess(SERVICE, settings) as process:
+        if (settings.tls_certificate is None) != (settings.tls_key is None):
+            raise ConfigurationError("FRAUD_TLS_CERTIFICATE and FRAUD_TLS_KEY belong together")
+        require_charts()
+        collector = build_collector(settings, process.clock)
+        database = process.parts.enter_context(process.patiently(lambda: open_database(settings)))
         counts = CaseCounts()
-        labels = opened.enter_context(label_sender(settings, database, clock, metrics, counts))
+        labels = process.parts.enter_context(
+            label_sender(settings, database, process.clock, process.metrics, counts)
+        )
         parts = Parts(
             settings=settings,
             database=database,
-            registry=registry,
-            metrics=metrics,
+            registry=process.keep(LentRegistry(settings)),
+            metrics=process.metrics,
             collector=collector,
             labels=labels,
             case_counts=counts,
-            clock=clock,
+            clock=process.clock,
         )
-        if settings.health_port:
-            opened.enter_context(
-                HealthServer(
-                    settings.health_port,
-                    parts.metrics,
-                    lambda: unready(parts) or labels.trouble,
-                    host=settings.health_host,
-                )
-            )
-        listening = opened.enter_context(_listen(settings))
+        listening = process.keep(_listen(settings))
+        app = create_app(parts, services=[lambda: watch(parts), collector.running])
         scheme = "https" if settings.tls_certificate else "http"
         host, port = listening.getsockname()[:2]
-        log.info("serving", address=f"{scheme}://{host}:{port}")
-        app = create_app(parts, services=[lambda: watch(parts), collector.running])
-        asyncio.run(_serve(_Server(_configuration(app, settings)), listening))
-    log.info("stopped")
-    return 0
+        process.started(
+            lambda: unready(parts) or labels.trouble, address=f"{scheme}://{host}:{port}"
+        )
+        asyncio.run(_serve(_Server(_configuration(app, settings), process.stop), listening))
 
 
 class _Server(uvicorn.Server):
     """A server that leaves signals to us: uvicorn would end the process by the signal again."""
+
+    def __init__(self, config: uvicorn.Config, stop: StopSignal) -> None:
+        super().__init__(config)
+        self._stop = stop
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
+        self.should_exit = self.should_exit or bool(self._stop)
         yield
 
 

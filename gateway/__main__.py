@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -28,7 +27,7 @@ def run_gateway(
 
     given = {"api_host": host, "api_port": port}
     chosen = {name: value for name, value in given.items() if value is not None}
-    sys.exit(run(load_settings(**chosen)))
+    run(load_settings(**chosen))
 
 
 def main() -> None:

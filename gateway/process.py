@@ -1,13 +1,10 @@
-"""The process `python -m gateway run`: puts the parts together and stops them in order."""
+"""The process `python -m gateway run`."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
-import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any, Final
 
 import structlog
@@ -15,7 +12,6 @@ import uvicorn
 import uvloop
 
 from database.accounts.api_keys import all_keys
-from database.core.database import Database
 from database.core.opening import open_database
 from gateway.app import application
 from gateway.background import Background
@@ -30,26 +26,18 @@ from gateway.scoring.score_one import ScoreOne
 from gateway.scoring.stored import StoredDecisions
 from gateway.web.access import Keyring
 from gateway.web.protocol import GatewayProtocol
-from runtime.clock import SystemClock
 from runtime.feature_store.redis import RedisFeatureStore
-from runtime.health import HealthServer
 from runtime.kafka.non_blocking_producer import KafkaPromptProducer
 from runtime.kafka.reader import KafkaReader
 from runtime.kafka.tail import KafkaTail
-from runtime.kafka.topic_admin import create_topics
-from runtime.logs import configure_logging
-from runtime.metrics import Metrics
-from runtime.process import StopSignal, patiently
+from runtime.process import ServiceProcess
 from runtime.settings import Settings
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, FatalError
 from schemas.topics import DEAD_LETTER, DECISIONS, POLICY, TRANSACTIONS
 from stream_features.operate.show import read_state
 
 log = structlog.get_logger(__name__)
 SERVICE: Final = "gateway"
-FAILED: Final = 1
-SWITCH_S: Final = 0.0005
-"""How long another thread may keep the interpreter; as in the scorer."""
 WATCH_S: Final = 0.5
 FLUSH_S: Final = 30.0
 KEEP_ALIVE_S: Final = 75
@@ -57,21 +45,22 @@ STOP_S: Final = 10
 """Time that requests under way get when the process is stopped."""
 
 
-class Process:
-    """The gateway with everything it reads and writes; `run` serves until it is stopped."""
+class GatewayService:
+    """Answers requests, with everything that it reads and writes beside them."""
 
-    def __init__(self, settings: Settings, parts: ExitStack, stop: StopSignal) -> None:
-        self._settings, self._parts, self._stop = settings, parts, stop
-        self._metrics, self._clock = Metrics(SERVICE), SystemClock()
-        self._database: Database = parts.enter_context(open_database(settings))
-        self._store = RedisFeatureStore.from_settings(settings)
-        parts.callback(self._store.close)
-        patiently(lambda: create_topics(settings, timeout_s=3.0), stop)
+    def __init__(self, process: ServiceProcess) -> None:
+        self._process, settings = process, process.settings
+        self._settings, self._metrics = settings, process.metrics
+        self._database = process.parts.enter_context(
+            process.patiently(lambda: open_database(settings))
+        )
+        self._store = process.keep(RedisFeatureStore.from_settings(settings))
+        process.create_topics()
         self._producer = KafkaPromptProducer(settings, settings.topic(TRANSACTIONS))
-        self._policy = patiently(self._follow, stop)
-        parts.callback(self._policy.stop)
+        self._policy = process.patiently(self._follow)
+        process.parts.callback(self._policy.stop)
         topics = [settings.topic(DECISIONS), settings.topic(DEAD_LETTER)]
-        self._tail = patiently(lambda: KafkaTail(settings, topics, MAX_KNOWN), stop)
+        self._tail = process.patiently(lambda: KafkaTail(settings, topics, MAX_KNOWN))
         self._failure = ""
         self._server: uvicorn.Server | None = None
         self._background: Background | None = None
@@ -82,18 +71,19 @@ class Process:
         follower.start()
         return follower
 
-    def run(self, bound: socket.socket) -> int:
-        """Serve; return the exit code."""
+    def run(self, bound: socket.socket) -> None:
+        """Serve until the process is asked to stop, and send what was accepted to Kafka.
+
+        Raises:
+            FatalError: a part has ended, or Kafka did not take everything.
+        """
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(bound))
         held = self._producer.flush(FLUSH_S)
         if held:
-            log.error("accepted transactions that Kafka did not take", count=held)
+            log.error("Kafka did not take accepted transactions", count=held)
         if self._failure or held:
-            log.error("cannot go on", reason=self._failure or "Kafka does not answer")
-            return FAILED
-        log.info("stopped")
-        return 0
+            raise FatalError(self._failure or "Kafka does not answer")
 
     async def _serve(self, bound: socket.socket) -> None:
         settings, loop = self._settings, asyncio.get_running_loop()
@@ -102,13 +92,13 @@ class Process:
             producer=self._producer,
             policy=lambda: self._policy.policy,
             original=stored.original,
-            clock=self._clock,
+            clock=self._process.clock,
             metrics=self._metrics,
         )
         listener = self._listen(gateway, loop.call_soon_threadsafe)
-        keys = Keyring(self._load_keys, self._clock, settings.api_rate)
+        keys = Keyring(self._load_keys, self._process.clock, settings.api_rate)
         await keys.refresh()
-        reader = TransactionReader.from_settings(settings, self._clock)
+        reader = TransactionReader.from_settings(settings, self._process.clock)
         max_line = settings.api_body_kb * 1024
         app = application(
             one=ScoreOne(gateway, reader, max_bytes=max_line, deadline_ms=settings.api_deadline_ms),
@@ -125,18 +115,21 @@ class Process:
             ),
             keys=keys,
             metrics=self._metrics,
-            ready=lambda: self._not_ready(gateway),
-            alive=lambda: self._failed(gateway, listener),
+            ready=self._process.not_ready,
+            alive=self._process.dead,
         )
         server = self._server = uvicorn.Server(server_config(app, settings))
-        self._health(gateway, listener)
-        gc.collect()
-        gc.freeze()  # a collection would look through all that was imported
         self._background = Background(ended=lambda: setattr(server, "should_exit", True))
         self._background.start("read the API keys", keys.keep())
         self._background.start("watch the gateway", self._watch(gateway, listener, server))
         host, port = bound.getsockname()[:2]
-        log.info("started", host=host, port=port, tls=settings.tls_certificate is not None)
+        self._process.started(
+            lambda: self._not_ready(gateway),
+            lambda: self._failed(gateway, listener),
+            host=host,
+            port=port,
+            tls=settings.tls_certificate is not None,
+        )
         await server.serve(sockets=[bound])
         await self._background.stop()
         self._failure = self._failed(gateway, listener)
@@ -152,7 +145,7 @@ class Process:
             on_refused=gateway.refused,
             metrics=self._metrics,
         )
-        self._parts.callback(listener.stop)
+        self._process.parts.callback(listener.stop)
         listener.start()
         return listener
 
@@ -173,25 +166,13 @@ class Process:
     def _background_failed(self) -> str:
         return "" if self._background is None else self._background.failed
 
-    def _health(self, gateway: Gateway, listener: Listener) -> None:
-        if self._settings.health_port:
-            self._parts.enter_context(
-                HealthServer(
-                    self._settings.health_port,
-                    self._metrics,
-                    lambda: self._not_ready(gateway),
-                    lambda: self._failed(gateway, listener),
-                    self._settings.health_host,
-                )
-            )
-
     async def _watch(self, gateway: Gateway, listener: Listener, server: uvicorn.Server) -> None:
         """Show what waits, and end the process when it can do its work no more."""
         while True:
             self._metrics.set("api_waiting", gateway.waiting)
             self._failure = self._failed(gateway, listener)
             self._metrics.set("ready", 0 if self._failure else 1)
-            if self._failure or self._stop:
+            if self._failure or self._process.stop:
                 server.should_exit = True
             await asyncio.sleep(WATCH_S)
 
@@ -235,12 +216,9 @@ def bind_to(host: str, port: int) -> socket.socket:
         raise ConfigurationError(f"FRAUD_API_PORT {port} on {host}: {error}") from error
 
 
-def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code. Call it in the main thread."""
-    configure_logging(settings, SERVICE)
-    sys.setswitchinterval(SWITCH_S)
-    stop = StopSignal()
-    heard([])  # loads the kernel
-    with ExitStack() as parts:
-        bound = parts.enter_context(bind_to(settings.api_host, settings.api_port))
-        return Process(settings, parts, stop).run(bound)
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Call it in the main thread."""
+    with ServiceProcess(SERVICE, settings, low_latency=True) as process:
+        heard([])  # loads the kernel
+        bound = process.keep(bind_to(settings.api_host, settings.api_port))
+        GatewayService(process).run(bound)
