@@ -208,7 +208,7 @@ def test_a_postgresql_that_goes_away_is_waited_for(
     try:
         postgres.stop()
         service.start()
-        until(lambda: "is not there yet" in not_ready(service), "it waits for the database")
+        until(lambda: "does not answer" in not_ready(service), "it waits for the database")
         postgres.start()
         service.wait_ready(PATIENT_S)
         for end in (postgres.stop, postgres.kill):
