@@ -13,6 +13,7 @@ from rich.table import Table as Grid
 
 from runtime.feature_store.redis import RedisFeatureStore
 from schemas.features import DAY, HOUR, MINUTE
+from schemas.hash_table import new_table
 from schemas.keys import EntityKind, entity_key, hash_id, normalise_ip
 from stream_features.engine.state import batch
 from stream_features.engine.state import entities as layout
@@ -162,9 +163,7 @@ def _unpacked(kind: EntityKind, value: bytes, label_delay_ms: int) -> layout.Tab
     bounds = np.array([0, len(value)])
     data = np.frombuffer(value + bytes(SLACK), np.uint8)
     while True:
-        batch.open_slots(
-            table, np.zeros(4, np.uint64), np.zeros(4, np.int64), ids, slots, ids.copy()
-        )
+        batch.open_slots(table, new_table(1), ids, slots, ids.copy())
         generations = np.zeros(1, np.int64)
         if batch.unpack_entities(table, data, bounds, generations, 0, label_delay_ms) == 1:
             return table
