@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help test demo check faults mutants clean
+.PHONY: help test demo check proof mutants clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -31,8 +31,8 @@ test: $(STAMP) ## run every test
 demo: $(STAMP) ## show it all at work until Ctrl-C, or for DEMO_SECONDS=30
 	@$(BIN)/python -m loadtest demo
 
-faults: $(STAMP) ## make nearly every fault that has an alert, in three minutes
-	@$(BIN)/python -m pytest tests/proof/every_alert.py
+proof: $(STAMP) ## run the long proofs: alerts by real faults, exactly once under kill -9, the learning loop
+	@$(BIN)/python -m pytest tests/proof/*.py
 
 mutants: $(STAMP) ## break one line at a time and see whether the tests notice
 	@$(BIN)/python tests/mutants/run.py

@@ -1,7 +1,7 @@
 """A real Prometheus over the running services: every query has an answer, faults raise alerts.
 
 The rules are those that ship, their windows and waits divided by 20.
-More faults: `make faults`.
+More faults: `make proof`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Nearly every alert is raised by its fault in running services: `make faults`, three minutes.
+"""Nearly every alert is raised by its fault in running services: `make proof`, three minutes.
 
 `make test` leaves it out: there `tests/e2e/test_observability.py` makes some of the faults. The
 rules are those that ship, their windows and waits shorter: see `faster_rules`. Faults that do not

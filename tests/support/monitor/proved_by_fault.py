@@ -1,4 +1,4 @@
-"""The alerts that `make faults` raises by their fault, made in a running system.
+"""The alerts that `make proof` raises by their fault, made in a running system.
 
 docs/alerts.md names the others; a contract test compares the two.
 """
