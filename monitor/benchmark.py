@@ -19,7 +19,8 @@ from runtime.clock import ManualClock
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics
 from schemas.codec import avro
-from schemas.codec.vectors import decode_feature_vectors, encode_decisions, explain
+from schemas.codec.decisions import encode_decisions, explain
+from schemas.codec.vectors import decode_feature_vectors
 from schemas.currency import CurrencyTable
 from schemas.errors import FatalError
 from schemas.features import ANOMALY_FEATURE, FINGERPRINT, NAMES, VECTOR_SIZE

@@ -58,6 +58,10 @@ class BadMessage(FraudError):
         self.value = value
 
 
+Rejected = tuple[int, BadMessage]
+"""A message of a batch that cannot be served: its place in the batch, and why."""
+
+
 class UndecodableMessage(BadMessage):
     """Neither Avro single-object encoding nor JSON, or cut short."""
 

@@ -107,7 +107,7 @@ def _time(record: Mapping[str, Any], field: str, latest: int) -> int:
     if value is None:
         _refuse(field, value, "is missing", "send ms since the epoch or ISO 8601")
     time = parse_time(value, field)
-    if time < kernel.EARLIEST:
+    if time < kernel.EARLIEST_MS:
         _refuse(field, value, "is before 2000-01-01", "send ms (not seconds) since the epoch")
     if time > latest:
         _refuse(field, value, "is more than 5 min ahead of our clock", "check clock, zone and unit")
@@ -126,7 +126,7 @@ def _card(record: Mapping[str, Any], pan_key: bytes | None) -> str:
 
 
 def _address(record: Mapping[str, Any]) -> str | None:
-    value = _text(record, "ip", kernel.MAX_ADDRESS, required=False)
+    value = _text(record, "ip", kernel.MAX_IP_ADDRESS, required=False)
     if value is None:
         return None
     try:
@@ -256,7 +256,7 @@ def validate_transaction(
         InvalidField: names field, value and remedy; a card number in it is masked.
     """
     _known(record, _TRANSACTION_FIELDS, "Transaction")
-    rules = _Rules(now_ms + kernel.MAX_AHEAD, currencies, pan_key)
+    rules = _Rules(now_ms + kernel.MAX_AHEAD_MS, currencies, pan_key)
     return cast(Transaction, {field: reader(record, rules) for field, reader in _READERS.items()})
 
 
@@ -268,7 +268,7 @@ def invalid_fields(
     pan_key: bytes | None = None,
 ) -> list[InvalidField]:
     """Return everything that `validate_transaction` would refuse, one error a field."""
-    rules = _Rules(now_ms + kernel.MAX_AHEAD, currencies, pan_key)
+    rules = _Rules(now_ms + kernel.MAX_AHEAD_MS, currencies, pan_key)
     found = []
     for unknown in sorted(str(key) for key in record if key not in _TRANSACTION_FIELDS):
         try:
@@ -367,7 +367,7 @@ def validate_label(
         _refuse("label", verdict, "is unknown", "send FRAUD or GENUINE")
     if source not in _SOURCES:
         _refuse("source", source, "is unknown", f"send one of {', '.join(_SOURCES)}")
-    latest = now_ms + kernel.MAX_AHEAD
+    latest = now_ms + kernel.MAX_AHEAD_MS
     return {
         "transaction_id": cast(str, _text(record, "transaction_id", kernel.MAX_ID, required=True)),
         "card_id": _card(record, pan_key),

@@ -19,10 +19,16 @@ from runtime.kafka.protocols import BY_KEY, Consumer, Message, Producer, TopicPa
 from runtime.metrics import Metrics
 from runtime.process import StopSignal
 from schemas.codec import avro
-from schemas.codec.transactions import Rejected
 from schemas.codec.vectors import DecodedVectors, decode_feature_vectors
 from schemas.dead_letters import dead_letter
-from schemas.errors import BadMessage, BrokerUnavailable, FatalError, InvalidField, MembershipLost
+from schemas.errors import (
+    BadMessage,
+    BrokerUnavailable,
+    FatalError,
+    InvalidField,
+    MembershipLost,
+    Rejected,
+)
 from scorer.answered import NOTHING, Answered
 from scorer.decision.decide import ACTIONS, ROLES, Serving, decide
 

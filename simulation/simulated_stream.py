@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from runtime.kafka.protocols import Message
 from schemas.codec import avro
-from schemas.codec.transactions import decode_transactions, encode_feature_vectors
+from schemas.codec.transactions import decode_transactions
+from schemas.codec.vectors import encode_feature_vectors
 from schemas.currency import CurrencyTable
 from schemas.errors import FatalError
 from schemas.topics import FEATURES, LABELS

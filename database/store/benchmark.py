@@ -22,8 +22,9 @@ from runtime.kafka.memory import MemoryBroker, MemoryReader
 from runtime.kafka.protocols import TopicPartition
 from runtime.metrics import Metrics
 from runtime.settings import load_settings
+from schemas.codec.decisions import encode_decisions
 from schemas.codec.samples import sample_vectors
-from schemas.codec.vectors import decode_feature_vectors, encode_decisions
+from schemas.codec.vectors import decode_feature_vectors
 from schemas.currency import CurrencyTable
 from schemas.errors import ConfigurationError
 

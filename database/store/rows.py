@@ -13,9 +13,8 @@ from database.core.inserts import storable
 from runtime.kafka.protocols import Message
 from schemas.codec import avro
 from schemas.codec.decisions import ACTIONS, decode_decisions
-from schemas.codec.transactions import Rejected
 from schemas.codec.vectors import decode_feature_vectors
-from schemas.errors import BadMessage
+from schemas.errors import BadMessage, Rejected
 from schemas.records import Label
 from schemas.validation import SchemaRegistry, read_label
 

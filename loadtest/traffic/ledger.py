@@ -52,7 +52,7 @@ class Ledger:
         """Transactions with an answer; one sent twice counts once."""
         self.actions = np.zeros(len(ACTIONS), np.int64)
         self._open = 0
-        self._index = new_table(_FIRST)
+        self._index = new_table(2 * _FIRST)
         self._identity = np.zeros(_FIRST, np.uint64)
         self._content = np.zeros(_FIRST, np.uint64)
         self.due = np.zeros(_FIRST, np.int64)
@@ -150,7 +150,7 @@ class Ledger:
         self.latency = np.concatenate([self.latency, np.full(extra, UNANSWERED, np.int64)])
         gap = np.full((extra, len(STAGES)), np.nan, np.float32)
         self.stages = np.concatenate([self.stages, gap])
-        self._index = new_table(capacity)
+        self._index = new_table(2 * capacity)
         insert_rows(self._index, self._identity, self.size)
 
 

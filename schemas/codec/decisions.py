@@ -1,23 +1,27 @@
-"""Batch decoder of Decision messages to columns: what the monitor reads.
+"""Decision messages to columns and back, a batch at a time.
 
-The compiled way and the reference codec give the same by test; a message that the compiled way
-refuses is read by the reference, which says what is wrong with it.
+A test compares both ways with the reference codec. A message that the compiled reader refuses is
+read by the reference codec, which says what is wrong with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 
+import fastavro
 import numpy as np
 import numpy.typing as npt
 
 from schemas.codec import avro
 from schemas.codec import decisions_kernel as kernel
-from schemas.codec.transactions import Ints, Rejected, as_array, joined, sliced
+from schemas.codec.byte_spans import Ints, as_array, cut_at, hash_texts, joined, sliced
+from schemas.codec.vectors import DecodedVectors
 from schemas.currency import CurrencyTable
-from schemas.errors import BadMessage, UnknownSchema
+from schemas.errors import BadMessage, Rejected, UnknownSchema
+from schemas.records import Reason
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
@@ -25,6 +29,7 @@ Hashes = npt.NDArray[np.uint64]
 HEADER: Final = avro.header("Decision")
 ACTIONS: Final = ("APPROVE", "REVIEW", "BLOCK")
 ROLES: Final = ("NONE", "CHAMPION", "CANARY")
+NO_EXPLANATION: Final = b"\x00\x00\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class DecodedDecisions:
     """The readable decisions of a batch, g rows, and what was refused.
 
     `rows` are their places in the batch, ascending. `numbers` int64[g, 7], `codes` uint8[g, 5] and
-    `spans` int64[g, 5, 2] hold the fields named in `batch_decisions_kernel`; `scores` float64[g, 2]
+    `spans` int64[g, 5, 2] hold the fields that `decisions_kernel` names; `scores` float64[g, 2]
     score and anomaly score, NaN for null; `hashes` uint64[g, 2] of the transaction and of the
     model, 0 if no model decided.
     """
@@ -51,13 +56,20 @@ class DecodedDecisions:
         return len(self.rows)
 
     def number(self, field: str) -> Ints:
-        """Return a field of `batch_decisions_kernel.NUMBERS` as int64[g]."""
+        """Return a field of `decisions_kernel.NUMBERS` as int64[g]."""
         return self.numbers[:, kernel.NUMBERS.index(field)]
 
     @property
     def transaction(self) -> Hashes:
         """Hash of the transaction id (`schemas.keys`)."""
         return self.hashes[:, 0]
+
+    @property
+    def card(self) -> Hashes:
+        """Hash of the card id."""
+        spans = np.ascontiguousarray(self.spans[:, kernel.CARD])
+        hashes: Hashes = hash_texts(as_array(self.data), spans)
+        return hashes
 
     @property
     def model(self) -> Hashes:
@@ -95,7 +107,7 @@ class DecodedDecisions:
         return self.codes[:, kernel.DEGRADED].astype(np.bool_)
 
     def raw(self, field: str) -> list[bytes]:
-        """Return a field of `batch_decisions_kernel.TEXTS` of every row as UTF-8, empty if null."""
+        """Return a field of `decisions_kernel.TEXTS` of every row as UTF-8, empty if null."""
         spans = self.spans[:, kernel.TEXTS.index(field)]
         return sliced(self.data, spans[:, 0], spans[:, 1])
 
@@ -158,3 +170,84 @@ def _reason(message: bytes) -> BadMessage:
     if name != "Decision":
         return UnknownSchema(f"a {name} where a Decision belongs")
     return BadMessage("this Decision was not written by our encoder")
+
+
+def explain(
+    degraded: str | None = None,
+    rule_hits: Sequence[str] = (),
+    reasons: Sequence[Reason] = (),
+) -> bytes:
+    """Return the Avro bytes of these three fields, which stand together in a Decision.
+
+    >>> explain() == NO_EXPLANATION
+    True
+    """
+    if not (degraded or rule_hits or reasons):
+        return NO_EXPLANATION
+    out = BytesIO()
+    record = {"degraded": degraded, "rule_hits": list(rule_hits), "reasons": list(reasons)}
+    fastavro.schemaless_writer(out, _EXPLANATION_SCHEMA, record)
+    return out.getvalue()
+
+
+_EXPLANATION_SCHEMA: Final = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "Explanation",
+        "fields": [
+            field
+            for field in avro.raw_schema("Decision")["fields"]
+            if field["name"] in ("degraded", "rule_hits", "reasons")
+        ],
+    }
+)
+
+
+def encode_decisions(
+    vectors: DecodedVectors,
+    *,
+    action: Codes,
+    score: Floats,
+    anomaly: Floats,
+    model: Ints,
+    model_ids: Sequence[str],
+    role: Codes,
+    policy_version: str,
+    explanations: Mapping[int, bytes],
+    decided_at: int,
+    shadows: Sequence[tuple[str, Floats]] = (),
+) -> list[bytes]:
+    """Return one Decision message for each row of `vectors`, equal to `avro.encode("Decision", …)`.
+
+    All arrays have shape (g,). `action`: 0 APPROVE, 1 REVIEW, 2 BLOCK; `role`: 0 NONE,
+    1 CHAMPION, 2 CANARY; NaN scores are null; `model` indexes `model_ids`, -1 is null;
+    `explanations` holds `explain(…)` of the rows that have one; `decided_at` in µs; `shadows` are
+    names and scores of the shadow models, NaN where they have none.
+
+    Raises:
+        ValueError: shapes or codes are out of range.
+    """
+    count = len(vectors)
+    watching = [scores for _, scores in shadows]
+    shapes = {values.shape for values in (action, score, anomaly, model, role)}
+    shapes |= {scores.shape for scores in watching}
+    if shapes != {(count,)}:
+        raise ValueError(f"columns of shapes {sorted(shapes)} for {count} vectors")
+    if count and (
+        max(action.max(), role.max()) > 2 or model.min() < -1 or model.max() >= len(model_ids)
+    ):
+        raise ValueError("action, role or model out of range")
+    parts = [NO_EXPLANATION] * count
+    for row, explanation in explanations.items():
+        parts[row] = explanation
+    tails, tail_starts = joined(parts)
+    names, name_starts = joined([name.encode() for name in model_ids])
+    watchers, watcher_starts = joined([name.encode() for name, _ in shadows])
+    watched = np.array(watching, np.float64).reshape(len(watching), count)
+    out, ends = kernel.encode_decisions(
+        as_array(HEADER), as_array(vectors.data), vectors.spans, vectors.numbers,
+        vectors.source, vectors.flags, action, score, anomaly, model, as_array(names), name_starts,
+        role, as_array(policy_version.encode()), as_array(tails), tail_starts,
+        as_array(watchers), watcher_starts, watched, int(decided_at),
+    )  # fmt: skip
+    return cut_at(out, ends)

@@ -1,4 +1,4 @@
-"""Compiled reading of Decisions."""
+"""Compiled reading and writing of Decisions."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -9,8 +9,23 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from schemas.codec.transactions_kernel import MISSING, read_branch, read_long, read_text
-from schemas.codec.vectors_kernel import matches
+from schemas.codec import transactions_kernel as transaction
+from schemas.codec import vectors_kernel as vector
+from schemas.codec.avro_reader import (
+    matches,
+    read_block,
+    read_branch,
+    read_long,
+    read_optional_double,
+    read_text,
+)
+from schemas.codec.avro_writer import (
+    write_bytes,
+    write_double,
+    write_long,
+    write_optional_double,
+    write_text,
+)
 from schemas.keys import hash_span
 
 NUMBERS: Final = (
@@ -23,40 +38,25 @@ ACTION, ROLE, DUPLICATE, LATE, DEGRADED = range(5)
 TEXTS: Final = ("transaction_id", "card_id", "merchant_id", "currency", "model_id")
 TRANSACTION_ID, CARD, MERCHANT, CURRENCY, MODEL = range(5)
 SCORE, ANOMALY = 0, 1
-
-
-@njit(cache=True, inline="always")
-def _read_double(buffer, position, stop, row, place, bits):
-    """Read a ["null", "double"] into bits[row, place], null as NaN; the next position or -1."""
-    branch, position = read_branch(buffer, position, stop)
-    bits[row, place] = MISSING
-    if position < 0 or branch == 0:
-        return position
-    if position + 8 > stop:
-        return -1
-    value = np.uint64(0)
-    for index in range(8):
-        value |= np.uint64(buffer[position + index]) << np.uint64(8 * index)
-    bits[row, place] = value
-    return position + 8
+MAX_SHADOW_BYTES = 18
+"""Bytes that a shadow takes beside its name: the longest length prefix, and the score."""
+MAX_FIXED_BYTES = 200
+"""More bytes than the longest numbers and the length prefixes of a Decision take."""
+_COPIED = (
+    transaction.TRANSACTION_ID,
+    transaction.CARD,
+    transaction.MERCHANT,
+    transaction.CURRENCY,
+)
 
 
 @njit(cache=True)
 def _skip_items(buffer, position, stop, kind):
     """Skip an array of texts (0), Reasons (1) or ShadowScores (2); the next position or -1."""
     while True:
-        count, position = read_long(buffer, position, stop)
-        if position < 0:
-            return -1
-        if count == 0:
+        count, position = read_block(buffer, position, stop)
+        if position < 0 or count == 0:
             return position
-        if count < 0:
-            count = -count
-            _, position = read_long(buffer, position, stop)
-            if position < 0:
-                return -1
-        if count < 0 or count > stop - position:
-            return -1
         for _item in range(count):
             for _text in range(2 if kind == 1 else 1):
                 _, position = read_text(buffer, position, stop)
@@ -123,7 +123,7 @@ def _decode_row(buffer, position, stop, row, numbers, codes, spans, bits):
         return -1
     codes[row, ACTION] = action
     for place in (SCORE, ANOMALY):
-        position = _read_double(buffer, position, stop, row, place, bits)
+        bits[row, place], position = read_optional_double(buffer, position, stop)
         if position < 0:
             return -1
     branch, position = read_branch(buffer, position, stop)
@@ -162,3 +162,80 @@ def _decode_row(buffer, position, stop, row, numbers, codes, spans, bits):
         if position < 0:
             return -1
     return position
+
+
+@njit(cache=True)
+def _write_shadows(out, position, names, starts, scores):
+    """Write the array of ShadowScore; return the next position."""
+    present = np.int64(0)
+    for shadow in range(len(scores)):
+        present += not np.isnan(scores[shadow])
+    if present > 0:
+        position = write_long(out, position, present)
+        for shadow in range(len(scores)):
+            if not np.isnan(scores[shadow]):
+                position = write_text(out, position, names, starts[shadow], starts[shadow + 1])
+                position = write_double(out, position, scores[shadow])
+    out[position] = 0
+    return position + 1
+
+
+@njit(cache=True)
+def encode_decisions(
+    header, buffer, spans, numbers, source, flags, action, score, anomaly, model, models,
+    model_starts, role, policy, explanations, explanation_starts, shadows, shadow_starts,
+    shadow_scores, decided,
+):  # fmt: skip
+    """Write n Decisions to their vectors: (bytes uint8[size], ends int64[n]).
+
+    `buffer`, `spans`, `numbers`, `source` and `flags` are as `decode_vectors` filled them.
+    `model` k is `models[model_starts[k]:model_starts[k+1]]`, -1 is null; explanation i (degraded,
+    rule hits, reasons, already Avro) is `explanations[explanation_starts[i]:…]`; the names of
+    shadows lie in `shadows` in the same way, and a score of NaN is left out.
+    """
+    count = len(action)
+    size = len(explanations) + count * (MAX_FIXED_BYTES + len(header) + len(policy))
+    size += count * (len(shadows) + MAX_SHADOW_BYTES * len(shadow_scores))
+    for row in range(count):
+        for field in _COPIED:
+            size += spans[row, field, 1] - spans[row, field, 0]
+        if model[row] >= 0:
+            size += model_starts[model[row] + 1] - model_starts[model[row]]
+    out = np.empty(size, np.uint8)
+    ends = np.empty(count, np.int64)
+    at = 0
+    for row in range(count):
+        at = write_bytes(out, at, header, 0, len(header))
+        at = write_long(out, at, source[row, vector.PARTITION])
+        at = write_long(out, at, source[row, vector.OFFSET])
+        for field in _COPIED[:3]:
+            at = write_text(out, at, buffer, spans[row, field, 0], spans[row, field, 1])
+        at = write_long(out, at, numbers[row, transaction.TIME])
+        at = write_long(out, at, numbers[row, transaction.AMOUNT])
+        at = write_text(
+            out,
+            at,
+            buffer,
+            spans[row, transaction.CURRENCY, 0],
+            spans[row, transaction.CURRENCY, 1],
+        )
+        at = write_long(out, at, np.int64(action[row]))
+        at = write_optional_double(out, at, score[row])
+        at = write_optional_double(out, at, anomaly[row])
+        chosen = model[row]
+        out[at] = 2 * (chosen >= 0)
+        at += 1
+        if chosen >= 0:
+            at = write_text(out, at, models, model_starts[chosen], model_starts[chosen + 1])
+        at = write_long(out, at, np.int64(role[row]))
+        at = write_text(out, at, policy, 0, len(policy))
+        out[at], out[at + 1] = flags[row] & 1, (flags[row] >> 1) & 1
+        at = write_bytes(
+            out, at + 2, explanations, explanation_starts[row], explanation_starts[row + 1]
+        )
+        at = _write_shadows(out, at, shadows, shadow_starts, shadow_scores[:, row])
+        at = write_long(out, at, source[row, vector.RECEIVED])
+        at = write_long(out, at, source[row, vector.COMPUTED])
+        at = write_long(out, at, decided)
+        ends[row] = at
+    return out[:at], ends

@@ -1,9 +1,8 @@
-"""Batch decoder and encoder of the hot path: lists of Kafka messages to columns and back.
+"""Transaction messages to columns, a batch at a time.
 
-The stream processor and the scorer call it once a batch. Clean Avro goes the compiled way
-(`batch_kernel`, `writing_kernel`); everything else (JSON, Confluent framing, anything suspicious)
-goes through `validation`, which repairs it or says what is wrong. Equal to `schemas.codec.avro` by
-test.
+Clean Avro goes the compiled way; everything else (JSON, Confluent framing, anything suspicious)
+goes through `validation`, which repairs it or says what is wrong. A test compares the result with
+the reference codec.
 """
 
 from __future__ import annotations
@@ -18,19 +17,14 @@ import numpy.typing as npt
 
 from schemas.codec import avro
 from schemas.codec import transactions_kernel as kernel
-from schemas.codec.avro_writer import encode_vectors
+from schemas.codec.byte_spans import Ints, as_array, joined, sliced
 from schemas.columns import TransactionColumns, empty_columns
 from schemas.currency import CurrencyTable
-from schemas.errors import BadMessage, InvalidField
-from schemas.features import FINGERPRINT, VECTOR_SIZE
+from schemas.errors import BadMessage, InvalidField, Rejected
 from schemas.keys import hash_id, normalise_ip
 from schemas.validation import SchemaRegistry, read_transaction
 
-Ints = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
-Rejected = tuple[int, BadMessage]
 TRANSACTION_HEADER: Final = avro.header("Transaction")
-VECTOR_HEADER: Final = avro.header("FeatureVector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +41,6 @@ class DecodedTransactions:
     ids: list[bytes]
     cards: list[bytes]
     rejected: list[Rejected]
-
-
-def as_array(data: bytes | bytearray) -> Bytes:
-    """Return the bytes as uint8 without copying."""
-    return np.frombuffer(data, np.uint8)
-
-
-def joined(parts: Sequence[bytes]) -> tuple[bytes, Ints]:
-    """Return the parts in one piece and the n + 1 places where they start."""
-    starts = np.zeros(len(parts) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), out=starts[1:])
-    return b"".join(parts), starts
-
-
-def sliced(data: bytes, starts: Ints, ends: Ints) -> list[bytes]:
-    """Return `data[start:end]` of each pair."""
-    return list(map(data.__getitem__, map(slice, starts.tolist(), ends.tolist())))
 
 
 @lru_cache(maxsize=65_536)
@@ -89,14 +66,14 @@ class _Pass:
         data, starts = joined(messages)
         count = len(messages)
         spans = np.zeros((count, len(kernel.TEXT_FIELDS), 2), np.int64)
-        numbers = np.zeros((count, 4), np.int64)
+        numbers = np.zeros((count, len(kernel.NUMBER_FIELDS)), np.int64)
         degrees = np.zeros((count, 2), np.float64)
         columns = empty_columns(count)
         outcome = kernel.decode_rows(
-            as_array(data), starts, as_array(TRANSACTION_HEADER), now_ms + kernel.MAX_AHEAD,
+            as_array(data), starts, as_array(TRANSACTION_HEADER), now_ms + kernel.MAX_AHEAD_MS,
             *currencies.packed, spans, numbers, degrees, columns,
         )  # fmt: skip
-        special = np.flatnonzero(outcome == kernel.ADDRESS)
+        special = np.flatnonzero(outcome == kernel.UNUSUAL_IP)
         if len(special):
             texts = sliced(data, spans[special, kernel.IP, 0], spans[special, kernel.IP, 1])
             columns.ip[special] = np.fromiter(map(_address_hash, texts), np.uint64, len(texts))
@@ -159,41 +136,3 @@ def _collect(result: _Pass, rows: Ints, rejected: list[Rejected]) -> DecodedTran
         cards=result.texts(kernel.CARD, good),
         rejected=rejected,
     )
-
-
-def encode_feature_vectors(
-    *,
-    source_partition: npt.ArrayLike,
-    source_offset: npt.ArrayLike,
-    received_at: npt.ArrayLike,
-    computed_at: int,
-    flags: npt.NDArray[np.uint8],
-    vectors: npt.NDArray[np.float32],
-    bodies: Sequence[bytes],
-) -> list[bytes]:
-    """Return n FeatureVector messages, equal to `codec.encode("FeatureVector", …)`.
-
-    Shapes (n,), vectors (n, 70); `received_at` in ms, `computed_at` in µs; `flags` bit 0 is
-    duplicate, bit 1 late; `bodies` are Avro bodies of the transactions.
-
-    Raises:
-        ValueError: the shapes do not agree.
-    """
-    count = len(bodies)
-    little = np.ascontiguousarray(vectors, "<f4")
-    columns: list[Ints] = [
-        np.asarray(c, np.int64) for c in (source_partition, source_offset, received_at)
-    ]
-    if little.shape != (count, VECTOR_SIZE) or any(
-        shape != (count,) for shape in [flags.shape, *(c.shape for c in columns)]
-    ):
-        raise ValueError(
-            f"{count} bodies, vectors {little.shape}, columns {[c.shape for c in columns]}, "
-            f"flags {flags.shape}: expected ({count}, {VECTOR_SIZE}) and ({count},)"
-        )
-    data, starts = joined(bodies)
-    out, ends = encode_vectors(
-        as_array(VECTOR_HEADER), as_array(FINGERPRINT), columns[0], columns[1], columns[2],
-        int(computed_at), flags, little.view(np.uint8), as_array(data), starts,
-    )  # fmt: skip
-    return sliced(out.tobytes(), np.concatenate([[0], ends[:-1]]) if count else ends, ends)

@@ -1,8 +1,9 @@
-"""Compiled reading of the Avro bodies on the hot path; `writing_kernel` writes them.
+"""Compiled reading, checking and writing of Transactions.
 
-Layouts follow schemas/avro field by field; a contract test compares every path with fastavro.
-A position of -1 means "not readable here": the row then takes the slow path, which says why.
-Source: Apache Avro 1.12 specification, "Binary encoding".
+LAYOUT is the only place that knows the order of the fields; a contract test compares it with
+schemas/avro, and what is read and written with fastavro. Fields become columns by their kind: the
+texts (TEXT_FIELDS) as spans int64[n, 10, 2] of the buffer, the whole numbers (NUMBER_FIELDS) as
+int64[n, 4], latitude and longitude as float64[n, 2].
 """
 
 # mypy: disable-error-code="no-untyped-def,assignment"
@@ -14,204 +15,170 @@ from typing import Final
 import numpy as np
 from numba import njit
 
+from schemas.codec.avro_reader import (
+    matches,
+    read_branch,
+    read_long,
+    read_optional_double,
+    read_text,
+    skip_map,
+)
+from schemas.codec.avro_writer import (
+    write_bytes,
+    write_long,
+    write_optional_double,
+    write_text,
+)
 from schemas.keys import hash_span
 
-TEXT_FIELDS: Final = (
-    "transaction_id", "card_id", "customer_id", "merchant_id", "currency", "device_id", "ip",
-    "ip_country", "card_country", "merchant_country",
-)  # fmt: skip
-TRANSACTION_ID, CARD, CUSTOMER, MERCHANT, CURRENCY, DEVICE, IP = 0, 1, 2, 3, 4, 5, 6
-IP_COUNTRY, CARD_COUNTRY, MERCHANT_COUNTRY = 7, 8, 9
-TIME, AMOUNT, MCC, CHANNEL = 0, 1, 2, 3
-PARTITION, OFFSET, RECEIVED, COMPUTED, DUPLICATE, LATE, FINGERPRINT_AT, VECTOR_AT, VECTOR_SIZE = (
-    0, 1, 2, 3, 4, 5, 6, 7, 8,
-)  # fmt: skip
-SLOW, GOOD, ADDRESS = 0, 1, 2
-"""Outcome of a row: slow path; good; good but for an address that is not plain IPv4."""
-MAX_ID, MAX_OPTIONAL_ID = 64, 256
-MAX_ADDRESS = 64
+TEXT, OPTIONAL_TEXT, LONG, OPTIONAL_INT, ENUM, OPTIONAL_DOUBLE, MAP = range(7)
+LAYOUT: Final = (
+    ("transaction_id", TEXT),
+    ("event_time", LONG),
+    ("card_id", TEXT),
+    ("customer_id", OPTIONAL_TEXT),
+    ("merchant_id", TEXT),
+    ("amount", LONG),
+    ("currency", TEXT),
+    ("mcc", OPTIONAL_INT),
+    ("channel", ENUM),
+    ("device_id", OPTIONAL_TEXT),
+    ("ip", OPTIONAL_TEXT),
+    ("ip_country", OPTIONAL_TEXT),
+    ("card_country", OPTIONAL_TEXT),
+    ("merchant_country", OPTIONAL_TEXT),
+    ("latitude", OPTIONAL_DOUBLE),
+    ("longitude", OPTIONAL_DOUBLE),
+    ("attributes", MAP),
+)
+TEXT_FIELDS: Final = tuple(name for name, kind in LAYOUT if kind in (TEXT, OPTIONAL_TEXT))
+NUMBER_FIELDS: Final = tuple(name for name, kind in LAYOUT if kind in (LONG, OPTIONAL_INT, ENUM))
+(
+    TRANSACTION_ID, CARD, CUSTOMER, MERCHANT, CURRENCY, DEVICE, IP, IP_COUNTRY, CARD_COUNTRY,
+    MERCHANT_COUNTRY,
+) = range(10)  # fmt: skip
+TIME, AMOUNT, MCC, CHANNEL = range(4)
+NO_MCC: Final = -1
+CHANNEL_CODES = 5
+_KINDS = np.array([kind for _, kind in LAYOUT], np.int64)
+SLOW, GOOD, UNUSUAL_IP = range(3)
+"""Outcome of a row: slow path; good; good but for an IP address that is not plain IPv4."""
+MAX_ID, MAX_OPTIONAL_ID, MAX_IP_ADDRESS = 64, 256, 64
+"""Characters."""
 MAX_MESSAGE = 65_536
 """Bytes; the feature vector and the dead letter around a transaction must fit the broker too."""
 MAX_AMOUNT = 10**12
-EARLIEST = 946_684_800_000
-MAX_AHEAD = 300_000
-MISSING = np.uint64(0x7FF8 << 48)
-INFINITY = np.uint64(0x7FF0 << 48)
+EARLIEST_MS = 946_684_800_000
+"""The first event time accepted, 2000-01-01."""
+MAX_AHEAD_MS = 300_000
+"""How far an event time may lie behind the moment when its message arrived."""
 SIGN = np.uint64(1 << 63)
-U7, U63, U1 = np.uint64(7), np.uint64(63), np.uint64(1)
-
-
-@njit(cache=True, inline="always")
-def read_long(buffer, position, stop):
-    """Read a zig-zag varint: (value, next position or -1)."""
-    value, shift = np.uint64(0), np.uint64(0)
-    while position < stop:
-        byte = np.uint64(buffer[position])
-        position += 1
-        value |= (byte & np.uint64(0x7F)) << shift
-        if byte < np.uint64(0x80):
-            if shift == U63 and byte > U1:
-                return np.int64(0), -1
-            return np.int64(value >> U1) ^ -np.int64(value & U1), position
-        shift += U7
-        if shift > U63:
-            break
-    return np.int64(0), -1
-
-
-@njit(cache=True)
-def is_utf8(buffer, position, stop):
-    """Whether the bytes are UTF-8: no overlong forms, no surrogates, at most U+10FFFF."""
-    seen = np.uint8(0)
-    for index in range(position, stop):
-        seen |= buffer[index]
-    if seen < 0x80:
-        return True
-    while position < stop:
-        lead = buffer[position]
-        position += 1
-        if lead < 0x80:
-            continue
-        low, high = 0x80, 0xBF
-        if 0xC2 <= lead <= 0xDF:
-            more = 1
-        elif 0xE0 <= lead <= 0xEF:
-            more = 2
-            if lead == 0xE0:
-                low = 0xA0
-            elif lead == 0xED:
-                high = 0x9F
-        elif 0xF0 <= lead <= 0xF4:
-            more = 3
-            if lead == 0xF0:
-                low = 0x90
-            elif lead == 0xF4:
-                high = 0x8F
-        else:
-            return False
-        if position + more > stop or not low <= buffer[position] <= high:
-            return False
-        for index in range(position + 1, position + more):
-            if not 0x80 <= buffer[index] <= 0xBF:
-                return False
-        position += more
-    return True
-
-
-@njit(cache=True, inline="always")
-def read_text(buffer, position, stop):
-    """Read a string: (start, end), end -1 if it is cut short or not UTF-8."""
-    size, start = read_long(buffer, position, stop)
-    if start < 0 or size < 0 or size > stop - start:
-        return 0, -1
-    if not is_utf8(buffer, start, start + size):
-        return 0, -1
-    return start, start + size
-
-
-@njit(cache=True, inline="always")
-def read_branch(buffer, position, stop):
-    """Read the index of a ["null", x] union: (0 or 1, next position or -1)."""
-    if position >= stop or (buffer[position] != 0 and buffer[position] != 2):
-        return 0, -1
-    return buffer[position] >> 1, position + 1
-
-
-@njit(cache=True)
-def skip_map(buffer, position, stop):
-    """Skip a map of strings, checking it; return the next position or -1."""
-    while True:
-        count, position = read_long(buffer, position, stop)
-        if position < 0:
-            return -1
-        if count == 0:
-            return position
-        if count < 0:
-            count = -count
-            _, position = read_long(buffer, position, stop)
-            if position < 0:
-                return -1
-        if count < 0 or count > stop - position:
-            return -1
-        for _index in range(2 * count):
-            _, position = read_text(buffer, position, stop)
-            if position < 0:
-                return -1
+INFINITY = np.uint64(0x7FF0 << 48)
 
 
 @njit(cache=True)
 def read_transaction(buffer, position, stop, row, spans, numbers, bits):
     """Read a Transaction body into `row` of spans, numbers and bits; return its end or -1.
 
-    `bits` is the uint64 view of latitude and longitude.
+    `bits` is the uint64 view of latitude and longitude. A missing text is the empty span (0, 0).
     """
-    for field in range(10):
-        if field == 1:
-            numbers[row, TIME], position = read_long(buffer, position, stop)
-        elif field == 4:
-            numbers[row, AMOUNT], position = read_long(buffer, position, stop)
-        elif field == 5:
+    text, number, axis = 0, 0, 0
+    for field in range(len(_KINDS)):
+        kind = _KINDS[field]
+        branch = np.uint8(1)
+        if kind in (OPTIONAL_TEXT, OPTIONAL_INT):
             branch, position = read_branch(buffer, position, stop)
-            numbers[row, MCC] = -1
-            if position >= 0 and branch:
-                numbers[row, MCC], position = read_long(buffer, position, stop)
-                if numbers[row, MCC] < 0:
+            if position < 0:
+                return -1
+        if kind in (TEXT, OPTIONAL_TEXT):
+            start, end = 0, 0
+            if branch:
+                start, end = read_text(buffer, position, stop)
+                # An empty optional text would look like a missing one: the slow path makes it null.
+                if end < 0 or (start == end and kind == OPTIONAL_TEXT):
                     return -1
-            if position < 0:
+                position = end
+            spans[row, text, 0], spans[row, text, 1] = start, end
+            text += 1
+        elif kind == OPTIONAL_DOUBLE:
+            bits[row, axis], end = read_optional_double(buffer, position, stop)
+            # A NaN that was sent would look like a missing one.
+            if end < 0 or (end > position + 1 and bits[row, axis] & ~SIGN > INFINITY):
                 return -1
-            numbers[row, CHANNEL], position = read_long(buffer, position, stop)
-            if not 0 <= numbers[row, CHANNEL] <= 4:
-                return -1
-        if position < 0:
-            return -1
-        if field == CUSTOMER or field >= DEVICE:
-            branch, position = read_branch(buffer, position, stop)
-            if position < 0:
-                return -1
-            if branch == 0:
-                spans[row, field, 0], spans[row, field, 1] = 0, 0
-                continue
-        start, end = read_text(buffer, position, stop)
-        if end < 0:
-            return -1
-        # An empty optional text would look like a missing one: the slow path makes it null.
-        if start == end and (field == CUSTOMER or field >= DEVICE):
-            return -1
-        spans[row, field, 0], spans[row, field, 1] = start, end
-        position = end
-    for axis in range(2):
-        branch, position = read_branch(buffer, position, stop)
-        if position < 0:
-            return -1
-        bits[row, axis] = MISSING
-        if branch:
-            if position + 8 > stop:
-                return -1
-            value = np.uint64(0)
-            for index in range(8):
-                value |= np.uint64(buffer[position + index]) << np.uint64(8 * index)
-            if value & ~SIGN > INFINITY:  # NaN
-                return -1
-            bits[row, axis] = value
-            position += 8
-    return skip_map(buffer, position, stop)
+            position = end
+            axis += 1
+        elif kind == MAP:
+            position = skip_map(buffer, position, stop)
+        else:
+            value = np.int64(NO_MCC)
+            if branch:
+                value, position = read_long(buffer, position, stop)
+                if position < 0 or (kind == OPTIONAL_INT and value < 0):
+                    return -1
+                if kind == ENUM and not 0 <= value < CHANNEL_CODES:
+                    return -1
+            numbers[row, number] = value
+            number += 1
+    return position
+
+
+@njit(cache=True, nogil=True)
+def write_transactions(header, texts, bounds, codes, numbers, degrees, out, ends):
+    """Write n Transactions without attributes; fill `ends` (int64[n]), where each ends in `out`.
+
+    Text field f of row i is `texts[bounds[c]:bounds[c + 1]]` with c = `codes[f, i]`, null if c is
+    -1. `numbers` (int64[n, 4]) and `degrees` (float64[n, 2]) are as they are read, NO_MCC and NaN
+    for null.
+    """
+    at = 0
+    for row in range(len(ends)):
+        at = write_bytes(out, at, header, 0, len(header))
+        text, number, axis = 0, 0, 0
+        for field in range(len(_KINDS)):
+            kind = _KINDS[field]
+            if kind in (TEXT, OPTIONAL_TEXT):
+                code = codes[text, row]
+                if kind == OPTIONAL_TEXT:
+                    out[at] = 2 * (code >= 0)
+                    at += 1
+                if code >= 0:
+                    at = write_text(out, at, texts, bounds[code], bounds[code + 1])
+                text += 1
+            elif kind == OPTIONAL_DOUBLE:
+                at = write_optional_double(out, at, degrees[row, axis])
+                axis += 1
+            elif kind == MAP:
+                out[at] = 0
+                at += 1
+            else:
+                value = numbers[row, number]
+                if kind == OPTIONAL_INT:
+                    out[at] = 2 * (value >= 0)
+                    at += 1
+                if kind != OPTIONAL_INT or value >= 0:
+                    at = write_long(out, at, value)
+                number += 1
+        ends[row] = at
 
 
 @njit(cache=True, inline="always")
-def fits(buffer, spans, row, field, least, most):
-    """Whether a text has `least` (0 or 1) to `most` characters."""
+def has_characters(buffer, spans, row, field, minimum, maximum):
+    """Whether a text has `minimum` (0 or 1) to `maximum` characters."""
     start, end = spans[row, field, 0], spans[row, field, 1]
-    if end - start <= most:
-        return end - start >= least
+    if end - start <= maximum:
+        return end - start >= minimum
     count = 0
     for position in range(start, end):
         count += (buffer[position] & 0xC0) != 0x80
-    return count <= most
+    return count <= maximum
 
 
 @njit(cache=True)
 def looks_like_pan(buffer, start, stop):
-    """13 to 19 digits, blanks and hyphens between them ignored, that pass the Luhn check."""
+    """Whether a text is a card number: 13 to 19 digits that pass the Luhn check.
+
+    Blanks and hyphens are ignored.
+    """
     digits, total = 0, 0
     for back in range(stop - start):
         byte = buffer[stop - 1 - back]
@@ -229,7 +196,7 @@ def looks_like_pan(buffer, start, stop):
 
 @njit(cache=True)
 def is_plain_ipv4(buffer, start, stop):
-    """Four decimal numbers of 0-255 without leading zeros."""
+    """Whether a text is four decimal numbers of 0-255 without leading zeros."""
     parts, size, value = 1, 0, 0
     for position in range(start, stop):
         byte = np.int64(buffer[position])
@@ -250,7 +217,7 @@ def is_plain_ipv4(buffer, start, stop):
 
 @njit(cache=True, inline="always")
 def letters(buffer, spans, row, field, size):
-    """Upper-case letters packed to a number, 0 if missing, -1 if anything else."""
+    """Return `size` upper-case letters packed to a number, 0 if missing, -1 if anything else."""
     start, end = spans[row, field, 0], spans[row, field, 1]
     if start == end:
         return 0
@@ -266,7 +233,7 @@ def letters(buffer, spans, row, field, size):
 
 @njit(cache=True, inline="always")
 def text_hash(buffer, spans, row, field):
-    """Hash of a text, 0 if missing."""
+    """Return the hash of a text, 0 if missing."""
     start, end = spans[row, field, 0], spans[row, field, 1]
     if start == end:
         return np.uint64(0)
@@ -288,23 +255,20 @@ def decode_rows(buffer, starts, header, latest, codes, scales, spans, numbers, d
         start, stop = starts[row], starts[row + 1]
         if not len(header) <= stop - start <= MAX_MESSAGE:
             continue
-        same = True
-        for index in range(len(header)):
-            same &= buffer[start + index] == header[index]
-        if not same:
+        if not matches(buffer, start, header):
             continue
         body = start + len(header)
         if read_transaction(buffer, body, stop, row, spans, numbers, bits) != stop:
             continue
         time, amount, mcc = numbers[row, TIME], numbers[row, AMOUNT], numbers[row, MCC]
-        if not EARLIEST <= time <= latest[row] or not 0 <= amount <= MAX_AMOUNT or mcc > 9999:
+        if not EARLIEST_MS <= time <= latest[row] or not 0 <= amount <= MAX_AMOUNT or mcc > 9999:
             continue
         if not (
-            fits(buffer, spans, row, TRANSACTION_ID, 1, MAX_ID)
-            and fits(buffer, spans, row, CARD, 1, MAX_ID)
-            and fits(buffer, spans, row, MERCHANT, 1, MAX_ID)
-            and fits(buffer, spans, row, CUSTOMER, 0, MAX_OPTIONAL_ID)
-            and fits(buffer, spans, row, DEVICE, 0, MAX_OPTIONAL_ID)
+            has_characters(buffer, spans, row, TRANSACTION_ID, 1, MAX_ID)
+            and has_characters(buffer, spans, row, CARD, 1, MAX_ID)
+            and has_characters(buffer, spans, row, MERCHANT, 1, MAX_ID)
+            and has_characters(buffer, spans, row, CUSTOMER, 0, MAX_OPTIONAL_ID)
+            and has_characters(buffer, spans, row, DEVICE, 0, MAX_OPTIONAL_ID)
         ):
             continue
         if looks_like_pan(buffer, spans[row, CARD, 0], spans[row, CARD, 1]):
@@ -347,10 +311,10 @@ def decode_rows(buffer, starts, header, latest, codes, scales, spans, numbers, d
         columns.ip_country[row] = ip_country
         start, end = spans[row, IP, 0], spans[row, IP, 1]
         columns.ip[row] = text_hash(buffer, spans, row, IP)
-        if end - start > MAX_ADDRESS:
+        if end - start > MAX_IP_ADDRESS:
             continue
         if start < end and not is_plain_ipv4(buffer, start, end):
-            outcome[row] = ADDRESS
+            outcome[row] = UNUSUAL_IP
         else:
             outcome[row] = GOOD
     return outcome

@@ -1,32 +1,36 @@
-"""Batch codec of the scorer: FeatureVector messages to columns, columns to Decision messages.
+"""FeatureVector messages to columns and back, a batch at a time.
 
-The compiled way and the reference codec give the same by test; a message that the compiled way
-refuses is read by the reference, which says what is wrong with it.
+A test compares both ways with the reference codec. A message that the compiled reader refuses is
+read by the reference codec, which says what is wrong with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Final
 
-import fastavro
 import numpy as np
 import numpy.typing as npt
 
 from schemas.codec import avro, transactions_kernel
 from schemas.codec import vectors_kernel as kernel
-from schemas.codec.transactions import Ints, Rejected, as_array, joined, sliced
-from schemas.errors import BadMessage, UnknownSchema
+from schemas.codec.byte_spans import (
+    Ints,
+    as_array,
+    cut_at,
+    gather,
+    hash_texts,
+    joined,
+    sliced,
+)
+from schemas.errors import BadMessage, Rejected, UnknownSchema
 from schemas.features import FINGERPRINT, VECTOR_SIZE
-from schemas.records import Reason, Transaction
+from schemas.records import Transaction
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
 VECTOR_HEADER: Final = avro.header("FeatureVector")
-DECISION_HEADER: Final = avro.header("Decision")
-NO_EXPLANATION: Final = b"\x00\x00\x00"
 _TEXT: Final = {name: place for place, name in enumerate(transactions_kernel.TEXT_FIELDS)}
 
 
@@ -115,7 +119,7 @@ class DecodedVectors:
 
     def _hash(self, field: str) -> npt.NDArray[np.uint64]:
         spans = self.spans[:, _TEXT[field]]
-        hashes: npt.NDArray[np.uint64] = kernel.hash_texts(
+        hashes: npt.NDArray[np.uint64] = hash_texts(
             as_array(self.data), np.ascontiguousarray(spans)
         )
         return hashes
@@ -124,14 +128,14 @@ class DecodedVectors:
     def vector_spans(self) -> Ints:
         """Start and end of each vector in `data`, int64[g, 2], whatever its catalogue."""
         starts = self.source[:, kernel.VECTOR_START]
-        return np.column_stack([starts, starts + self.source[:, kernel.VECTOR_SIZE]])
+        return np.column_stack([starts, starts + self.source[:, kernel.VECTOR_BYTES]])
 
     @property
     def fingerprint_spans(self) -> Ints:
         """Start and end of each catalogue fingerprint in `data`, int64[g, 2]."""
         # Between the two stands the vector's size as a varint: a bit is the sign, seven a byte.
         bytes_of_size = (
-            np.searchsorted(1 << np.arange(6, 63, 7), self.source[:, kernel.VECTOR_SIZE], "right")
+            np.searchsorted(1 << np.arange(6, 63, 7), self.source[:, kernel.VECTOR_BYTES], "right")
             + 1
         )
         ends = self.source[:, kernel.VECTOR_START] - bytes_of_size
@@ -146,7 +150,7 @@ class DecodedVectors:
 
         The pair is what an Arrow string or binary array is made of; at most 2 GiB.
         """
-        data, offsets = kernel.gather(as_array(self.data), np.ascontiguousarray(spans))
+        data, offsets = gather(as_array(self.data), np.ascontiguousarray(spans))
         return data, offsets
 
     def raw(self, field: str) -> list[bytes]:
@@ -224,7 +228,7 @@ def _decode(values: Sequence[bytes]) -> tuple[DecodedVectors, npt.NDArray[np.boo
         flags=np.zeros(count, np.uint8),
         source=np.zeros((count, len(kernel.SOURCE_FIELDS)), np.int64),
         spans=np.zeros((count, len(transactions_kernel.TEXT_FIELDS), 2), np.int64),
-        numbers=np.zeros((count, 4), np.int64),
+        numbers=np.zeros((count, len(transactions_kernel.NUMBER_FIELDS)), np.int64),
         degrees=np.zeros((count, 2), np.float64),
     )
     readable = kernel.decode_vectors(
@@ -235,82 +239,39 @@ def _decode(values: Sequence[bytes]) -> tuple[DecodedVectors, npt.NDArray[np.boo
     return result, readable.astype(np.bool_)
 
 
-def explain(
-    degraded: str | None = None,
-    rule_hits: Sequence[str] = (),
-    reasons: Sequence[Reason] = (),
-) -> bytes:
-    """Return the Avro bytes of these three fields, which stand together in a Decision.
-
-    >>> explain() == NO_EXPLANATION
-    True
-    """
-    if not (degraded or rule_hits or reasons):
-        return NO_EXPLANATION
-    out = BytesIO()
-    record = {"degraded": degraded, "rule_hits": list(rule_hits), "reasons": list(reasons)}
-    fastavro.schemaless_writer(out, _EXPLANATION_SCHEMA, record)
-    return out.getvalue()
-
-
-_EXPLANATION_SCHEMA: Final = fastavro.parse_schema(
-    {
-        "type": "record",
-        "name": "Explanation",
-        "fields": [
-            field
-            for field in avro.raw_schema("Decision")["fields"]
-            if field["name"] in ("degraded", "rule_hits", "reasons")
-        ],
-    }
-)
-
-
-def encode_decisions(
-    vectors: DecodedVectors,
+def encode_feature_vectors(
     *,
-    action: Codes,
-    score: Floats,
-    anomaly: Floats,
-    model: Ints,
-    model_ids: Sequence[str],
-    role: Codes,
-    policy_version: str,
-    explanations: Mapping[int, bytes],
-    decided_at: int,
-    shadows: Sequence[tuple[str, Floats]] = (),
+    source_partition: npt.ArrayLike,
+    source_offset: npt.ArrayLike,
+    received_at: npt.ArrayLike,
+    computed_at: int,
+    flags: npt.NDArray[np.uint8],
+    vectors: npt.NDArray[np.float32],
+    bodies: Sequence[bytes],
 ) -> list[bytes]:
-    """Return one Decision message for each row of `vectors`, equal to `codec.encode`.
+    """Return n FeatureVector messages, equal to `avro.encode("FeatureVector", …)`.
 
-    All arrays have shape (g,). `action`: 0 APPROVE, 1 REVIEW, 2 BLOCK; `role`: 0 NONE,
-    1 CHAMPION, 2 CANARY; NaN scores are null; `model` indexes `model_ids`, -1 is null;
-    `explanations` holds `explain(…)` of the rows that have one; `decided_at` in µs; `shadows` are
-    names and scores of the models that only watch, NaN where they have none.
+    Shapes (n,), vectors (n, 70); `received_at` in ms, `computed_at` in µs; `flags` bit 0 is
+    duplicate, bit 1 late; `bodies` are Avro bodies of the transactions.
 
     Raises:
-        ValueError: shapes or codes are out of range.
+        ValueError: the shapes do not agree.
     """
-    count = len(vectors)
-    watching = [scores for _, scores in shadows]
-    shapes = {values.shape for values in (action, score, anomaly, model, role)}
-    shapes |= {scores.shape for scores in watching}
-    if shapes != {(count,)}:
-        raise ValueError(f"columns of shapes {sorted(shapes)} for {count} vectors")
-    if count and (
-        max(action.max(), role.max()) > 2 or model.min() < -1 or model.max() >= len(model_ids)
+    count = len(bodies)
+    little = np.ascontiguousarray(vectors, "<f4")
+    columns: list[Ints] = [
+        np.asarray(c, np.int64) for c in (source_partition, source_offset, received_at)
+    ]
+    if little.shape != (count, VECTOR_SIZE) or any(
+        shape != (count,) for shape in [flags.shape, *(c.shape for c in columns)]
     ):
-        raise ValueError("action, role or model out of range")
-    parts = [NO_EXPLANATION] * count
-    for row, explanation in explanations.items():
-        parts[row] = explanation
-    tails, tail_starts = joined(parts)
-    names, name_starts = joined([name.encode() for name in model_ids])
-    watchers, watcher_starts = joined([name.encode() for name, _ in shadows])
-    watched = np.array(watching, np.float64).reshape(len(watching), count)
-    out, ends = kernel.encode_decisions(
-        as_array(DECISION_HEADER), as_array(vectors.data), vectors.spans, vectors.numbers,
-        vectors.source, vectors.flags, action, score, anomaly, model, as_array(names), name_starts,
-        role, as_array(policy_version.encode()), as_array(tails), tail_starts,
-        as_array(watchers), watcher_starts, watched, int(decided_at),
+        raise ValueError(
+            f"{count} bodies, vectors {little.shape}, columns {[c.shape for c in columns]}, "
+            f"flags {flags.shape}: expected ({count}, {VECTOR_SIZE}) and ({count},)"
+        )
+    data, starts = joined(bodies)
+    out, ends = kernel.encode_vectors(
+        as_array(VECTOR_HEADER), as_array(FINGERPRINT), columns[0], columns[1], columns[2],
+        int(computed_at), flags, little.view(np.uint8), as_array(data), starts,
     )  # fmt: skip
-    return sliced(out.tobytes(), np.concatenate([[0], ends[:-1]]) if count else ends, ends)
+    return cut_at(out, ends)

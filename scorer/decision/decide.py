@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.codec.vectors import DecodedVectors, encode_decisions, explain
+from schemas.codec.decisions import encode_decisions, explain
+from schemas.codec.vectors import DecodedVectors
 from schemas.records import Reason
 from scorer.decision.judge import (
     ACTIONS,

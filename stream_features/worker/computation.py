@@ -16,7 +16,8 @@ from runtime.clock import Clock
 from runtime.feature_store.protocol import FeatureStore, FoldLike
 from runtime.metrics import Metrics
 from schemas.codec import avro
-from schemas.codec.transactions import decode_transactions, encode_feature_vectors
+from schemas.codec.transactions import decode_transactions
+from schemas.codec.vectors import encode_feature_vectors
 from schemas.columns import TransactionColumns, empty_columns
 from schemas.currency import CurrencyTable
 from schemas.dead_letters import dead_letter

@@ -36,7 +36,7 @@ def read_block(name: str, messages: Sequence[Message]) -> pa.Table | None:
     if not values or any(value[:size] != header for value in values):
         return None
     body = b"".join([value[size:] for value in values])
-    block = b"".join([_file_start(name), _varint(len(values)), _varint(len(body)), body, _SYNC])
+    block = b"".join([_file_start(name), _long(len(values)), _long(len(body)), body, _SYNC])
     try:
         table = pl.read_avro(io.BytesIO(block)).to_arrow(compat_level=pl.CompatLevel.oldest())
         avro.decode(values[-1])
@@ -58,11 +58,8 @@ def _file_start(name: str) -> bytes:
     return out.getvalue()
 
 
-def _varint(number: int) -> bytes:
-    """Return a number >= 0 as Avro's zig-zag varint."""
-    left, out = number << 1, bytearray()
-    while left >= 0x80:
-        out.append(left & 0x7F | 0x80)
-        left >>= 7
-    out.append(left)
-    return bytes(out)
+def _long(number: int) -> bytes:
+    """Return a number as Avro writes it."""
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, "long", number)
+    return out.getvalue()

@@ -16,12 +16,11 @@ import pyarrow as pa
 
 from runtime.kafka.protocols import Message
 from schemas.codec import avro
-from schemas.codec.transactions import Rejected
-from schemas.codec.transactions_kernel import EARLIEST
+from schemas.codec.transactions_kernel import EARLIEST_MS, TEXT_FIELDS
 from schemas.codec.vectors import DecodedVectors, decode_feature_vectors
 from schemas.columns import CHANNELS
 from schemas.currency import CurrencyTable
-from schemas.errors import BadMessage, ConfigurationError, InvalidField, UnknownSchema
+from schemas.errors import BadMessage, ConfigurationError, InvalidField, Rejected, UnknownSchema
 from schemas.features import DAY
 from schemas.validation import SchemaRegistry, read_label
 from trainer.archive.avro_block import read_block
@@ -29,10 +28,6 @@ from trainer.archive.avro_block import read_block
 Ints = npt.NDArray[np.int64]
 LATEST: Final = 4_102_444_800_000
 """Event times from here on (the year 2100) are damage, not transactions: they name a folder."""
-TEXTS: Final = (
-    "transaction_id", "card_id", "customer_id", "merchant_id", "currency", "device_id", "ip",
-    "ip_country", "card_country", "merchant_country",
-)  # fmt: skip
 _REASON: Final = pa.struct(
     [("code", pa.string()), ("text", pa.string()), ("contribution", pa.float64())]
 )
@@ -50,7 +45,7 @@ FEATURES: Final = pa.schema(
         ("fingerprint", pa.binary()), ("vector", pa.binary()), ("amount", pa.int64()),
         ("original_amount", pa.int64()), ("mcc", pa.int32()), ("channel", pa.string()),
         ("latitude", pa.float64()), ("longitude", pa.float64()),
-        *((name, pa.string()) for name in TEXTS),
+        *((name, pa.string()) for name in TEXT_FIELDS),
     ]
 )  # fmt: skip
 """`vector` is the message's own: little-endian float32 in the order of the catalogue `fingerprint`.
@@ -111,7 +106,7 @@ def feature_rows(messages: Sequence[Message], currencies: CurrencyTable) -> Rows
     if wrong:
         rejected += wrong
         vectors = vectors.take(np.flatnonzero(right))
-    texts = {name: _texts(vectors, vectors.text_spans(name)) for name in TEXTS}
+    texts = {name: _texts(vectors, vectors.text_spans(name)) for name in TEXT_FIELDS}
     columns = {
         "event_date": _dates(vectors.event_time),
         "topic_partition": partition[vectors.rows],
@@ -226,7 +221,7 @@ def _in_place(
     rows: Ints, source: Ints, time: Ints, actual: Ints
 ) -> tuple[npt.NDArray[np.bool_], list[Rejected]]:
     """Tell the rows that came in the partition that they name, at a time that can be."""
-    right = (source == actual) & (time >= EARLIEST) & (time < LATEST)
+    right = (source == actual) & (time >= EARLIEST_MS) & (time < LATEST)
     wrong = [
         (
             int(rows[place]),

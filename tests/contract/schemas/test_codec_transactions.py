@@ -11,11 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import avro as codec
-from schemas.codec.transactions import (
-    DecodedTransactions,
-    decode_transactions,
-    encode_feature_vectors,
-)
+from schemas.codec import transactions_kernel as kernel
+from schemas.codec.transactions import DecodedTransactions, decode_transactions
+from schemas.codec.vectors import encode_feature_vectors
 from schemas.columns import CHANNELS, pack_country, pack_position
 from schemas.currency import CurrencyTable
 from schemas.errors import BadMessage, InvalidField, UndecodableMessage, UnknownSchema
@@ -119,6 +117,35 @@ def test_damaged_bytes_never_raise_and_agree_with_fastavro(
         kept = codec.decode(codec.header("Transaction") + decoded.bodies[1])[1]
         assert kept["amount"] == read["amount"]
         assert kept["card_id"] == read["card_id"]
+
+
+KINDS = {
+    '"string"': kernel.TEXT,
+    '["null", "string"]': kernel.OPTIONAL_TEXT,
+    '"long"': kernel.LONG,
+    '["null", "int"]': kernel.OPTIONAL_INT,
+    '["null", "double"]': kernel.OPTIONAL_DOUBLE,
+    "enum": kernel.ENUM,
+    "map": kernel.MAP,
+}
+
+
+def test_the_layout_of_a_transaction_is_that_of_its_schema() -> None:
+    fields = codec.raw_schema("Transaction")["fields"]
+    expected = [
+        (
+            field["name"],
+            KINDS[field["type"]["type"] if isinstance(field["type"], dict) else
+                  json.dumps(field["type"])],
+        )
+        for field in fields
+    ]  # fmt: skip
+    assert list(kernel.LAYOUT) == expected
+    channel = next(field for field in fields if field["name"] == "channel")
+    assert channel["type"]["symbols"] == list(CHANNELS)
+    assert len(CHANNELS) == kernel.CHANNEL_CODES
+    assert kernel.TEXT_FIELDS[kernel.MERCHANT_COUNTRY] == "merchant_country"
+    assert kernel.NUMBER_FIELDS[kernel.CHANNEL] == "channel"
 
 
 def test_a_map_in_blocks_with_sizes_is_read_as_by_fastavro() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import avro
-from schemas.codec.vectors import decode_feature_vectors, encode_decisions, explain
+from schemas.codec.decisions import encode_decisions, explain
+from schemas.codec.vectors import decode_feature_vectors
 from schemas.columns import CHANNELS
 from schemas.errors import UndecodableMessage, UnknownSchema
 from schemas.features import FINGERPRINT, VECTOR_SIZE

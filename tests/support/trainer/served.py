@@ -8,8 +8,8 @@ import numpy as np
 
 from runtime.kafka.protocols import Outgoing
 from schemas.codec import avro
-from schemas.codec.transactions import encode_feature_vectors
-from schemas.codec.vectors import decode_feature_vectors, encode_decisions, explain
+from schemas.codec.decisions import encode_decisions, explain
+from schemas.codec.vectors import decode_feature_vectors, encode_feature_vectors
 from schemas.features import VECTOR_SIZE
 
 START = 1_700_000_000_000
