@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from runtime.command_line import Json, errors, require_folder, run_command, say, write_report
-from simulation.simulation_plan import Scenario, SimulationPlan
+from simulation.simulation_plan import SimulationPlan, SimulationScenario
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -24,7 +24,9 @@ def simulation() -> None:
 
 @app.command("run")
 def run(
-    scenario: Annotated[Scenario, typer.Option(help="what happens")] = Scenario.NEW_PATTERN,
+    scenario: Annotated[
+        SimulationScenario, typer.Option(help="what happens")
+    ] = SimulationScenario.NEW_PATTERN,
     days: Annotated[int, typer.Option(min=2, help="days on which models decide")] = 30,
     history_days: Annotated[int, typer.Option(min=20, help="days archived before them")] = 40,
     customers: Annotated[int, typer.Option(min=300, help="people in the world")] = 3_000,

@@ -32,7 +32,7 @@ from simulation.simulated_monitor import Produced, SimulatedMonitor
 from simulation.simulated_stream import SimulatedStream
 from simulation.simulated_trainer import SimulatedTrainer
 from simulation.simulated_world import SimulatedWorld
-from simulation.simulation_plan import SIGNS, Scenario, SimulationPlan
+from simulation.simulation_plan import SIGNS, SimulationPlan, SimulationScenario
 from simulation.tally import Tally
 
 HISTORY_STEP: Final = 3 * HOUR
@@ -68,7 +68,7 @@ class LearningLoop:
         self._currencies = CurrencyTable("EUR", {})
         self._stream = SimulatedStream(world, self._currencies, plan.label_delay_ms)
         silent = None
-        if plan.scenario == Scenario.LABEL_OUTAGE:
+        if plan.scenario == SimulationScenario.LABEL_OUTAGE:
             silent = (plan.onset_ms, plan.onset_ms + plan.outage_ms)
         self._desk = LabelDesk(world, silent)
         self._archive = SimulatedArchive(
@@ -157,9 +157,12 @@ class LearningLoop:
         plan = self.plan
         if since == plan.onset_ms:
             self._record("onset", _ONSET[plan.scenario])
-            if plan.scenario == Scenario.BAD_MODEL:
+            if plan.scenario == SimulationScenario.BAD_MODEL:
                 self._bad = self._trainer.put_bad_model(self._archive.flush())
-        elif plan.scenario == Scenario.LABEL_OUTAGE and since == plan.onset_ms + plan.outage_ms:
+        elif (
+            plan.scenario == SimulationScenario.LABEL_OUTAGE
+            and since == plan.onset_ms + plan.outage_ms
+        ):
             self._record("labels_return", "the withheld labels arrive")
 
     def _react(self, produced: Produced) -> None:
@@ -241,8 +244,8 @@ class LearningLoop:
 
 
 _ONSET: Final = {
-    Scenario.NEW_PATTERN: "a new kind of fraud begins on this day",
-    Scenario.DRIFT: "honest people begin to shop differently",
-    Scenario.BAD_MODEL: "a broken model becomes a canary",
-    Scenario.LABEL_OUTAGE: "labels stop arriving",
+    SimulationScenario.NEW_PATTERN: "a new kind of fraud begins on this day",
+    SimulationScenario.DRIFT: "honest people begin to shop differently",
+    SimulationScenario.BAD_MODEL: "a broken model becomes a canary",
+    SimulationScenario.LABEL_OUTAGE: "labels stop arriving",
 }

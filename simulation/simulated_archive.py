@@ -7,14 +7,14 @@ from pathlib import Path
 from runtime.kafka.protocols import Message
 from schemas.currency import CurrencyTable
 from schemas.topics import DECISIONS, FEATURES, LABELS
-from trainer.archive.batches import Rows, decision_rows, feature_rows, label_rows
-from trainer.archive.tables import Archive, Position
+from trainer.archive.delta_tables import Archive, ArchivePosition
+from trainer.archive.table_rows import TableRows, decision_rows, feature_rows, label_rows
 
 MAX_ROWS = 20_000
 
 
 class SimulatedArchive:
-    """Appends to `trainer.archive.tables`; partition 0 of each topic is all there is."""
+    """Appends to `trainer.archive.delta_tables`; partition 0 of each topic is all there is."""
 
     def __init__(self, directory: Path, currencies: CurrencyTable) -> None:
         self.archive = Archive(str(directory))
@@ -45,12 +45,12 @@ class SimulatedArchive:
             return
         before, after = self._written[topic], messages[-1].offset + 1
         self.archive.append(
-            topic, self._rows(topic, messages).table, [Position("0", before, after)]
+            topic, self._rows(topic, messages).table, [ArchivePosition("0", before, after)]
         )
         self._written[topic] = after
         self._waiting[topic] = []
 
-    def _rows(self, topic: str, messages: list[Message]) -> Rows:
+    def _rows(self, topic: str, messages: list[Message]) -> TableRows:
         if topic == FEATURES.name:
             return feature_rows(messages, self._currencies)
         return decision_rows(messages) if topic == DECISIONS.name else label_rows(messages)

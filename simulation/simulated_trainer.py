@@ -24,13 +24,13 @@ from schemas.manifest import MANIFEST_NAME, write_manifest
 from schemas.records import Stage
 from scorer.model.bundle import CALIBRATION
 from simulation.simulation_plan import SimulationPlan
-from trainer.archive.tables import Archive
+from trainer.archive.delta_tables import Archive
 from trainer.dataset import check as data_check
 from trainer.dataset.archived import from_archive
 from trainer.evaluation.gate_bounds import load_bounds
 from trainer.registry.advance import ACTOR, next_steps
 from trainer.registry.publication import current_champion, publish_run
-from trainer.training.batch import TrainOptions
+from trainer.training.batch_training import TrainOptions
 from trainer.training.run_records import RunRecord
 from trainer.training.training_run import RunOptions, run_training
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from loadtest.traffic.encode import encode_transactions
 from loadtest.world.world import World
 from schemas.features import HOUR
-from simulation.simulation_plan import FIRST_DAY, WARM_UP_DAYS, Scenario, SimulationPlan
+from simulation.simulation_plan import FIRST_DAY, WARM_UP_DAYS, SimulationPlan, SimulationScenario
 
 NEW_PATTERN: Final = "remote_access"
 VERDICT_HOURS: Final = 2.0
@@ -61,9 +61,9 @@ def generate(plan: SimulationPlan) -> SimulatedWorld:
     people = World(
         plan.customers,
         plan.seed,
-        new_pattern_day=onset if plan.scenario == Scenario.NEW_PATTERN else None,
+        new_pattern_day=onset if plan.scenario == SimulationScenario.NEW_PATTERN else None,
         new_pattern_factor=plan.new_pattern_factor,
-        drift_day=onset if plan.scenario == Scenario.DRIFT else None,
+        drift_day=onset if plan.scenario == SimulationScenario.DRIFT else None,
         fraud_factor=plan.fraud_factor,
     )
     days = []

@@ -12,7 +12,7 @@ from trainer.registry.advance import AdvanceRules
 from trainer.training.thresholds import MAX_FALSE, PrecisionTargets
 
 
-class Scenario(StrEnum):
+class SimulationScenario(StrEnum):
     """What happens at the onset."""
 
     NEW_PATTERN = "new-pattern"
@@ -22,10 +22,12 @@ class Scenario(StrEnum):
 
 
 SIGNS: Final = {
-    Scenario.NEW_PATTERN: frozenset({"missed_frauds", "low_precision", "score_drift"}),
-    Scenario.DRIFT: frozenset({"low_precision", "missed_frauds", "score_drift", "feature_drift"}),
-    Scenario.BAD_MODEL: frozenset({"model_rolled_back"}),
-    Scenario.LABEL_OUTAGE: frozenset({"labels_stopped"}),
+    SimulationScenario.NEW_PATTERN: frozenset({"missed_frauds", "low_precision", "score_drift"}),
+    SimulationScenario.DRIFT: frozenset(
+        {"low_precision", "missed_frauds", "score_drift", "feature_drift"}
+    ),
+    SimulationScenario.BAD_MODEL: frozenset({"model_rolled_back"}),
+    SimulationScenario.LABEL_OUTAGE: frozenset({"labels_stopped"}),
 }
 """Alerts by which a scenario is noticed."""
 WARM_UP_DAYS: Final = 30
@@ -50,7 +52,7 @@ class SimulationPlan:
         targets: of the thresholds. The alerts' precision lies above the monitor's floor of 0.85.
     """
 
-    scenario: Scenario
+    scenario: SimulationScenario
     days: int = 30
     history_days: int = 40
     customers: int = 3_000
@@ -91,7 +93,7 @@ class SimulationPlan:
     @property
     def trains_at(self) -> int | None:
         """Time of the daily training in its day, ms; none beside a bad model: it would end that."""
-        return None if self.scenario == Scenario.BAD_MODEL else self.daily_ms
+        return None if self.scenario == SimulationScenario.BAD_MODEL else self.daily_ms
 
     @property
     def archived_from(self) -> int:

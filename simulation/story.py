@@ -9,7 +9,7 @@ from rich.table import Table
 from schemas.features import DAY, HOUR
 from simulation.learning_loop import LearningLoop
 from simulation.share import growth
-from simulation.simulation_plan import Scenario
+from simulation.simulation_plan import SimulationScenario
 
 EVENTS = frozenset(
     {
@@ -23,7 +23,7 @@ EVENTS = frozenset(
 def onset_of(loop: LearningLoop) -> int:
     """Return the moment from which hours count: the first fraud of a new pattern, or the event."""
     plan, world = loop.plan, loop.world
-    if plan.scenario == Scenario.NEW_PATTERN and world.pattern.any():
+    if plan.scenario == SimulationScenario.NEW_PATTERN and world.pattern.any():
         return int(world.time[world.pattern.argmax()])
     return plan.onset_ms
 
@@ -33,7 +33,7 @@ def report(loop: LearningLoop) -> dict[str, Any]:
     onset, plan, tally = onset_of(loop), loop.plan, loop.tally
     detected = loop.detected_at
     day_after = min(onset + DAY, plan.end)
-    pattern = plan.scenario == Scenario.NEW_PATTERN
+    pattern = plan.scenario == SimulationScenario.NEW_PATTERN
     before = tally.genuine_alerted(plan.start, onset)
     after = tally.genuine_alerted(day_after, plan.end)
     return {

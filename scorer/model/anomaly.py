@@ -1,7 +1,6 @@
 """Anomaly score of a card's behaviour by an isolation forest, walked by `scorer.model.trees`.
 
-The trainer fits it (`trainer.training.anomaly`), the bundle carries it, `scorer.model.bundle`
-computes feature 71.
+`trainer.training.isolation_forest` fits it, the bundle carries it: it is feature 71.
 Source: Liu, Ting, Zhou, "Isolation Forest", ICDM 2008: score = 2 ** (-mean path length / c(psi)).
 """
 

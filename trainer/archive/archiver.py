@@ -31,8 +31,8 @@ from schemas.errors import (
 )
 from schemas.validation import SchemaRegistry
 from scorer.answered import NOTHING, Answered
-from trainer.archive.batches import SCHEMAS, Rows, decision_rows, feature_rows, label_rows
-from trainer.archive.tables import TABLES, Archive, Position
+from trainer.archive.delta_tables import TABLES, Archive, ArchivePosition
+from trainer.archive.table_rows import SCHEMAS, TableRows, decision_rows, feature_rows, label_rows
 
 log = structlog.get_logger(__name__)
 SERVICE: Final = "archiver"
@@ -43,7 +43,7 @@ AGAIN_S: Final = 1.0
 WITH_SOURCE: Final = ("features", "decisions")
 """Tables whose rows answer a position of `transactions`; a position is archived once."""
 
-Bounds = Callable[[str], Mapping[int, tuple[int, int]]]
+OffsetBounds = Callable[[str], Mapping[int, tuple[int, int]]]
 """First and next offset of each partition of a topic."""
 
 
@@ -55,7 +55,7 @@ class Decoding:
     pan_key: bytes | None = None
     registry: SchemaRegistry | None = None
 
-    def rows(self, name: str, messages: Sequence[Message]) -> Rows:
+    def rows(self, name: str, messages: Sequence[Message]) -> TableRows:
         """Return the rows of table `name` in the messages of its topic."""
         if name == "features":
             return feature_rows(messages, self.currencies)
@@ -84,15 +84,15 @@ class _Buffer:
         self.parts, self.rows, self.waiting = [], 0, False
         self.written, self.read, self.source, self.highest = {}, {}, {}, {}
 
-    def positions(self) -> list[Position]:
+    def positions(self) -> list[ArchivePosition]:
         """Return what an append moves."""
         moved = [
-            Position(f"{self.topic}/{number}", self.written[number], after)
+            ArchivePosition(f"{self.topic}/{number}", self.written[number], after)
             for number, after in self.read.items()
             if after != self.written[number]
         ]
         return moved + [
-            Position(f"{self.topic}/{number}/source", self.source[number], highest)
+            ArchivePosition(f"{self.topic}/{number}/source", self.source[number], highest)
             for number, highest in self.highest.items()
             if highest != self.source[number]
         ]
@@ -105,7 +105,7 @@ class _Buffer:
 
 
 @dataclass(slots=True)
-class Counts:
+class ArchiverCounts:
     """What became of the messages, by table."""
 
     archived: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
@@ -130,7 +130,7 @@ class Archiver:
         *,
         topics: Mapping[str, str],
         decoding: Decoding,
-        bounds: Bounds,
+        bounds: OffsetBounds,
         clock: Clock,
         metrics: Metrics,
         flush_rows: int = 100_000,
@@ -144,7 +144,7 @@ class Archiver:
         self._names = {topics[name]: name for name in TABLES}
         self._stop = StopSignal(install=False)
         self._lost = ""
-        self.counts = Counts()
+        self.counts = ArchiverCounts()
         self.waiting_for = ""
         """What it waits for, "" if nothing."""
 
@@ -311,7 +311,7 @@ class Archiver:
             buffer.parts.append(rows.table)
             buffer.rows += rows.table.num_rows
 
-    def _once(self, name: str, rows: Rows) -> Rows:
+    def _once(self, name: str, rows: TableRows) -> TableRows:
         """Leave out rows whose source position is archived: a re-emission repeats earlier ones."""
         buffer = self._buffers[name]
         partition, offset = rows.column("source_partition"), rows.column("source_offset")

@@ -14,8 +14,8 @@ from runtime.settings import Settings
 from schemas.currency import CurrencyTable
 from schemas.topics import DECISIONS, FEATURES, LABELS
 from trainer.archive.archiver import GROUP, SERVICE, Archiver, Decoding
+from trainer.archive.delta_tables import TABLES, Archive
 from trainer.archive.progress import Progress
-from trainer.archive.tables import TABLES, Archive
 from trainer.archive.upkeep import maintain_regularly
 
 

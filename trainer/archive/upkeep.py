@@ -11,7 +11,7 @@ import structlog
 from runtime.clock import Clock
 from runtime.settings import Settings
 from schemas.errors import ArchiveUnavailable, ConfigurationError
-from trainer.archive.tables import TABLES, Archive
+from trainer.archive.delta_tables import TABLES, Archive
 
 log = structlog.get_logger(__name__)
 

@@ -2,7 +2,7 @@
 
 The engine replays on the calling thread; two others judge its pieces by `scorer.decision.judge`,
 the code that serves. Compiled code of both runs without the interpreter's lock, so two cores are
-busy. Figures are made of the result by `trainer.backtest.report`.
+busy. Figures are made of the result by `trainer.backtest.backtest_report`.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ def archive(
 
     Example: python -m trainer archive --archive var/archive --once --json -
     """
+    from trainer.archive.delta_tables import Archive
     from trainer.archive.process import run
-    from trainer.archive.tables import Archive
     from trainer.archive.upkeep import maintain as maintain_once
 
     if once and maintain:

@@ -54,8 +54,8 @@ def backtest(
     from scorer.warm_up import warm_up
     from stream_features.offline.transaction_table import read_table
     from trainer.backtest import backtest as replay
+    from trainer.backtest.backtest_report import figures, write_html
     from trainer.backtest.contenders import contender, read_policy_file
-    from trainer.backtest.report import figures, write_html
 
     first: str | Path = candidate if candidate is not None else str(model)
     own = read_policy_file(policy)

@@ -47,9 +47,9 @@ def benchmark(
     --published handbook_features.parquet --json benchmark.json
     """
     require_folder(json=json_path)
-    from trainer.benchmark import handbook, measure
-    from trainer.benchmark.protocol import STARTS
-    from trainer.dataset.replay import from_table
+    from trainer.benchmark import handbook, handbook_benchmark
+    from trainer.benchmark.handbook_protocol import STARTS
+    from trainer.dataset.replayed import from_table
 
     began = time.perf_counter()
     starts: list[date] = [day.date() for day in start or []] or list(STARTS)
@@ -58,12 +58,12 @@ def benchmark(
         table, meaning = handbook.read_mapped(data_path, mapping)
         task = bar.add_task("replay", total=table.num_rows)
         data = from_table(table, progress=lambda done: bar.advance(task, done))
-        folds = measure.folds(data, starts)
+        folds = handbook_benchmark.folds(data, starts)
         theirs = None
         if published is not None:
             theirs = handbook.published_features(published, meaning, data.transactions)
         models = bar.add_task("models", total=len(folds) * (2 if theirs is None else 3))
-        report = measure.run(
+        report = handbook_benchmark.run(
             data,
             folds,
             theirs,

@@ -37,7 +37,7 @@ def bootstrap(
     --mapping loadtest/mappings/handbook.yaml --output var/models --publish
     """
     require_folder(json=json_path)
-    from trainer.training import batch, bundle
+    from trainer.training import batch_training, bundle_writer
 
     began = time.perf_counter()
     now = time.time_ns() // 1_000_000
@@ -45,10 +45,10 @@ def bootstrap(
     delay = round(label_delay_days * DAY)
     data = replayed(input_path, mapping, delay)
     with errors.status(f"training on {len(data.time):,} transactions"):
-        options = batch.TrainOptions(gap_ms=delay, rounds=rounds, threads=threads)
-        trained, _ = batch.train(data, options)
+        options = batch_training.TrainOptions(gap_ms=delay, rounds=rounds, threads=threads)
+        trained, _ = batch_training.train(data, options)
     directory = output / name
-    sha256 = bundle.write(directory, name, trained)
+    sha256 = bundle_writer.write(directory, name, trained)
     event = registration(directory, actor=ACTOR, occurred_at=now)
     if publish:
         with open_registry(load_settings()) as registry:

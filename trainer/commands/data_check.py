@@ -29,7 +29,7 @@ def data_check(
     ] = None,
     bounds_path: Annotated[
         Path | None,
-        typer.Option("--bounds", help="YAML file of bounds, see trainer/dataset/bounds.py"),
+        typer.Option("--bounds", help="YAML file of bounds, see trainer/dataset/data_bounds.py"),
     ] = None,
     json_path: Json = None,
 ) -> None:
@@ -38,11 +38,11 @@ def data_check(
     Example: python -m trainer data-check --archive var/archive --cutoff 2026-11-01
     """
     from schemas.mapping import duration_ms
-    from trainer.dataset.bounds import Bounds
     from trainer.dataset.check import check
+    from trainer.dataset.data_bounds import DataBounds
 
     settings = load_settings()
-    bounds = Bounds.load(bounds_path) if bounds_path else Bounds()
+    bounds = DataBounds.load(bounds_path) if bounds_path else DataBounds()
     source = Source(
         input_path=input_path,
         mapping=mapping,

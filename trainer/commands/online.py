@@ -65,8 +65,8 @@ def _replayed(
 ) -> dict[str, Any]:
     from scorer.model.bundle import load_model
     from trainer.commands.sources import moment, replayed
-    from trainer.online.history import replay
     from trainer.online.process import options_of
+    from trainer.online.replayed_learning import replay
     from trainer.registry.publication import champion_of
 
     champion = champion_of(bundle)

@@ -21,7 +21,7 @@ from schemas.features import DAY
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
-    from trainer.dataset.replay import Dataset
+    from trainer.dataset.dataset import Dataset
 
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -87,7 +87,7 @@ def dataset_of(source: Source, settings: Settings, state: Path) -> tuple[Dataset
             "mapping": str(source.mapping),
             "label_delay_ms": source.label_delay_ms,
         }
-    from trainer.archive.tables import Archive
+    from trainer.archive.delta_tables import Archive
     from trainer.dataset.archived import from_archive
 
     arguments = _arguments(source, state)
@@ -133,13 +133,13 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
 
 
 def replayed(path: Path, mapping: Path, label_delay_ms: int) -> Dataset:
-    """Read, map and replay a file with a progress bar; see `trainer.dataset.replay.from_file`."""
-    from trainer.dataset import replay as dataset
+    """Read, map and replay a file with a progress bar; see `trainer.dataset.replayed.from_file`."""
+    from trainer.dataset.replayed import from_file
 
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("replay", total=None)
-        return dataset.from_file(
+        return from_file(
             path,
             mapping,
             label_delay_ms=label_delay_ms,

@@ -36,8 +36,8 @@ from trainer.commands.sources import Source, dataset_of, free_name
 if TYPE_CHECKING:
     from runtime.settings import Settings
     from schemas.records import Stage
-    from trainer.dataset.bounds import Bounds
-    from trainer.dataset.replay import Dataset
+    from trainer.dataset.data_bounds import DataBounds
+    from trainer.dataset.dataset import Dataset
     from trainer.training.run_records import RunRecord
     from trainer.training.training_run import Champion, RunOptions
 
@@ -156,11 +156,11 @@ def train(
     Example: python -m trainer train --input history.parquet
     --mapping loadtest/mappings/generator.yaml
     """
-    from trainer.dataset.bounds import Bounds
+    from trainer.dataset.data_bounds import DataBounds
     from trainer.evaluation.gate_bounds import load_bounds
     from trainer.service.lock import TRAINING, only_one
     from trainer.training import run_records
-    from trainer.training.batch import TrainOptions
+    from trainer.training.batch_training import TrainOptions
     from trainer.training.parameters import ROUNDS
     from trainer.training.search import SearchOptions
     from trainer.training.thresholds import PrecisionTargets
@@ -188,7 +188,7 @@ def train(
         early=early,
         label_delay_ms=delay,
     )
-    bounds = Bounds.load(data_bounds) if data_bounds else Bounds()
+    bounds = DataBounds.load(data_bounds) if data_bounds else DataBounds()
     options = RunOptions(
         run_id=None if run_id is None else run_records.checked_id(run_id),
         model_id=model_id or f"model-{time.time_ns() // 1_000_000}",
@@ -302,7 +302,7 @@ def _run(
     provenance: dict[str, Any],
     options: RunOptions,
     against: Champion | None,
-    bounds: Bounds,
+    bounds: DataBounds,
 ) -> RunRecord:
     from trainer.dataset.check import DataReport, check
     from trainer.dataset.reference import missing_rates

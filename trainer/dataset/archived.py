@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, FINGERPRINT, VECTOR_SIZE
 from stream_features.offline.transaction_table import event_order, table_columns
-from trainer.archive.tables import Archive
+from trainer.archive.delta_tables import Archive
+from trainer.dataset.dataset import Dataset
 from trainer.dataset.immature_labels import young_weights
-from trainer.dataset.replay import Dataset
 
 SOURCES: Final = ("features", "labels")
 """Tables that a dataset is made of."""

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from rich.table import Table
 
 from schemas.features import CATALOGUE, DAY, NAMES, VECTOR_SIZE
-from trainer.dataset.bounds import Bounds
-from trainer.dataset.replay import Dataset
+from trainer.dataset.data_bounds import DataBounds
+from trainer.dataset.dataset import Dataset
 
 MAX_GENUINE: Final = 50_000
 """Genuine rows that leakage is judged by: with the frauds enough for three digits of an AUC."""
@@ -99,14 +99,16 @@ class DataReport:
 
 
 def check(
-    data: Dataset, bounds: Bounds | None = None, champion_missing: Mapping[str, float] | None = None
+    data: Dataset,
+    bounds: DataBounds | None = None,
+    champion_missing: Mapping[str, float] | None = None,
 ) -> DataReport:
     """Check a dataset; an empty one fails by its rows and is not looked at further.
 
     `champion_missing` are the shares of missing values by feature in what the champion was trained
     on: a feature that is missing far more often now has lost its source.
     """
-    wanted = bounds or Bounds()
+    wanted = bounds or DataBounds()
     rows, frauds = len(data), int(data.fraud.sum())
     checks = [
         Check("rows", "", rows, low=wanted.rows),
@@ -152,7 +154,7 @@ def _duplicates(data: Dataset) -> float:
     return float(same.sum()) / len(pairs)
 
 
-def _missing(data: Dataset, bounds: Bounds, champion: Mapping[str, float]) -> list[Check]:
+def _missing(data: Dataset, bounds: DataBounds, champion: Mapping[str, float]) -> list[Check]:
     checks = []
     rates = np.isnan(data.vectors).mean(axis=0)
     for name, rate in zip(NAMES, rates.tolist(), strict=True):
@@ -166,7 +168,7 @@ def _missing(data: Dataset, bounds: Bounds, champion: Mapping[str, float]) -> li
     return checks
 
 
-def _ranges(data: Dataset, bounds: Bounds) -> list[Check]:
+def _ranges(data: Dataset, bounds: DataBounds) -> list[Check]:
     """Judge the share of the values that are there and out of range; infinite ones always are."""
     checks = []
     for index, feature in enumerate(CATALOGUE):
@@ -193,7 +195,7 @@ _NATURAL: Final = {
 """Ranges by unit of the catalogue, for features that the bounds do not name."""
 
 
-def _volumes(data: Dataset, bounds: Bounds) -> list[Check]:
+def _volumes(data: Dataset, bounds: DataBounds) -> list[Check]:
     """Judge each whole day (UTC) of mature rows by the median day; first and last rarely are."""
     if not data.mature:
         return []
@@ -217,7 +219,7 @@ def _volumes(data: Dataset, bounds: Bounds) -> list[Check]:
     ]
 
 
-def _leakage(data: Dataset, bounds: Bounds) -> list[Check]:
+def _leakage(data: Dataset, bounds: DataBounds) -> list[Check]:
     """Return the AUC of each feature alone, in either direction, and of it being there or not."""
     fraud = np.flatnonzero(data.fraud)
     genuine = np.flatnonzero(~data.fraud)

@@ -72,7 +72,7 @@ class FairnessBound(_Part):
     ignore_difference: float = Field(ge=0.0)
 
 
-class Bounds(_Part):
+class GateBounds(_Part):
     """All bounds, as in gates.yaml."""
 
     auc: AucBound
@@ -84,7 +84,7 @@ class Bounds(_Part):
     fairness: FairnessBound
 
 
-def load_bounds(path: Path | None = None) -> Bounds:
+def load_bounds(path: Path | None = None) -> GateBounds:
     """Read bounds; what the file leaves out is as in the package's gates.yaml.
 
     Raises:
@@ -99,7 +99,7 @@ def load_bounds(path: Path | None = None) -> Bounds:
         except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
             raise ConfigurationError(f"cannot read --gates {path}: {error}") from error
     try:
-        return Bounds.model_validate(document)
+        return GateBounds.model_validate(document)
     except ValidationError as error:
         wrong = [
             f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}, not {item['input']!r}"

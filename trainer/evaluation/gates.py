@@ -17,11 +17,11 @@ from sklearn.metrics import roc_auc_score
 from trainer.evaluation.gate_bounds import (
     AlertBound,
     AucBound,
-    Bounds,
     BundleBound,
     ChampionBound,
     FairnessBound,
     FoldsBound,
+    GateBounds,
     LatencyBound,
 )
 from trainer.evaluation.resampling import auc_difference
@@ -49,7 +49,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateVerdict:
     """One gate: its figure, its bound, and both in words."""
 
     gate: str
@@ -63,7 +63,7 @@ class Verdict:
 class GateReport:
     """All verdicts."""
 
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[GateVerdict, ...]
 
     @property
     def passed(self) -> bool:
@@ -71,7 +71,7 @@ class GateReport:
         return all(verdict.passed for verdict in self.verdicts)
 
     @property
-    def failures(self) -> tuple[Verdict, ...]:
+    def failures(self) -> tuple[GateVerdict, ...]:
         """Those that refuse the model."""
         return tuple(verdict for verdict in self.verdicts if not verdict.passed)
 
@@ -80,7 +80,7 @@ class GateReport:
         return {"passed": self.passed, "gates": [asdict(verdict) for verdict in self.verdicts]}
 
 
-def judge(evidence: Evidence, bounds: Bounds) -> GateReport:
+def judge(evidence: Evidence, bounds: GateBounds) -> GateReport:
     """Return the verdict of every gate; the fraud of the evidence has both classes."""
     return GateReport(
         (
@@ -95,17 +95,17 @@ def judge(evidence: Evidence, bounds: Bounds) -> GateReport:
     )
 
 
-def _auc(evidence: Evidence, bound: AucBound) -> Verdict:
+def _auc(evidence: Evidence, bound: AucBound) -> GateVerdict:
     auc = float(roc_auc_score(evidence.fraud, evidence.probability))
     text = f"AUC {auc:.4f} on the holdout, more than {bound.least:g} is needed"
-    return Verdict("auc", auc > bound.least, auc, bound.least, text)
+    return GateVerdict("auc", auc > bound.least, auc, bound.least, text)
 
 
-def _champion(evidence: Evidence, bound: ChampionBound) -> Verdict:
+def _champion(evidence: Evidence, bound: ChampionBound) -> GateVerdict:
     """Compare on the rows from which the champion has not learned, on all if these are too few."""
     if evidence.champion_probability is None:
         text = "there is no champion to compare with"
-        return Verdict("champion", True, 0.0, -bound.margin, text)
+        return GateVerdict("champion", True, 0.0, -bound.margin, text)
     rows, margin, where = np.ones(len(evidence.fraud), np.bool_), bound.margin, "the same rows"
     if evidence.champion_saw is not None and evidence.champion_saw.any():
         unseen = ~evidence.champion_saw
@@ -125,10 +125,10 @@ def _champion(evidence: Evidence, bound: ChampionBound) -> Verdict:
         f"AUC {difference.value:+.4f} against {evidence.champion_id} on {where}; the "
         f"95 % interval begins at {difference.low:+.4f}, {-margin:+g} is the lowest allowed"
     )
-    return Verdict("champion", difference.low >= -margin, difference.low, -margin, text)
+    return GateVerdict("champion", difference.low >= -margin, difference.low, -margin, text)
 
 
-def _time_folds(evidence: Evidence, bound: FoldsBound) -> Verdict:
+def _time_folds(evidence: Evidence, bound: FoldsBound) -> GateVerdict:
     frauds = np.flatnonzero(evidence.fraud)
     count = min(bound.count, len(frauds) // bound.least_frauds)
     if count < 2:
@@ -136,7 +136,7 @@ def _time_folds(evidence: Evidence, bound: FoldsBound) -> Verdict:
             f"{len(frauds)} frauds in the holdout, {2 * bound.least_frauds} are needed to compare "
             "the AUC of at least two time folds"
         )
-        return Verdict("time folds", False, len(frauds), 2 * bound.least_frauds, text)
+        return GateVerdict("time folds", False, len(frauds), 2 * bound.least_frauds, text)
     # Each fold holds as many frauds as the others, so that chance moves each as little.
     borders = frauds[np.arange(1, count) * len(frauds) // count]
     folds = np.split(np.arange(len(evidence.fraud)), borders)
@@ -151,22 +151,22 @@ def _time_folds(evidence: Evidence, bound: FoldsBound) -> Verdict:
         f"AUC over {len(aucs)} time folds is {listed}: standard deviation {spread:.2%} of the "
         f"mean, less than {bound.most_spread:.2%} is needed"
     )
-    return Verdict("time folds", spread < bound.most_spread, spread, bound.most_spread, text)
+    return GateVerdict("time folds", spread < bound.most_spread, spread, bound.most_spread, text)
 
 
-def _latency(evidence: Evidence, bound: LatencyBound) -> Verdict:
+def _latency(evidence: Evidence, bound: LatencyBound) -> GateVerdict:
     text = f"{evidence.row_us:.0f} µs for one transaction, at most {bound.most_us:g} are allowed"
     passed = evidence.row_us <= bound.most_us
-    return Verdict("latency", passed, evidence.row_us, bound.most_us, text)
+    return GateVerdict("latency", passed, evidence.row_us, bound.most_us, text)
 
 
-def _bundle(evidence: Evidence, bound: BundleBound) -> Verdict:
+def _bundle(evidence: Evidence, bound: BundleBound) -> GateVerdict:
     size = evidence.bundle_bytes / 1e6
     text = f"the bundle has {size:.2f} MB, at most {bound.most_mb:g} are allowed"
-    return Verdict("bundle", size <= bound.most_mb, size, bound.most_mb, text)
+    return GateVerdict("bundle", size <= bound.most_mb, size, bound.most_mb, text)
 
 
-def _alert_rate(evidence: Evidence, bound: AlertBound) -> Verdict:
+def _alert_rate(evidence: Evidence, bound: AlertBound) -> GateVerdict:
     rate = float(evidence.alerted.mean())
     low = rate < bound.least
     text = (
@@ -174,21 +174,21 @@ def _alert_rate(evidence: Evidence, bound: AlertBound) -> Verdict:
         f"{bound.least:.3%} to {bound.most:.3%} is allowed"
     )
     limit = bound.least if low else bound.most
-    return Verdict("alert rate", not low and rate <= bound.most, rate, limit, text)
+    return GateVerdict("alert rate", not low and rate <= bound.most, rate, limit, text)
 
 
-def _fairness(report: SliceReport, bound: FairnessBound) -> Verdict:
+def _fairness(report: SliceReport, bound: FairnessBound) -> GateVerdict:
     gate = f"fairness by {report.name}"
     if report.difference > bound.most_difference:
         text = (
             f"false-positive rates by {report.name} differ by {report.difference:.3%}, at most "
             f"{bound.most_difference:.3%} is allowed; the worst group is {report.worst!r}"
         )
-        return Verdict(gate, False, report.difference, bound.most_difference, text)
+        return GateVerdict(gate, False, report.difference, bound.most_difference, text)
     text = (
         f"the false-positive rate of {report.worst!r} is {report.ratio:.1f} times that of all, "
         f"at most {bound.most_ratio:g} times is allowed (where rates differ by more than "
         f"{bound.ignore_difference:.3%}; they do by {report.difference:.3%})"
     )
     passed = report.ratio <= bound.most_ratio or report.difference <= bound.ignore_difference
-    return Verdict(gate, passed, report.ratio, bound.most_ratio, text)
+    return GateVerdict(gate, passed, report.ratio, bound.most_ratio, text)

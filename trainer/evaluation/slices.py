@@ -22,7 +22,7 @@ OTHER: Final = "other"
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SliceGroup:
     """One group of a slice and how it fares; rates are NaN where nothing can be measured."""
 
     slice: str
@@ -44,7 +44,7 @@ class SliceReport:
     """
 
     name: str
-    groups: tuple[Group, ...]
+    groups: tuple[SliceGroup, ...]
     difference: float
     ratio: float
     worst: str
@@ -101,7 +101,9 @@ def _report(name: str, label: Texts, fraud: Flags, alerted: Flags, least_rows: i
         )
     table = frame.by_group
     groups = tuple(
-        Group(name, str(group), int(row["rows"]), int(row["frauds"]), *map(float, row.iloc[2:]))
+        SliceGroup(
+            name, str(group), int(row["rows"]), int(row["frauds"]), *map(float, row.iloc[2:])
+        )
         for group, row in table.iterrows()
     )
     judged = [

@@ -39,7 +39,7 @@ REPORTED: Final = {
 """Metrics of a derived bundle, prequential, by their names in a comparison."""
 
 
-class Follower:
+class OnlineFollower:
     """Owns the learner. Single-threaded.
 
     Args:

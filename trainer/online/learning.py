@@ -1,7 +1,7 @@
 """Online learning without I/O: vectors and labels in; log-odds, learner and window kept.
 
-vectors → the champion's log-odds → wait for the label → test, then train → window. The process of
-`trainer.online.process` and the replay of `trainer.online.history` feed the very same object.
+vectors → the champion's log-odds → wait for the label → test, then train → window. The live process
+and the replay of history feed the same object.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy.typing as npt
 from schemas.features import DAY
 from scorer.model.adjustment import Adjustment, log_odds
 from scorer.model.bundle import COLUMNS, Model
+from trainer.online.auc_window import AdjustmentRule, AucComparison, AucWindow
 from trainer.online.learner import Learner, LearnerOptions
-from trainer.online.pending import Known, Pending
-from trainer.online.window import Comparison, Rule, Window
+from trainer.online.pending import KnownLabels, Pending
 
 COMPARED: Final = 2_000
 """Newest transactions over which two adjustments are compared."""
@@ -27,7 +27,7 @@ MATERIAL: Final = 0.1
 
 
 @dataclass(slots=True)
-class Counts:
+class LearningCounts:
     """What became of transactions and labels."""
 
     transactions: int = 0
@@ -53,9 +53,9 @@ class Online:
         self.options = options = options or OnlineOptions()
         self.pending = Pending(options.records, COLUMNS, label_delay_ms=options.label_delay_ms)
         self.learner = Learner(options.learner)
-        self.window = Window()
-        self.rule = Rule(margin=options.margin, frauds=options.frauds)
-        self.counts = Counts()
+        self.window = AucWindow()
+        self.rule = AdjustmentRule(margin=options.margin, frauds=options.frauds)
+        self.counts = LearningCounts()
         self.base = ""
         """Model id of the champion, "" before there is one."""
         self._model: Model | None = None
@@ -112,7 +112,7 @@ class Online:
         """Take in labels, in the order in which they became known."""
         self._learn(self.pending.label(keys, frauds))
 
-    def compare(self) -> Comparison | None:
+    def compare(self) -> AucComparison | None:
         """Compare learner and champion over the window, and let the rule judge."""
         comparison = self.window.compare()
         self.rule.judge(comparison)
@@ -154,7 +154,7 @@ class Online:
         self.pending.restore(_part(state, "pending_"))
         self.base = document["base"]
 
-    def _learn(self, known: Known) -> None:
+    def _learn(self, known: KnownLabels) -> None:
         if not len(known.slots) or not self.pending.ripe:
             return  # before the first delay has passed frauds alone are known: all would look so
         inputs, odds = self.pending.inputs[known.slots], self.pending.log_odds[known.slots]

@@ -27,7 +27,7 @@ FIELDS: Final = ("key", "inputs", "log_odds", "received", "state")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownLabels:
     """k slots of the ring whose labels are known now, in that order."""
 
     slots: Ints
@@ -70,7 +70,7 @@ class Pending:
         first = {key: row for row, key in reversed(list(enumerate(keys.tolist())))}
         return np.array(sorted(row for key, row in first.items() if key not in index), np.int64)
 
-    def make_room(self, rows: int) -> Known:
+    def make_room(self, rows: int) -> KnownLabels:
         """Return the genuine whose places the next `rows` (at most all) will take."""
         until = max(self.added + rows - len(self.key), self.ripe)
         return self._ripen(min(until, self.added))
@@ -81,7 +81,7 @@ class Pending:
         inputs: npt.NDArray[np.float32],
         log_odds: npt.NDArray[np.float64],
         received: Ints,
-    ) -> Known:
+    ) -> KnownLabels:
         """Hold n new transactions, after `make_room(n)`; return those whose labels came earlier."""
         slots = (self.added + np.arange(len(keys))) % len(self.key)
         index = self._index
@@ -98,7 +98,7 @@ class Pending:
         came = [(key, early.pop(key)) for key in numbers if key in early] if early else []
         return self.label([key for key, _ in came], [fraud for _, fraud in came])
 
-    def label(self, keys: Sequence[int], frauds: Sequence[bool]) -> Known:
+    def label(self, keys: Sequence[int], frauds: Sequence[bool]) -> KnownLabels:
         """Note labels in the order in which they came; return what is to be learned by them."""
         slots, known = list[int](), list[bool]()
         index, state = self._index, self.state
@@ -114,9 +114,9 @@ class Pending:
                 known.append(fraud)
         found, fraud_now = np.array(slots, np.int64), np.array(known, np.bool_)
         kept = fraud_now | self._chosen(found)
-        return Known(found[kept], fraud_now[kept])
+        return KnownLabels(found[kept], fraud_now[kept])
 
-    def mature(self) -> Known:
+    def mature(self) -> KnownLabels:
         """Return the genuine whose label delay has passed by `now`."""
         until = self.ripe
         while until < self.added:
@@ -128,13 +128,13 @@ class Pending:
             until += len(rows)
         return self._ripen(until)
 
-    def _ripen(self, until: int) -> Known:
+    def _ripen(self, until: int) -> KnownLabels:
         slots = np.arange(self.ripe, until) % len(self.key)
         self.ripe = until
         slots = slots[self.state[slots] == WAITING]
         self.state[slots] = GENUINE
         slots = slots[self._chosen(slots)]
-        return Known(slots, np.zeros(len(slots), np.bool_))
+        return KnownLabels(slots, np.zeros(len(slots), np.bool_))
 
     def _chosen(self, slots: Ints) -> npt.NDArray[np.bool_]:
         """Return which are of the share of the genuine that is learned."""

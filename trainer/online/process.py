@@ -13,7 +13,7 @@ from runtime.process import ServiceProcess
 from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable, ConfigurationError
 from trainer.online import state as online_state
-from trainer.online.follower import SERVICE, Follower, public_key_of, restored
+from trainer.online.follower import SERVICE, OnlineFollower, public_key_of, restored
 from trainer.online.learner import LearnerOptions
 from trainer.online.learning import Online, OnlineOptions
 from trainer.online.opening import OnlineInputs, open_inputs
@@ -54,7 +54,7 @@ def run(settings: Settings, *, output: Path, folder: Path) -> dict[str, Any]:
             inputs.registry, output, settings.online_stage, settings.online_share,
             current="" if state is None else state["json"]["current"],
         )  # fmt: skip
-        follower = Follower(
+        follower = OnlineFollower(
             online,
             inputs.readers,
             publisher,
@@ -84,7 +84,7 @@ class _Rounds:
     def __init__(
         self,
         process: ServiceProcess,
-        follower: Follower,
+        follower: OnlineFollower,
         inputs: OnlineInputs,
         publisher: Publisher,
         folder: Path,

@@ -39,7 +39,7 @@ champion, for a day, against a day of the one before; drift and the precision of
 over a day. Models that follow each other more quickly are watched by none of them."""
 
 
-class Registry(Protocol):
+class AdjustmentRegistry(Protocol):
     """What is used of `runtime.kafka.model_registry.ModelRegistry`."""
 
     def states(self) -> ModelStates:
@@ -122,7 +122,7 @@ class Publisher:
         stage: where it goes when it is better; `share` of the cards if that is CANARY.
     """
 
-    registry: Registry
+    registry: AdjustmentRegistry
     folder: Path
     stage: Literal["SHADOW", "CANARY", "CHAMPION"] = "CHAMPION"
     share: float = 0.1

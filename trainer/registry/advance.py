@@ -49,7 +49,7 @@ class AdvanceRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StageStep:
     """One change of stage, and why in words; `share` is a canary's."""
 
     model_id: str
@@ -60,7 +60,7 @@ class Step:
 
 def next_steps(
     states: ModelStates, rules: AdvanceRules, now_ms: int, decisions: Mapping[str, int]
-) -> list[Step]:
+) -> list[StageStep]:
     """Return what is due, in the order in which it is to be done; at most one model moves up.
 
     Ages count from when the model came to its stage, or from when the present champion did if that
@@ -131,14 +131,14 @@ def _age(event: ModelEvent, champion: ModelEvent | None, now_ms: int) -> int:
 
 def _tried(
     shadows: list[ModelEvent], champion: ModelEvent | None, rules: AdvanceRules, now_ms: int
-) -> Step | None:
+) -> StageStep | None:
     ripe = [event for event in shadows if _age(event, champion, now_ms) >= rules.shadow_ms]
     if not ripe:
         return None
     model_id, why = ripe[-1]["model_id"], f"{_hours(rules.shadow_ms)} as shadow"
     if champion is None:
-        return Step(model_id, "CHAMPION", None, f"{why}, and there is no champion")
-    return Step(model_id, "CANARY", rules.share, why)
+        return StageStep(model_id, "CHAMPION", None, f"{why}, and there is no champion")
+    return StageStep(model_id, "CANARY", rules.share, why)
 
 
 def _promoted(
@@ -147,18 +147,18 @@ def _promoted(
     rules: AdvanceRules,
     now_ms: int,
     decisions: Mapping[str, int],
-) -> Step | None:
+) -> StageStep | None:
     age, made = _age(canary, champion, now_ms), decisions.get(canary["model_id"], 0)
     if age < rules.canary_ms:
         return None
     if made < rules.canary_decisions and age < rules.canary_most_ms:
         return None
     why = f"{_hours(age)} as canary and {made:,} decisions, not rolled back"
-    return Step(canary["model_id"], "CHAMPION", None, why)
+    return StageStep(canary["model_id"], "CHAMPION", None, why)
 
 
-def _retired(event: ModelEvent, why: str) -> Step:
-    return Step(event["model_id"], "RETIRED", None, why)
+def _retired(event: ModelEvent, why: str) -> StageStep:
+    return StageStep(event["model_id"], "RETIRED", None, why)
 
 
 def _hours(ms: int) -> str:

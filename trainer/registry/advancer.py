@@ -16,8 +16,8 @@ from runtime.settings import Settings
 from schemas.errors import ConfigurationError, FraudError
 from schemas.features import DAY
 from schemas.records import ModelEvent
-from trainer.archive.tables import Archive
-from trainer.registry.advance import ACTOR, AdvanceRules, Step, counted, next_steps
+from trainer.archive.delta_tables import Archive
+from trainer.registry.advance import ACTOR, AdvanceRules, StageStep, counted, next_steps
 
 log = structlog.get_logger(__name__)
 EVERY_S: Final = 60.0
@@ -61,9 +61,9 @@ class Advancer:
         self._registry, self._made, self._approval = registry, made, approval
         self._rules = replace(rules, actors=None) if approval else rules
         self._clock, self._metrics = clock, metrics
-        self._told: set[Step] = set()
+        self._told: set[StageStep] = set()
 
-    def due(self) -> list[Step]:
+    def due(self) -> list[StageStep]:
         """Take, or tell, what is due; return it. Blocks.
 
         A step that another writer has made impossible meanwhile is left out: the next call looks
@@ -82,7 +82,7 @@ class Advancer:
             return steps
         return [step for step in steps if self._take(step)]
 
-    def _take(self, step: Step) -> bool:
+    def _take(self, step: StageStep) -> bool:
         try:
             self._registry.change(
                 step.model_id, step.stage, actor=ACTOR, comment=step.why, share=step.share
@@ -94,7 +94,7 @@ class Advancer:
         self._metrics.count("advances", stage=step.stage)
         return True
 
-    def _tell(self, steps: list[Step]) -> None:
+    def _tell(self, steps: list[StageStep]) -> None:
         told = {replace(step, why="") for step in steps}
         for step in steps:
             if replace(step, why="") not in self._told:

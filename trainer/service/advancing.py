@@ -12,7 +12,7 @@ from runtime.kafka.model_registry import open_registry
 from runtime.metrics import Metrics
 from runtime.settings import Settings
 from schemas.errors import FraudError
-from trainer.archive.tables import Archive
+from trainer.archive.delta_tables import Archive
 from trainer.registry.advance import AdvanceRules
 from trainer.registry.advancer import EVERY_S, Advancer, ArchivedDecisions
 from trainer.registry.champion_alias import ChampionAlias

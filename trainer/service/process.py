@@ -15,9 +15,9 @@ from trainer.registry.advancer import rules_of
 from trainer.registry.champion_alias import ChampionAlias
 from trainer.service import lock
 from trainer.service.advancing import Advancing
-from trainer.service.child import MB, ChildRunner, Limits
 from trainer.service.requests import RetrainRequests
-from trainer.service.service import SERVICE, TrainingService
+from trainer.service.training_child import MB, ChildRunner, Limits
+from trainer.service.training_service import SERVICE, TrainingService
 from trainer.training import run_records, tracking
 from trainer.training.run_records import RunRecord
 from trainer.training.thresholds import MAX_FALSE

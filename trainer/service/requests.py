@@ -11,7 +11,7 @@ from runtime.kafka.topic_admin import create_topics
 from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable, MembershipLost
 from schemas.topics import RETRAIN_REQUESTS
-from trainer.service.service import TrainingService
+from trainer.service.training_service import TrainingService
 
 log = structlog.get_logger(__name__)
 GROUP: Final = "trainer"

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import ConfigurationError
-from trainer.dataset.replay import Dataset, split
+from trainer.dataset.dataset import Dataset
+from trainer.dataset.time_split import split
 
 TRAINING: Final = "training.json"
 """File of a bundle: `learned`, ranges of event time (ms, both ends included), and `trained_until`,

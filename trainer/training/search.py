@@ -35,7 +35,7 @@ class SearchOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class BestParameters:
     """The best parameters (to be put over the defaults), their rounds, and how they were found."""
 
     parameters: dict[str, float | int]
@@ -93,7 +93,7 @@ def search(
     seed: int,
     clock: Callable[[], float] = time.monotonic,
     progress: Callable[[float], None] | None = None,
-) -> Found:
+) -> BestParameters:
     """Return the best setting found; the defaults are the first trial and so the least result.
 
     `progress` is told the share of the budget that is spent, after each trial.
@@ -138,7 +138,7 @@ def search(
     study.optimize(objective, n_trials=options.trials, callbacks=[after])
     best = study.best_trial
     pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in study.trials)
-    return Found(
+    return BestParameters(
         dict(best.params), best.user_attrs["rounds"], float(study.best_value),
         len(study.trials), pruned,
     )  # fmt: skip

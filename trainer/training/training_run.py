@@ -19,15 +19,15 @@ import numpy.typing as npt
 
 from schemas.errors import ConfigurationError, FraudError
 from scorer.model.bundle import Model, load_model
-from trainer.dataset.replay import Dataset
-from trainer.evaluation.gate_bounds import Bounds
+from trainer.dataset.dataset import Dataset
+from trainer.evaluation.gate_bounds import GateBounds
 from trainer.evaluation.gates import Evidence, GateReport, judge
 from trainer.evaluation.resampling import intervals
 from trainer.evaluation.slices import slice_labels, slice_reports
-from trainer.training import batch, bundle, learned, run_records
-from trainer.training.batch import Holdout, Trained, TrainOptions
-from trainer.training.card import Facts, model_card
+from trainer.training import batch_training, bundle_writer, learned, run_records
+from trainer.training.batch_training import Holdout, Trained, TrainOptions
 from trainer.training.explain import shap_summary
+from trainer.training.model_card import CardFacts, model_card
 from trainer.training.run_records import RunRecord
 
 TIMED_ROWS: Final = 200
@@ -64,7 +64,7 @@ class RunOptions:
     output: Path
     state_dir: Path
     train: TrainOptions
-    bounds: Bounds
+    bounds: GateBounds
     run_id: str | None = None
 
 
@@ -124,9 +124,9 @@ def _run(
         if report.failures:
             reasons = tuple(str(failure) for failure in report.failures)
             return replace(record, state="refused by data check", reasons=reasons)
-    trained, holdout = batch.train(data, options.train, progress=progress)
+    trained, holdout = batch_training.train(data, options.train, progress=progress)
     directory = options.output / options.model_id
-    with bundle.draft(directory, options.model_id, trained) as draft:
+    with bundle_writer.draft(directory, options.model_id, trained) as draft:
         model, size = draft.served()
         known = () if champion is None else learned.bundle_ranges(champion.directory)
         saw = learned.within(data.time[holdout.rows], known)
@@ -165,7 +165,7 @@ def _facts(
     size: int,
     against: Model | None,
     saw: npt.NDArray[np.bool_],
-) -> tuple[Facts, bytes]:
+) -> tuple[CardFacts, bytes]:
     """Measure everything that the gates and the card want; return it and the SHAP plot."""
     vectors = data.vectors[holdout.rows]
     inputs = model.inputs(vectors)
@@ -176,10 +176,10 @@ def _facts(
         labels, holdout.fraud, alerted, least_rows=options.bounds.fairness.least_rows
     )
     image, features = shap_summary(
-        trained.booster, inputs, holdout.fraud, batch.COLUMNS, seed=options.train.seed
+        trained.booster, inputs, holdout.fraud, batch_training.COLUMNS, seed=options.train.seed
     )
     gates = _judged(holdout, alerted, model, size, against, saw, vectors, slices, options.bounds)
-    facts = Facts(
+    facts = CardFacts(
         model_id=options.model_id,
         written_at=record.started_at,
         data=data,
@@ -204,7 +204,7 @@ def _judged(
     saw: npt.NDArray[np.bool_],
     vectors: npt.NDArray[np.float32],
     slices: Sequence[Any],
-    bounds: Bounds,
+    bounds: GateBounds,
 ) -> GateReport:
     champion = None
     if against is not None:

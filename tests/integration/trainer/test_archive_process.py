@@ -18,7 +18,7 @@ from schemas.codec import avro
 from schemas.topics import DECISIONS, FEATURES, LABELS, TopicSpec
 from tests.support.pipeline import Pipeline, until
 from tests.support.trainer.served import START, served
-from trainer.archive.tables import Archive
+from trainer.archive.delta_tables import Archive
 
 KILLS = 5
 ROWS = 4_000

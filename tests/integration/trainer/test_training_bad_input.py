@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.trainer.archive_messages import feature, filled
 from trainer.__main__ import main
-from trainer.archive.tables import Archive
+from trainer.archive.delta_tables import Archive
 from trainer.service.lock import TRAINING, only_one
 from trainer.training import run_records
 

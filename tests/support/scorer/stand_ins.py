@@ -11,8 +11,8 @@ import xgboost
 from schemas.codec import avro
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from scorer.model.bundle import COLUMNS, Model, load_model
-from trainer.training import anomaly, bundle
-from trainer.training.batch import Trained
+from trainer.training import bundle_writer, isolation_forest
+from trainer.training.batch_training import Trained
 
 SMALL, LARGE = 10.0, 1_000.0
 """Amounts that the model of `small_bundle` approves and blocks."""
@@ -69,14 +69,14 @@ def small_bundle(
     )
     trained = Trained(
         booster=booster,
-        anomaly=anomaly.train(matrix[:, :VECTOR_SIZE], seed=seed, trees=20),
+        anomaly=isolation_forest.train(matrix[:, :VECTOR_SIZE], seed=seed, trees=20),
         knots_x=np.array([0.0, 1.0]),
         knots_y=np.array([0.0, 1.0]),
         thresholds={"block": 0.95, "review": 0.75},
         histograms=histograms or {},
         metrics={"auc": 1.0},
     )
-    return bundle.write(directory, model_id, trained)
+    return bundle_writer.write(directory, model_id, trained)
 
 
 def small_model(directory: Path, model_id: str, **options: Any) -> Model:

@@ -13,7 +13,7 @@ from schemas.codec import avro
 from schemas.currency import CurrencyTable
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from trainer.archive.archiver import Decoding
-from trainer.archive.tables import TABLES, Archive
+from trainer.archive.delta_tables import TABLES, Archive
 
 START = 1_700_000_000_000
 DECODING = Decoding(CurrencyTable("EUR", {"USD": 0.5}))

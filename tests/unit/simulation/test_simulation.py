@@ -28,7 +28,7 @@ from simulation.share import Share, growth
 from simulation.simulated_monitor import SimulatedMonitor
 from simulation.simulated_trainer import broken
 from simulation.simulated_world import SimulatedWorld
-from simulation.simulation_plan import WARM_UP_DAYS, Scenario, SimulationPlan
+from simulation.simulation_plan import WARM_UP_DAYS, SimulationPlan, SimulationScenario
 from simulation.tally import Tally
 from tests.support.monitor.traffic import START as TRAFFIC_START
 from tests.support.monitor.traffic import bundle, decision_message, model_event, scores
@@ -61,11 +61,11 @@ def world(
 
 
 def test_the_onset_lies_within_the_days() -> None:
-    plan = SimulationPlan(scenario=Scenario.DRIFT, days=9, history_days=20)
+    plan = SimulationPlan(scenario=SimulationScenario.DRIFT, days=9, history_days=20)
     assert (plan.onset, plan.world_days) == (3, WARM_UP_DAYS + 29)
     assert plan.onset_ms == plan.start + 3 * DAY == plan.end - 6 * DAY
     with pytest.raises(ConfigurationError, match="onset on day 9"):
-        SimulationPlan(scenario=Scenario.DRIFT, days=9, onset_day=9)
+        SimulationPlan(scenario=SimulationScenario.DRIFT, days=9, onset_day=9)
     assert CliRunner().invoke(app, ["run", "--scenario", "none"]).exit_code != 0
 
 
@@ -80,7 +80,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_days_are_played(
 
 
 def test_the_budget_of_alerts_is_that_of_the_service() -> None:
-    targets = SimulationPlan(scenario=Scenario.DRIFT).targets
+    targets = SimulationPlan(scenario=SimulationScenario.DRIFT).targets
     words = command(load_settings(), "archive", Path("s"), Path("o"), "run-1", [])
     assert float(words[words.index("--most-false") + 1]) == targets.most_false == 0.0004
     given = checked(["--most-false", "0.5"])
@@ -156,7 +156,7 @@ def test_a_broken_bundle_loads_but_its_calibration_is_over_log_odds(tmp_path: Pa
 
 def test_the_monitor_rolls_a_canary_back_on_the_clock_of_the_simulation(tmp_path: Path) -> None:
     draw, clock = np.random.default_rng(1), ManualClock(TRAFFIC_START)
-    plan = SimulationPlan(scenario=Scenario.BAD_MODEL)
+    plan = SimulationPlan(scenario=SimulationScenario.BAD_MODEL)
     monitor = SimulatedMonitor(plan, clock, CurrencyTable())
     champion, canary = tmp_path / "champion", tmp_path / "canary"
     for directory, event in (

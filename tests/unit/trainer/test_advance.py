@@ -11,7 +11,7 @@ from schemas.features import HOUR
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent, Stage
 from tests.unit.schemas.test_model_stages import event as bare
-from trainer.registry.advance import ACTOR, AdvanceRules, Step, counted, next_steps
+from trainer.registry.advance import ACTOR, AdvanceRules, StageStep, counted, next_steps
 
 RULES = AdvanceRules(canary_decisions=100)
 
@@ -29,7 +29,7 @@ def states(*events: ModelEvent) -> ModelStates:
     return found
 
 
-def moves(found: list[Step]) -> list[tuple[str, str]]:
+def moves(found: list[StageStep]) -> list[tuple[str, str]]:
     return [(step.model_id, step.stage) for step in found]
 
 

@@ -16,8 +16,8 @@ from schemas.features import HOUR
 from schemas.records import ModelEvent
 from tests.support.trainer.archive_messages import START, add, decision, filled
 from tests.unit.schemas.test_model_stages import event
-from trainer.archive.tables import Archive
-from trainer.registry.advance import ACTOR, AdvanceRules, Step
+from trainer.archive.delta_tables import Archive
+from trainer.registry.advance import ACTOR, AdvanceRules, StageStep
 from trainer.registry.advancer import Advancer, ArchivedDecisions, rules_of
 
 RULES = AdvanceRules(canary_decisions=100)
@@ -42,7 +42,7 @@ class Bench:
         self.asked.append(canary["model_id"])
         return self.made.get(canary["model_id"], 0)
 
-    def due(self, hours: float) -> list[Step]:
+    def due(self, hours: float) -> list[StageStep]:
         self.clock.advance(round(hours * HOUR))
         return self.advancer.due()
 

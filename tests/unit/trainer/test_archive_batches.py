@@ -14,7 +14,7 @@ from schemas.errors import ConfigurationError
 from stream_features.offline.transaction_table import table_columns
 from tests.support.trainer.archive_messages import DECODING, START, decision, feature, label
 from trainer.archive.avro_block import read_block
-from trainer.archive.batches import DECISIONS, decision_rows, feature_rows
+from trainer.archive.table_rows import DECISIONS, decision_rows, feature_rows
 
 
 def full(offset: int) -> Message:

@@ -15,7 +15,7 @@ from runtime.kafka.protocols import Message
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
 from tests.support.trainer.archive_messages import START, add, decision, feature, filled, label
-from trainer.archive.tables import Archive
+from trainer.archive.delta_tables import Archive
 from trainer.dataset.archived import content_hash, from_archive
 
 MATURITY = 1000

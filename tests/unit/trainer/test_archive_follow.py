@@ -24,8 +24,8 @@ from tests.support.trainer.archive_messages import (
     records,
 )
 from trainer.archive.archiver import GROUP, Archiver
-from trainer.archive.batches import SCHEMAS
-from trainer.archive.tables import TABLES, Archive, Position
+from trainer.archive.delta_tables import TABLES, Archive, ArchivePosition
+from trainer.archive.table_rows import SCHEMAS
 
 TOPICS = {name: name for name in TABLES}
 
@@ -165,7 +165,7 @@ def test_messages_that_cannot_be_read_are_counted_and_passed(bench: Bench) -> No
 
 def test_a_topic_made_anew_is_named(bench: Bench) -> None:
     Archive(bench.url).append(
-        "features", DECODING.rows("features", []).table, [Position("features/0", None, 9)]
+        "features", DECODING.rows("features", []).table, [ArchivePosition("features/0", None, 9)]
     )
     with pytest.raises(ConfigurationError, match=r"features/0 was archived up to 9.*FRAUD_ARCHIVE"):
         bench.follow(bench.archiver())
@@ -175,7 +175,9 @@ def test_compaction_and_retention_keep_positions_and_old_versions(tmp_path: Path
     archive = filled(str(tmp_path / "a"), features=[feature(0)])
     for n in (1, 2):
         rows = DECODING.rows("features", [feature(n, event_time=START + n * DAY // 2)]).table
-        archive.append("features", rows, [Position("features/0", None if n == 1 else n, n + 1)])
+        archive.append(
+            "features", rows, [ArchivePosition("features/0", None if n == 1 else n, n + 1)]
+        )
     before = archive.versions()["features"]
     assert archive.compact("features") == (2, 1)  # rows of one day came in two files
     assert archive.retain("features", now_ms=START + 3 * DAY, keep_ms=2 * DAY) == (1, 0)
@@ -203,7 +205,7 @@ def test_a_folder_that_is_away_is_a_storage_that_fails(bench: Bench, tmp_path: P
     away = Path(bench.url).rename(tmp_path / "away")
     Path(bench.url).write_text("")
     with pytest.raises(ArchiveUnavailable):
-        opened.append("features", SCHEMAS["features"].empty_table(), [Position("0", 0, 1)])
+        opened.append("features", SCHEMAS["features"].empty_table(), [ArchivePosition("0", 0, 1)])
     Path(bench.url).unlink()
     away.rename(bench.url)
     assert opened.positions("features", ["0"]) == written
@@ -292,7 +294,7 @@ def test_what_kafka_has_deleted_is_not_waited_for(bench: Bench) -> None:
     bench.deleted = 3
     assert bench.archiver().assigned(PLACES[:1]) == {PLACES[0]: 3}
     Archive(bench.url).append(
-        "features", DECODING.rows("features", []).table, [Position("features/0", None, 1)]
+        "features", DECODING.rows("features", []).table, [ArchivePosition("features/0", None, 1)]
     )
     assert bench.archiver().assigned(PLACES[:1]) == {PLACES[0]: 3}
 

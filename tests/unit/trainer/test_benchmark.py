@@ -16,8 +16,8 @@ from schemas.errors import ConfigurationError
 from schemas.features import DAY
 from trainer.__main__ import app
 from trainer.benchmark import handbook
-from trainer.benchmark.protocol import STARTS, card_precision, make_fold
-from trainer.dataset.replay import from_table
+from trainer.benchmark.handbook_protocol import STARTS, card_precision, make_fold
+from trainer.dataset.replayed import from_table
 
 START = date(2020, 1, 10)
 MIDNIGHT = round(datetime(2020, 1, 10, tzinfo=UTC).timestamp() * 1000)

@@ -23,8 +23,10 @@ from schemas.features import ANOMALY_INPUTS, DAY, FINGERPRINT
 from scorer.model.anomaly import anomaly_scores
 from scorer.model.bundle import load_model
 from trainer.__main__ import app
-from trainer.dataset.replay import Dataset, from_table, known_fraud, split
-from trainer.training import anomaly, batch, bundle, parameters
+from trainer.dataset.dataset import Dataset
+from trainer.dataset.replayed import from_table
+from trainer.dataset.time_split import known_fraud, split
+from trainer.training import batch_training, bundle_writer, isolation_forest, parameters
 
 START = 1_700_000_000_000
 MAPPING = """fields:
@@ -82,7 +84,7 @@ def test_a_fraud_labelled_after_the_cutoff_is_not_known() -> None:
 def test_drift_is_measured_against_rows_whose_windows_were_full(days: int, rows: int) -> None:
     """Of a hundred days the last seventy; the longest window takes thirty."""
     data = dataset(np.arange(10_000) % 10 == 0, days=days)
-    trained, _ = batch.train(data, batch.TrainOptions(gap_ms=2 * DAY, rounds=2))
+    trained, _ = batch_training.train(data, batch_training.TrainOptions(gap_ms=2 * DAY, rounds=2))
     for name in ("card_tx_count_30d", "merchant_tx_count_30d"):
         assert sum(trained.histograms[name]["counts"]) == pytest.approx(10 * rows, rel=0.01)
 
@@ -99,7 +101,7 @@ def test_drift_is_measured_against_rows_whose_windows_were_full(days: int, rows:
 )
 def test_unusable_history_is_named(data: Dataset, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        batch.train(data)
+        batch_training.train(data)
 
 
 def test_an_empty_table_is_named() -> None:
@@ -110,7 +112,7 @@ def test_an_empty_table_is_named() -> None:
 def test_exported_trees_score_as_scikit_learn_does() -> None:
     vectors = np.random.default_rng(3).normal(size=(600, 70)).astype(np.float32)
     vectors[::7, 12] = np.nan
-    model = anomaly.train(vectors, seed=5)
+    model = isolation_forest.train(vectors, seed=5)
     inputs = vectors[:, ANOMALY_INPUTS]
     inputs = np.where(np.isnan(inputs), np.nanmedian(inputs, axis=0), inputs)
     forest = IsolationForest(n_estimators=100, random_state=5).fit(inputs)
@@ -121,19 +123,19 @@ def test_exported_trees_score_as_scikit_learn_does() -> None:
 
 def test_thinning_keeps_every_fraud_and_the_weight_of_the_rest() -> None:
     fraud = np.arange(20_000) % 1_000 == 0
-    rows, weight = batch.thinned(fraud, seed=1)
+    rows, weight = batch_training.thinned(fraud, seed=1)
     assert set(np.flatnonzero(fraud)) <= set(rows.tolist())
     assert len(rows) == len(set(rows.tolist())) == 20 * (1 + parameters.GENUINE_PER_FRAUD)
     assert weight[fraud[rows]].tolist() == [1.0] * 20
     assert weight[~fraud[rows]].sum() == pytest.approx(19_980)
     few = np.arange(100) % 2 == 0
-    assert len(batch.thinned(few, seed=1)[0]) == 100
+    assert len(batch_training.thinned(few, seed=1)[0]) == 100
 
 
 def test_bundle_is_complete_verifiable_and_without_pickle(tmp_path: Path) -> None:
     data = dataset(np.arange(1000) % 10 == 0)
-    trained, _ = batch.train(data, batch.TrainOptions(rounds=5))
-    sha256 = bundle.write(tmp_path / "m1", "m1", trained)
+    trained, _ = batch_training.train(data, batch_training.TrainOptions(rounds=5))
+    sha256 = bundle_writer.write(tmp_path / "m1", "m1", trained)
     raw = (tmp_path / "m1" / "manifest.json").read_bytes()
     assert hashlib.sha256(raw).hexdigest() == sha256
     manifest = json.loads(raw)
@@ -147,7 +149,7 @@ def test_bundle_is_complete_verifiable_and_without_pickle(tmp_path: Path) -> Non
     np.testing.assert_allclose(model.probability(inputs), expected, rtol=0, atol=1e-6)
     assert (np.diff(trained.knots_y) >= 0).all()
     with pytest.raises(ConfigurationError, match="exists"):
-        bundle.write(tmp_path / "m1", "m1", trained)
+        bundle_writer.write(tmp_path / "m1", "m1", trained)
     assert [path.name for path in tmp_path.iterdir()] == ["m1"]
     event = registration(tmp_path / "m1", actor="jane", occurred_at=1)
     assert decode(encode("ModelEvent", event)) == ("ModelEvent", event)
@@ -199,7 +201,7 @@ def test_young_rows_are_learned_from_but_not_measured_by() -> None:
     new[:, 1] += 6
     said = []
     for each in (old, data):
-        trained, holdout = batch.train(each, batch.TrainOptions(rounds=20))
+        trained, holdout = batch_training.train(each, batch_training.TrainOptions(rounds=20))
         assert holdout.rows.stop == 4000
         said.append(float(np.median(trained.booster.inplace_predict(new, validate_features=False))))
     assert said[1] > 3 * said[0]

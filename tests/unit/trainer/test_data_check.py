@@ -20,10 +20,11 @@ from tests.support.scorer.stand_ins import small_bundle
 from tests.support.trainer.archive_messages import START, feature, filled, label
 from tests.unit.trainer.test_bootstrap import MAPPING, history
 from trainer.__main__ import app
-from trainer.dataset.bounds import Bounds
 from trainer.dataset.check import auc, check
+from trainer.dataset.data_bounds import DataBounds
+from trainer.dataset.dataset import Dataset
 from trainer.dataset.reference import missing_rates
-from trainer.dataset.replay import Dataset, from_table
+from trainer.dataset.replayed import from_table
 
 ROWS = 4_000
 FRAUD_EVERY = 40
@@ -43,7 +44,7 @@ def sound(rows: int = ROWS, *, days: int = 10) -> Dataset:
     return Dataset(columns, vectors, fraud, time + DAY)
 
 
-def failed(data: Dataset, bounds: Bounds | None = None) -> list[tuple[str, str]]:
+def failed(data: Dataset, bounds: DataBounds | None = None) -> list[tuple[str, str]]:
     return [(failure.name, failure.subject) for failure in check(data, bounds).failures]
 
 
@@ -57,7 +58,7 @@ def test_a_sound_dataset_passes_and_says_so() -> None:
 
 
 def test_too_few_rows_and_one_class_only() -> None:
-    assert failed(sound(400), Bounds(frauds=10)) == [("rows", "")]
+    assert failed(sound(400), DataBounds(frauds=10)) == [("rows", "")]
     data = sound()
     genuine = replace(data, fraud=np.zeros(ROWS, np.bool_))
     assert failed(genuine) == [("frauds", ""), ("fraud rate", "")]
@@ -76,8 +77,8 @@ def test_missing_values_by_feature() -> None:
     data.vectors[: ROWS // 2, 3] = np.nan
     assert failed(data) == []
     name = CATALOGUE[3].name
-    assert failed(data, Bounds(missing=0.4)) == [("missing rate", name)]
-    assert failed(data, Bounds(missing=0.4, missing_of={name: 0.6})) == []
+    assert failed(data, DataBounds(missing=0.4)) == [("missing rate", name)]
+    assert failed(data, DataBounds(missing=0.4, missing_of={name: 0.6})) == []
 
 
 def test_a_feature_that_died_is_refused_where_the_champion_had_it() -> None:
@@ -91,9 +92,9 @@ def test_a_feature_that_died_is_refused_where_the_champion_had_it() -> None:
         f"missing rate of {name} is 1, must be at most 0.25 (0.2 above the champion's 0.05)"
     )
     assert check(data, None, {name: 0.9}).failures == []  # it was hardly there before
-    assert check(data, Bounds(missing_growth=0.05), before).failures[1].subject == rare
-    assert check(data, Bounds(missing_of={name: 1.0}), before).failures == []
-    strict = check(data, Bounds(missing=0.1), {name: 0.05})
+    assert check(data, DataBounds(missing_growth=0.05), before).failures[1].subject == rare
+    assert check(data, DataBounds(missing_of={name: 1.0}), before).failures == []
+    strict = check(data, DataBounds(missing=0.1), {name: 0.05})
     assert [failure.why for failure in strict.failures] == ["", ""]
 
 
@@ -117,8 +118,8 @@ def test_values_out_of_range_and_infinite() -> None:
     data.vectors[6, 40] = np.inf
     names = CATALOGUE[1].name, CATALOGUE[40].name
     assert failed(data) == [("out of range", name) for name in names]
-    assert failed(data, Bounds(out_of_range=0.001)) == []
-    low = Bounds(out_of_range=0.001, ranges={CATALOGUE[2].name: (0.5, 1.0)})
+    assert failed(data, DataBounds(out_of_range=0.001)) == []
+    low = DataBounds(out_of_range=0.001, ranges={CATALOGUE[2].name: (0.5, 1.0)})
     assert failed(data, low) == [("out of range", CATALOGUE[2].name)]
 
 
@@ -126,7 +127,7 @@ def test_what_the_engine_computes_is_in_range(tmp_path: Path) -> None:
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text(MAPPING)
     data = from_table(Mapping.load(mapping).apply(history(4_000)), label_delay_ms=DAY)
-    assert failed(data, Bounds(leakage_auc=1.0)) == []
+    assert failed(data, DataBounds(leakage_auc=1.0)) == []
 
 
 def test_a_hole_and_a_spike_are_named_by_their_day() -> None:
@@ -137,7 +138,7 @@ def test_a_hole_and_a_spike_are_named_by_their_day() -> None:
     days = data.time // DAY - START // DAY
     assert failed(data.take(np.flatnonzero(days != 3))) == [("volume by median", third)]
     spike = np.sort(np.concatenate([np.arange(ROWS), np.tile(np.flatnonzero(days == 5), 6)]))
-    assert failed(data.take(spike), Bounds(duplicates=1.0)) == [("volume by median", fifth)]
+    assert failed(data.take(spike), DataBounds(duplicates=1.0)) == [("volume by median", fifth)]
 
 
 def test_transactions_twice_and_labels_before_them() -> None:
@@ -164,7 +165,7 @@ def test_a_feature_that_gives_the_label_away(way: str) -> None:
     data.vectors[:, 50] = leak
     name = CATALOGUE[50].name
     assert failed(data) == [("AUC alone", name)]
-    assert failed(data, Bounds(leakage_exempt=frozenset([name]))) == []
+    assert failed(data, DataBounds(leakage_exempt=frozenset([name]))) == []
 
 
 def test_auc_counts_ties_half() -> None:
@@ -175,18 +176,18 @@ def test_auc_counts_ties_half() -> None:
 def test_bounds_come_from_a_file_and_its_errors_are_named(tmp_path: Path) -> None:
     path = tmp_path / "bounds.yaml"
     path.write_text("rows: 10\nleakage_auc: 0.9\nmissing_of: {amount: 0.5}\n")
-    assert Bounds.load(path) == Bounds(rows=10, leakage_auc=0.9, missing_of={"amount": 0.5})
+    assert DataBounds.load(path) == DataBounds(rows=10, leakage_auc=0.9, missing_of={"amount": 0.5})
     path.write_text("rows: none\nfraud_rate: [0.5, 0.1]\nsurprise: 1\n")
     with pytest.raises(ConfigurationError, match=r"(?s)rows.*fraud_rate.*surprise"):
-        Bounds.load(path)
+        DataBounds.load(path)
     path.write_text("ranges: {no_such: [0, 1]}\n")
     with pytest.raises(ConfigurationError, match="no such features: no_such"):
-        Bounds.load(path)
+        DataBounds.load(path)
 
 
 def test_the_table_shows_figure_and_bound() -> None:
     out = StringIO()
-    Console(file=out, width=120).print(check(sound(400), Bounds(frauds=10)).table())
+    Console(file=out, width=120).print(check(sound(400), DataBounds(frauds=10)).table())
     row = next(line for line in out.getvalue().splitlines() if "failed" in line)
     assert "rows" in row
     assert "400" in row

@@ -12,8 +12,8 @@ from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, NAMES
 from scorer.model.anomaly import anomaly_scores
-from trainer.dataset.replay import Dataset
-from trainer.training import batch
+from trainer.dataset.dataset import Dataset
+from trainer.training import batch_training
 from trainer.training.thresholds import DEFAULTS, PrecisionTargets
 
 START = 1_700_000_000_000
@@ -55,11 +55,13 @@ def history(*, honest_alike: bool = False, ages: bool = False) -> Dataset:
     return Dataset(columns, vectors, fraud, time + DAY, young, weight, settled)
 
 
-def options(**targets: float) -> batch.TrainOptions:
-    return batch.TrainOptions(rounds=20, eta=0.3, targets=PrecisionTargets(**targets))
+def options(**targets: float) -> batch_training.TrainOptions:
+    return batch_training.TrainOptions(rounds=20, eta=0.3, targets=PrecisionTargets(**targets))
 
 
-def alerted(trained: batch.Trained, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def alerted(
+    trained: batch_training.Trained, vectors: npt.NDArray[np.float32]
+) -> npt.NDArray[np.bool_]:
     matrix = np.column_stack([vectors, anomaly_scores(trained.anomaly, vectors)])
     raw = trained.booster.inplace_predict(matrix, validate_features=False)
     score = np.interp(raw, trained.knots_x, trained.knots_y)
@@ -67,13 +69,15 @@ def alerted(trained: batch.Trained, vectors: npt.NDArray[np.float32]) -> npt.NDA
 
 
 def test_the_new_fraud_is_caught_within_the_budget_of_false_alerts() -> None:
-    trained, holdout = batch.train(history(), options(block=0.95, review=0.8, most_false=0.01))
+    trained, holdout = batch_training.train(
+        history(), options(block=0.95, review=0.8, most_false=0.01)
+    )
     assert trained.notes == ()
     new, honest = rows(np.full(2_000, NEW), 6), rows(np.full(20_000, HONEST), 7)
     assert alerted(trained, new).mean() > 0.6
     assert 0.002 < alerted(trained, honest).mean() < 0.02
     assert holdout.rows.stop == len(history()) - YOUNG_DAYS * A_DAY  # young rows measure nothing
-    blind, _ = batch.train(
+    blind, _ = batch_training.train(
         history().take(np.arange(holdout.rows.stop)), options(block=0.95, review=0.8)
     )
     assert alerted(blind, new).mean() < 0.2
@@ -86,7 +90,7 @@ def test_the_budget_is_kept_by_the_rows_of_today_where_the_model_knows_what_is_n
     honest = np.flatnonzero(~data.fraud)
     vectors[honest[draw.random(len(honest)) < 0.03], 1] += 4.0
     data = replace(data, vectors=vectors)
-    trained, _ = batch.train(data, options(block=0.3, review=0.3, most_false=0.01))
+    trained, _ = batch_training.train(data, options(block=0.3, review=0.3, most_false=0.01))
     today = rows(np.full(20_000, HONEST), 7)
     today[draw.random(len(today)) < 0.03, 1] += 4.0
     today[:, MERCHANT_AGE] = 30 + DAYS
@@ -94,9 +98,9 @@ def test_the_budget_is_kept_by_the_rows_of_today_where_the_model_knows_what_is_n
 
 
 def test_a_day_of_honest_look_alikes_leaves_no_threshold_that_is_precise() -> None:
-    trained, _ = batch.train(history(), options(block=0.9, review=0.8))
+    trained, _ = batch_training.train(history(), options(block=0.9, review=0.8))
     assert trained.thresholds["review"] < DEFAULTS["review"]
-    trained, _ = batch.train(history(honest_alike=True), options(block=0.99, review=0.97))
+    trained, _ = batch_training.train(history(honest_alike=True), options(block=0.99, review=0.97))
     assert any("no review threshold reaches" in note for note in trained.notes)
     assert trained.thresholds["review"] >= DEFAULTS["review"]
 
@@ -106,7 +110,7 @@ def test_calibration_is_of_rows_that_the_model_has_not_learned_from() -> None:
     data = history()
     chance = np.random.default_rng(8).random(len(data)) < 0.2
     data = replace(data, fraud=chance)
-    trained, _ = batch.train(data, batch.TrainOptions(rounds=100, eta=0.3))
+    trained, _ = batch_training.train(data, batch_training.TrainOptions(rounds=100, eta=0.3))
     raw = trained.booster.inplace_predict(
         np.column_stack([data.vectors, anomaly_scores(trained.anomaly, data.vectors)]),
         validate_features=False,
@@ -120,4 +124,4 @@ def test_one_card_cannot_be_divided() -> None:
     columns = data.transactions._replace(card=np.zeros(len(data), np.uint64))
     one = replace(data, transactions=columns)
     with pytest.raises(ConfigurationError, match="fold of the training"):
-        batch.train(one, options())
+        batch_training.train(one, options())

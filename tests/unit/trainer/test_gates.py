@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from schemas.columns import CHANNELS, empty_columns, pack_country
 from schemas.errors import ConfigurationError
 from trainer.evaluation.gate_bounds import load_bounds
-from trainer.evaluation.gates import Evidence, Verdict, judge
+from trainer.evaluation.gates import Evidence, GateVerdict, judge
 from trainer.evaluation.resampling import auc_difference, intervals
 from trainer.evaluation.slices import slice_labels, slice_reports
 
@@ -98,7 +98,7 @@ def test_each_gate_fails_alone_with_figure_and_bound(
     assert {verdict.gate for verdict in failures} <= allowed
 
 
-def against(candidate: Any, champion: Any, saw: Any) -> Verdict:
+def against(candidate: Any, champion: Any, saw: Any) -> GateVerdict:
     changed = evidence(probability=candidate, champion_probability=champion, champion_saw=saw)
     return next(each for each in judge(changed, load_bounds()).verdicts if each.gate == "champion")
 
@@ -202,7 +202,7 @@ def test_a_group_with_many_times_a_tiny_rate_is_no_fault() -> None:
     band = np.where(np.arange(ROWS) % 20 == 0, "high", "low")
     genuine = np.flatnonzero((band == "high") & ~FRAUD)
 
-    def fairness(alerts: int) -> Verdict:
+    def fairness(alerts: int) -> GateVerdict:
         alerted = np.isin(np.arange(ROWS), genuine[:alerts])
         slices = slice_reports({"amount band": band}, FRAUD, alerted, least_rows=100)
         return next(

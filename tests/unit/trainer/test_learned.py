@@ -13,7 +13,8 @@ from schemas.errors import ConfigurationError
 from schemas.features import DAY
 from tests.unit.trainer.test_early_training import A_DAY, YOUNG_DAYS, history
 from tests.unit.trainer.test_training import options
-from trainer.dataset.replay import Dataset, split
+from trainer.dataset.dataset import Dataset
+from trainer.dataset.time_split import split
 from trainer.registry.publication import champion_of
 from trainer.training.learned import TRAINING, bundle_ranges, learned_ranges, within
 from trainer.training.training_run import run_training

@@ -16,10 +16,10 @@ from scorer.model.bundle import Model
 from tests.support.scorer.stand_ins import small_model
 from trainer.evaluation.resampling import Interval
 from trainer.online import state as online_state
+from trainer.online.auc_window import AdjustmentRule, AucComparison, AucWindow
 from trainer.online.learner import PLACES, Learner, LearnerOptions
 from trainer.online.learning import Online, OnlineOptions
 from trainer.online.pending import GENUINE_SHARE, Pending
-from trainer.online.window import Comparison, Rule, Window
 
 DELAY = DAY
 
@@ -73,10 +73,10 @@ def test_the_adjustment_stays_within_its_bound() -> None:
 
 
 def test_the_rule_wants_certainty_and_keeps_its_mind() -> None:
-    def told(value: float, low: float, frauds: int = 300) -> Comparison:
-        return Comparison(frauds, 1000, 0.9, 0.9, Interval(value, low, value + 0.01))
+    def told(value: float, low: float, frauds: int = 300) -> AucComparison:
+        return AucComparison(frauds, 1000, 0.9, 0.9, Interval(value, low, value + 0.01))
 
-    rule = Rule(margin=0.002, frauds=200, patience=2)
+    rule = AdjustmentRule(margin=0.002, frauds=200, patience=2)
     better, close, unsure, worse = (
         told(0.01, 0.005), told(0.001, 0.0005), told(0.01, -0.001), told(-0.001, -0.01),
     )  # fmt: skip
@@ -89,7 +89,7 @@ def test_the_rule_wants_certainty_and_keeps_its_mind() -> None:
 
 
 def test_the_window_forgets_the_oldest_and_ranks_both() -> None:
-    window = Window(frauds=100, genuine=500)
+    window = AucWindow(frauds=100, genuine=500)
     assert window.compare() is None
     draw = np.random.default_rng(1)
     noise = draw.normal(size=2_000)
@@ -223,7 +223,7 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
 
 
 def test_the_window_holds_the_newest_rows_however_they_come() -> None:
-    window, added = Window(frauds=5, genuine=5), 0
+    window, added = AucWindow(frauds=5, genuine=5), 0
     for count in (3, 8, 2, 5, 11, 1):
         values = np.arange(added, added + count, dtype=np.float64)
         window.add(values, values, np.ones(count, np.bool_))

@@ -19,7 +19,7 @@ from scorer.model.bundle import load_model
 from scorer.serving import bundle_directory
 from tests.support.scorer.stand_ins import small_bundle
 from trainer.online import learning as online_learning
-from trainer.online.follower import Follower
+from trainer.online.follower import OnlineFollower
 from trainer.online.learner import LearnerOptions
 from trainer.online.learning import Online, OnlineOptions
 from trainer.online.publish import Publisher, derive
@@ -47,7 +47,7 @@ class Bench:
                 records=10_000, label_delay_ms=1, learner=LearnerOptions(rate=1e-4, bound=10.0)
             )
         )
-        self.follower = Follower(
+        self.follower = OnlineFollower(
             self.online, {}, self.publisher, clock=self.clock, metrics=Metrics("online")
         )
         self.follower.follow_champion(self.registry.states())

@@ -22,10 +22,10 @@ from scorer.model.bundle import load_model
 from tests.unit.trainer.test_bootstrap import MAPPING, dataset, history
 from trainer.__main__ import app
 from trainer.commands.sources import moment
-from trainer.dataset.replay import Dataset
-from trainer.evaluation.gate_bounds import Bounds, load_bounds
+from trainer.dataset.dataset import Dataset
+from trainer.evaluation.gate_bounds import GateBounds, load_bounds
 from trainer.registry.publication import champion_of
-from trainer.training import batch, bundle, run_records
+from trainer.training import batch_training, bundle_writer, run_records
 from trainer.training.search import SearchOptions
 from trainer.training.thresholds import PrecisionTargets
 from trainer.training.training_run import Champion, RunOptions, run_training
@@ -48,7 +48,7 @@ def data(*, signal: float = 4.0) -> Dataset:
 
 
 def options(folder: Path, model_id: str = "m1", **changes: Any) -> RunOptions:
-    train = batch.TrainOptions(rounds=10, targets=PrecisionTargets(), **changes)
+    train = batch_training.TrainOptions(rounds=10, targets=PrecisionTargets(), **changes)
     return RunOptions(
         model_id=model_id,
         output=folder / "models",
@@ -58,7 +58,7 @@ def options(folder: Path, model_id: str = "m1", **changes: Any) -> RunOptions:
     )
 
 
-def bounds() -> Bounds:
+def bounds() -> GateBounds:
     read = load_bounds()
     alert = read.alert_rate.model_copy(update={"most": 0.5})
     slow = read.latency.model_copy(update={"most_us": 1e6})  # not what is tested here
@@ -134,8 +134,8 @@ def test_a_champion_that_does_not_load_is_named_and_the_run_recorded(tmp_path: P
 
 
 @pytest.fixture(scope="module")
-def trained() -> batch.Trained:
-    return batch.train(data(), batch.TrainOptions(rounds=10))[0]
+def trained() -> batch_training.Trained:
+    return batch_training.train(data(), batch_training.TrainOptions(rounds=10))[0]
 
 
 @contextmanager
@@ -150,21 +150,21 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("size", [10, 20_000])
 def test_a_disk_that_takes_no_more_leaves_nothing_behind(
-    tmp_path: Path, size: int, trained: batch.Trained
+    tmp_path: Path, size: int, trained: batch_training.Trained
 ) -> None:
     with files_of_at_most(size), pytest.raises(ConfigurationError, match="nothing of it is left"):
-        bundle.write(tmp_path / "models" / "m1", "m1", trained)
+        bundle_writer.write(tmp_path / "models" / "m1", "m1", trained)
     assert list((tmp_path / "models").iterdir()) == []
-    bundle.write(tmp_path / "models" / "m1", "m1", trained)  # once there is room again
+    bundle_writer.write(tmp_path / "models" / "m1", "m1", trained)  # once there is room again
 
 
 def test_search_and_early_stopping_are_told_in_the_parameters() -> None:
     search = SearchOptions(seconds=1e9, trials=2)
-    trained, _ = batch.train(data(), batch.TrainOptions(rounds=8, search=search))
+    trained, _ = batch_training.train(data(), batch_training.TrainOptions(rounds=8, search=search))
     assert trained.parameters["search_trials"] == 2
     assert trained.booster.num_boosted_rounds() == trained.parameters["rounds"] <= 8
-    early = batch.TrainOptions(rounds=150, eta=0.5, early_stopping=True)
-    trained, _ = batch.train(data(), early)
+    early = batch_training.TrainOptions(rounds=150, eta=0.5, early_stopping=True)
+    trained, _ = batch_training.train(data(), early)
     assert trained.booster.num_boosted_rounds() == trained.parameters["rounds"] < 150
 
 

@@ -13,8 +13,8 @@ import pytest
 from runtime.clock import ManualClock
 from schemas.errors import TrainerBusy
 from tests.support.pipeline import until
-from trainer.service.child import MB, ONLY_IDLE, ChildRunner, Ended, Limits
 from trainer.service.lock import only_one
+from trainer.service.training_child import MB, ONLY_IDLE, ChildRunner, Ended, Limits
 
 LIMITS = Limits(time_ms=1000, memory_bytes=400 * MB)
 

@@ -14,10 +14,10 @@ from runtime.metrics import Metrics, read_exposition
 from schemas.codec import avro
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, HOUR
-from trainer.service import journal
-from trainer.service.child import Ended
+from trainer.service import training_journal
 from trainer.service.schedule import last_due
-from trainer.service.service import TrainingService
+from trainer.service.training_child import Ended
+from trainer.service.training_service import TrainingService
 from trainer.training import run_records
 
 TOPIC = "retrain-requests"
@@ -262,9 +262,9 @@ def test_what_is_no_request_is_passed_over(bench: Bench) -> None:
 
 
 def test_a_journal_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / journal.FILE).write_text("{}")
+    (tmp_path / training_journal.FILE).write_text("{}")
     with pytest.raises(ConfigurationError, match=r"service\.json"):
-        journal.load(tmp_path)
+        training_journal.load(tmp_path)
 
 
 def test_a_service_that_starts_anew_knows_when_a_run_last_passed(bench: Bench) -> None:

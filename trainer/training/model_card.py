@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from schemas.features import DAY, FINGERPRINT
-from trainer.dataset.replay import Dataset
+from trainer.dataset.dataset import Dataset
 from trainer.evaluation.gates import GateReport
 from trainer.evaluation.resampling import Interval
 from trainer.evaluation.slices import SliceReport
-from trainer.training.batch import Holdout, Trained, TrainOptions
+from trainer.training.batch_training import Holdout, Trained, TrainOptions
 
 SHOWN_FEATURES: Final = 15
 _MEANING: Final = {
@@ -29,7 +29,7 @@ _MEANING: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class CardFacts:
     """Everything the card tells."""
 
     model_id: str
@@ -45,13 +45,13 @@ class Facts:
     gates: GateReport
 
 
-def model_card(facts: Facts) -> str:
+def model_card(facts: CardFacts) -> str:
     """Return the card in Markdown."""
     parts = [_what(facts), _data(facts), _how(facts), _metrics(facts), _slices(facts)]
     return "\n\n".join([*parts, _features(facts), _gates(facts), _limits(facts)]) + "\n"
 
 
-def _what(facts: Facts) -> str:
+def _what(facts: CardFacts) -> str:
     return f"""# Model {facts.model_id}
 
 Scores card transactions: the calibrated probability that one is fraud, from the
@@ -61,7 +61,7 @@ trees (XGBoost), an isolation forest as one of the inputs, isotonic calibration.
 reviewed, unless the policy in force has thresholds of its own. Written {_day(facts.written_at)}."""
 
 
-def _data(facts: Facts) -> str:
+def _data(facts: CardFacts) -> str:
     data, test = facts.data, facts.holdout.rows
     rows = [
         ("transactions", f"{len(data):,}"),
@@ -86,12 +86,12 @@ def _which(data: Dataset) -> str:
     return f"the oldest, and {data.young:,} young ones from {since} on: not all labels had come"
 
 
-def _how(facts: Facts) -> str:
+def _how(facts: CardFacts) -> str:
     rows = [(key, str(value)) for key, value in facts.trained.parameters.items()]
     return "## Hyper-parameters\n\n" + _table(("parameter", "value"), rows)
 
 
-def _metrics(facts: Facts) -> str:
+def _metrics(facts: CardFacts) -> str:
     rows = [
         (_MEANING[key], f"{value.value:.4f}", f"{value.low:.4f} to {value.high:.4f}")
         for key, value in facts.intervals.items()
@@ -101,7 +101,7 @@ def _metrics(facts: Facts) -> str:
     return "## Metrics\n\n" + _table(head, rows)
 
 
-def _slices(facts: Facts) -> str:
+def _slices(facts: CardFacts) -> str:
     rows = [
         (
             group.slice, group.group, f"{group.rows:,}", f"{group.frauds:,}",
@@ -119,7 +119,7 @@ def _slices(facts: Facts) -> str:
     return "## Slices\n\nAt the review threshold.\n\n" + _table(head, rows)
 
 
-def _features(facts: Facts) -> str:
+def _features(facts: CardFacts) -> str:
     rows = [(f"`{name}`", f"{value:.3f}") for name, value in facts.features[:SHOWN_FEATURES]]
     return (
         "## Features that count most\n\nMean absolute SHAP value (log-odds) over a sample, half of "
@@ -127,7 +127,7 @@ def _features(facts: Facts) -> str:
     )
 
 
-def _gates(facts: Facts) -> str:
+def _gates(facts: CardFacts) -> str:
     rows = [
         (verdict.gate, "passed" if verdict.passed else "**failed**", verdict.text)
         for verdict in facts.gates.verdicts
@@ -135,7 +135,7 @@ def _gates(facts: Facts) -> str:
     return "## Gates\n\n" + _table(("gate", "", "figure and bound"), rows)
 
 
-def _limits(facts: Facts) -> str:
+def _limits(facts: CardFacts) -> str:
     few = int(facts.holdout.fraud.sum())
     rest = f"The metrics rest on {few:,} frauds in {len(facts.holdout.fraud):,} transactions"
     if facts.data.young:

@@ -16,18 +16,18 @@ import xgboost
 
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, NAMES
-from trainer.benchmark.protocol import (
+from trainer.benchmark.handbook_protocol import (
     DELAY_DAYS,
     METRICS,
     TEST_DAYS,
     TRAIN_DAYS,
-    Fold,
+    HandbookFold,
     fold_metrics,
     make_fold,
 )
-from trainer.dataset.replay import Dataset
+from trainer.dataset.dataset import Dataset
 from trainer.evaluation import evaluate
-from trainer.training import batch, parameters
+from trainer.training import batch_training, parameters
 
 SEED: Final = 7
 LEFT_OUT: Final = (
@@ -47,7 +47,7 @@ from: average precision .747 instead of .743 on those earlier weeks (AUC .888 in
 FOLD_DAYS: Final = TRAIN_DAYS + DELAY_DAYS + TEST_DAYS
 
 
-def folds(data: Dataset, starts: Sequence[date]) -> list[Fold]:
+def folds(data: Dataset, starts: Sequence[date]) -> list[HandbookFold]:
     """Return the folds of the training weeks that begin at `starts`.
 
     Raises:
@@ -71,7 +71,7 @@ def folds(data: Dataset, starts: Sequence[date]) -> list[Fold]:
 
 def run(
     data: Dataset,
-    made: Sequence[Fold],
+    made: Sequence[HandbookFold],
     published: npt.NDArray[np.float32] | None = None,
     *,
     threads: int = 1,
@@ -107,14 +107,14 @@ def run(
 def _measure(
     data: Dataset,
     matrix: npt.NDArray[np.float32],
-    fold: Fold,
+    fold: HandbookFold,
     rows: npt.NDArray[np.int64],
     rounds: int,
     threads: int,
 ) -> dict[str, float]:
     """Fit on `rows` with the labels known when the test week begins, and measure on it."""
     known = data.fraud[rows] & (data.label_time[rows] <= fold.test_ms)
-    kept, weight = batch.thinned(known, SEED)
+    kept, weight = batch_training.thinned(known, SEED)
     examples = xgboost.QuantileDMatrix(
         matrix[rows[kept]], known[kept], weight=weight, nthread=threads
     )
@@ -125,7 +125,7 @@ def _measure(
     return fold_metrics(score, data.transactions.card[fold.test], data.fraud[fold.test], fold.day)
 
 
-def _summary(made: Sequence[Fold], results: Sequence[dict[str, float]]) -> dict[str, Any]:
+def _summary(made: Sequence[HandbookFold], results: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Return means, sample standard deviations (0 for one fold) and the folds themselves."""
     values = {name: [result[name] for result in results] for name in METRICS}
     spread = 1 if len(made) > 1 else 0

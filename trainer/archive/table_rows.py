@@ -76,7 +76,7 @@ SCHEMAS: Final = {"features": FEATURES, "decisions": DECISIONS, "labels": LABELS
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TableRows:
     """Rows of a table in the order of their messages; `rejected` names messages by their place."""
 
     table: pa.Table
@@ -86,12 +86,14 @@ class Rows:
         """Return a whole-number column."""
         return np.asarray(self.table.column(name).to_numpy(), np.int64)
 
-    def take(self, chosen: npt.NDArray[np.bool_]) -> Rows:
+    def take(self, chosen: npt.NDArray[np.bool_]) -> TableRows:
         """Return the rows where `chosen` is true."""
-        return self if chosen.all() else Rows(self.table.filter(pa.array(chosen)), self.rejected)
+        return (
+            self if chosen.all() else TableRows(self.table.filter(pa.array(chosen)), self.rejected)
+        )
 
 
-def feature_rows(messages: Sequence[Message], currencies: CurrencyTable) -> Rows:
+def feature_rows(messages: Sequence[Message], currencies: CurrencyTable) -> TableRows:
     """Return the rows of `features` messages, vectors of another catalogue included.
 
     Raises:
@@ -130,10 +132,10 @@ def feature_rows(messages: Sequence[Message], currencies: CurrencyTable) -> Rows
         "longitude": pa.array(vectors.longitude, mask=np.isnan(vectors.longitude)),
         **texts,
     }
-    return Rows(_table(columns, FEATURES), _in_order(rejected))
+    return TableRows(_table(columns, FEATURES), _in_order(rejected))
 
 
-def decision_rows(messages: Sequence[Message]) -> Rows:
+def decision_rows(messages: Sequence[Message]) -> TableRows:
     """Return the rows of `decisions` messages."""
     frame = read_block("Decision", messages)
     kept, rejected = np.arange(len(messages)), list[Rejected]()
@@ -152,7 +154,7 @@ def decision_rows(messages: Sequence[Message]) -> Rows:
     right, wrong = _in_place(kept, source, time, partition[kept])
     columns["event_date"] = _dates(np.where(right, time, 0))
     columns["topic_partition"], columns["topic_offset"] = partition[kept], offset[kept]
-    rows = Rows(_table(columns, DECISIONS), _in_order(rejected + wrong))
+    rows = TableRows(_table(columns, DECISIONS), _in_order(rejected + wrong))
     return rows.take(right)
 
 
@@ -161,7 +163,7 @@ def label_rows(
     *,
     pan_key: bytes | None = None,
     registry: SchemaRegistry | None = None,
-) -> Rows:
+) -> TableRows:
     """Return the rows of `labels` messages, checked and card numbers tokenised as by the engine.
 
     Blocks only if `registry` has to fetch a schema.
@@ -188,7 +190,7 @@ def label_rows(
     }
     columns["event_date"] = _dates(time)
     columns["topic_partition"], columns["topic_offset"] = partition[rows], offset[rows]
-    return Rows(_table(columns, LABELS), rejected)
+    return TableRows(_table(columns, LABELS), rejected)
 
 
 def _read_each(

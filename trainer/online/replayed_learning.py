@@ -10,7 +10,7 @@ import numpy as np
 from schemas.features import DAY, HOUR
 from scorer.model.adjustment import Adjustment
 from scorer.model.bundle import Model
-from trainer.dataset.replay import Dataset
+from trainer.dataset.dataset import Dataset
 from trainer.online.learning import Online, OnlineOptions
 
 STEP: Final = HOUR

@@ -34,7 +34,7 @@ class Current:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Journal:
+class TrainingJournal:
     """Requests and due times up to `answered_until` (ms) are answered by a run that is recorded.
 
     `since` is when the service first started: due times before are not made up for.
@@ -45,7 +45,7 @@ class Journal:
     current: Current | None = None
 
 
-def save(journal: Journal, state_dir: Path) -> None:
+def save(journal: TrainingJournal, state_dir: Path) -> None:
     """Write the journal, to the disk itself.
 
     Raises:
@@ -66,7 +66,7 @@ def save(journal: Journal, state_dir: Path) -> None:
         ) from error
 
 
-def load(state_dir: Path) -> Journal | None:
+def load(state_dir: Path) -> TrainingJournal | None:
     """Read the journal; None if there is none yet.
 
     Raises:
@@ -78,7 +78,7 @@ def load(state_dir: Path) -> Journal | None:
         current = document.pop("current")
         if current is not None:
             current = Current(**{**current, "reasons": tuple(current["reasons"])})
-        return Journal(current=current, **document)
+        return TrainingJournal(current=current, **document)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -39,7 +39,7 @@ class _Ring:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class AucComparison:
     """AUC of both on the same rows, and the difference with its paired 95 % interval."""
 
     frauds: int
@@ -61,7 +61,7 @@ class Comparison:
         }
 
 
-class Window:
+class AucWindow:
     """Bounded: `frauds` and `genuine` rows at most."""
 
     def __init__(self, frauds: int = FRAUDS, genuine: int = GENUINE) -> None:
@@ -83,7 +83,7 @@ class Window:
         """Frauds held."""
         return len(self._rings[True].held)
 
-    def compare(self) -> Comparison | None:
+    def compare(self) -> AucComparison | None:
         """Return who ranks better; None without both classes. Takes about 0.1 s."""
         frauds, genuine = self._rings[True].held, self._rings[False].held
         if not len(frauds) or not len(genuine):
@@ -92,7 +92,7 @@ class Window:
         fraud = np.arange(len(pairs)) < len(frauds)
         online, champion = pairs[:, 0], pairs[:, 1]
         difference = auc_difference(online, champion, fraud, replicates=REPLICATES)
-        return Comparison(
+        return AucComparison(
             len(frauds), len(genuine), _auc(online, fraud), _auc(champion, fraud), difference
         )
 
@@ -122,7 +122,7 @@ def _auc(score: Floats, fraud: npt.NDArray[np.bool_]) -> float:
 
 
 @dataclass(slots=True)
-class Rule:
+class AdjustmentRule:
     """When the adjustment is used: better by `margin`, surely, `patience` times in a row.
 
     Surely: the interval of the difference is above 0, over at least `frauds` frauds. It is let go
@@ -135,7 +135,7 @@ class Rule:
     better: bool = False
     _streak: int = field(default=0)
 
-    def judge(self, comparison: Comparison | None) -> bool:
+    def judge(self, comparison: AucComparison | None) -> bool:
         """Take in a comparison and return whether the adjustment is to be used."""
         if comparison is None or comparison.frauds < self.frauds:
             return self.better

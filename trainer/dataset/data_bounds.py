@@ -15,7 +15,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[float, float]
 
 
-class Bounds(BaseModel):
+class DataBounds(BaseModel):
     """What a dataset must be like; every field can stand in the YAML file under its name.
 
     rows, frauds: at least so many (genuine rows: as many as frauds).

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from schemas.errors import ConfigurationError
 from schemas.features import ANOMALY_FEATURE, DAY, NAMES
 from scorer.decision.judge import ACTIONS, BLOCK, REVIEW
-from trainer.backtest import metrics as metrics
+from trainer.backtest import backtest_metrics
 from trainer.backtest.backtest import Backtest, Outcome
 from trainer.evaluation.evaluate import require_both_classes
 
@@ -53,7 +53,7 @@ def figures(data: Backtest, *, cards_a_day: int = 100) -> dict[str, Any]:
 def _contender(data: Backtest, one: Outcome, days: float, cards_a_day: int) -> dict[str, Any]:
     rows = data.labelled
     fraud, score, action = data.label[rows] == 1, one.score[rows], one.action[rows]
-    amount, day = data.amount[rows], metrics.day_of(data.time[rows])
+    amount, day = data.amount[rows], backtest_metrics.day_of(data.time[rows])
     policy = one.contender.serving.policy
     limits = policy.document.thresholds or one.contender.model.thresholds
     count = np.bincount(one.action, minlength=len(ACTIONS))
@@ -62,24 +62,26 @@ def _contender(data: Backtest, one: Outcome, days: float, cards_a_day: int) -> d
         "model_id": one.contender.model.model_id,
         "policy": policy.version,
         "decisions": dict(zip(ACTIONS, count.tolist(), strict=True)),
-        "ranking": metrics.ranking(score, fraud),
+        "ranking": backtest_metrics.ranking(score, fraud),
         "decided": {
-            "block": metrics.quality(action == BLOCK, fraud, amount, days),
-            "review_or_block": metrics.quality(action >= REVIEW, fraud, amount, days),
+            "block": backtest_metrics.quality(action == BLOCK, fraud, amount, days),
+            "review_or_block": backtest_metrics.quality(action >= REVIEW, fraud, amount, days),
         },
         "at_thresholds": {
             "block": {
                 "threshold": limits.block,
-                **metrics.quality(score > limits.block, fraud, amount, days),
+                **backtest_metrics.quality(score > limits.block, fraud, amount, days),
             },
             "review": {
                 "threshold": limits.review,
-                **metrics.quality(score > limits.review, fraud, amount, days),
+                **backtest_metrics.quality(score > limits.review, fraud, amount, days),
             },
         },
-        "card_precision": metrics.card_precision(day, data.card[rows], score, fraud, cards_a_day),
-        "money": metrics.money(action, fraud, amount),
-        "mix": metrics.mix_by_day(metrics.day_of(data.time), one.action),
+        "card_precision": backtest_metrics.card_precision(
+            day, data.card[rows], score, fraud, cards_a_day
+        ),
+        "money": backtest_metrics.money(action, fraud, amount),
+        "mix": backtest_metrics.mix_by_day(backtest_metrics.day_of(data.time), one.action),
         "drift": _drift(data, one),
         "rule_hits": dict(one.rule_hits.most_common()),
         "reasons": {
@@ -100,7 +102,7 @@ def _drift(data: Backtest, one: Outcome) -> dict[str, Any]:
     middle = int(np.searchsorted(time, (int(time[0]) + int(time[-1])) // 2, side="right"))
     return {
         "rows": len(time),
-        "columns": metrics.drift(columns, middle, one.contender.histograms),
+        "columns": backtest_metrics.drift(columns, middle, one.contender.histograms),
     }
 
 
@@ -120,7 +122,7 @@ def _difference(data: Backtest, one: Outcome, other: Outcome) -> dict[str, Any]:
         "disagreements": len(apart),
         "decisions": table.tolist(),
         "frauds": frauds.tolist(),
-        "ranking": metrics.paired(one.score[rows], other.score[rows], fraud),
+        "ranking": backtest_metrics.paired(one.score[rows], other.score[rows], fraud),
         "by_amount": _listed(data, one, other, by_amount),
         "by_score": _listed(data, one, other, by_score),
     }
@@ -157,7 +159,7 @@ def write_html(report: dict[str, Any], path: Path) -> None:
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from trainer.backtest.charts import charts
+    from trainer.backtest.backtest_charts import charts
 
     environment = Environment(
         loader=PackageLoader("trainer.backtest", ""), autoescape=True, undefined=StrictUndefined

@@ -22,10 +22,10 @@ from runtime.kafka.protocols import Message, TopicPartition
 from runtime.metrics import Metrics
 from schemas.codec import avro
 from schemas.errors import BadMessage
-from trainer.service import journal as journals
-from trainer.service.child import Ended, Runner
-from trainer.service.journal import Current, Journal
+from trainer.service import training_journal as journals
 from trainer.service.schedule import last_due
+from trainer.service.training_child import Ended, Runner
+from trainer.service.training_journal import Current, TrainingJournal
 from trainer.training import run_records
 from trainer.training.run_records import RunRecord
 
@@ -67,7 +67,7 @@ class TrainingService:
         passed = run_records.last_passed(state_dir)
         if passed is not None:
             self._passed(passed)
-        self._journal = journals.load(state_dir) or Journal(since=clock.now_ms())
+        self._journal = journals.load(state_dir) or TrainingJournal(since=clock.now_ms())
         current = self._journal.current
         if current is not None and current.under_way:
             log.warning("a run broke off with the service", run_id=current.run_id)
@@ -220,6 +220,6 @@ class TrainingService:
             record, state="failed", finished_at=now, reasons=(f"not registered: {reason}",)
         )
 
-    def _write(self, journal: Journal) -> None:
+    def _write(self, journal: TrainingJournal) -> None:
         journals.save(journal, self._state_dir)
         self._journal = journal

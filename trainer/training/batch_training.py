@@ -12,9 +12,10 @@ import xgboost
 
 from schemas.features import ANOMALY_FEATURE, DAY, NAMES
 from scorer.model.anomaly import AnomalyModel, anomaly_scores
-from trainer.dataset.replay import Dataset, known_fraud, split
+from trainer.dataset.dataset import Dataset
+from trainer.dataset.time_split import known_fraud, split
 from trainer.evaluation import evaluate
-from trainer.training import anomaly, parameters, thresholds
+from trainer.training import isolation_forest, parameters, thresholds
 from trainer.training.as_of import KNOWN_DAYS, as_of
 from trainer.training.out_of_fold import Predict, Rows, out_of_fold
 from trainer.training.search import Examples, Metric, SearchOptions, best_rounds, search
@@ -132,7 +133,7 @@ def train(
     named = (("training", fitted), ("calibration", later), ("test", holdout))
     for part, fraud in named:
         evaluate.require_both_classes(fraud, part)
-    isolation = anomaly.train(data.vectors[parts.train], seed=options.seed)
+    isolation = isolation_forest.train(data.vectors[parts.train], seed=options.seed)
     matrix = np.column_stack([data.vectors, anomaly_scores(isolation, data.vectors)])
     weights = np.ones(len(data), np.float32) if data.weight is None else data.weight
     young = np.arange(data.mature, len(data))

@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Fold:
+class HandbookFold:
     """Row numbers (int64, ascending) of one fold; `day` (int64) is the test day 0-6 of each `test`.
 
     `week` are the seven days of training, `history` is everything up to their end. `first_ms` is
@@ -54,7 +54,7 @@ def make_fold(
     time: npt.NDArray[np.int64],
     card: npt.NDArray[Any],
     fraud: npt.NDArray[np.bool_],
-) -> Fold:
+) -> HandbookFold:
     """Return the fold whose training week begins at midnight UTC of `start`.
 
     A customer with a fraud in the training week is in no test day. One with a fraud on day
@@ -80,7 +80,7 @@ def make_fold(
         rows = days(TRAIN_DAYS + DELAY_DAYS + day, TRAIN_DAYS + DELAY_DAYS + day + 1)
         tests.append(rows[~np.isin(card[rows], known)])
     day_of = np.repeat(np.arange(TEST_DAYS), [len(rows) for rows in tests])
-    return Fold(
+    return HandbookFold(
         start,
         first_ms=first,
         test_ms=first + (TRAIN_DAYS + DELAY_DAYS) * DAY,

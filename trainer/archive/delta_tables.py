@@ -18,7 +18,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from runtime.settings import Settings
 from schemas.errors import ArchiveUnavailable, ConfigurationError, Fenced
 from schemas.features import DAY, HOUR
-from trainer.archive.batches import SCHEMAS
+from trainer.archive.table_rows import SCHEMAS
 
 TABLES: Final = tuple(SCHEMAS)
 PARTITION_BY: Final = "event_date"
@@ -31,7 +31,7 @@ _STATISTICS: Final = {
 _WRITER: Final = WriterProperties(compression="ZSTD")
 
 
-class Position(NamedTuple):
+class ArchivePosition(NamedTuple):
     """A number that an append moves from `before` (None: not there yet) to `after`."""
 
     app_id: str
@@ -121,7 +121,7 @@ class Archive:
         table = self._tables[name] = self._open(name)
         return {app_id: self._position(table, name, app_id) for app_id in app_ids}
 
-    def append(self, name: str, rows: pa.Table, positions: Sequence[Position]) -> None:
+    def append(self, name: str, rows: pa.Table, positions: Sequence[ArchivePosition]) -> None:
         """Write rows and positions as one; rows may be none. Blocks.
 
         Raises:

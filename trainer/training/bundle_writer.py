@@ -24,7 +24,7 @@ from schemas.features import FINGERPRINT
 from scorer.model import bundle as served
 from scorer.model.bundle import Model, load_model
 from scorer.model.forest import Forest, forest_from_json, probabilities
-from trainer.training.batch import Trained
+from trainer.training.batch_training import Trained
 
 COMPARED: Final = 500
 TOLERANCE: Final = 1e-6
