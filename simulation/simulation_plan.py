@@ -70,12 +70,10 @@ class SimulationPlan:
     canary_share: float = 0.1
     advance: AdvanceRules = field(
         default_factory=lambda: AdvanceRules(
-            shadow_ms=HOUR, canary_ms=2 * HOUR, canary_decisions=30, canary_most_ms=6 * HOUR
+            shadow_ms=HOUR, canary_ms=2 * HOUR, canary_decisions=30, canary_max_ms=6 * HOUR
         )
     )
-    targets: PrecisionTargets = field(
-        default_factory=lambda: PrecisionTargets(most_false=MAX_FALSE)
-    )
+    targets: PrecisionTargets = field(default_factory=lambda: PrecisionTargets(max_false=MAX_FALSE))
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError if the onset is not among the days."""

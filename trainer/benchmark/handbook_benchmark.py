@@ -7,6 +7,7 @@ the test weeks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
@@ -39,12 +40,20 @@ LEFT_OUT: Final = (
     "card_age_days",
     "merchant_age_days",
 )
-"""Calendar and ages, which a week of training teaches badly: found on earlier weeks than the folds'
+"""Calendar and ages, of which a week of training teaches little; found on weeks before the folds
 (docs/decisions/0007-benchmark.md). The product's own models have them."""
 MORE_TREES: Final = 2
-"""So many times the trees of a week has a model of all history, with ten times the frauds to learn
+"""Factor on the trees of a week for a model of all history, which has ten times the frauds to learn
 from: average precision .747 instead of .743 on those earlier weeks (AUC .888 instead of .890)."""
 FOLD_DAYS: Final = TRAIN_DAYS + DELAY_DAYS + TEST_DAYS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkOptions:
+    """`threads` of XGBoost, and `rounds`: trees of a model that learns from a week."""
+
+    threads: int = 1
+    rounds: int = parameters.ROUNDS
 
 
 def folds(data: Dataset, starts: Sequence[date]) -> list[HandbookFold]:
@@ -73,23 +82,21 @@ def run(
     data: Dataset,
     made: Sequence[HandbookFold],
     published: npt.NDArray[np.float32] | None = None,
+    options: BenchmarkOptions = BenchmarkOptions(),
     *,
-    threads: int = 1,
-    rounds: int = parameters.ROUNDS,
-    fitted: Callable[[], None] | None = None,
+    fitted: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Return the report: `strict`, `full` and `published_features` (None without `published`).
 
     Args:
         data: with the vectors of the catalogue, of which `LEFT_OUT` are not used.
         made: see `folds`.
-        published: float32[n, k], another's features of the same rows; trained strictly.
-        threads: of XGBoost.
-        rounds: trees of a model that learns from a week; see MORE_TREES.
-        fitted: called after each of the models; there are two for each fold, or three.
+        published: float32[n, k], the features of others for the same rows; trained on the week.
+        fitted: called after each model; each fold has two, or three with `published`.
     """
     weeks, histories = [fold.week for fold in made], [fold.history for fold in made]
     ours = data.vectors[:, [place for place, name in enumerate(NAMES) if name not in LEFT_OUT]]
+    rounds = options.rounds
     runs = {"strict": (ours, weeks, rounds), "full": (ours, histories, MORE_TREES * rounds)}
     if published is not None:
         runs["published_features"] = (published, weeks, rounds)
@@ -97,9 +104,8 @@ def run(
     for name, (matrix, parts, trees) in runs.items():
         results = []
         for fold, rows in zip(made, parts, strict=True):
-            results.append(_measure(data, matrix, fold, rows, trees, threads))
-            if fitted is not None:
-                fitted()
+            results.append(_measure(data, matrix, fold, rows, trees, options.threads))
+            fitted()
         report[name] = _summary(made, results)
     return report
 

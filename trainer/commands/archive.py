@@ -10,12 +10,11 @@ import typer
 from runtime.command_line import Json, errors, say, write_report
 from runtime.settings import load_settings
 from schemas.errors import ConfigurationError
+from trainer.commands.options import ArchiveUrl
 
 
 def archive(
-    url: Annotated[
-        str | None, typer.Option("--archive", help="folder or s3:// URL; FRAUD_ARCHIVE_URL")
-    ] = None,
+    url: ArchiveUrl = None,
     once: Annotated[bool, typer.Option("--once", help="stop at the present ends")] = False,
     maintain: Annotated[
         bool, typer.Option("--maintain", help="only compact and delete what is too old")

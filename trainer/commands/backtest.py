@@ -13,11 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from runtime.command_line import Json, errors, require_folder, say, write_report
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
+from trainer.commands.options import InputFile, LabelDelayDays, MappingFile
 
 
 def backtest(
-    input_path: Annotated[Path, typer.Option("--input", help="Parquet or CSV file of history")],
-    mapping: Annotated[Path, typer.Option(help="YAML mapping of its columns, with a label")],
+    input_path: InputFile,
+    mapping: MappingFile,
     model: Annotated[str | None, typer.Option(help="model id in the registry")] = None,
     candidate: Annotated[Path | None, typer.Option(help="directory of a bundle instead")] = None,
     policy: Annotated[
@@ -36,7 +37,7 @@ def backtest(
         ),
     ] = None,
     cards_a_day: Annotated[int, typer.Option(min=1, help="k of card precision")] = 100,
-    label_delay_days: Annotated[float, typer.Option(min=0.001, help="label delay")] = 7.0,
+    label_delay_days: LabelDelayDays = 7.0,
     json_path: Json = None,
     html_path: Annotated[Path | None, typer.Option("--html", help="write the page here")] = None,
 ) -> None:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from rich.table import Table
 
 from runtime.command_line import Json, errors, require_folder, write_report
+from trainer.commands.options import Threads
 from trainer.training.parameters import ROUNDS
 
 
@@ -32,9 +33,7 @@ def benchmark(
     rounds: Annotated[
         int, typer.Option(min=1, help="trees for a week; twice for all history")
     ] = ROUNDS,
-    threads: Annotated[
-        int, typer.Option(min=1, help="threads of XGBoost; more than free cores make it slower")
-    ] = 1,
+    threads: Threads = 1,
     json_path: Json = None,
 ) -> None:
     """Measure the catalogue by the protocol of the Fraud Detection Handbook.
@@ -67,8 +66,7 @@ def benchmark(
             data,
             folds,
             theirs,
-            threads=threads,
-            rounds=rounds,
+            handbook_benchmark.BenchmarkOptions(threads=threads, rounds=rounds),
             fitted=lambda: bar.advance(models),
         )
     errors.print(_shown(report))

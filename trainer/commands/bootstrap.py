@@ -12,6 +12,14 @@ from runtime.command_line import Json, errors, require_folder, say, write_report
 from runtime.kafka.model_registry import open_registry, registration
 from runtime.settings import load_settings
 from schemas.features import DAY
+from trainer.commands.options import (
+    BundleFolder,
+    InputFile,
+    LabelDelayDays,
+    MappingFile,
+    ModelName,
+    Threads,
+)
 from trainer.commands.sources import free_name, replayed
 from trainer.training.parameters import ROUNDS
 
@@ -19,15 +27,13 @@ ACTOR: Final = "trainer"
 
 
 def bootstrap(
-    input_path: Annotated[Path, typer.Option("--input", help="Parquet or CSV file of history")],
-    mapping: Annotated[Path, typer.Option(help="YAML mapping of its columns, with a label")],
-    output: Annotated[Path, typer.Option(help="folder for bundles")] = Path("var/models"),
-    model_id: Annotated[str | None, typer.Option(help="name; default from the clock")] = None,
-    label_delay_days: Annotated[float, typer.Option(min=0.001, help="label delay")] = 7.0,
+    input_path: InputFile,
+    mapping: MappingFile,
+    output: BundleFolder = Path("var/models"),
+    model_id: ModelName = None,
+    label_delay_days: LabelDelayDays = 7.0,
     rounds: Annotated[int, typer.Option(min=1, help="trees")] = ROUNDS,
-    threads: Annotated[
-        int, typer.Option(min=1, help="threads of XGBoost; more than free cores make it slower")
-    ] = 1,
+    threads: Threads = 1,
     publish: Annotated[bool, typer.Option(help="register it and make it the champion")] = False,
     json_path: Json = None,
 ) -> None:

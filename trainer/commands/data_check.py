@@ -10,20 +10,15 @@ import typer
 
 from runtime.command_line import FAILURE, Json, errors, say, write_report
 from runtime.settings import load_settings
+from trainer.commands.options import Cutoff, OptionalInput, OptionalMapping, OtherArchive
 from trainer.commands.sources import Source, dataset_of
 
 
 def data_check(
-    input_path: Annotated[
-        Path | None, typer.Option("--input", help="Parquet or CSV file of history")
-    ] = None,
-    mapping: Annotated[Path | None, typer.Option(help="YAML mapping of its columns")] = None,
-    url: Annotated[
-        str | None, typer.Option("--archive", help="folder or s3:// URL, instead of --input")
-    ] = None,
-    cutoff: Annotated[
-        str | None, typer.Option(help="with --archive: labels until then (UTC); default now")
-    ] = None,
+    input_path: OptionalInput = None,
+    mapping: OptionalMapping = None,
+    url: OtherArchive = None,
+    cutoff: Cutoff = None,
     label_delay: Annotated[
         str | None, typer.Option(help="time after which labels count; default FRAUD_LABEL_DELAY")
     ] = None,

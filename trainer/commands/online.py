@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from runtime.command_line import Json, errors, say, write_report
 from runtime.settings import Settings, load_settings
 from schemas.errors import ConfigurationError
+from trainer.commands.options import BundleFolder, OptionalMapping
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,12 +21,12 @@ def online(
     input_path: Annotated[
         Path | None, typer.Option("--input", help="replay this file instead of following Kafka")
     ] = None,
-    mapping: Annotated[Path | None, typer.Option(help="YAML mapping of its columns")] = None,
+    mapping: OptionalMapping = None,
     model: Annotated[Path | None, typer.Option(help="bundle of the champion, for --input")] = None,
     since: Annotated[
         str | None, typer.Option(help="of --input: what came before, the champion was trained on")
     ] = None,
-    output: Annotated[Path, typer.Option(help="folder for bundles")] = Path("var/models"),
+    output: BundleFolder = Path("var/models"),
     state: Annotated[Path, typer.Option(help="folder of what it has learned")] = Path(
         "var/trainer/online"
     ),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from runtime.settings import load_settings
 from schemas.errors import ConfigurationError
+from trainer.commands.options import ArchiveUrl, BundleFolder, RunFolder
 from trainer.commands.train import train
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -16,11 +16,9 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 def run(
     context: typer.Context,
-    archive: Annotated[
-        str | None, typer.Option(help="folder or s3:// URL; FRAUD_ARCHIVE_URL")
-    ] = None,
-    output: Annotated[Path, typer.Option(help="folder for bundles")] = Path("var/models"),
-    state: Annotated[Path, typer.Option(help="folder for runs")] = Path("var/trainer"),
+    archive: ArchiveUrl = None,
+    output: BundleFolder = Path("var/models"),
+    state: RunFolder = Path("var/trainer"),
 ) -> None:
     """Train daily and on requests from the archive, and carry candidates on, until stopped.
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from runtime.command_line import Json, say, write_report
 from runtime.settings import load_settings
 from schemas.errors import TrackingUnavailable
+from trainer.commands.options import RunFolder
 
 
 def upload(
-    state: Annotated[Path, typer.Option(help="folder of runs")] = Path("var/trainer"),
+    state: RunFolder = Path("var/trainer"),
     json_path: Json = None,
 ) -> None:
     """Upload the runs that wait for MLflow; exits 3 when some still have to wait.

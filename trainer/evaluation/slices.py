@@ -65,22 +65,22 @@ def slice_labels(transactions: TransactionColumns) -> dict[str, Texts]:
 
 
 def slice_reports(
-    labels: dict[str, Texts], fraud: Flags, alerted: Flags, *, least_rows: int
+    labels: dict[str, Texts], fraud: Flags, alerted: Flags, *, min_rows: int
 ) -> list[SliceReport]:
-    """Return a report for each slice; groups of fewer genuine rows than `least_rows` are joined."""
+    """Return a report for each slice; groups of fewer genuine rows than `min_rows` are joined."""
     return [
-        _report(name, _joined(label, fraud, least_rows), fraud, alerted, least_rows)
+        _report(name, _joined(label, fraud, min_rows), fraud, alerted, min_rows)
         for name, label in labels.items()
     ]
 
 
-def _joined(label: Texts, fraud: Flags, least_rows: int) -> Texts:
+def _joined(label: Texts, fraud: Flags, min_rows: int) -> Texts:
     groups, place = np.unique(label, return_inverse=True)
-    small = np.bincount(place, weights=~fraud, minlength=len(groups)) < least_rows
+    small = np.bincount(place, weights=~fraud, minlength=len(groups)) < min_rows
     return np.where(small, OTHER, groups.astype(object)).astype(str)[place]
 
 
-def _report(name: str, label: Texts, fraud: Flags, alerted: Flags, least_rows: int) -> SliceReport:
+def _report(name: str, label: Texts, fraud: Flags, alerted: Flags, min_rows: int) -> SliceReport:
     from fairlearn.metrics import MetricFrame
 
     measures: dict[str, Callable[[Any, Any], float]] = {
@@ -109,7 +109,7 @@ def _report(name: str, label: Texts, fraud: Flags, alerted: Flags, least_rows: i
     judged = [
         group
         for group in groups
-        if group.rows - group.frauds >= least_rows and np.isfinite(group.false_positive_rate)
+        if group.rows - group.frauds >= min_rows and np.isfinite(group.false_positive_rate)
     ]
     overall = float(frame.overall["false_positive_rate"])
     if not judged or not overall > 0:

@@ -27,21 +27,21 @@ class AdvanceRules:
 
     A SHADOW becomes a CANARY with `share` (0, 1] of the cards after `shadow_ms`. That becomes the
     CHAMPION after `canary_ms`, when it has also made `canary_decisions`, or without these after
-    `canary_most_ms`. `former` former champions are kept to roll back to. Those that `actors` put on
+    `canary_max_ms`. `former` former champions are kept to roll back to. Those that `actors` put on
     trial are moved; None: everybody's.
     """
 
     shadow_ms: int = 2 * HOUR
     canary_ms: int = 2 * HOUR
     canary_decisions: int = 1_000
-    canary_most_ms: int = 24 * HOUR
+    canary_max_ms: int = 24 * HOUR
     share: float = 0.1
     former: int = 3
     actors: frozenset[str] | None = frozenset({ACTOR})
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError if the times contradict each other."""
-        if self.canary_most_ms < self.canary_ms:
+        if self.canary_max_ms < self.canary_ms:
             raise ConfigurationError(
                 "FRAUD_CANARY_AT_MOST is shorter than FRAUD_CANARY_FOR: a canary cannot end before "
                 "it has to"
@@ -107,7 +107,7 @@ def counted(states: ModelStates, rules: AdvanceRules, now_ms: int) -> list[Model
     return [
         event
         for event in _ours(states, "CANARY", rules)
-        if rules.canary_ms <= _age(event, champion, now_ms) < rules.canary_most_ms
+        if rules.canary_ms <= _age(event, champion, now_ms) < rules.canary_max_ms
     ]
 
 
@@ -151,7 +151,7 @@ def _promoted(
     age, made = _age(canary, champion, now_ms), decisions.get(canary["model_id"], 0)
     if age < rules.canary_ms:
         return None
-    if made < rules.canary_decisions and age < rules.canary_most_ms:
+    if made < rules.canary_decisions and age < rules.canary_max_ms:
         return None
     why = f"{_hours(age)} as canary and {made:,} decisions, not rolled back"
     return StageStep(canary["model_id"], "CHAMPION", None, why)

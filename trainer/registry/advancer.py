@@ -35,7 +35,7 @@ def rules_of(settings: Settings) -> AdvanceRules:
         shadow_ms=settings.shadow_for.ms,
         canary_ms=settings.canary_for.ms,
         canary_decisions=settings.canary_decisions,
-        canary_most_ms=settings.canary_at_most.ms,
+        canary_max_ms=settings.canary_at_most.ms,
         share=settings.canary_share,
     )
 

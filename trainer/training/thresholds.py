@@ -27,14 +27,14 @@ class PrecisionTargets:
     `settled`: that among the alerts settled lately, blocked or reviewed; above the floor at which
     the monitor asks for another model, 0.85. It can be higher than `review`, since fraud that
     nobody has reported yet counts as genuine among other rows.
-    `most_false`: highest share of genuine rows that may be blocked or reviewed; None: any. Where
+    `max_false`: highest share of genuine rows that may be blocked or reviewed; None: any. Where
     fraud grows, a wanted precision alone would let more of the genuine be alerted.
     """
 
     block: float = 0.95
     review: float = 0.75
     settled: float = 0.90
-    most_false: float | None = None
+    max_false: float | None = None
 
 
 def threshold_for(
@@ -42,11 +42,11 @@ def threshold_for(
     fraud: npt.NDArray[np.bool_],
     precision: float,
     *,
-    most_false: float | None = None,
+    max_false: float | None = None,
 ) -> float | None:
     """Return the least t in [0, 1) such that rows with score > t have the wanted precision.
 
-    Of the genuine rows at most the share `most_false` is above it.
+    Of the genuine rows at most the share `max_false` is above it.
 
     None when no t with at least `MIN_ALERTS` rows above it has. The score is stepped, so t is
     the middle between two steps: rounding cannot carry a step over it.
@@ -55,8 +55,8 @@ def threshold_for(
     rows = np.bincount(step, minlength=len(steps))[::-1].cumsum()
     frauds = np.bincount(step, weights=fraud, minlength=len(steps))[::-1].cumsum()
     fits = (rows >= MIN_ALERTS) & (frauds >= precision * rows)
-    if most_false is not None:
-        fits &= rows - frauds <= most_false * float((~fraud).sum())
+    if max_false is not None:
+        fits &= rows - frauds <= max_false * float((~fraud).sum())
     good = np.flatnonzero(fits)
     if len(good) == 0:
         return None
@@ -89,7 +89,7 @@ def choose(
         ("block", targets.block, max(targets.block, targets.settled)),
         ("review", targets.review, targets.settled),
     ):
-        found = threshold_for(score, fraud, wanted, most_false=targets.most_false)
+        found = threshold_for(score, fraud, wanted, max_false=targets.max_false)
         if found is None:
             notes.append(_unreached(name, wanted, "alerts"))
             found = DEFAULTS[name]

@@ -1,7 +1,7 @@
 """A training run from data to a judged bundle, whatever the source of the data.
 
-Called by `python -m trainer train`. Data check, training, card, bundle, gates; the run is recorded
-under `state_dir` in any case. Kafka and MLflow come afterwards, see `publication` and `tracking`.
+Data check, training, gates, model card, bundle. The run is recorded under `state_dir` in any case;
+Kafka and MLflow come afterwards, see `publication` and `tracking`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainer.dataset.dataset import Dataset
 from trainer.evaluation.gate_bounds import GateBounds
 from trainer.evaluation.gates import Evidence, GateReport, judge
 from trainer.evaluation.resampling import intervals
-from trainer.evaluation.slices import slice_labels, slice_reports
+from trainer.evaluation.slices import SliceReport, slice_labels, slice_reports
 from trainer.training import batch_training, bundle_writer, learned, run_records
 from trainer.training.batch_training import Holdout, Trained, TrainOptions
 from trainer.training.explain import shap_summary
@@ -82,7 +82,7 @@ def run_training(
 
     A model that the gates refuse is kept as a bundle, with its card, for people to look at. The
     champion scores the same holdout; where it has learned from those rows it looks better than it
-    is, see `gates`. `progress` is told the share of the search's budget that is spent.
+    is, see `gates`. `progress` gets the share of the search's budget that is spent.
 
     Raises:
         ConfigurationError: the data cannot be trained on, the champion does not load, or the bundle
@@ -127,19 +127,19 @@ def _run(
     trained, holdout = batch_training.train(data, options.train, progress=progress)
     directory = options.output / options.model_id
     with bundle_writer.draft(directory, options.model_id, trained) as draft:
-        model, size = draft.served()
+        candidate = _Candidate(data, options, trained, holdout, *draft.served())
         known = () if champion is None else learned.bundle_ranges(champion.directory)
-        saw = learned.within(data.time[holdout.rows], known)
-        facts = _facts(data, record, options, trained, holdout, model, size, against, saw)
-        draft.add("shap.png", facts[1])
-        draft.add("model_card.md", model_card(facts[0]))
+        slices = candidate.slices()
+        gates = _judged(candidate, slices, against, learned.within(data.time[holdout.rows], known))
+        image, card = _card(candidate, record, slices, gates)
+        draft.add("shap.png", image)
+        draft.add("model_card.md", model_card(card))
         ranges = learned.learned_ranges(data, options.train.gap_ms)
         draft.add(learned.TRAINING, json.dumps(learned.document(ranges)))
-        draft.add("gates.json", json.dumps(facts[0].gates.document()))
+        draft.add("gates.json", json.dumps(gates.document()))
         if record.check is not None:
             draft.add("data_check.json", json.dumps(record.check))
         sha256 = draft.finish()
-    gates = facts[0].gates
     return replace(
         record,
         state="passed" if gates.passed else "refused by gates",
@@ -147,7 +147,7 @@ def _run(
         parameters={**trained.parameters, "gap_ms": options.train.gap_ms},
         thresholds=trained.thresholds,
         metrics=trained.metrics,
-        intervals={name: asdict(value) for name, value in facts[0].intervals.items()},
+        intervals={name: asdict(value) for name, value in card.intervals.items()},
         notes=trained.notes,
         gates=gates.document(),
         bundle=str(directory.resolve()),
@@ -155,34 +155,78 @@ def _run(
     )
 
 
-def _facts(
-    data: Dataset,
-    record: RunRecord,
-    options: RunOptions,
-    trained: Trained,
-    holdout: Holdout,
-    model: Model,
-    size: int,
-    against: Model | None,
-    saw: npt.NDArray[np.bool_],
-) -> tuple[CardFacts, bytes]:
-    """Measure everything that the gates and the card want; return it and the SHAP plot."""
-    vectors = data.vectors[holdout.rows]
-    inputs = model.inputs(vectors)
-    rows = np.arange(holdout.rows.start, holdout.rows.stop)
-    alerted = holdout.score > trained.thresholds["review"]
-    labels = slice_labels(data.transactions.take(rows))
-    slices = slice_reports(
-        labels, holdout.fraud, alerted, least_rows=options.bounds.fairness.least_rows
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A trained model, the holdout that judges it, and `model`, as a scorer would serve it."""
+
+    data: Dataset
+    options: RunOptions
+    trained: Trained
+    holdout: Holdout
+    model: Model
+    bundle_bytes: int
+
+    @property
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """Vectors of the holdout."""
+        return self.data.vectors[self.holdout.rows]
+
+    @property
+    def alerted(self) -> npt.NDArray[np.bool_]:
+        """Which rows of the holdout would be reviewed or blocked."""
+        return self.holdout.score > self.trained.thresholds["review"]
+
+    def slices(self) -> list[SliceReport]:
+        """Return how groups of transactions fare."""
+        rows = np.arange(self.holdout.rows.start, self.holdout.rows.stop)
+        return slice_reports(
+            slice_labels(self.data.transactions.take(rows)),
+            self.holdout.fraud,
+            self.alerted,
+            min_rows=self.options.bounds.fairness.least_rows,
+        )
+
+
+def _judged(
+    candidate: _Candidate,
+    slices: Sequence[SliceReport],
+    champion: Model | None,
+    champion_saw: npt.NDArray[np.bool_],
+) -> GateReport:
+    holdout, vectors = candidate.holdout, candidate.vectors
+    probability = None
+    if champion is not None:
+        probability = champion.probability(champion.inputs(vectors)).astype(np.float64)
+    evidence = Evidence(
+        fraud=holdout.fraud,
+        probability=holdout.probability,
+        alerted=candidate.alerted,
+        champion_id=None if champion is None else champion.model_id,
+        champion_probability=probability,
+        row_us=row_us(candidate.model, vectors),
+        bundle_bytes=candidate.bundle_bytes,
+        slices=slices,
+        champion_saw=champion_saw,
     )
+    return judge(evidence, candidate.options.bounds)
+
+
+def _card(
+    candidate: _Candidate, record: RunRecord, slices: Sequence[SliceReport], gates: GateReport
+) -> tuple[bytes, CardFacts]:
+    """Return the SHAP plot and everything that the model card says."""
+    options, trained, holdout = candidate.options, candidate.trained, candidate.holdout
     image, features = shap_summary(
-        trained.booster, inputs, holdout.fraud, batch_training.COLUMNS, seed=options.train.seed
+        trained.booster,
+        candidate.model.inputs(candidate.vectors),
+        holdout.fraud,
+        batch_training.COLUMNS,
+        seed=options.train.seed,
     )
-    gates = _judged(holdout, alerted, model, size, against, saw, vectors, slices, options.bounds)
-    facts = CardFacts(
+    return image, CardFacts(
         model_id=options.model_id,
         written_at=record.started_at,
-        data=data,
+        data=candidate.data,
         provenance=record.provenance,
         options=options.train,
         trained=trained,
@@ -192,35 +236,6 @@ def _facts(
         features=features,
         gates=gates,
     )
-    return facts, image
-
-
-def _judged(
-    holdout: Holdout,
-    alerted: npt.NDArray[np.bool_],
-    model: Model,
-    size: int,
-    against: Model | None,
-    saw: npt.NDArray[np.bool_],
-    vectors: npt.NDArray[np.float32],
-    slices: Sequence[Any],
-    bounds: GateBounds,
-) -> GateReport:
-    champion = None
-    if against is not None:
-        champion = against.probability(against.inputs(vectors)).astype(np.float64)
-    evidence = Evidence(
-        fraud=holdout.fraud,
-        probability=holdout.probability,
-        alerted=alerted,
-        champion_id=None if against is None else against.model_id,
-        champion_probability=champion,
-        row_us=row_us(model, vectors),
-        bundle_bytes=size,
-        slices=slices,
-        champion_saw=saw,
-    )
-    return judge(evidence, bounds)
 
 
 def row_us(model: Model, vectors: npt.NDArray[np.float32]) -> float:

@@ -82,13 +82,13 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_days_are_played(
 def test_the_budget_of_alerts_is_that_of_the_service() -> None:
     targets = SimulationPlan(scenario=SimulationScenario.DRIFT).targets
     words = command(load_settings(), "archive", Path("s"), Path("o"), "run-1", [])
-    assert float(words[words.index("--most-false") + 1]) == targets.most_false == 0.0004
+    assert float(words[words.index("--most-false") + 1]) == targets.max_false == 0.0004
     given = checked(["--most-false", "0.5"])
     words = command(load_settings(), "archive", Path("s"), Path("o"), "run-1", given)
     probe = typer.Typer(add_completion=False)
     probe.command()(train)
     found = typer.main.get_command(probe).make_context("train", words[4:]).params
-    assert (found["most_false"], found["early"]) == (0.5, True), "what the operator gives wins"
+    assert (found["max_false"], found["early"]) == (0.5, True), "what the operator gives wins"
 
 
 def test_reports_and_verdicts_come_in_order_and_not_while_labels_are_out() -> None:

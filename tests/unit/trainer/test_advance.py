@@ -116,7 +116,7 @@ def test_former_champions_beyond_the_last_three_are_retired() -> None:
 
 def test_times_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="FRAUD_CANARY_AT_MOST"):
-        AdvanceRules(canary_ms=2 * HOUR, canary_most_ms=HOUR)
+        AdvanceRules(canary_ms=2 * HOUR, canary_max_ms=HOUR)
 
 
 STAGES = st.sampled_from(["SHADOW", "CANARY", "CHAMPION", "RETIRED", "ROLLED_BACK"])

@@ -70,7 +70,7 @@ def alerted(
 
 def test_the_new_fraud_is_caught_within_the_budget_of_false_alerts() -> None:
     trained, holdout = batch_training.train(
-        history(), options(block=0.95, review=0.8, most_false=0.01)
+        history(), options(block=0.95, review=0.8, max_false=0.01)
     )
     assert trained.notes == ()
     new, honest = rows(np.full(2_000, NEW), 6), rows(np.full(20_000, HONEST), 7)
@@ -90,7 +90,7 @@ def test_the_budget_is_kept_by_the_rows_of_today_where_the_model_knows_what_is_n
     honest = np.flatnonzero(~data.fraud)
     vectors[honest[draw.random(len(honest)) < 0.03], 1] += 4.0
     data = replace(data, vectors=vectors)
-    trained, _ = batch_training.train(data, options(block=0.3, review=0.3, most_false=0.01))
+    trained, _ = batch_training.train(data, options(block=0.3, review=0.3, max_false=0.01))
     today = rows(np.full(20_000, HONEST), 7)
     today[draw.random(len(today)) < 0.03, 1] += 4.0
     today[:, MERCHANT_AGE] = 30 + DAYS

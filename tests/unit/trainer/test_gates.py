@@ -36,13 +36,13 @@ def evidence(**changes: Any) -> Evidence:
         champion_probability=GOOD + DRAW.normal(size=ROWS) * 0.1,
         row_us=20.0,
         bundle_bytes=1_000_000,
-        slices=slice_reports({"channel": CHANNEL}, FRAUD, FEW, least_rows=500),
+        slices=slice_reports({"channel": CHANNEL}, FRAUD, FEW, min_rows=500),
     )
     return replace(sound, **changes)
 
 
 def channels(alerted: np.ndarray[Any, Any]) -> Any:
-    return slice_reports({"channel": CHANNEL}, FRAUD, alerted, least_rows=500)
+    return slice_reports({"channel": CHANNEL}, FRAUD, alerted, min_rows=500)
 
 
 def test_a_sound_model_passes_every_gate() -> None:
@@ -135,7 +135,7 @@ def test_a_group_with_many_times_the_rate_of_all_is_refused_by_the_ratio() -> No
     fair = bounds.fairness.model_copy(
         update={"most_difference": 0.5, "most_ratio": 5.0, "least_rows": 100}
     )
-    slices = slice_reports({"amount band": band}, FRAUD, alerted, least_rows=100)
+    slices = slice_reports({"amount band": band}, FRAUD, alerted, min_rows=100)
     failed = judge(evidence(slices=slices), bounds.model_copy(update={"fairness": fair})).failures
     assert [verdict.gate for verdict in failed] == ["fairness by amount band"]
     assert "times that of all, at most 5 times" in failed[0].text
@@ -204,7 +204,7 @@ def test_a_group_with_many_times_a_tiny_rate_is_no_fault() -> None:
 
     def fairness(alerts: int) -> GateVerdict:
         alerted = np.isin(np.arange(ROWS), genuine[:alerts])
-        slices = slice_reports({"amount band": band}, FRAUD, alerted, least_rows=100)
+        slices = slice_reports({"amount band": band}, FRAUD, alerted, min_rows=100)
         return next(
             verdict
             for verdict in judge(evidence(slices=slices), load_bounds()).verdicts

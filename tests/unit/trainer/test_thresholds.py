@@ -60,7 +60,7 @@ def test_an_alert_budget_bounds_the_threshold() -> None:
     score = np.arange(1000) / 1000
     fraud = np.arange(1000) >= 900
     free = threshold_for(score, fraud, 0.5)
-    bounded = threshold_for(score, fraud, 0.5, most_false=0.01)
+    bounded = threshold_for(score, fraud, 0.5, max_false=0.01)
     assert free == pytest.approx(0.7995)
     assert bounded == pytest.approx(0.8905)
 
@@ -84,7 +84,7 @@ def test_settled_alerts_have_to_be_precise_by_themselves() -> None:
     hopeless = Judged(lately, np.zeros(len(lately), np.bool_))
     limits, notes = choose(score, fraud, targets, hopeless)
     assert (limits, len(notes)) == ({"block": 0.95, "review": 0.75}, 2)
-    budget = PrecisionTargets(block=0.9, review=0.9, settled=0.9, most_false=0.0)
+    budget = PrecisionTargets(block=0.9, review=0.9, settled=0.9, max_false=0.0)
     tight = score * (1 - (score > 0.5) * ~fraud * 0.5)
     kept, _ = choose(np.where(fraud, score, 0.98 * tight + 0.01), score >= 0.99, budget, hopeless)
     assert kept["review"] > 0.98, "bad evidence on settled alerts does not spend the budget"
