@@ -195,12 +195,10 @@ def _time(table: pa.Table, spec: dict[str, Any]) -> pa.Array:
     if pa.types.is_timestamp(column.type):
         return column.cast(pa.timestamp("ms")).cast(pa.int64())
     factor = TIME_UNITS[spec.get("unit", "ms")]
-    if column.null_count:  # numpy would make floats of them, which round times
-        return pc.multiply(column.cast(pa.int64()), int(factor)) if factor >= 1 else column
-    numbers = column.to_numpy(zero_copy_only=False)
-    if np.issubdtype(numbers.dtype, np.integer) and factor >= 1:
-        return pa.array(numbers.astype(np.int64) * int(factor))
-    return pa.array(np.rint(numbers * factor).astype(np.int64))
+    if pa.types.is_integer(column.type) and factor >= 1:
+        return pc.multiply(column.cast(pa.int64()), int(factor))
+    numbers = pc.multiply(column.cast(pa.float64(), safe=False), factor)
+    return pc.round(numbers, round_mode="half_to_even").cast(pa.int64())
 
 
 def _amount(table: pa.Table, spec: dict[str, Any]) -> pa.Array:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings as hypothesis_settings
 
 from database.core.database import Database
 from database.core.opening import open_database
@@ -20,6 +21,9 @@ from devstack.stack import Stack
 from runtime.settings import load_settings
 
 os.environ.setdefault(JVM_OPTIONS, QUICK)
+# No deadline for an example: the first one may compile a kernel, on a machine that is busy.
+hypothesis_settings.register_profile("fraud", deadline=None)
+hypothesis_settings.load_profile("fraud")
 
 MIGRATED = "migrated"
 """Database of `postgres` with all tables and no row: copying it is quicker than making them."""

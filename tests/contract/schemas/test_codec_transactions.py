@@ -258,6 +258,8 @@ def test_addresses_of_one_network_are_one_entity() -> None:
     ip = decode(*(avro(ip=text) for text in texts)).columns.ip
     assert ip[0] == ip[1] != ip[2]
     assert ip[2] == ip[3]
+    neighbours = decode(avro(ip="2001:db8:0:1::1"), avro(ip="192.0.2.2")).columns.ip
+    assert len({*ip.tolist(), *neighbours.tolist()}) == 4
 
 
 @given(
@@ -300,6 +302,25 @@ def test_feature_vectors_are_the_bytes_of_fastavro(
         )
         for row, record in enumerate(records)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [avro, as_json])
+def test_the_largest_amount_holds_after_conversion(make: Any) -> None:
+    """10^12 minor units of the base currency are served; what is above them is refused."""
+    currencies = CurrencyTable("EUR", {"CHF": 2.0})
+    messages = [make(amount=amount, currency="CHF") for amount in (5 * 10**11, 5 * 10**11 + 1)]
+    decoded = decode_transactions(messages, now_ms=NOW, currencies=currencies)
+    assert decoded.columns.amount.tolist() == [10**12]
+    [(row, error)] = decoded.rejected
+    assert (row, error.field) == (1, "amount")
+
+
+def test_times_are_served_from_2000_up_to_five_minutes_ahead() -> None:
+    first, last = 946_684_800_000, NOW + 300_000
+    times = [first - 1, first, last, last + 1]
+    decoded = decode(*(avro(event_time=time) for time in times))
+    assert decoded.columns.time.tolist() == [first, last]
+    assert [error.field for _, error in decoded.rejected] == ["event_time"] * 2
 
 
 def test_shapes_that_disagree_are_refused() -> None:

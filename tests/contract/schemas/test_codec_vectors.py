@@ -189,6 +189,34 @@ def test_decisions_are_the_bytes_of_fastavro(
     assert written == expected
 
 
+TRANSACTION = {
+    "transaction_id": "t1", "event_time": 1_700_000_000_000, "card_id": "card-1",
+    "merchant_id": "m1", "amount": 1234, "currency": "EUR", "attributes": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("model", 2), ("model", -2), ("action", 3), ("role", 3)]
+)
+def test_a_code_out_of_range_is_refused(column: str, value: int) -> None:
+    vectors = decode_feature_vectors([avro.encode("FeatureVector", feature_vector(TRANSACTION))])
+    score = np.zeros(1)
+    columns: dict[str, Any] = {
+        "action": np.zeros(1, np.uint8), "model": np.array([1]), "role": np.zeros(1, np.uint8),
+    }  # fmt: skip
+
+    def encode() -> list[bytes]:
+        return encode_decisions(
+            vectors, score=score, anomaly=score, model_ids=["one", "two"], policy_version="1",
+            explanations={}, decided_at=0, **columns,
+        )  # fmt: skip
+
+    assert avro.decode(encode()[0])[1]["model_id"] == "two"
+    columns[column] = np.array([value], columns[column].dtype)
+    with pytest.raises(ValueError, match="out of range"):
+        encode()
+
+
 def test_columns_of_another_length_are_refused() -> None:
     one = np.zeros(1)
     with pytest.raises(ValueError, match="for 0 vectors"):

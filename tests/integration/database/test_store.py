@@ -13,6 +13,7 @@ from database.core.database import Database
 from database.core.opening import open_database
 from database.core.positions import move_positions, read_positions
 from database.core.tables import cases, decisions, policies, vectors
+from database.decisions.decisions import add_decisions
 from database.decisions.policies import of_version
 from database.review.cases import list_cases
 from database.store import store as module
@@ -26,7 +27,7 @@ from runtime.process import StopSignal
 from runtime.settings import load_settings
 from schemas.codec import avro
 from schemas.currency import CurrencyTable
-from schemas.errors import BrokerUnavailable, Fenced, RegistryUnavailable
+from schemas.errors import BrokerUnavailable, DatabaseUnavailable, Fenced, RegistryUnavailable
 from tests.support.database.stored import START, decision, vector
 
 DAY = 86_400_000
@@ -193,7 +194,7 @@ def test_every_policy_is_kept_though_its_topic_keeps_the_newest(bench: Bench) ->
     assert store.counts.unstored == 2
     assert bench.positions("policy") == {0: 6}
     bench.clock.advance(4_000 * DAY)
-    bench.now += module.EXPIRE_S
+    bench.now += 60.0
     store.step()
     assert bench.column(policies.c.published_at) == [START, START + 1, START + 2]
 
@@ -347,8 +348,10 @@ def test_what_is_too_old_goes_in_small_batches(
     assert bench.count(decisions) == 10
     bench.clock.advance(400 * DAY + 6)
     store.step()
+    bench.now += 59.0
+    store.step()
     assert bench.count(decisions) == 10, "it looks once a minute"
-    bench.now += module.EXPIRE_S
+    bench.now += 1.0
     store.step()
     assert (bench.count(decisions), bench.count(vectors)) == (6, 6)
     store.step()
@@ -367,13 +370,42 @@ def test_it_waits_for_kafka_and_goes_on(bench: Bench) -> None:
     def until() -> bool:
         if store.waiting_for and not waited and store.waiting_for == "switched off":
             waited.append(store.waiting_for)
+            shown = bench.metrics.exposition().decode()
+            assert 'fraud_ready{service="store"} 0.0' in shown
+            assert 'fraud_reachable{dependency="kafka",service="store"} 0.0' in shown
             bench.broker.available = True
         return bench.count(decisions) == 1
 
     store.run(until, stop)
     assert waited == ["switched off"]
     assert store.waiting_for == ""
+    assert 'fraud_ready{service="store"} 1.0' in bench.metrics.exposition().decode()
     assert store.read == {}, "it let go at the end"
+
+
+def test_what_was_read_when_the_database_failed_is_read_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_S", 0.0)
+    monkeypatch.setattr(module, "POLL_S", 0.0)
+    failures = [DatabaseUnavailable("away"), DatabaseUnavailable("still away")]
+
+    def fails(connection: Any, rows: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return add_decisions(connection, rows)
+
+    monkeypatch.setattr(module, "add_decisions", fails)
+    bench.decide(*map(decision, range(3)))
+    bench.compute(*map(vector, range(3)))
+    store, turns = bench.store(), iter(range(20))
+
+    def until() -> bool:
+        return bench.count(decisions) > 0 or next(turns, None) is None
+
+    store.run(until, StopSignal(install=False))
+    assert failures == []
+    assert (bench.count(decisions), bench.count(vectors)) == (3, 3)
 
 
 def test_new_partitions_are_followed(bench: Bench) -> None:
@@ -382,7 +414,9 @@ def test_new_partitions_are_followed(bench: Bench) -> None:
     store.step()
     bench.broker.partitions = 3
     bench.decide(decision(1), partition=2)
-    bench.now += module.LOOK_S
+    store.step()
+    assert store.read != {}, "it looks every ten seconds"
+    bench.now += 10.0
     store.step()
     assert store.read == {}, "it reads anew"
     store.open()

@@ -221,6 +221,21 @@ def test_an_append_extends_the_life_of_an_entity(
         assert ttl_ms - 60_000 < client.pttl(key) <= ttl_ms
 
 
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_fold_extends_the_life_of_an_entity_also_when_it_gives_way(
+    real: RedisFeatureStore, client: Any, prefix: bytes, fits: bool
+) -> None:
+    epoch, key = real.acquire(0).epoch, prefix + b"merchant"
+    real.commit(
+        Commit(epochs={0: epoch}, appends=[(key, b"r" * 14)], header=HEADER, ttl_ms=1_000_000)
+    )
+    length = len(HEADER) + 14 if fits else 7
+    fold = Fold(key, 0, length, b"\1\0\0\0folded", b"d" * 14)
+    assert real.commit(Commit(epochs={0: epoch}, folds=[fold], ttl_ms=9_000_000)).accepted
+    assert real.load([key]) == [fold.value if fits else HEADER + b"r" * 14 + b"d" * 14]
+    assert 9_000_000 - 60_000 < client.pttl(key) <= 9_000_000
+
+
 def test_watermarks_of_the_others_are_told_until_they_expire(store: FeatureStore) -> None:
     assert store.exchange_watermark("one", 1_700_000_000_123) == {}
     assert store.exchange_watermark("two", -5, ttl_ms=40) == {"one": 1_700_000_000_123}

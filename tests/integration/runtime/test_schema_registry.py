@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -140,3 +142,42 @@ def test_it_is_used_only_when_it_is_set() -> None:
     assert ConfluentRegistry.from_settings(load_settings()) is None
     settings = load_settings(schema_registry_url="http://registry.example:8081")
     assert ConfluentRegistry.from_settings(settings) is not None
+
+
+def test_an_unknown_schema_is_asked_for_again_after_half_a_minute(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be registered a moment after the first message that was written under it."""
+    now = 1_000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    client = ConfluentRegistry(registry.url)
+    message = framed(9, SCHEMAS[1], RECORD)
+    for _ in range(3):
+        with pytest.raises(UnknownSchema):
+            client.translate(message, "Transaction")
+        now += 10.0
+    assert registry.asked == ["/schemas/ids/9"]
+    now += 0.1
+    monkeypatch.setitem(SCHEMAS, 9, SCHEMAS[1])
+    assert client.translate(message, "Transaction") == avro.encode("Transaction", RECORD)
+
+
+def test_user_and_password_of_the_settings_are_sent_and_the_wait_is_bounded(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[str | None, float]] = []
+    urlopen = urllib.request.urlopen
+
+    def noted(request: Any, *, timeout: float) -> Any:
+        sent.append((request.get_header("Authorization"), timeout))
+        return urlopen(request, timeout=timeout)
+
+    monkeypatch.setattr(urllib.request, "urlopen", noted)
+    message = framed(1, SCHEMAS[1], RECORD)
+    named = {"schema_registry_user": "jane", "schema_registry_password": "open sesame"}
+    for more in (named, {}):
+        settings = load_settings(schema_registry_url=registry.url, **more)
+        client = ConfluentRegistry.from_settings(settings)
+        assert client is not None
+        client.translate(message, "Transaction")
+    assert sent == [("Basic amFuZTpvcGVuIHNlc2FtZQ==", 5.0), (None, 5.0)]

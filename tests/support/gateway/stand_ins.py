@@ -154,6 +154,7 @@ class Bench:
         known: int = 100,
         max_waiting: int = 100,
         slow_s: float = 0.05,
+        pan_key: bytes | None = None,
     ) -> None:
         self.clock = ManualClock(NOW)
         self.metrics = Metrics("gateway")
@@ -172,10 +173,10 @@ class Bench:
         )
         self.pipeline.decided = self.gateway.decided
         self.keyring = Keyring(lambda: list(self.keys), self.clock, rate)
-        self.reader = TransactionReader(CurrencyTable(), self.clock)
-        self.app = self._application(slow_s)
+        self.reader = TransactionReader(CurrencyTable(), self.clock, pan_key)
+        self.app = self._application(slow_s, pan_key)
 
-    def _application(self, slow_s: float) -> Middleware:
+    def _application(self, slow_s: float, pan_key: bytes | None) -> Middleware:
         return application(
             one=ScoreOne(
                 self.gateway, self.reader, max_bytes=MAX_BYTES, deadline_ms=100, slow_s=slow_s
@@ -193,6 +194,7 @@ class Bench:
                     found.decision for key, found in self.stored.items() if key[0] == name
                 ],
                 card=self.cards.get,
+                pan_key=pan_key,
             ),
             keys=self.keyring,
             metrics=self.metrics,

@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 import structlog
 
+from database.accounts.api_keys import ApiKey
 from gateway.scoring import gateway
+from gateway.scoring.reading import deadline_s
 from gateway.scoring.score_many import MAX_BATCHES, MAX_OF_ALL
 from gateway.web import middleware
+from gateway.web.access import Bucket, Keyring
 from gateway.web.middleware import ROUTES
+from gateway.web.problems import Problem
+from runtime.clock import ManualClock
 from runtime.logs import configure_logging
 from runtime.settings import load_settings
 from stream_features.operate.show import EntityState
@@ -147,6 +152,39 @@ def test_more_than_the_rate_is_told_to_wait() -> None:
         assert len(bench.pipeline.sent) == 3
 
     run(scenario, rate=3.0)
+
+
+def test_a_quiet_hour_saves_no_more_than_a_second_does() -> None:
+    bucket = Bucket(3.0, now=0.0)
+    waits = [bucket.take(3_600.0) for _ in range(5)]
+    assert waits == [0.0, 0.0, 0.0, pytest.approx(1 / 3), pytest.approx(1 / 3)]
+    assert bucket.take(3_600.4) == 0.0
+    assert bucket.take(3_600.4) > 0.0
+
+
+def test_a_batch_takes_on_credit_and_is_told_how_long_to_wait() -> None:
+    bucket = Bucket(4.0, now=0.0)
+    assert [bucket.reserve(60.0) for _ in range(6)] == [0.0, 0.0, 0.0, 0.0, 0.25, 0.5]
+
+
+def test_unknown_keys_make_the_keys_be_read_five_times_a_second_at_most() -> None:
+    async def scenario() -> None:
+        now, readings = [100.0], []
+        asyncio.get_running_loop().time = lambda: now[0]  # type: ignore[method-assign]
+
+        def load() -> list[ApiKey]:
+            readings.append(now[0])
+            return [api_key()]
+
+        keyring = Keyring(load, ManualClock(NOW), 1e6)
+        for moment in (100.0, 100.1, 100.19, 100.21):
+            now[0] = moment
+            for number in range(20):
+                with pytest.raises(Problem):
+                    await keyring.caller(b"Bearer fraud_k%d_guess" % number)
+        assert readings == [100.0, 100.21]
+
+    asyncio.run(scenario())
 
 
 async def pieces(size: int, each: int = 1_000) -> AsyncIterator[bytes]:
@@ -284,6 +322,37 @@ def test_a_senseless_deadline_is_refused(value: str) -> None:
             assert "Request-Timeout-Ms" in answer.json()["detail"]
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [([], 0.25), ([(b"request-timeout-ms", b"40")], 0.04),
+     ([(b"request-timeout-ms", b"60000")], 60.0)],
+)  # fmt: skip
+def test_a_deadline_is_in_milliseconds(headers: list[tuple[bytes, bytes]], seconds: float) -> None:
+    assert deadline_s({"headers": headers}, 250) == seconds
+
+
+def test_a_card_number_is_looked_up_by_its_token_only() -> None:
+    async def without_a_key(bench: Bench) -> None:
+        answer = await bench.client().get(f"/cards/{PAN}/features")
+        assert (answer.status_code, answer.json()["type"]) == (400, "urn:fraud-scoring:bad-request")
+        assert PAN not in answer.text
+
+    async def with_a_key(bench: Bench) -> None:
+        await bench.client().post("/score-transaction", json=transaction(card_id=PAN))
+        [sent] = bench.pipeline.sent
+        bench.cards[sent["card_id"]] = state = EntityState(
+            kind="card", identity=sent["card_id"], key=b"", size=1, ttl_ms=1, first_seen=1,
+            newest=1, exact=1, folded=0, frauds=0, pending=0, windows=(), recent=(),
+        )  # fmt: skip
+        assert PAN not in state.identity
+        answer = await bench.client().get(f"/cards/{PAN}/features")
+        assert (answer.status_code, answer.json()["exact_events"]) == (200, 1)
+        assert PAN not in answer.text
+
+    run(without_a_key)
+    run(with_a_key, pan_key=b"k" * 32)
 
 
 def test_all_invalid_fields_are_named_at_once_and_a_card_number_is_masked() -> None:

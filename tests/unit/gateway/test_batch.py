@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.scoring import score_many
 from gateway.scoring.batch_input import Item, batch_input
 from gateway.scoring.score_many import WINDOW
 from gateway.web.problems import Problem
+from schemas.records import Transaction
 from tests.support.gateway.stand_ins import Bench, api_key, transaction
 
 MOST = 400
@@ -132,6 +134,27 @@ def test_only_a_window_is_under_way_and_a_line_that_is_late_falls_back() -> None
         assert [line["transaction_id"] for line in lines] == [row["transaction_id"] for row in rows]
         assert [line["transaction_id"] for line in lines if line["fallback"]] == ["t-7"]
         assert most <= WINDOW
+
+    asyncio.run(scenario())
+
+
+def test_only_a_window_of_a_batch_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_many, "WINDOW", 5)
+
+    async def scenario() -> None:
+        bench = Bench()
+        waiting: list[int] = []
+
+        def noted(sent: Transaction) -> dict[str, Any]:
+            waiting.append(bench.gateway.waiting)
+            return {}
+
+        bench.pipeline.answers = noted
+        bench.pipeline.decided = lambda heard: None  # every answer is a fallback
+        content = "\n".join(json.dumps(transaction(n)) for n in range(40)).encode()
+        answer = await batch(bench, content, **{"Request-Timeout-Ms": "20"})
+        assert len(answer.text.splitlines()) == len(waiting) == 40
+        assert 5 <= max(waiting) <= 7, "the window, one that is written, one that waits to go in"
 
     asyncio.run(scenario())
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.scoring.gateway import Found, Refused
 from gateway.web.problems import Problem
 from schemas.records import Transaction
-from tests.support.gateway.stand_ins import Bench, decision, heard, transaction
+from tests.support.gateway.stand_ins import NOW, Bench, decision, heard, transaction
 
 LONG_S = 10.0
 
@@ -141,11 +141,13 @@ def test_only_so_many_wait_at_one_time() -> None:
     run(scenario, max_waiting=3)
 
 
-def test_an_earlier_deadline_of_a_repeat_holds_for_both() -> None:
+@pytest.mark.parametrize("deadlines", [(600.0, 0.01), (0.01, 600.0)])
+def test_the_earlier_of_two_deadlines_holds_for_both(deadlines: tuple[float, float]) -> None:
     async def scenario(bench: Bench) -> None:
-        patient = bench.gateway.score(read(bench), LONG_S)
-        hasty = bench.gateway.score(read(bench), 0.01)
-        assert await answered(patient) == await answered(hasty)
+        first, second = [bench.gateway.score(read(bench), each) for each in deadlines]
+        answer = await answered(first)
+        assert answer == await answered(second)
+        assert answer["fallback"]
 
     run(scenario)
 
@@ -171,8 +173,29 @@ def test_a_decision_that_another_gateway_asked_for_is_answered_without_sending()
         answer = await answered(bench.gateway.score(sent, LONG_S))
         assert answer["position"]["offset"] == 9
         assert bench.pipeline.sent == []
-        with pytest.raises(Problem):
-            bench.gateway.score(read(bench, amount=77), LONG_S)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("field", "other"),
+    [
+        ("amount", 77),
+        ("merchant_id", "shop-4"),
+        ("event_time", NOW - 2_000),
+        ("currency", "USD"),
+        ("card_id", "card-9"),
+    ],
+)
+def test_what_another_gateway_asked_for_is_no_answer_to_other_content(
+    field: str, other: object
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.gateway.decided([heard(decision(read(bench), 9, **{field: other}))])
+        with pytest.raises(Problem) as caught:
+            bench.gateway.score(read(bench), LONG_S)
+        assert (caught.value.status, caught.value.kind) == (409, "conflict")
+        assert bench.pipeline.sent == []
 
     run(scenario)
 
@@ -184,6 +207,23 @@ def test_an_id_that_another_transaction_got_first_is_a_conflict() -> None:
         with pytest.raises(Problem, match="other content"):
             await future
         assert bench.counted("fraud_api_answers_total", source="conflict") == 1
+        for _ in range(2):
+            with pytest.raises(Problem, match="other content"):
+                bench.gateway.score(read(bench), LONG_S)
+        winner = await answered(bench.gateway.score(read(bench, amount=9), LONG_S))
+        assert winner["position"]["offset"] == 1
+        assert len(bench.pipeline.sent) == 1
+
+    run(scenario)
+
+
+def test_the_same_id_on_another_card_is_another_transaction() -> None:
+    async def scenario(bench: Bench) -> None:
+        future = bench.gateway.score(read(bench), LONG_S)
+        bench.gateway.decided([heard(decision(read(bench, card_id="card-9"), 1))])
+        assert not future.done()
+        bench.pipeline.decide(bench.pipeline.sent[0], 2)
+        assert (await answered(future))["position"]["offset"] == 2
 
     run(scenario)
 
@@ -233,6 +273,7 @@ def test_memory_is_bounded_and_keeps_what_is_under_way() -> None:
         assert bench.gateway.find("t-0") is None
         assert bench.gateway.find("t-49") is not None
         bench.pipeline.decide(bench.pipeline.sent[0], 0)
-        assert (await answered(waiting))["transaction_id"] == "t-1000"
+        answer = await answered(waiting)
+        assert (answer["transaction_id"], answer["fallback"]) == ("t-1000", False)
 
     run(scenario, known=10)

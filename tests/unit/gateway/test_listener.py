@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from gateway.scoring.listener import PIECE_ROWS, Listener
+from gateway.scoring.gateway import Refused
+from gateway.scoring.listener import PIECE_ROWS, Listener, dead_letters, heard
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics
 from schemas.codec import avro
+from schemas.dead_letters import dead_letter
+from schemas.errors import InvalidField
 from tests.support.gateway.stand_ins import NOW, decision, transaction
 
 LONG_S = 10.0
@@ -72,6 +75,29 @@ def test_the_loop_is_told_the_next_piece_when_it_has_taken_the_one_before() -> N
     listener.stop()
     assert sizes == [PIECE_ROWS, PIECE_ROWS, 1]
     assert taken == [f"t-{number}".encode() for number in range(ROWS)]
+
+
+def test_noise_among_the_decisions_leaves_the_others_as_they_are() -> None:
+    noise = Message("decisions", 0, 1, NOW, b"", b"noise")
+    found = heard([message(0), noise, message(2)])
+    assert [each.identity for each in found] == [b"t-0", b"t-2"]
+    assert [each.message for each in found] == [message(0).value, message(2).value]
+
+
+def test_only_dead_letters_of_transactions_are_told() -> None:
+    def letter(topic: str, offset: int, value: bytes) -> Message:
+        error = InvalidField("too much", field="amount", value=-1)
+        key, letter = dead_letter(topic, 2, offset, b"card", value, error, NOW, "stream")
+        return Message("dead-letter", 0, offset, NOW, key, letter)
+
+    sent = avro.encode("Transaction", {**transaction(1), "attributes": {}})
+    letters = [
+        letter("labels", 4, sent),
+        letter("transactions", 5, b"noise"),
+        Message("dead-letter", 0, 9, NOW, b"", b"noise"),
+        letter("transactions", 6, sent),
+    ]
+    assert dead_letters(letters, "transactions") == [Refused(b"t-1", (2, 6), "amount", "too much")]
 
 
 def test_it_stops_while_the_loop_takes_nothing() -> None:

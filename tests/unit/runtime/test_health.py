@@ -40,3 +40,37 @@ def test_a_client_that_does_not_wait_leaves_no_traceback(
             urllib.request.urlopen(f"http://127.0.0.1:{server.port}/readyz", timeout=LONG_S)
     out, err = capfd.readouterr()
     assert "Exception occurred" not in out + err
+
+
+def test_alive_and_ready_are_asked_of_their_own() -> None:
+    """A process that is not ready must not be restarted, and one that hangs must not serve."""
+    said = {"ready": "waits for Kafka", "alive": ""}
+
+    def status(path: str) -> tuple[int, str]:
+        try:
+            answer = urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=LONG_S)
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        with answer:
+            return answer.status, answer.read().decode()
+
+    metrics = Metrics("store")
+    with HealthServer(0, metrics, lambda: said["ready"], lambda: said["alive"]) as server:
+        assert status("/readyz") == (503, "waits for Kafka\n")
+        assert status("/healthz") == (200, "ok\n")
+        said.update(ready="", alive="its loop hangs")
+        assert status("/readyz") == (200, "ok\n")
+        assert status("/healthz") == (503, "its loop hangs\n")
+        assert status("/metrics")[0] == 200
+        assert status("/")[0] == 404
+
+
+def test_a_client_that_asks_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert health.SLOW_S == 10.0
+    monkeypatch.setattr(health, "SLOW_S", 0.05)
+    with (
+        HealthServer(0, Metrics("store"), lambda: "") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=LONG_S) as client,
+    ):
+        client.sendall(b"GET /rea")
+        assert client.recv(1) == b""

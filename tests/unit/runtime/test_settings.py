@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
-from runtime.settings import Settings, load_settings
+from runtime.feature_store.redis import RedisFeatureStore
+from runtime.settings import Duration, Settings, load_settings
 from schemas.errors import ConfigurationError
 
 TABLE = Path(__file__).parents[3] / "docs" / "settings.md"
@@ -71,7 +72,8 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "ms"), [("7d", 604_800_000), ("12h", 43_200_000), ("500ms", 500), ("45s", 45_000)]
+    ("text", "ms"),
+    [("7d", 604_800_000), ("12h", 43_200_000), ("500ms", 500), ("45s", 45_000), ("15m", 900_000)],
 )
 def test_durations(text: str, ms: int) -> None:
     assert load_settings(label_delay=text).label_delay.ms == ms
@@ -88,3 +90,39 @@ def test_a_wrong_duration_names_the_setting_and_the_remedy(text: str) -> None:
 def test_a_duration_stays_the_text_that_was_written() -> None:
     delay = load_settings(train_time="90m").train_time
     assert (str(delay), delay.ms, delay.s) == ("90m", 5_400_000, 5400.0)
+
+
+DEFAULTS_MS = {
+    "label_delay": 604_800_000,
+    "archive_keep": 34_560_000_000,
+    "archive_keep_versions": 2_592_000_000,
+    "archive_flush_after": 30_000,
+    "archive_maintain_every": 21_600_000,
+    "monitor_quiet": 21_600_000,
+    "monitor_fresh": 86_400_000,
+    "online_every": 900_000,
+    "train_time": 7_200_000,
+    "shadow_for": 7_200_000,
+    "canary_for": 7_200_000,
+    "canary_at_most": 86_400_000,
+    "store_keep": 34_560_000_000,
+    "session_for": 43_200_000,
+    "case_claim": 900_000,
+    "case_undo": 60_000,
+}
+
+
+def test_each_duration_has_its_documented_default() -> None:
+    settings = load_settings()
+    found = {
+        name: value.ms
+        for name in type(settings).model_fields
+        if isinstance(value := getattr(settings, name), Duration)
+    }
+    assert found == DEFAULTS_MS
+
+
+def test_redis_is_waited_for_as_many_milliseconds_as_it_is_set_to() -> None:
+    store = RedisFeatureStore.from_settings(load_settings(redis_timeout_ms=1500))
+    options = store._redis.connection_pool.connection_kwargs
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (1.5, 1.5)

@@ -85,6 +85,40 @@ def test_a_label_may_have_a_time_of_its_own(tmp_path: Path) -> None:
     assert [row["label"] for row in rows] == [False, True]
 
 
+def test_a_label_with_a_time_of_its_own_may_be_delayed_as_well(tmp_path: Path) -> None:
+    text = BASE.replace(
+        "{column: bad, fraud: 1, delay: 2d}", "{column: bad, known: then, delay: 90m}"
+    )
+    timed = table().append_column("then", pa.array([None, 77_000], pa.int64()))
+    rows = mapping(tmp_path, text).apply(timed).to_pylist()
+    assert [row["label_time"] for row in rows] == [10_000 + 5_400_000, 77_000 + 5_400_000]
+
+
+MOMENT = 1_700_000_000_123
+UNITS = [("s", MOMENT // 1000, MOMENT - 123), ("ms", MOMENT, MOMENT),
+         ("us", MOMENT * 1000, MOMENT), ("ns", MOMENT * 1_000_000, MOMENT)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("unit", "number", "expected"), UNITS)
+def test_times_of_every_unit_become_milliseconds(
+    tmp_path: Path, unit: str, number: int, expected: int
+) -> None:
+    """Also in a column with an empty cell, which only the time of a label may have."""
+    text = BASE.replace("{column: when, unit: s}", f"{{column: when, unit: {unit}}}")
+    text = text.replace("fraud: 1, delay: 2d", f"known: then, unit: {unit}")
+    timed = table().set_column(4, "when", pa.array([number, number]))
+    timed = timed.append_column("then", pa.array([None, number], pa.int64()))
+    rows = mapping(tmp_path, text).apply(timed).to_pylist()
+    assert [row["event_time"] for row in rows] == [expected, expected]
+    assert [row["label_time"] for row in rows] == [expected, expected]
+
+
+def test_amounts_in_minor_units_are_taken_as_they_are(tmp_path: Path) -> None:
+    text = BASE.replace("{column: value, unit: major}", "value")
+    rows = mapping(tmp_path, text).apply(table().set_column(5, "value", pa.array([1234, 29])))
+    assert [row["amount"] for row in rows.to_pylist()] == [1234, 29]
+
+
 def test_an_empty_value_of_a_required_field_is_named(tmp_path: Path) -> None:
     holed = table().set_column(3, "shop", pa.array([3, None]))
     with pytest.raises(ConfigurationError, match=r"merchant_id.*row 1"):
@@ -133,7 +167,14 @@ def test_shipped_mappings_load(name: str) -> None:
     Mapping.load(Path("loadtest/mappings") / f"{name}.yaml")
 
 
-DURATIONS = [("7d", 604_800_000), ("500ms", 500), ("1.5h", 5_400_000), (3, 3)]
+DURATIONS = [
+    ("7d", 604_800_000),
+    ("90m", 5_400_000),
+    ("30s", 30_000),
+    ("500ms", 500),
+    ("1.5h", 5_400_000),
+    (3, 3),
+]
 
 
 @pytest.mark.parametrize(("text", "expected"), DURATIONS)

@@ -181,6 +181,17 @@ def test_shares_are_a_canarys_and_do_not_overlap(
     assert states.stage("a") == "CANARY"
 
 
+def test_the_shares_of_all_canaries_count_together() -> None:
+    states = folded(
+        event("a", "CANARY", 0.4), event("b", "CANARY", 0.4), event("c", "REGISTERED"),
+        event("d", "ROLLED_BACK"),
+    )  # fmt: skip
+    with pytest.raises(ConfigurationError, match=r"have 0\.8 .*at most 0\.2"):
+        change(states, "c", "CANARY", 0.25)
+    change(states, "c", "CANARY", 0.2)
+    assert [each["canary_share"] for each in states.at("CANARY")] == [0.4, 0.4, 0.2]
+
+
 def of_unknown_stage(model_id: str) -> bytes:
     """As a writer with a seventh stage in its enumeration would write it."""
     data = avro.encode("ModelEvent", event(model_id, "ROLLED_BACK"))

@@ -107,6 +107,15 @@ def test_times(text: object, milliseconds: int) -> None:
     assert parse_time(text) == milliseconds
 
 
+def test_a_time_is_served_from_2000_up_to_five_minutes_ahead_of_our_clock() -> None:
+    first, last = 946_684_800_000, NOW + 300_000
+    assert [validate(event_time=time)["event_time"] for time in (first, last)] == [first, last]
+    assert validate(event_time="2000-01-01")["event_time"] == first
+    for time in (first - 1, last + 1):
+        with pytest.raises(InvalidField):
+            validate(event_time=time)
+
+
 def test_amounts_are_converted_by_rate_and_decimals() -> None:
     table = CurrencyTable("EUR", {"USD": 0.9, "JPY": 0.006, "KWD": 3.0})
     assert table.to_base(1001, "USD") == 901
@@ -121,7 +130,20 @@ def test_amounts_are_converted_by_rate_and_decimals() -> None:
         )
 
 
-@pytest.mark.parametrize("rates", [{"usd": 1.0}, {"USD": 0.0}, {"USD": float("nan")}])
+def test_the_largest_amount_is_that_of_the_base_currency() -> None:
+    """One minor unit above 10^12 after conversion is refused; 10^12 itself is served."""
+    currencies = CurrencyTable("EUR", {"CHF": 2.0})
+    most = GOOD | {"amount": 500_000_000_000, "currency": "CHF"}
+    assert validate_transaction(most, now_ms=NOW, currencies=currencies)["amount"] == 5 * 10**11
+    beyond = most | {"amount": 500_000_000_001}
+    with pytest.raises(InvalidField, match="after conversion"):
+        validate_transaction(beyond, now_ms=NOW, currencies=currencies)
+
+
+SENSELESS = [{"usd": 1.0}, {"USD": 0.0}, {"USD": float("nan")}, {"USD": 1e9}]
+
+
+@pytest.mark.parametrize("rates", SENSELESS)
 def test_a_senseless_rate_is_a_configuration_error(rates: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match="FRAUD_CURRENCY_RATES"):
         CurrencyTable("EUR", rates)
@@ -153,6 +175,26 @@ def test_masking_keeps_the_length_and_hides_card_numbers(text: str) -> None:
     assert b"1111" in hidden
 
 
+PANS = ["4222222222222", "6304000000000000000", "6304-0000 0000-0000 000"]
+NO_PANS = ["422222222222", "63040000000000000000", "4222222222223"]
+
+
+@pytest.mark.parametrize("number", PANS)
+def test_card_numbers_of_13_and_of_19_digits_are_recognised_and_masked(number: str) -> None:
+    assert looks_like_pan(number)
+    assert number[-4:] in masked(f"card {number}.")
+    assert number[:6] not in masked(f"card {number}.")
+    with pytest.raises(InvalidField, match="looks like a card number"):
+        validate(card_id=number)
+
+
+@pytest.mark.parametrize("number", NO_PANS)
+def test_shorter_and_longer_numbers_are_no_card_numbers(number: str) -> None:
+    assert not looks_like_pan(number)
+    assert masked(number) == number
+    assert validate(card_id=number)["card_id"] == number
+
+
 def test_masking_leaves_other_numbers() -> None:
     assert masked("1700000000001 t-4111111111111112") == "1700000000001 t-4111111111111112"
     assert tokenised("4111 1111 1111 1111", b"k") == tokenised("4111111111111111", b"k")
@@ -174,7 +216,7 @@ def test_labels_are_read_in_both_encodings(encode: Any) -> None:
     [
         ("transaction_id", ""), ("card_id", None), ("label", "MAYBE"), ("source", "GOSSIP"),
         ("transaction_time", 0), ("transaction_time", NOW + 300_001), ("label_time", None),
-        ("label_time", "soon"), ("amount", 3),
+        ("label_time", "soon"), ("label_time", 1_700_600_000), ("amount", 3),
     ],
 )  # fmt: skip
 def test_a_bad_label_is_refused_by_field(field: str, value: object) -> None:
@@ -188,3 +230,23 @@ def test_a_transaction_among_labels_is_refused() -> None:
         read_label(avro.encode("Transaction", validate()), now_ms=NOW)
     with pytest.raises(BadMessage):
         read_label(b"", now_ms=NOW)
+
+
+def test_a_label_may_be_ahead_of_its_time_and_its_transaction_a_little_ahead_of_our_clock() -> None:
+    ahead = LABEL | {"transaction_time": NOW + 300_000, "label_time": NOW + 90 * 86_400_000}
+    assert read_label(json.dumps(ahead).encode(), now_ms=NOW) == ahead
+
+
+def test_a_label_in_wire_format_is_read_by_the_registry() -> None:
+    asked: list[tuple[bytes, str]] = []
+
+    class Registry:
+        def translate(self, message: bytes, name: str) -> bytes:
+            asked.append((message, name))
+            return avro.encode("Label", LABEL)
+
+    framed = b"\0\0\0\0\7body"
+    assert read_label(framed, now_ms=NOW, registry=Registry()) == LABEL
+    assert asked == [(framed, "Label")]
+    with pytest.raises(BadMessage):
+        read_label(framed, now_ms=NOW)

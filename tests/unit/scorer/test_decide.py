@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from schemas.codec import avro
 from schemas.codec.vectors import DecodedVectors, decode_feature_vectors
 from schemas.features import CATALOGUE, NAMES
 from scorer.decision.decide import Canary, Serving, decide
-from scorer.decision.reasons import ONE, SPECIAL, TIMES, YES_NO, feature_text
+from scorer.decision.reasons import ONE, SPECIAL, TIMES, YES_NO, feature_reasons, feature_text
 from scorer.model.bundle import Model
 from scorer.policy.document import Policy, compile_policy
 from tests.support.scorer.stand_ins import LARGE, SMALL, small_model, vector
@@ -213,6 +214,44 @@ def test_canary_cards_are_the_same_in_every_batch_and_shadows_ride_along(
     assert {r["decision"] for r in together if r["model_role"] == "CHAMPION"} == {"BLOCK"}
     for record in together:
         assert [shadow["model_id"] for shadow in record["shadows"]] == ["canary"]
+
+
+def test_two_canaries_have_different_cards_and_the_champion_the_rest(model: Model) -> None:
+    first, second = (replace(model, model_id=name) for name in ("first", "second"))
+    serving = Serving(champion=model, canaries=(Canary(first, 0.3), Canary(second, 0.3)))
+    found = answers(serving, *({"card_id": f"card-{n}"} for n in range(600)))
+    shares = {
+        name: sum(each["model_id"] == name for each in found) / 600
+        for name in ("first", "second", "model")
+    }
+    assert shares == {
+        "first": pytest.approx(0.3, abs=0.08),
+        "second": pytest.approx(0.3, abs=0.08),
+        "model": pytest.approx(0.4, abs=0.08),
+    }
+    roles = {(each["model_id"], each["model_role"]) for each in found}
+    assert roles == {("first", "CANARY"), ("second", "CANARY"), ("model", "CHAMPION")}
+
+
+def test_each_row_has_the_reasons_of_the_model_that_judged_it(model: Model, tmp_path: Path) -> None:
+    canary = small_model(tmp_path / "canary", "canary", seed=7, edge=300.0)
+    rows = [{"amount": LARGE, "card_id": f"card-{n}"} for n in range(40)]
+    together = answers(Serving(champion=model, canaries=(Canary(canary, 0.5),)), *rows)
+    assert {each["model_id"] for each in together} == {"model", "canary"}
+    alone = {each.model_id: answers(Serving(champion=each), *rows) for each in (model, canary)}
+    assert alone["model"][0]["reasons"] != alone["canary"][0]["reasons"]
+    for place, found in enumerate(together):
+        assert found["reasons"] == alone[found["model_id"]][place]["reasons"]
+
+
+def test_the_four_features_that_raise_the_score_most_are_named() -> None:
+    added = np.zeros(len(CATALOGUE) + 1)
+    added[[3, 5, 11, 20, 40, 50]] = (0.1, 0.6, -2.0, 0.3, 0.5, 0.2)
+    inputs = np.ones(len(added), np.float32)
+    found = feature_reasons(inputs, added)
+    assert [(each["code"], each["contribution"]) for each in found] == [
+        (NAMES[5], 0.6), (NAMES[40], 0.5), (NAMES[20], 0.3), (NAMES[50], 0.2),
+    ]  # fmt: skip
 
 
 def test_each_shadow_scores_as_it_would_as_the_champion(model: Model, tmp_path: Path) -> None:

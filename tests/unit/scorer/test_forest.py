@@ -14,7 +14,8 @@ from scorer.model.forest import contributions, forest_from_json, probabilities
 FEATURES = 70
 
 
-def trained() -> xgboost.Booster:
+@pytest.fixture(scope="module")
+def booster() -> xgboost.Booster:
     draw = np.random.default_rng(5)
     matrix = draw.normal(size=(4000, FEATURES)).astype(np.float32)
     matrix[draw.random(matrix.shape) < 0.2] = np.nan
@@ -24,8 +25,7 @@ def trained() -> xgboost.Booster:
     return xgboost.train(parameters, data, 120)
 
 
-def test_agrees_with_xgboost_on_100_000_rows_with_missing_values() -> None:
-    booster = trained()
+def test_agrees_with_xgboost_on_100_000_rows_with_missing_values(booster: xgboost.Booster) -> None:
     forest = forest_from_json(bytes(booster.save_raw("json")), FEATURES)
     draw = np.random.default_rng(6)
     matrix = draw.normal(size=(100_000, FEATURES)).astype(np.float32)
@@ -40,8 +40,7 @@ def test_agrees_with_xgboost_on_100_000_rows_with_missing_values() -> None:
     assert np.max(np.abs(probabilities(forest, matrix) - expected)) <= 1e-6
 
 
-def test_contributions_are_xgboosts_approximate_ones() -> None:
-    booster = trained()
+def test_contributions_are_xgboosts_approximate_ones(booster: xgboost.Booster) -> None:
     forest = forest_from_json(bytes(booster.save_raw("json")), FEATURES)
     draw = np.random.default_rng(7)
     matrix = draw.normal(size=(2_000, FEATURES)).astype(np.float32)
@@ -50,14 +49,22 @@ def test_contributions_are_xgboosts_approximate_ones() -> None:
     np.testing.assert_allclose(contributions(forest, matrix), expected[:, :-1], atol=2e-5)
 
 
-def test_refuses_what_it_would_score_otherwise() -> None:
-    raw = bytes(trained().save_raw("json"))
+def test_refuses_what_it_would_score_otherwise(booster: xgboost.Booster) -> None:
+    raw = bytes(booster[:3].save_raw("json"))
     with pytest.raises(ConfigurationError, match="70 features, expected 69"):
         forest_from_json(raw, 69)
     other = json.loads(raw)
     other["learner"]["objective"]["name"] = "reg:squarederror"
     with pytest.raises(ConfigurationError, match="squarederror"):
         forest_from_json(json.dumps(other).encode(), FEATURES)
+    dropped = json.loads(raw)
+    dropped["learner"]["gradient_booster"]["name"] = "dart"
+    with pytest.raises(ConfigurationError, match="by dart"):
+        forest_from_json(json.dumps(dropped).encode(), FEATURES)
+    categorical = json.loads(raw)
+    categorical["learner"]["gradient_booster"]["model"]["trees"][1]["split_type"][0] = 1
+    with pytest.raises(ConfigurationError, match="categorical"):
+        forest_from_json(json.dumps(categorical).encode(), FEATURES)
     loop = json.loads(raw)
     loop["learner"]["gradient_booster"]["model"]["trees"][0]["left_children"][0] = 0
     with pytest.raises(ConfigurationError, match="below its parent"):

@@ -37,3 +37,12 @@ def test_a_refused_bundle_leaves_its_place_until_it_comes_with_another_hash() ->
     states = folded(event("a", "CHAMPION"), event("b", "CHAMPION"))
     assert names(line(states, {"b": "hash of b"}))[0] == "a"
     assert names(line(states, {"b": "another hash"}))[0] == "b"
+
+
+def test_a_refused_canary_or_shadow_leaves_its_place_to_nobody() -> None:
+    states = folded(
+        event("a", "CANARY", 0.1), event("b", "CANARY", 0.2), event("c", "SHADOW"),
+        event("d", "SHADOW"),
+    )  # fmt: skip
+    refused = {"a": "hash of a", "d": "hash of d"}
+    assert names(line(states, refused)) == (None, ["b"], ["c"])

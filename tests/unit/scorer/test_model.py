@@ -31,6 +31,21 @@ def test_scores_are_those_of_the_xgboost_model_in_the_bundle(tmp_path: Path) -> 
     assert np.max(np.abs(model.score(inputs) - expected)) <= 1e-6
 
 
+def test_scores_are_calibrated_as_the_bundle_says(tmp_path: Path) -> None:
+    small_bundle(tmp_path / "m", "m")
+    knots = {"x": [0.0, 0.5, 1.0], "y": [0.0, 0.1, 0.9]}
+    (tmp_path / "m" / "calibration.json").write_text(json.dumps(knots))
+    model = load_model(tmp_path / "m", write_manifest(tmp_path / "m", "m", FINGERPRINT))
+    vectors = np.ones((400, VECTOR_SIZE), np.float32)
+    vectors[:, 0] = np.linspace(400, 600, 400)
+    inputs = model.inputs(vectors)
+    before = model.probability(inputs).astype(np.float64)
+    assert before.min() < 0.2
+    assert before.max() > 0.8
+    expected = np.where(before < 0.5, 0.2 * before, 0.1 + 1.6 * (before - 0.5))
+    np.testing.assert_allclose(model.score(inputs), expected, atol=1e-9)
+
+
 def test_another_catalogue_is_refused(tmp_path: Path) -> None:
     small_bundle(tmp_path / "m", "m")
     digest = write_manifest(tmp_path / "m", "m", b"otherone")
@@ -46,6 +61,9 @@ def test_another_catalogue_is_refused(tmp_path: Path) -> None:
         ("calibration.json", b'{"x": [0, 1], "y": [1, 0]}'),
         ("calibration.json", b'{"x": [], "y": []}'),
         ("thresholds.json", b'{"block": 0.5, "review": 0.9}'),
+        ("calibration.json", b'{"x": [0, 1], "y": [0, 1.5]}'),
+        ("thresholds.json", b'{"block": 1.5, "review": 0.9}'),
+        ("thresholds.json", b'{"block": 0.5, "review": -0.1}'),
         ("thresholds.json", b"[]"),
         ("thresholds.json", None),
     ],

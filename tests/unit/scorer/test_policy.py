@@ -24,6 +24,7 @@ COLUMNS: Columns = {
     [
         ("amount > 10", [False, True, False, True]),
         ("amount != 50", [True, False, False, True]),
+        ("50 != amount", [True, False, False, True]),
         ("amount > 10 and not score > 0.5", [False, False, False, True]),
         ("country in ['DE', 'US'] or score >= 0.9", [True, True, False, True]),
         ("amount not in [1, 50]", [False, False, False, True]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 
 from runtime.clock import ManualClock
 from runtime.kafka.memory import MemoryBroker, MemoryConsumer, MemoryProducer
-from runtime.kafka.protocols import Message, TopicPartition
+from runtime.kafka.protocols import Message, Outgoing, TopicPartition
 from runtime.metrics import Metrics, read_exposition
 from runtime.process import StopSignal
 from schemas.codec import avro
-from schemas.errors import BrokerUnavailable, MembershipLost
+from schemas.errors import BrokerUnavailable, FatalError, MembershipLost
 from scorer.answered import Answered
 from scorer.decision.decide import Serving
 from scorer.service import GROUP, Scorer
@@ -25,17 +26,25 @@ from tests.support.scorer.stand_ins import vector
 FEATURES, DECISIONS, DEAD = "features", "decisions", "dead-letter"
 
 
+class Holding(MemoryProducer):
+    """Sends nothing before it is told to."""
+
+    def produce_many(self, topic: str, records: Iterable[Outgoing]) -> None:
+        self._waiting += [(topic, record) for record in records]
+
+
 class Bench:
     """A broker, and scorers on it one after the other."""
 
     def __init__(self) -> None:
         self.broker = MemoryBroker(partitions=2)
+        self.kind = MemoryProducer
         self.start()
 
     def start(self) -> None:
         """Start a scorer anew, as after a crash: nothing of the old one is left."""
         self.metrics = Metrics("scorer")
-        self.producer = MemoryProducer(self.broker)
+        self.producer = self.kind(self.broker)
         self.scorer = Scorer(
             producer=self.producer,
             decisions=DECISIONS,
@@ -111,12 +120,13 @@ def test_offsets_are_committed_only_after_kafka_has_the_decisions() -> None:
     assert bench.answered() == [(0, 0), (0, 1), (0, 2), (0, 3)]
 
 
-def test_a_process_that_stood_still_publishes_nothing_and_reads_again() -> None:
+@pytest.mark.parametrize("still_s", [4.5, 60.0])
+def test_a_process_that_stood_still_publishes_nothing_and_reads_again(still_s: float) -> None:
     bench = Bench()
     bench.publish(0, 0)
     bench.step()
-    times = iter([0.0, 0.0, 0.0, 60.0])
-    bench.scorer._monotonic = lambda: next(times, 60.0)
+    times = iter([0.0, 0.0, 0.0, still_s])
+    bench.scorer._monotonic = lambda: next(times, still_s)
     for offset in (1, 2, 3):
         bench.publish(0, offset)
     bench.step()
@@ -124,6 +134,76 @@ def test_a_process_that_stood_still_publishes_nothing_and_reads_again() -> None:
     bench.step()
     assert bench.answered() == [(0, 0), (0, 1), (0, 2), (0, 3)]
     assert bench.metric("fraud_retries_total") == 1
+
+
+def test_a_slow_batch_is_no_standstill() -> None:
+    bench = Bench()
+    bench.publish(0, 0)
+    times = iter([0.0, 0.0, 0.0])
+    bench.scorer._monotonic = lambda: next(times, 3.5)
+    bench.step()
+    assert bench.answered() == [(0, 0)]
+    assert bench.metric("fraud_retries_total") == 0
+
+
+def test_what_was_answered_is_sent_before_somebody_else_takes_the_partition() -> None:
+    bench = Bench()
+    bench.kind = Holding
+    bench.start()
+    bench.publish(0, 0)
+    bench.step()
+    assert bench.answered() == [], "it is still held"
+    before = bench.producer
+    bench.consumer.close()
+    assert bench.answered() == [(0, 0)]
+    bench.start()
+    bench.step()
+    before.flush()
+    bench.producer.flush()
+    assert bench.answered() == [(0, 0)], "the next owner knows of it"
+
+
+def test_of_a_partition_that_was_let_go_nothing_is_committed() -> None:
+    bench = Bench()
+    now = [0.0]
+    bench.scorer._monotonic = lambda: now[0]
+    bench.publish(0, 0)
+    bench.publish(1, 0)
+    bench.step()
+    bench.scorer.revoked([TopicPartition(FEATURES, 0)])
+    now[0] = 1.0
+    bench.publish(1, 1)
+    bench.step()
+    assert bench.broker.committed == {(GROUP, TopicPartition(FEATURES, 1)): 2}
+
+
+def test_after_half_a_batch_it_ends_so_that_its_successor_reads_what_arrived() -> None:
+    bench = Bench()
+
+    def half(topic: str, records: Iterable[Outgoing]) -> None:
+        bench.broker.append(topic, next(iter(records)))
+        raise BrokerUnavailable("the queue is full")
+
+    bench.producer.produce_many = half  # type: ignore[method-assign]
+    for offset in range(3):
+        bench.publish(0, offset)
+    with pytest.raises(FatalError, match="only some"):
+        bench.step()
+    bench.start()
+    bench.step()
+    assert bench.answered() == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_a_vector_in_a_partition_that_it_does_not_name_is_refused() -> None:
+    bench = Bench()
+    bench.broker.append(FEATURES, (0, b"card", vector((1, 5))))
+    bench.publish(0, 1)
+    bench.publish(1, 3)
+    bench.step()
+    assert bench.answered() == [(0, 1), (1, 3)]
+    letters = [each for partition in range(2) for each in bench.log(DEAD, partition)]
+    [letter] = [avro.decode(each.value or b"")[1] for each in letters]
+    assert (letter["field"], letter["partition"], letter["offset"]) == ("source_partition", 0, 0)
 
 
 def _away(timeout_s: float = 10.0) -> None:
@@ -140,6 +220,19 @@ def test_a_foreign_message_among_the_decisions_does_not_hide_what_was_answered()
     bench.publish(0, 8)
     bench.step()
     assert len(bench.log(DECISIONS, 0)) == 3
+
+
+def test_a_decision_of_another_partition_does_not_hide_what_is_to_be_answered() -> None:
+    bench = Bench()
+    bench.publish(1, 7)
+    bench.step()
+    [strange] = bench.log(DECISIONS, 1)
+    bench.broker.append(DECISIONS, (0, b"card", strange.value))
+    bench.start()
+    bench.publish(0, 3)
+    bench.step()
+    _, decision = avro.decode(bench.log(DECISIONS, 0)[-1].value or b"")
+    assert (decision["source_partition"], decision["source_offset"]) == (0, 3)
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 12)), max_size=8), max_size=6))
@@ -194,3 +287,5 @@ def test_a_member_that_lost_its_place_joins_again() -> None:
 
     bench.scorer.run(join, stop)
     assert bench.answered() == [(0, 5)]
+    committed = {(GROUP, TopicPartition(FEATURES, 0)): 1}
+    assert bench.broker.committed == committed, "told to stop, it commits what it has answered"

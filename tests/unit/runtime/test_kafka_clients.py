@@ -1,0 +1,195 @@
+"""How our Kafka clients are set up, and what a poll does with an error among messages."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import confluent_kafka as ck
+import pytest
+from confluent_kafka.cimpl import NewTopic
+
+from runtime.kafka import topic_admin
+from runtime.kafka.clients import KafkaConsumer, KafkaProducer, poll_batch
+from runtime.kafka.non_blocking_producer import KafkaPromptProducer
+from runtime.kafka.reader import KafkaReader, offset_bounds
+from runtime.kafka.tail import KafkaTail
+from runtime.kafka.topic_admin import create_topics
+from runtime.settings import load_settings
+from schemas.errors import BrokerUnavailable, MembershipLost
+
+DAY_MS = 86_400_000
+
+
+class Client:
+    """Any client: notes how it was set up, and knows a topic of two partitions of 100 messages."""
+
+    made: list[dict[str, Any]]
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.made.append(config)
+        self.assigned: list[ck.TopicPartition] = []
+
+    def subscribe(self, *_: object, **__: object) -> None:
+        """Nothing comes."""
+
+    def assign(self, places: list[ck.TopicPartition]) -> None:
+        self.assigned = places
+
+    def list_topics(self, topic: str, **_: object) -> Any:
+        found = SimpleNamespace(error=None, partitions={0: None, 1: None})
+        return SimpleNamespace(topics={topic: found})
+
+    def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+        return 0, 100
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The settings of every client, in the order in which these were made."""
+    noted: list[dict[str, Any]] = []
+    kind = type("Noted", (Client,), {"made": noted})
+    monkeypatch.setattr(ck, "Consumer", kind)
+    monkeypatch.setattr(ck, "Producer", kind)
+    return noted
+
+
+def test_no_reader_sees_what_is_not_committed(made: list[dict[str, Any]]) -> None:
+    settings = load_settings()
+    KafkaConsumer(settings, "group", ["t"])
+    KafkaReader(settings, "t")
+    KafkaReader(settings, "t", {0: 5})
+    KafkaTail(settings, ["t"])
+    offset_bounds(settings, "t")
+    assert len(made) >= 5
+    assert {config["isolation.level"] for config in made} == {"read_committed"}
+
+
+def test_only_a_group_that_wants_it_begins_at_the_beginning(made: list[dict[str, Any]]) -> None:
+    settings = load_settings()
+    KafkaConsumer(settings, "group", ["t"])
+    KafkaConsumer(settings, "group", ["t"], from_beginning=False, instance_id="me")
+    assert [config["auto.offset.reset"] for config in made] == ["earliest", "latest"]
+    assert [config.get("group.instance.id") for config in made] == [None, "me"]
+    assert {config["enable.auto.commit"] for config in made} == {False}
+
+
+def test_producers_lose_nothing_repeat_nothing_and_never_give_up(
+    made: list[dict[str, Any]],
+) -> None:
+    settings = load_settings()
+    KafkaProducer(settings)
+    KafkaPromptProducer(settings, "t")
+    promised = {
+        "enable.idempotence": True,
+        "acks": "all",
+        "message.timeout.ms": 0,
+        "partitioner": "murmur2_random",
+    }
+    assert [{name: config[name] for name in promised} for config in made] == [promised] * 2
+
+
+def test_a_tail_begins_a_little_before_the_end_of_each_partition(
+    made: list[dict[str, Any]],
+) -> None:
+    tails = [KafkaTail(load_settings(), ["t"], before) for before in (0, 10, 1_000)]
+    clients: list[Any] = [tail._consumer for tail in tails]
+    starts = [[place.offset for place in client.assigned] for client in clients]
+    assert starts == [[100, 100], [95, 95], [0, 0]]
+
+
+class Polled:
+    """A consumer that has all of these at once: values of messages, and errors."""
+
+    def __init__(self, *waiting: bytes | ck.KafkaError) -> None:
+        self.waiting = [self.message(offset, each) for offset, each in enumerate(waiting)]
+
+    def message(self, offset: int, each: bytes | ck.KafkaError) -> Any:
+        bad = isinstance(each, ck.KafkaError)
+        answers = {
+            "error": each if bad else None, "topic": "t", "partition": 0, "offset": offset,
+            "timestamp": (1, 7), "key": None, "value": None if bad else each,
+        }  # fmt: skip
+        return SimpleNamespace(**{name: lambda it=it: it for name, it in answers.items()})
+
+    def poll(self, _: float) -> Any:
+        return self.waiting.pop(0) if self.waiting else None
+
+    def consume(self, most: int, timeout: float) -> list[Any]:
+        found, self.waiting = self.waiting[:most], self.waiting[most:]
+        return found
+
+
+LASTING = ck.KafkaError(ck.KafkaError.TOPIC_AUTHORIZATION_FAILED)
+PASSING = ck.KafkaError(ck.KafkaError._ALL_BROKERS_DOWN)
+FATAL = ck.KafkaError(ck.KafkaError._FATAL, "fenced", fatal=True)
+
+
+def test_messages_that_came_with_an_error_are_not_lost() -> None:
+    consumer: Any = Polled(b"1", LASTING, b"2")
+    assert [message.value for message in poll_batch(consumer, 10, 0.0)] == [b"1", b"2"]
+
+
+def test_an_error_alone_is_raised_unless_it_passes() -> None:
+    lasting: Any = Polled(LASTING)
+    with pytest.raises(BrokerUnavailable):
+        poll_batch(lasting, 10, 0.0)
+    passing: Any = Polled(PASSING)
+    assert poll_batch(passing, 10, 0.0) == []
+
+
+def test_a_member_that_is_fenced_hears_of_it_whatever_came_with_it() -> None:
+    consumer: Any = Polled(b"1", FATAL)
+    with pytest.raises(MembershipLost):
+        poll_batch(consumer, 10, 0.0)
+
+
+class Admin:
+    """A cluster without topics."""
+
+    def __init__(self) -> None:
+        self.created: dict[str, NewTopic] = {}
+
+    def create_topics(self, topics: list[NewTopic], **_: object) -> dict[str, Future[None]]:
+        done: Future[None] = Future()
+        done.set_result(None)
+        self.created = {topic.topic: topic for topic in topics}
+        return dict.fromkeys(self.created, done)
+
+    def list_topics(self, **_: object) -> Any:
+        found = {
+            name: SimpleNamespace(error=None, partitions=dict.fromkeys(range(topic.num_partitions)))
+            for name, topic in self.created.items()
+        }
+        return SimpleNamespace(topics=found)
+
+
+def test_topics_are_created_as_the_settings_and_the_table_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    admin = Admin()
+    monkeypatch.setattr(topic_admin, "AdminClient", lambda _: admin)
+    create_topics(load_settings(topic_prefix="eu.", partitions=6, replication=3))
+    assert {topic.replication_factor for topic in admin.created.values()} == {3}
+    assert {name: topic.num_partitions for name, topic in admin.created.items()} == {
+        "eu.transactions": 6, "eu.features": 6, "eu.decisions": 6, "eu.labels": 6, "eu.models": 1,
+        "eu.policy": 1, "eu.retrain-requests": 1, "eu.alerts": 1, "eu.dead-letter": 1,
+    }  # fmt: skip
+    config = {name: dict(topic.config or {}) for name, topic in admin.created.items()}
+    days = {
+        name: int(given["retention.ms"]) / DAY_MS
+        for name, given in config.items()
+        if given["cleanup.policy"] == "delete"
+    }
+    assert days == {
+        "eu.transactions": 7, "eu.features": 7, "eu.decisions": 30, "eu.labels": 90,
+        "eu.retrain-requests": 30, "eu.alerts": 30, "eu.dead-letter": 30,
+    }  # fmt: skip
+    for name in ("eu.models", "eu.policy"):
+        assert config[name]["cleanup.policy"] == "compact"
+    for name in ("eu.transactions", "eu.labels", "eu.retrain-requests"):
+        assert config[name]["message.timestamp.type"] == "LogAppendTime"
