@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from devstack.service_process import Service
 from devstack.stack import Stack
@@ -19,6 +21,7 @@ from schemas.features import FINGERPRINT, NAMES
 from schemas.manifest import MANIFEST_NAME, sha256, write_manifest
 from schemas.records import ModelEvent
 from schemas.topics import ALERTS, DEAD_LETTER, DECISIONS, FEATURES, MODELS, POLICY
+from scorer.model.bundle import SIGNATURE
 from tests.support.pipeline import Pipeline, until
 from tests.support.scorer.stand_ins import LARGE, SMALL, small_bundle, vector
 
@@ -189,6 +192,22 @@ def test_models_are_swapped_between_two_batches_and_bad_ones_refused(bench: Benc
     bench.until_decided_by(model_id="one")
     bench.publish(bench.bundle("three"), "CHAMPION")
     bench.until_decided_by(model_id="three")
+
+
+def test_with_a_public_key_no_unsigned_bundle_serves(bench: Bench) -> None:
+    key = Ed25519PrivateKey.generate()
+    raw, kind = serialization.Encoding.Raw, serialization.PublicFormat.Raw
+    public = key.public_key().public_bytes(raw, kind).hex()
+    bundle = bench.bundle("m")
+    bench.publish(bundle, "CHAMPION")
+    service = bench.pipeline.service("scorer", FRAUD_BUNDLE_PUBLIC_KEY=public)
+    service.start()
+    service.wait_ready(60.0)
+    assert bench.decision(bench.send("card"))["degraded"] == "no_model"
+    until(lambda: bench.alerts() == [("bundle_refused", "m")], "an alert for the bundle")
+    (bundle / SIGNATURE).write_bytes(key.sign((bundle / MANIFEST_NAME).read_bytes()))
+    bench.publish(bundle, "CHAMPION")
+    bench.until_decided_by(model_id="m")
 
 
 def test_a_canary_takes_its_share_of_the_cards_and_a_shadow_only_watches(bench: Bench) -> None:

@@ -23,6 +23,7 @@ class Scene:
     waiting: bool = False
     away: bool = False
     now: float = 0.0
+    stall: dict[str, float] = field(default_factory=lambda: {"stall_s": 10.0})
 
     def __post_init__(self) -> None:
         self.metrics = Metrics("test")
@@ -33,7 +34,7 @@ class Scene:
             fetched=lambda: {AT: self.position},
             metrics=self.metrics,
             monotonic=lambda: self.now,
-            stall_s=10.0,
+            **self.stall,
         )
 
     def ping(self) -> None:
@@ -112,3 +113,10 @@ def test_a_partition_given_away_is_forgotten() -> None:
     scene.after(5)
     scene.cursors[AT] = 5
     assert scene.after(5) == ""
+
+
+def test_without_a_setting_a_stall_is_half_a_minute_without_progress() -> None:
+    scene = Scene(stall={})
+    assert scene.after(0) == ""
+    assert scene.after(29) == ""
+    assert scene.after(1) == "t[0] at 5 of 9"

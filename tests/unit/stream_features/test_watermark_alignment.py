@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from runtime.feature_store.memory import MemoryFeatureStore
 from stream_features.worker.ordering import NO_LIMIT, NO_TIME, SLACK_MS
-from stream_features.worker.watermark_alignment import INTERVAL_S, PATIENCE_S, Pace
+from stream_features.worker.watermark_alignment import Pace
 
 
 @dataclass
@@ -35,14 +35,31 @@ def test_nobody_runs_ahead_before_all_have_been_heard_of() -> None:
     team = Team()
     assert team.one.limit(1000, lagging=True) == NO_TIME
     team.two.limit(5000, lagging=True)
-    team.now += INTERVAL_S
-    assert team.one.limit(1000, lagging=True) == 5000 + SLACK_MS
+    team.now += 0.5
+    assert team.one.limit(1000, lagging=True) == 65_000
 
 
 def test_the_wait_for_the_others_is_bounded() -> None:
     team = Team()
-    team.now = PATIENCE_S
+    team.now = 1.9
+    assert team.one.limit(1000, lagging=True) == NO_TIME
+    team.now = 2.0
     assert team.one.limit(1000, lagging=True) == NO_LIMIT
+
+
+def test_twice_a_second_a_worker_hears_where_the_others_are() -> None:
+    team = Team()
+    team.two.limit(5_000, lagging=True)
+    assert team.one.limit(1_000, lagging=True) == 65_000
+    team.two.limit(30_000, lagging=True)
+    team.now = 0.4
+    assert team.one.limit(1_000, lagging=True) == 65_000
+    team.now = 0.5
+    assert team.one.limit(1_000, lagging=True) == 90_000
+
+
+def test_a_refused_record_waits_for_nobody() -> None:
+    assert Team().one.limit(NO_TIME, lagging=True) == NO_LIMIT
 
 
 def test_a_worker_at_the_live_edge_holds_nobody_up() -> None:

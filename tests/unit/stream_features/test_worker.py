@@ -15,7 +15,8 @@ from runtime.kafka.protocols import TopicPartition
 from schemas.errors import EmptyStore, FatalError
 from stream_features.worker.cycle import Worker
 from stream_features.worker.outbox import Messages, pack, unpack
-from tests.support.stream_features.stand_ins import Echo, LoggedStore, Record, stand_in_worker
+from stream_features.worker.turns import Turns
+from tests.support.stream_features.stand_ins import NOW, Echo, LoggedStore, Record, stand_in_worker
 
 T0, T1, L0 = TopicPartition("t", 0), TopicPartition("t", 1), TopicPartition("l", 0)
 LOGS = {T0: [b"1", b"4", b"5", b"8"], T1: [b"2", b"3", b"9"], L0: [b"70"]}
@@ -149,6 +150,104 @@ def test_what_a_dead_process_did_not_publish_comes_from_the_outbox(most: int) ->
     run(story())
 
 
+def test_a_takeover_waits_until_kafka_has_the_outbox_so_that_a_second_crash_loses_nothing() -> None:
+    async def story() -> None:
+        h = Host()
+        await h.seek()
+        h.broker.available = False
+        await h.poll()
+        h.producer = MemoryProducer(h.broker)
+        h.worker = h.new_worker()
+        taking_over = asyncio.create_task(h.seek())
+        async with asyncio.timeout(5):
+            while not (taking_over.done() or "broker" in h.worker.not_ready()):
+                await asyncio.sleep(0)
+        assert not taking_over.done()
+        taking_over.cancel()
+        await asyncio.wait({taking_over})
+        h.broker.available = True
+        h.producer = MemoryProducer(h.broker)
+        h.worker = h.new_worker()
+        await h.seek()
+        h.check()
+
+    run(story())
+
+
+def test_records_that_waited_while_partitions_were_taken_over_change_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Faust's loop takes over between the fetch in the other thread and its turn."""
+    rebalances: list[Coroutine[Any, Any, object]] = []
+
+    class Contended(Turns):
+        async def __aenter__(self) -> None:
+            while rebalances:
+                await rebalances.pop()
+            await super().__aenter__()
+
+    async def story() -> None:
+        monkeypatch.setattr("stream_features.worker.cycle.Turns", Contended)
+        h = Host()
+        await h.seek()
+        rebalances.append(h.worker.start_at([T0, T1, L0]))
+        stale = {T0: [Record(*T0, 2, b"5")]}
+        assert await h.worker.handle(stale, {T0: 4})
+        assert h.worker.epochs.keys() == {0, 1}
+        assert h.worker.not_ready() == ""
+        assert h.worker.buffered == 0
+        await h.seek()
+        await h.drain()
+        h.check()
+
+    run(story())
+
+
+def test_a_revoked_worker_owns_nothing_and_lets_the_others_go_on() -> None:
+    async def story() -> None:
+        h = Host(partitions=4, now_ms=NOW + 60_000)
+        await h.seek()
+        await h.poll(only={T0, T1})
+        assert h.store.exchange_watermark("other", 5) == {"one:0,1": 1}
+        assert h.worker.buffered == 7
+        await h.worker.revoked()
+        assert h.store.exchange_watermark("other", 5) == {}
+        assert (h.worker.buffered, h.worker.epochs, h.worker.cursors) == (0, {}, {})
+        assert "no partitions" in h.worker.not_ready()
+
+    run(story())
+
+
+def test_what_was_not_acknowledged_before_a_revocation_is_no_longer_in_the_outbox_after_it() -> (
+    None
+):
+    async def story() -> None:
+        h = Host()
+        await h.seek()
+        h.broker.available = False
+        await h.poll(1)
+        await h.worker.revoked()
+        h.broker.available = True
+        await h.seek()
+        await h.drain()
+        h.check()
+        assert unpack(h.store.acquire(1).outbox).vectors == [b"9"]
+
+    run(story())
+
+
+def test_every_commit_gives_its_entities_their_life() -> None:
+    async def story() -> None:
+        h = Host()
+        lives: list[int] = []
+        h.store.watch = lambda commit: lives.append(commit.ttl_ms)
+        await h.seek()
+        await h.drain()
+        assert set(lives) == {3_888_000_000}, "45 days: 30, a label delay of 7, and 8 to spare"
+
+    run(story())
+
+
 def test_what_kafka_has_acknowledged_leaves_the_outbox() -> None:
     async def story() -> None:
         h = Host(max_batch=1)
@@ -242,6 +341,25 @@ def test_a_partition_that_sends_nothing_for_too_long_is_passed_and_told() -> Non
         assert h.applied() == LOGS[T0]
         told = [line for line in logs if line["log_level"] == "warning"]
         assert [(line["partition"], line["position"], line["end"]) for line in told] == [(1, 0, 3)]
+
+    run(story())
+
+
+def test_a_silent_partition_is_waited_for_longer_than_a_broker_restarts() -> None:
+    """The wait is 15 s: the watchdog would start the process anew after 30."""
+
+    async def story() -> None:
+        now = [0.0]
+        h = Host(monotonic=lambda: now[0])
+        await h.seek()
+        while now[0] < 14:
+            await h.poll(only={T0})
+            now[0] += 0.1
+        assert h.applied() == []
+        while now[0] < 16:
+            await h.poll(only={T0})
+            now[0] += 0.1
+        assert h.applied() == LOGS[T0]
 
     run(story())
 
