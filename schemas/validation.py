@@ -132,7 +132,9 @@ def _address(record: Mapping[str, Any]) -> str | None:
     try:
         ipaddress.ip_address(value)
     except ValueError:
-        _refuse("ip", value, "is not an address", "send IPv4 or IPv6 without port, or leave it out")
+        _refuse(
+            "ip", value, "is not an IP address", "send IPv4 or IPv6 without port, or leave it out"
+        )
     return value
 
 

@@ -18,21 +18,15 @@ from runtime.command_line import Json, errors, run_command, say, write_report
 from runtime.settings import Settings, load_settings
 from schemas.currency import decimals
 from schemas.errors import ConfigurationError
-from schemas.features import CATALOGUE, DAY, FINGERPRINT, HOUR, MINUTE
+from schemas.features import CATALOGUE, COUNTED, DAY, FINGERPRINT
 from schemas.keys import EntityKind
+from schemas.words.quantities import duration
 from stream_features.offline.lean_imports import refuse_unused
 from stream_features.worker.watchdog import STALL_S
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 RESTARTS = "STREAM_FEATURES_RESTARTS"
 """Carries the number of restarts by the watchdog to the process that takes over."""
-
-
-def _window(milliseconds: int) -> str:
-    for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
-        if milliseconds >= size and milliseconds % size == 0:
-            return f"{milliseconds // size} {unit}"
-    return ""
 
 
 def _progress() -> Progress:
@@ -52,15 +46,16 @@ def features() -> None:
     Example: python -m stream_features features
     """
     table = Table(title=f"{len(CATALOGUE)} features, fingerprint {FINGERPRINT.hex()}")
-    for heading in ("#", "name", "entity", "window", "unit", "description"):
+    for heading in ("#", "name", "entity", "kind", "window", "unit", "description"):
         table.add_column(heading)
     for number, feature in enumerate(CATALOGUE, 1):
         table.add_row(
             str(number),
             feature.name,
             feature.entity,
-            _window(feature.window),
-            feature.unit,
+            feature.kind,
+            duration(feature.window) if feature.window else "",
+            COUNTED.get(feature.unit, (feature.unit, feature.unit))[1],
             feature.description,
         )
     Console().print(table)
@@ -180,10 +175,10 @@ def show_entity(
     card: Annotated[str | None, typer.Option(help="card id")] = None,
     merchant: Annotated[str | None, typer.Option(help="merchant id")] = None,
     device: Annotated[str | None, typer.Option(help="device id")] = None,
-    ip: Annotated[str | None, typer.Option(help="address; IPv6 stands for its /64")] = None,
+    ip: Annotated[str | None, typer.Option(help="IP address; IPv6 stands for its /64")] = None,
     json_path: Json = None,
 ) -> None:
-    """Print the stored state of one card, merchant, device or address; exit code 1 if none.
+    """Print the stored state of one card, merchant, device or IP address; exit code 1 if none.
 
     Example: python -m stream_features show --card 4711
     """

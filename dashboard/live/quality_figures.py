@@ -7,26 +7,16 @@ from typing import Any, Final
 from dashboard.live.exposition import Scrape
 from dashboard.live.history import rounded
 from dashboard.live.service_figures import SCORER
-from monitor.observe.drift import NO_DRIFT
 from runtime.metric_series import ALL_SEGMENTS
-from schemas.features import ANOMALY_FEATURE, CATALOGUE
-from scorer.decision.reasons import ENTITY_WORDS
+from schemas.features import NO_DRIFT
+from schemas.words import feature_words
 
 FIELDS: Final = ("precision", "recall", "alert_rate", "coverage")
 """A point of the slow history: shares of the last day, of the champion."""
 SMALL_SHIFT, MAJOR_SHIFT = 0.1, 0.25
 """PSI; see `monitor.observe.drift`."""
 SHOWN_DRIFT: Final = 8
-DESCRIPTIONS: Final = {
-    **{
-        each.name: ENTITY_WORDS[each.entity]
-        + (f"{each.unit} " if each.description.startswith(("in ", "since ")) else "")
-        + each.description
-        for each in CATALOGUE
-    },
-    ANOMALY_FEATURE: "unusual behaviour of the card, by the anomaly model",
-    "score": "the model's score itself",
-}
+DESCRIPTIONS: Final = {**feature_words.DESCRIPTIONS, "score": "the model's score itself"}
 
 
 def champion(scrape: Scrape) -> str | None:

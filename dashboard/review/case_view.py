@@ -8,8 +8,8 @@ from typing import Final
 
 from database.review.cases import Case, Verdict
 from schemas.currency import amount
-from schemas.features import DAY, HOUR, MINUTE
 from schemas.records import Decision, Transaction
+from schemas.words.quantities import duration
 
 LEVELS: Final = ((1_000_000.0, "top"), (100_000.0, "high"), (10_000.0, "medium"))
 """Names of urgency, by value at risk with its doublings, in minor units of the base currency."""
@@ -18,7 +18,7 @@ _INPUTS: Final = (
     ("mcc", "Merchant category (MCC)"),
     ("merchant_country", "Merchant country"),
     ("card_country", "Card country"),
-    ("ip_country", "Country of the address"),
+    ("ip_country", "Country of the IP address"),
     ("ip", "IP address"),
     ("device_id", "Device"),
     ("customer_id", "Customer"),
@@ -73,21 +73,6 @@ def level(case: Case, now_ms: int) -> str:
 def score(value: float | None) -> str:
     """Return a score in per cent."""
     return "none" if value is None else f"{100 * value:.1f} %"
-
-
-def duration(ms: int) -> str:
-    """Return a length of time in its two largest units.
-
-    >>> duration(3_900_000)
-    '1 h 5 min'
-    """
-    if ms < MINUTE:
-        return f"{max(ms, 0) // 1000} s"
-    if ms < HOUR:
-        return f"{ms // MINUTE} min"
-    if ms < DAY:
-        return f"{ms // HOUR} h {ms % HOUR // MINUTE} min"
-    return f"{ms // DAY} d {ms % DAY // HOUR} h"
 
 
 def reasons(decision: Decision) -> list[Why]:

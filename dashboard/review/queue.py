@@ -15,6 +15,7 @@ from database.decisions.decisions import find, history
 from database.review.case_evidence import decisions_of, neighbours, similar_cases, verdicts_of
 from database.review.case_work import MAX_HELD, undoable
 from database.review.cases import Shown, list_cases, read_case
+from schemas.words.quantities import duration
 
 router: Final = APIRouter()
 CaseId = Annotated[int, Path(ge=1, le=2**53)]
@@ -122,7 +123,7 @@ def _lines(person: Analyst, parts: TheParts, shown: Shown) -> dict[str, Any]:
         "lines": [case_view.line(one, decided.get(one.case_id), now, base) for one in found],
         "most": MAX_LINES,
         "counters": counters,
-        "median_age": case_view.duration(counters.median_age_ms),
+        "median_age": duration(counters.median_age_ms),
         "shown": shown,
         "tabs": TABS,
         "undo": case_view.line(undo, None, now, base) if undo else None,

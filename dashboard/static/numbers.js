@@ -45,22 +45,30 @@ export function share(value) {
 export const ratio = (value) => (known(value) ? fixed[3].format(value) : UNKNOWN);
 export const two = (value) => (known(value) ? fixed[2].format(value) : UNKNOWN);
 
-/** Seconds as one unit: 12 s, 3.4 min, 6.9 d. */
+/** Seconds as `schemas.words.quantities.duration` tells them: 12 s, 3 min 24 s, 28 min, 6 days 21 h. */
 export function duration(seconds) {
   if (!known(seconds)) return UNKNOWN;
-  for (const [unit, size] of [["d", 86_400], ["h", 3_600], ["min", 60]]) {
-    if (seconds >= size) return `${fixed[seconds < 10 * size ? 1 : 0].format(seconds / size)} ${unit}`;
+  const total = Math.max(Math.round(seconds), 0);
+  const steps = [["day", 86_400, "h", 3_600], ["h", 3_600, "min", 60], ["min", 60, "s", 1]];
+  for (const [unit, size, finerUnit, finerSize] of steps) {
+    if (total < size) continue;
+    const count = Math.floor(total / size);
+    const finer = Math.floor((total % size) / finerSize);
+    const text = `${whole.format(count)} ${days(unit, count)}`;
+    return finer && count < 10 ? `${text} ${finer} ${finerUnit}` : text;
   }
-  return `${whole.format(seconds)} s`;
+  return `${total} s`;
 }
 
-/** How long ago a moment (ms) was: now, 12 s, 3 min, 5 h, 2 d. */
+const days = (unit, count) => (unit === "day" && count > 1 ? "days" : unit);
+
+/** How long ago a moment (ms) was: now, 12 s ago, 3 min ago, 5 h ago, 2 days ago. */
 export function ago(at, now) {
   const seconds = Math.max((now - at) / 1000, 0);
   if (seconds < 2) return "now";
   if (seconds < 60) return `${Math.floor(seconds)} s ago`;
   if (seconds < 3_600) return `${Math.floor(seconds / 60)} min ago`;
-  return seconds < 172_800 ? `${Math.floor(seconds / 3_600)} h ago` : `${Math.floor(seconds / 86_400)} d ago`;
+  return seconds < 172_800 ? `${Math.floor(seconds / 3_600)} h ago` : `${Math.floor(seconds / 86_400)} days ago`;
 }
 
 /** 12:03:11 UTC */

@@ -14,20 +14,18 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from schemas.columns import CHANNELS
-from schemas.features import ANOMALY_FEATURE, CATALOGUE
-from scorer.decision.reasons import feature_text
+from schemas.features import ANOMALY_FEATURE, CATALOGUE, Feature, names_of
+from schemas.words.feature_words import UNIT_MS, code_text, feature_text
+from schemas.words.quantities import duration, number
 
 LEAST: Final = 5
 """Earlier values without which nothing is called usual."""
 FAR: Final = 3.0
 MIN_DEVIATION: Final = 0.01
 """Of the mean: cards that always did the same are not judged by rounding errors."""
-EXPECTED: Final = frozenset(
-    ("hour_of_day", "day_of_week", "is_weekend", "card_age_days", "merchant_age_days",
-     "device_age_days")
-)  # fmt: skip
-"""The calendar, and ages, which grow by themselves: never unusual."""
+EXPECTED: Final = names_of("calendar", "age")
+"""The calendar, and ages, which grow by themselves: never unusual. Whether the hour is unusual for
+the card is what `card_hour_deviation` says."""
 Matrix = npt.NDArray[np.float32]
 
 
@@ -81,34 +79,26 @@ def _usual(column: int, value: float, earlier: npt.NDArray[np.float32]) -> tuple
     if len(known) < LEAST:
         return "", False
     judged = feature.name not in EXPECTED and not np.isnan(value)
-    if feature.unit == "code":
+    if feature.kind == "code":
         code, times = Counter(known.tolist()).most_common(1)[0]
-        name = (
-            CHANNELS[int(code) % len(CHANNELS)] if feature.name == "channel_code" else f"{code:.0f}"
+        return f"{code_text(feature, code)} in {times} of {len(known)}", (
+            judged and value not in known
         )
-        return f"{name} in {times} of {len(known)}", judged and value not in known
-    if feature.unit == "0/1":
+    if feature.is_flag:
         times = int((known == 1).sum())
         return f"yes in {times} of {len(known)}", judged and value not in known
-    if feature.unit in ("day", "h UTC"):
+    if feature.kind == "calendar":
         return "", False
     mean, deviation = float(known.mean()), float(known.std())
     least = max(deviation, MIN_DEVIATION * abs(mean), 1e-6)
-    scale = 100.0 if feature.unit == "share" else 1.0
-    text = f"{number(mean * scale)} ± {number(deviation * scale)}"
-    return text + (" %" if feature.unit == "share" else ""), judged and abs(
-        value - mean
-    ) > FAR * least
+    return _range(feature, mean, deviation), judged and abs(value - mean) > FAR * least
 
 
-def number(value: float) -> str:
-    """Return a number with as many digits as say something.
-
-    >>> number(1234.5), number(3.14159), number(0.0)
-    ('1,234', '3.1', '0')
-    """
-    if value == 0:
-        return "0"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:,.1f}" if abs(value) >= 1 else f"{value:.2g}"
+def _range(feature: Feature, mean: float, deviation: float) -> str:
+    """Return mean and standard deviation in the unit that a person uses."""
+    if feature.unit in UNIT_MS:
+        size = UNIT_MS[feature.unit]
+        return f"{duration(mean * size)} ± {duration(deviation * size)}"
+    if feature.kind == "share":
+        return f"{number(mean * 100)} ± {number(deviation * 100)}%"
+    return f"{number(mean)} ± {number(deviation)}"

@@ -14,13 +14,14 @@ from dashboard.web.wording import masked
 from database.decisions.transaction_evidence import Past
 from schemas.currency import amount
 from schemas.records import Decision, Transaction
+from schemas.words.quantities import duration
 
 ENTITIES: Final = (
     ("card", "The card"),
     ("transaction", "The transaction itself"),
     ("merchant", "The merchant"),
     ("device", "The device"),
-    ("ip", "The address"),
+    ("ip", "The IP address"),
 )
 _INPUTS: Final = (
     ("merchant_id", "Merchant"),
@@ -30,8 +31,8 @@ _INPUTS: Final = (
     ("card_country", "Card's country"),
     ("customer_id", "Customer"),
     ("device_id", "Device"),
-    ("ip", "Address"),
-    ("ip_country", "Address' country"),
+    ("ip", "IP address"),
+    ("ip_country", "IP address's country"),
 )
 STRONGEST: Final = 10
 LISTED: Final = 12
@@ -121,14 +122,9 @@ def lasted(ms: float) -> str:
     """Return a length of time after the step before.
 
     >>> lasted(0.4), lasted(12.3), lasted(90_000)
-    ('0.4 ms later', '12 ms later', '1.5 min later')
+    ('0.4 ms later', '12 ms later', '1 min 30 s later')
     """
-    if ms < 0:
-        return "before, by another clock"
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
-        if ms >= size:
-            return f"{ms / size:,.1f} {unit} later"
-    return f"{ms:.1f} ms later" if ms < 10 else f"{ms:.0f} ms later"
+    return "before, by another clock" if ms < 0 else f"{duration(ms)} later"
 
 
 def groups(found: Sequence[Line]) -> list[Group]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from monitor.observe.cells import Cell
-from monitor.observe.drift import NO_DRIFT, Window
+from monitor.observe.drift import Window
 from monitor.observe.quality import SEGMENTS
 from runtime.metric_series import ALL_SEGMENTS
-from schemas.features import HOUR
+from schemas.features import HOUR, NO_DRIFT
 from schemas.topics import DECISIONS, FEATURES, LABELS
 
 if TYPE_CHECKING:  # the dashboard takes names from here, and river is slow to import

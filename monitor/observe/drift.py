@@ -23,11 +23,6 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.float32]
 SCORE: Final = "score"
-NO_DRIFT: Final = frozenset(
-    ("hour_of_day", "day_of_week", "is_weekend", "is_night", "card_age_days", "merchant_age_days",
-     "device_age_days")
-)  # fmt: skip
-"""The calendar, of which a day's window is no fair sample, and ages, which grow by themselves."""
 STORED_SCORES: Final = (ANOMALY_FEATURE, SCORE)
 
 

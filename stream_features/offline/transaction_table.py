@@ -64,7 +64,7 @@ def _address(text: str) -> str:
         return normalise_ip(text)
     except ValueError as error:
         raise ConfigurationError(
-            f"ip {text!r} is no address: leave it blank where there is none, or mend the file"
+            f"ip {text!r} is not an IP address: leave it blank where there is none, or mend the file"
         ) from error
 
 

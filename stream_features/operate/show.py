@@ -34,8 +34,8 @@ Ints = npt.NDArray[np.int64]
 class Window:
     """What lies within a window that ends at the newest event; `amount` in minor units.
 
-    Cards and merchants have an amount, devices and addresses a number of distinct cards among the
-    exact events.
+    Cards and merchants have an amount, devices and IP addresses a number of distinct cards among
+    the exact events.
     """
 
     name: str
@@ -102,7 +102,7 @@ def read_state(
     `label_delay_ms` is what the stream processor has: old frauds are summed up by it.
 
     Raises:
-        ValueError: `kind` is ip, and `identity` is no address.
+        ValueError: `kind` is ip, and `identity` is not an IP address.
         StoreUnavailable: the store does not answer.
     """
     name = normalise_ip(identity) if kind == "ip" else identity

@@ -112,7 +112,7 @@ def cases() -> dict[str, Bad]:
         "long-card": Bad(as_avro("long-card", card_id="y" * 10_240), refused, "card_id", "10240"),
         "pan": Bad(as_avro("pan", card_id=PAN), refused, "card_id", "card number"),
         "latitude": Bad(as_json("latitude", latitude=95.0), refused, "latitude", "out of range"),
-        "bad-ip": Bad(as_avro("bad-ip", ip="1.2.3"), refused, "ip", "not an address"),
+        "bad-ip": Bad(as_avro("bad-ip", ip="1.2.3"), refused, "ip", "not an IP address"),
         "megabyte": Bad(huge, "UndecodableMessage", None, "bytes"),
         "lone-surrogate": Bad(b'{"\\ud800": 1}', refused, "?", "no field"),
         "pan-field": Bad(f'{{"{PAN}": 1}}'.encode(), refused, masked(PAN), "no field"),

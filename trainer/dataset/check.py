@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
-from schemas.features import CATALOGUE, DAY, NAMES, VECTOR_SIZE
+from schemas.features import CATALOGUE, DAY, NAMES, VECTOR_SIZE, Feature
 from trainer.dataset.data_bounds import DataBounds
 from trainer.dataset.dataset import Dataset
 
@@ -173,7 +173,7 @@ def _ranges(data: Dataset, bounds: DataBounds) -> list[Check]:
     checks = []
     for index, feature in enumerate(CATALOGUE):
         values = data.vectors[:, index]
-        low, high = bounds.ranges.get(feature.name, _NATURAL.get(feature.unit, _ANY))
+        low, high = bounds.ranges.get(feature.name, _natural(feature))
         outside = (values < low) | (values > high) | np.isinf(values)
         checks.append(
             Check("out of range", feature.name, float(outside.mean()), high=bounds.out_of_range)
@@ -181,18 +181,20 @@ def _ranges(data: Dataset, bounds: DataBounds) -> list[Check]:
     return checks
 
 
-_ANY: Final = (-np.inf, np.inf)
-_NATURAL: Final = {
+def _natural(feature: Feature) -> tuple[float, float]:
+    """Return the range of a feature that the bounds do not name."""
+    if feature.kind == "count":
+        return 0.0, np.inf
+    return _RANGES.get(feature.unit, (-np.inf, np.inf))
+
+
+_RANGES: Final[dict[str, tuple[float, float]]] = {
     "0/1": (0.0, 1.0),
     "h UTC": (0.0, 23.0),
     "day": (0.0, 6.0),
     "share": (0.0, 1.0),
-    **dict.fromkeys(
-        ("transactions", "frauds", "cards", "merchants", "devices", "addresses", "countries"),
-        (0.0, np.inf),
-    ),
 }
-"""Ranges by unit of the catalogue, for features that the bounds do not name."""
+"""Ranges by unit of the catalogue."""
 
 
 def _volumes(data: Dataset, bounds: DataBounds) -> list[Check]:

@@ -15,6 +15,7 @@ from schemas.errors import ConfigurationError
 from schemas.features import HOUR
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent, Stage
+from schemas.words.quantities import duration
 from trainer.registry.adjusted import base_of
 
 ACTOR: Final = "trainer"
@@ -135,7 +136,7 @@ def _tried(
     ripe = [event for event in shadows if _age(event, champion, now_ms) >= rules.shadow_ms]
     if not ripe:
         return None
-    model_id, why = ripe[-1]["model_id"], f"{_hours(rules.shadow_ms)} as shadow"
+    model_id, why = ripe[-1]["model_id"], f"{duration(rules.shadow_ms)} as shadow"
     if champion is None:
         return StageStep(model_id, "CHAMPION", None, f"{why}, and there is no champion")
     return StageStep(model_id, "CANARY", rules.share, why)
@@ -153,13 +154,9 @@ def _promoted(
         return None
     if made < rules.canary_decisions and age < rules.canary_max_ms:
         return None
-    why = f"{_hours(age)} as canary and {made:,} decisions, not rolled back"
+    why = f"{duration(age)} as canary and {made:,} decisions, not rolled back"
     return StageStep(canary["model_id"], "CHAMPION", None, why)
 
 
 def _retired(event: ModelEvent, why: str) -> StageStep:
     return StageStep(event["model_id"], "RETIRED", None, why)
-
-
-def _hours(ms: int) -> str:
-    return f"{ms / HOUR:.3g} h"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from schemas.features import CATALOGUE, DAY
 
-AGES: Final = [place for place, each in enumerate(CATALOGUE) if each.statistic == "age"]
+AGES: Final = [place for place, each in enumerate(CATALOGUE) if each.kind == "age"]
 KNOWN_DAYS: Final = max(each.window for each in CATALOGUE) / DAY
 """An age from which on it is no sign of anything new: that of the longest window, 30 days."""
 

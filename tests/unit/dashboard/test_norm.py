@@ -54,6 +54,38 @@ def test_a_flag_or_code_that_never_was_is_unusual_and_nan_is_not() -> None:
     assert not named(found, "amount").unusual
 
 
+def test_the_calendar_and_ages_are_never_unusual_and_the_hour_of_the_card_is() -> None:
+    usual = earlier()
+    for name in ("is_night", "is_weekend", "card_age_days"):
+        usual[:, NAMES.index(name)] = 0
+    found = lines(
+        row(
+            amount=50,
+            card_merchant_is_new=0,
+            day_of_week=6,
+            card_age_days=90,
+            card_hour_deviation=9,
+        ),
+        usual,
+        None,
+    )
+    assert [line.name for line in found if line.unusual] == ["card_hour_deviation"]
+
+
+def test_what_is_usual_is_told_in_the_unit_that_a_person_uses() -> None:
+    usual = earlier(20)
+    usual[:, NAMES.index("card_seconds_since_last")] = [3_600, 7_200] * 10
+    usual[:, NAMES.index("card_age_days")] = [1, 3] * 10
+    usual[:, NAMES.index("merchant_fraud_rate_7d")] = [0.01, 0.03] * 10
+    usual[:, NAMES.index("mcc_code")] = 742
+    found = lines(row(), usual, None)
+    assert named(found, "card_seconds_since_last").usual == "1 h 30 min ± 30 min"
+    assert named(found, "card_age_days").usual == "2 days ± 1 day"
+    assert named(found, "merchant_fraud_rate_7d").usual == "2 ± 1%"
+    assert named(found, "mcc_code").usual == "0742 in 20 of 20"
+    assert named(found, "day_of_week").usual == ""
+
+
 def test_a_card_with_few_transactions_has_no_norm() -> None:
     found = lines(row(amount=400), earlier(4), None)
     assert not any(line.unusual or line.usual for line in found)
@@ -108,7 +140,13 @@ def test_timings_tell_each_step() -> None:
 def test_the_card_is_masked_for_those_who_may_not_see_it() -> None:
     transaction: Any = {"ip": "192.0.2.1", "attributes": {"b": "2", "a": "1"}, "merchant_id": "m"}
     seen = dict(view.inputs(decision(1), transaction, in_full=False))
-    assert seen == {"Card": "••••3456", "Merchant": "m", "Address": "192.0.2.1", "a": "1", "b": "2"}
+    assert seen == {
+        "Card": "••••3456",
+        "Merchant": "m",
+        "IP address": "192.0.2.1",
+        "a": "1",
+        "b": "2",
+    }
     assert dict(view.inputs(decision(1), None, in_full=True)) == {
         "Card": "card-123456", "Merchant": "m",
     }  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,18 +22,34 @@ def test_the_catalogue_has_seventy_features_with_unique_names() -> None:
     assert len(set(features.NAMES)) == 70
 
 
+def feature(name: str, statistic: str, window: int) -> features.Feature:
+    return features.Feature(
+        name, "card", statistic, window, "merchants", "count", "merchants", "{} in a window"
+    )
+
+
+def test_the_fingerprint_is_that_of_the_vectors_state_and_bundles_that_are_out_there() -> None:
+    assert features.FINGERPRINT.hex() == "3489fbedb8b96438"
+
+
 def test_the_fingerprint_changes_with_any_definition() -> None:
     catalogue = features.CATALOGUE
-    changed = (*catalogue[:-1], features.Feature("x", "ip", "count", 1, "u", "text"))
+    changed = (*catalogue[:-1], feature("x", "count", 1))
     assert features.fingerprint(catalogue) == features.FINGERPRINT
     assert features.fingerprint(changed) != features.FINGERPRINT
     assert features.fingerprint(catalogue[::-1]) != features.FINGERPRINT
 
 
+def test_words_and_kinds_are_no_part_of_the_fingerprint() -> None:
+    reworded = [
+        replace(each, description="other", phrase="other {}", otherwise="", kind="count")
+        for each in features.CATALOGUE
+    ]
+    assert features.fingerprint(tuple(reworded)) == features.FINGERPRINT
+
+
 def test_a_new_window_is_one_line_in_the_catalogue() -> None:
-    line = features.Feature(
-        "card_distinct_merchants_2h", "card", "distinct_merchants", 2 * features.HOUR, "m", "text"
-    )
+    line = feature("card_distinct_merchants_2h", "distinct_merchants", 2 * features.HOUR)
     plan = compile_plan((*features.CATALOGUE, line))
     assert 2 * features.HOUR in plan.card.windows
     sources = plan.card.sources.tolist()
@@ -40,9 +58,58 @@ def test_a_new_window_is_one_line_in_the_catalogue() -> None:
 
 
 def test_an_unknown_statistic_is_refused_by_name() -> None:
-    line = features.Feature("x", "card", "median", features.DAY, "u", "text")
+    line = feature("x", "median", features.DAY)
     with pytest.raises(ConfigurationError, match="median"):
         compile_plan((line,))
+
+
+def test_the_anomaly_model_sees_the_features_of_the_card_as_ever() -> None:
+    assert slice(10, 48) == features.ANOMALY_INPUTS
+
+
+def test_calendar_and_ages_are_known_by_their_kind() -> None:
+    assert features.names_of("calendar") == {"hour_of_day", "day_of_week", "is_weekend", "is_night"}
+    assert features.names_of("age") == {"card_age_days", "merchant_age_days", "device_age_days"}
+
+
+KINDS_OF_UNITS = {
+    "major units": {"amount"}, "0/1": {"flag", "calendar"}, "h UTC": {"calendar"},
+    "day": {"calendar"}, "code": {"code"}, "standard deviations": {"deviation"},
+    "ratio": {"ratio"}, "share": {"share"}, "s": {"duration"}, "h": {"duration"}, "d": {"age"},
+    "km": {"distance"}, "km/h": {"speed"}, "transactions": {"count"}, "merchants": {"count"},
+    "categories": {"count"}, "devices": {"count"}, "countries": {"count"},
+    "addresses": {"count"}, "cards": {"count"}, "frauds": {"count"},
+}  # fmt: skip
+
+
+def test_every_unit_goes_with_its_kinds_and_each_is_in_use() -> None:
+    found: dict[str, set[str]] = {}
+    for each in features.CATALOGUE:
+        found.setdefault(each.unit, set()).add(each.kind)
+    assert found == KINDS_OF_UNITS
+    assert set(get_args(features.Unit)) == set(KINDS_OF_UNITS)
+    assert set(get_args(features.Kind)) == set.union(*KINDS_OF_UNITS.values())
+
+
+@pytest.mark.parametrize("each", features.CATALOGUE, ids=features.NAMES)
+def test_the_words_of_a_feature_name_its_windows_and_its_entity(each: features.Feature) -> None:
+    windows = {
+        0: "", 300_000: "5 minutes", 3_600_000: "1 hour", 7 * features.DAY: "7 days",
+        30 * features.DAY: "30 days",
+    }  # fmt: skip
+    entities = {
+        "transaction": "", "card": "card", "merchant": "merchant", "device": "device",
+        "ip": "IP address",
+    }  # fmt: skip
+    told = windows.get(each.window) or ("1 day" if each.name.endswith("1d") else "24 hours")
+    for text in (each.description, each.phrase, each.otherwise):
+        if text and each.window:
+            assert told in text
+            assert windows[each.baseline] in text
+        if text:
+            assert entities[each.entity] in text
+    assert bool(each.otherwise) == each.is_flag
+    assert each.phrase.count("{}") == (0 if each.is_flag else 1)
 
 
 def test_a_hash_is_the_same_in_another_process() -> None:

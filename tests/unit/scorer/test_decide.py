@@ -14,7 +14,7 @@ from schemas.codec import avro
 from schemas.codec.vectors import DecodedVectors, decode_feature_vectors
 from schemas.features import CATALOGUE, NAMES
 from scorer.decision.decide import Canary, Serving, decide
-from scorer.decision.reasons import ONE, SPECIAL, TIMES, YES_NO, feature_reasons, feature_text
+from scorer.decision.reasons import feature_reasons
 from scorer.model.bundle import Model
 from scorer.policy.document import Policy, compile_policy
 from tests.support.scorer.stand_ins import LARGE, SMALL, small_model, vector
@@ -153,49 +153,6 @@ def test_reasons_name_rules_first_and_then_what_raised_the_score(model: Model) -
     added = [reason["contribution"] for reason in blocked["reasons"][1:]]
     assert added == sorted(added, reverse=True)
     assert all(value > 0 for value in added)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "text"),
-    [
-        ("transaction_velocity_1h", 12.0, "card: 12 transactions in 1 h"),
-        ("amount", 1234.5, "amount 1,234.50"),
-        ("card_amount_sum_24h", 20.0, "card: spent in 24 h: 20.00"),
-        (
-            "merchant_risk_score",
-            0.25,
-            "merchant: fraud rate of 30 d smoothed towards the prior: 25.0%",
-        ),
-        ("device_fingerprint_new", 1.0, "card: first time with this device in 30 d"),
-        (
-            "device_fingerprint_new",
-            float("nan"),
-            "card: unknown: first time with this device in 30 d",
-        ),
-        ("channel_code", 1.0, "channel ECOM"),
-        ("day_of_week", 6.0, "on a Sunday"),
-        ("card_seconds_since_last", 86_400.0, "card: 86,400 s since the newest prior transaction"),
-        (
-            "card_seconds_since_last",
-            float("nan"),
-            "card: unknown: time since the newest prior transaction",
-        ),
-        ("ip_distinct_cards_1h", 7.0, "address: 7 cards in 1 h"),
-        ("ip_distinct_cards_1h", 1.0, "address: 1 card in 1 h"),
-        ("ip_distinct_cards_1h", float("nan"), "address: unknown: cards in 1 h"),
-    ],
-)
-def test_what_a_feature_says(name: str, value: float, text: str) -> None:
-    assert feature_text(NAMES.index(name), value) == text
-
-
-def test_every_feature_says_something_else_and_every_flag_has_words() -> None:
-    columns = range(len(CATALOGUE) + 1)
-    for value in (0.0, 1.0, float("nan")):
-        assert len({feature_text(column, value) for column in columns}) == len(columns)
-    assert set(YES_NO) == {f.name for f in CATALOGUE if f.unit == "0/1"}
-    assert set(SPECIAL) <= set(NAMES)
-    assert {f.unit for f in CATALOGUE} >= TIMES | set(ONE)
 
 
 def test_canary_cards_are_the_same_in_every_batch_and_shadows_ride_along(

@@ -16,6 +16,7 @@ from schemas.errors import ConfigurationError
 from schemas.features import DAY
 from trainer.__main__ import app
 from trainer.benchmark import handbook
+from trainer.benchmark.handbook_benchmark import LEFT_OUT
 from trainer.benchmark.handbook_protocol import STARTS, card_precision, make_fold
 from trainer.dataset.replayed import from_table
 
@@ -30,6 +31,13 @@ def test_published_training_weeks() -> None:
         "2018-08-01",
         "2018-07-25",
     ]
+
+
+def test_the_columns_of_the_published_figures_are_left_out_and_no_other() -> None:
+    assert sorted(LEFT_OUT) == [
+        "card_age_days", "card_hour_deviation", "day_of_week", "hour_of_day", "is_night",
+        "is_weekend", "merchant_age_days",
+    ]  # fmt: skip
 
 
 def test_a_fold_is_a_week_a_week_of_delay_and_a_week() -> None:

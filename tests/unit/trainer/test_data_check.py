@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
-from schemas.features import CATALOGUE, DAY
+from schemas.features import CATALOGUE, DAY, NAMES
 from schemas.mapping import Mapping
 from tests.support.scorer.stand_ins import small_bundle
 from tests.support.trainer.archive_messages import START, feature, filled, label
@@ -128,6 +128,21 @@ def test_what_the_engine_computes_is_in_range(tmp_path: Path) -> None:
     mapping.write_text(MAPPING)
     data = from_table(Mapping.load(mapping).apply(history(4_000)), label_delay_ms=DAY)
     assert failed(data, DataBounds(leakage_auc=1.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("card_distinct_mccs_24h", -1.0), ("card_distinct_ips_24h", -1.0),
+        ("device_fraud_count_30d", -1.0), ("card_tx_count_5m", -1.0), ("hour_of_day", 24.0),
+        ("day_of_week", 7.0), ("is_night", 2.0), ("device_fingerprint_new", -1.0),
+        ("merchant_risk_score", 1.5), ("card_age_days", np.inf),
+    ],
+)  # fmt: skip
+def test_what_a_feature_cannot_be_is_out_of_range(name: str, wrong: float) -> None:
+    data = sound()
+    data.vectors[7, NAMES.index(name)] = wrong
+    assert failed(data, DataBounds(out_of_range=0.0)) == [("out of range", name)]
 
 
 def test_a_hole_and_a_spike_are_named_by_their_day() -> None:

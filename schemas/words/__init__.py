@@ -1,0 +1,1 @@
+"""How amounts of time, shares and features are said to people."""
