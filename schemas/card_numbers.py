@@ -1,6 +1,6 @@
-"""Card numbers (PANs) must not enter the system: recognise, replace by a token, mask in texts.
+"""Card numbers (PANs), which must not enter the system: recognise, replace by a token, mask.
 
-`validation` replaces or refuses them in card ids; whoever writes a dead letter masks its bytes.
+Card ids are checked for them (`validation`); dead letters, error texts and logs are masked.
 Source of the check digit: ISO/IEC 7812-1, annex B (Luhn).
 """
 

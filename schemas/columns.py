@@ -1,4 +1,4 @@
-"""A batch of transactions as columns: what the decoder fills and the feature engine reads."""
+"""A batch of transactions as columns: the decoder fills them, the feature engine reads them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TransactionColumns(NamedTuple):
 
 
 def empty_columns(rows: int) -> TransactionColumns:
-    """Return `rows` rows in which everything optional is missing."""
+    """Return `rows` rows without any optional field."""
     return TransactionColumns(
         time=np.zeros(rows, np.int64),
         amount=np.zeros(rows, np.int64),

@@ -1,7 +1,7 @@
-"""The decorator of every kernel function.
+"""The decorators of kernels that allocate nothing; their arrays come from the caller.
 
-Kernels allocate nothing: without numba's reference counting (`_nrt=False`), whose atomic counters
-cost more than the arithmetic, the engine runs several times faster. Arrays come from the caller.
+They are compiled without numba's reference counting (`_nrt=False`): its atomic counters cost more
+than the arithmetic, and the engine runs several times faster without them.
 """
 
 from __future__ import annotations
@@ -16,4 +16,4 @@ compiled: Final[Any] = _njit(cache=True, nogil=True, error_model="numpy", _nrt=F
 leaf: Final[Any] = _njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 """For small functions of inner loops, where copying the arrays' descriptors would dominate."""
 view: Final[Any] = _njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
-"""For functions that return a slice: without reference counting, only the caller may make one."""
+"""For functions that return a slice: without reference counting they have to be inlined."""

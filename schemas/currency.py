@@ -1,4 +1,4 @@
-"""Amounts: to minor units of the base currency, for both decoders and replay; and for people.
+"""Amounts: converted to minor units of the base currency, and formatted for people.
 
 Decimal places: ISO 4217, list one (amendment 176); every currency not named there has two.
 """
@@ -52,7 +52,7 @@ class CurrencyTable:
     600
 
     Raises:
-        ConfigurationError: a code or a rate makes no sense.
+        ConfigurationError: a code or a rate is not possible.
     """
 
     base: str = "EUR"
@@ -79,7 +79,7 @@ class CurrencyTable:
 
     @cached_property
     def packed(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Codes as 24-bit numbers, base first, and their scales: what the kernel searches."""
+        """Codes as 24-bit numbers, base first, and their scales, as the kernels take them."""
         codes = sorted(self.scales, key=lambda code: code != self.base)
         numbers = [int.from_bytes(code.encode()) for code in codes]
         return np.array(numbers, np.int64), np.array([self.scales[code] for code in codes])

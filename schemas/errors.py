@@ -36,7 +36,7 @@ class ConfigurationError(FraudError):
 
 
 class ImpossibleTransition(ConfigurationError):
-    """No step leads a model to the wanted stage; `possible` are those that do."""
+    """No step leads a model to the wanted stage; `possible` are the stages that it can go to."""
 
     def __init__(self, model_id: str, present: str, wanted: str, possible: Sequence[str]) -> None:
         super().__init__(
@@ -99,19 +99,19 @@ class RegistryUnavailable(TemporaryError):
 
 
 class ArchiveUnavailable(TemporaryError):
-    """The archive's storage does not take or give what it was asked; nothing was written."""
+    """The archive's storage refuses or does not answer; nothing was written."""
 
 
 class TrackingUnavailable(TemporaryError):
-    """The MLflow server does not answer, or does not take a run."""
+    """The MLflow server does not answer, or refuses a run."""
 
 
 class TrainerBusy(TemporaryError):
-    """Another training run, or another service, has the folder of runs: one at a time."""
+    """Another training run or service is using the folder of runs: only one may."""
 
 
 class FatalError(FraudError):
-    """Going on would corrupt something; stop this process or this assignment."""
+    """Going on would corrupt data; stop this process or give up this assignment."""
 
 
 class DeliveryRejected(FatalError):

@@ -1,7 +1,7 @@
 """Identity: the 64-bit hash of an id, and the Redis keys made of it.
 
 FNV-1a over the UTF-8 bytes, finished by the splitmix64 mixer, so that every process and
-machine agrees (Python's own `hash` does not). 0 is reserved for "missing".
+machine agrees (Python's own `hash` differs between processes). 0 is reserved for "missing".
 Sources: Fowler/Noll/Vo, http://www.isthe.com/chongo/tech/comp/fnv/ ; Steele et al., splitmix64.
 """
 
@@ -57,10 +57,13 @@ def hash_id(text: str) -> int:
 
 
 def normalise_ip(text: str) -> str:
-    """Return the address under which state is kept: v4 as it is, v6 as its /64 network.
+    """Return the IP address under which state is kept: v4 as it is, v6 as its /64 network.
+
+    >>> normalise_ip("2001:db8::1"), normalise_ip("::ffff:192.0.2.1")
+    ('2001:db8::/64', '192.0.2.1')
 
     Raises:
-        ValueError: not an IP address.
+        ValueError: it is not an IP address.
     """
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address):

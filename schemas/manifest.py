@@ -1,7 +1,7 @@
-"""The manifest of a model bundle: which files it has and what they must hash to.
+"""The manifest of a model bundle: its files and their SHA-256 hashes.
 
-The trainer writes it last, the scorer reads it first. The registry event carries the SHA-256 of
-the manifest itself, so that one hash vouches for every file.
+It is written last and read first. The model's event carries the SHA-256 of the manifest itself, so
+that one hash vouches for every file.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def write_manifest(directory: Path, model_id: str, fingerprint: bytes) -> str:
 
 
 def read_verified(directory: Path, expected_sha256: str) -> tuple[Manifest, dict[str, bytes]]:
-    """Return the manifest and the bytes of each file, every one of them checked.
+    """Return the manifest and the bytes of each file, after checking their hashes.
 
     The bytes that were hashed are the bytes returned, so a file cannot change in between.
 

@@ -1,6 +1,6 @@
 """Column mapping: any Parquet or CSV table to the fields of a Transaction, with labels.
 
-Used by replay, training and loadtest. The YAML form is documented in loadtest/mappings/README.md.
+The YAML form is documented in loadtest/mappings/README.md.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ DURATIONS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400
 
 
 def duration_ms(text: str | int) -> int:
-    """Return "7d", "90m", "30s" … in ms; a plain number is ms.
+    """Return a duration in ms; a plain number is ms.
+
+    >>> duration_ms("90m"), duration_ms("1.5d"), duration_ms(250)
+    (5400000, 129600000, 250)
 
     Raises:
-        ConfigurationError: not a duration.
+        ConfigurationError: it is not a duration.
     """
     value = str(text).strip()
     for unit in sorted(DURATIONS, key=len, reverse=True):
@@ -54,7 +57,7 @@ class Mapping:
         """Read a mapping file.
 
         Raises:
-            ConfigurationError: unreadable, an unknown field, or a required one is missing.
+            ConfigurationError: it cannot be read, names an unknown field or lacks a required one.
         """
         try:
             document = yaml.safe_load(path.read_text())
@@ -90,7 +93,7 @@ class Mapping:
         dictionary-encoded strings, `label` is bool.
 
         Raises:
-            ConfigurationError: a column is not there or a value cannot be converted.
+            ConfigurationError: a column is missing or a value cannot be converted.
         """
         absent = [name for name in self.columns() if name not in table.column_names]
         if absent:
@@ -110,7 +113,7 @@ class Mapping:
         return pa.table(out)
 
     def _label_time(self, table: pa.Table, event_time: pa.Array) -> pa.Array:
-        """When each label becomes known: a column of its own, or the event time, plus `delay`."""
+        """Return when each label becomes known: its own column or the event time, plus `delay`."""
         spec = self.fields["label"]
         delay = pa.scalar(duration_ms(spec.get("delay", "0s")), pa.int64())
         if "known" not in spec:
@@ -157,7 +160,7 @@ def _label(column: pa.Array, spec: dict[str, Any]) -> pa.BooleanArray:
 
 
 def _encoded(column: pa.Array) -> pa.DictionaryArray:
-    """Dictionary-encode; whole numbers of a narrow range without a hash table."""
+    """Dictionary-encode; whole numbers of a narrow range need no hash table."""
     if pa.types.is_dictionary(column.type):
         return column
     if pa.types.is_integer(column.type) and not column.null_count and len(column):

@@ -1,18 +1,17 @@
 """The life of models: stages, the steps between them, and the state that `models` holds.
 
-Pure. The scorer, the monitor and the commands read the state by it, and
-`runtime.kafka.model_registry` writes steps that it allows.
+Pure: `runtime.kafka.model_registry` reads the topic and writes the steps that are allowed here.
 
-The topic is compacted by model_id, so a state is made of each model's last event and of the order
-of these events, and of nothing else: a compacted topic gives the same answer as the whole one. What
-survives is who serves, in which order champions follow each other, and for each model when, by whom
-and why its last step was made, its share, metrics, bundle and hash (every event repeats them). What
-does not survive is how a model came there.
+The topic is compacted by model_id, so the state depends only on each model's last event and on
+the order of these events: a compacted topic gives the same state as the whole one. Compaction keeps
+which models serve, the order of the champions, and for each model when, by whom and why its last
+step was made, its share, metrics, bundle and hash (every event repeats them). It loses the steps
+before the last one.
 
-Readers take any event that they can read, also one that no step allows: of a compacted topic nobody
-could say. An event that cannot be read (noise, a newer schema, a stage of which this reader knows
-nothing) is refused by `BadMessage` and changes nothing: its model stays what it was, for as long as
-the topic still holds the event before. A tombstone removes a model.
+Readers accept every event that they can read, even if no step leads there: after compaction the
+step cannot be checked. An event that cannot be read (noise, a newer schema, an unknown stage)
+raises `BadMessage` and changes nothing: its model keeps its stage for as long as the topic holds
+the event before. A tombstone removes a model.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from schemas.records import ModelEvent, Stage
 
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 Present = Literal["UNREGISTERED", "FORMER_CHAMPION"] | Stage
-"""Where a model stands. A champion after which another one came is a FORMER_CHAMPION: it serves
-again when all that came after it are retired or rolled back."""
+"""Where a model stands. A champion that was replaced is a FORMER_CHAMPION: it serves again when all
+later champions are retired or rolled back."""
 
 STEPS: Final[Mapping[Present, tuple[Stage, ...]]] = {
     "UNREGISTERED": ("REGISTERED",),
@@ -41,8 +40,8 @@ STEPS: Final[Mapping[Present, tuple[Stage, ...]]] = {
     "RETIRED": ("REGISTERED",),
     "ROLLED_BACK": ("REGISTERED",),
 }
-"""The steps from each place. CANARY to CANARY changes the share; REGISTERED to REGISTERED names a
-bundle written anew. What was retired or rolled back returns only by registering its bundle again.
+"""The steps from each stage. CANARY to CANARY changes the share; REGISTERED to REGISTERED replaces
+the bundle. A retired or rolled-back model returns only by registering its bundle again.
 """
 
 
@@ -77,7 +76,7 @@ class ModelState:
 
 @dataclass(slots=True)
 class ModelStates:
-    """Every model's last event, in the order in which these came. Iterates over ModelState."""
+    """Every model's last event, in the order in which they came. Iterating gives ModelState."""
 
     _last: dict[str, ModelEvent] = field(default_factory=dict)
 
@@ -85,7 +84,7 @@ class ModelStates:
     def of(
         cls, log: Iterable[tuple[bytes | None, bytes | None]]
     ) -> tuple[ModelStates, list[BadMessage]]:
-        """Return the state that keys and values of the topic give, and why some were ignored."""
+        """Return the state after the keys and values of the topic, and why some were ignored."""
         states, ignored = cls(), []
         for key, value in log:
             try:
@@ -95,10 +94,10 @@ class ModelStates:
         return states, ignored
 
     def read(self, key: bytes | None, value: bytes | None) -> ModelEvent | None:
-        """Take in one message of the topic; return its event, None for a tombstone.
+        """Apply one message of the topic; return its event, None for a tombstone.
 
         Raises:
-            BadMessage: it cannot be read and changes nothing.
+            BadMessage: it cannot be read; the state has not changed.
         """
         model_id = (key or b"").decode(errors="replace")
         if value is None:
@@ -117,7 +116,7 @@ class ModelStates:
         return event
 
     def apply(self, event: ModelEvent) -> None:
-        """Take in an event, whatever its step."""
+        """Apply an event without checking its step."""
         self._last.pop(event["model_id"], None)
         self._last[event["model_id"]] = event
 
@@ -126,7 +125,7 @@ class ModelStates:
         return [event for event in self._last.values() if event["stage"] in stages]
 
     def champions(self) -> list[ModelEvent]:
-        """Return the champion and then those that serve, one after the other, in its place."""
+        """Return the champion, then the former champions in the order of succession."""
         return self.at("CHAMPION")[::-1]
 
     def stage(self, model_id: str) -> Present:
@@ -158,8 +157,8 @@ class ModelStates:
         """Check that a model may be registered by `event`.
 
         Raises:
-            ConfigurationError: the event says another stage.
-            ImpossibleTransition: the model is tried or serves.
+            ConfigurationError: the event has another stage.
+            ImpossibleTransition: the model is a shadow or canary, or serves.
         """
         if event["stage"] != "REGISTERED":
             raise ConfigurationError(
@@ -178,11 +177,13 @@ class ModelStates:
         share: float | None,
         occurred_at: int,
     ) -> ModelEvent:
-        """Return the event that puts a model at `stage`; `share` (0, 1] is a canary's of the cards.
+        """Return the event that moves a model to `stage`.
+
+        A canary needs its `share` of the cards, above 0 and up to 1; no other stage has one.
 
         Raises:
             ImpossibleTransition: no step leads there from where the model stands.
-            ConfigurationError: the share is missing, out of place, or more than is left.
+            ConfigurationError: the share is missing, not allowed, or more than is left.
         """
         self._check(model_id, stage)
         if stage == "REGISTERED":
@@ -206,7 +207,7 @@ class ModelStates:
 def _decoded(model_id: str, value: bytes) -> ModelEvent:
     name, record = avro.decode(value)
     if name != "ModelEvent":
-        raise InvalidField(f"it is a {name}, a ModelEvent belongs there")
+        raise InvalidField(f"it is a {name}, not a ModelEvent")
     if record["model_id"] != model_id:
         raise InvalidField(
             f"it is about {record['model_id']!r}: the key must be its model",

@@ -54,7 +54,7 @@ class Reason(TypedDict):
 
 
 class ShadowScore(TypedDict):
-    """What a shadow model would have said."""
+    """The score of a model in shadow, which decides nothing."""
 
     model_id: str
     score: float
@@ -89,7 +89,7 @@ class Decision(TypedDict):
 
 
 class Label(TypedDict):
-    """What became known of a transaction; times in ms."""
+    """Whether a transaction turned out to be fraud; times in ms."""
 
     transaction_id: str
     card_id: str
@@ -125,7 +125,7 @@ class PolicyEvent(TypedDict):
 
 
 class Alert(TypedDict):
-    """Something a person should know."""
+    """A notice to the people who run the system."""
 
     rule: str
     severity: Literal["INFO", "WARNING", "CRITICAL"]

@@ -1,4 +1,4 @@
-"""The topic table: names, keys and retention. Topics are created from it before anything starts."""
+"""The topic table: names, keys and retention. Services create missing topics from it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _delete(days: int) -> dict[str, str]:
 
 
 ARRIVAL: Final = {"message.timestamp.type": "LogAppendTime"}
-"""Messages carry the broker's time of arrival; event times are judged by it, whenever read, and
-whether a training run came after a request."""
+"""The broker stamps each message with its time of arrival. Event times are checked against it, so
+that a second reading gives the same result; so is whether a training run came after a request."""
 TRANSACTIONS: Final = TopicSpec(
     "transactions", "card_id", "Transaction", True, _delete(7) | ARRIVAL
 )

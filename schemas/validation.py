@@ -1,7 +1,8 @@
 """Rules of a Transaction and a Label, with a precise refusal of each bad value.
 
-The slow path of `batch_codec` (JSON, Confluent framing, whatever the kernel refused), the REST
-gateway and the label reader call it. The kernel applies the same rules; a test holds them equal.
+This is the slow path of `codec.transactions` (JSON, Confluent framing, and whatever its kernel
+refused) and the only path of labels and of the gateway. The kernel applies the same rules; a test
+compares the two.
 """
 
 from __future__ import annotations
@@ -46,16 +47,16 @@ def _refuse(field: str, value: object, wrong: str, remedy: str) -> NoReturn:
     raise InvalidField(f"{field} = {shown} {wrong}: {remedy}", field=field, value=shown)
 
 
-def _text(record: Mapping[str, Any], field: str, most: int, *, required: bool) -> str | None:
+def _text(record: Mapping[str, Any], field: str, max_length: int, *, required: bool) -> str | None:
     value = record.get(field)
     if value is None or (value == "" and not required):
         if required:
-            _refuse(field, value, "is missing", f"send a text of 1 to {most} characters")
+            _refuse(field, value, "is missing", f"send a text of 1 to {max_length} characters")
         return None
     if not isinstance(value, str):
         _refuse(field, value, f"is a {type(value).__name__}", "send it as a text")
-    if not 1 <= len(value) <= most:
-        _refuse(field, value, f"has {len(value)} characters", f"send 1 to {most}")
+    if not 1 <= len(value) <= max_length:
+        _refuse(field, value, f"has {len(value)} characters", f"send 1 to {max_length}")
     return _unicode(field, value)
 
 
@@ -89,7 +90,7 @@ def parse_time(value: object, field: str = "event_time") -> int:
     True
 
     Raises:
-        InvalidField: neither.
+        InvalidField: it is neither.
     """
     if not isinstance(value, str):
         return _whole({field: value}, field, -(2**62), 2**62, "ms since the epoch or ISO 8601")
@@ -125,7 +126,7 @@ def _card(record: Mapping[str, Any], pan_key: bytes | None) -> str:
     return tokenised(card, pan_key)
 
 
-def _address(record: Mapping[str, Any]) -> str | None:
+def _ip_address(record: Mapping[str, Any]) -> str | None:
     value = _text(record, "ip", kernel.MAX_IP_ADDRESS, required=False)
     if value is None:
         return None
@@ -138,14 +139,14 @@ def _address(record: Mapping[str, Any]) -> str | None:
     return value
 
 
-def _degrees(record: Mapping[str, Any], field: str, most: int) -> float | None:
+def _degrees(record: Mapping[str, Any], field: str, limit: int) -> float | None:
     value = record.get(field)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         _refuse(field, value, f"is a {type(value).__name__}", "send degrees as a number")
-    if not -most <= value <= most:
-        _refuse(field, value, "is out of range", f"send degrees from -{most} to {most}")
+    if not -limit <= value <= limit:
+        _refuse(field, value, "is out of range", f"send degrees from -{limit} to {limit}")
     return float(value)
 
 
@@ -165,7 +166,7 @@ def _attributes(record: Mapping[str, Any]) -> dict[str, str]:
 def _known(record: Mapping[str, Any], allowed: frozenset[str], name: str) -> None:
     unknown = sorted(str(key) for key in record if key not in allowed)
     if unknown:
-        wrong = f"is no field of {name}"
+        wrong = f"is not a field of {name}"
         remedy = "leave it out or put it into attributes"
         _refuse(unknown[0], record.get(unknown[0], ""), wrong, remedy)
 
@@ -207,7 +208,7 @@ def _category(record: Mapping[str, Any]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """What a transaction is judged by beside itself."""
+    """What the rules depend on beside the transaction: `latest` is the last event time, in ms."""
 
     latest: int
     currencies: CurrencyTable
@@ -234,12 +235,12 @@ _READERS: Final[dict[str, Callable[[Mapping[str, Any], _Rules], Any]]] = {
     "device_id": lambda record, rules: _text(
         record, "device_id", kernel.MAX_OPTIONAL_ID, required=False
     ),
-    "ip": lambda record, rules: _address(record),
+    "ip": lambda record, rules: _ip_address(record),
     "latitude": lambda record, rules: _degrees(record, "latitude", 90),
     "longitude": lambda record, rules: _degrees(record, "longitude", 180),
     "attributes": lambda record, rules: _attributes(record),
 }
-"""How each field of a transaction is read; the first that refuses is the one that is told."""
+"""How each field of a transaction is read, in the order in which they are checked."""
 
 
 def validate_transaction(
@@ -315,7 +316,7 @@ def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs of a JSON object as a dictionary; for `object_pairs_hook`.
 
     Raises:
-        UndecodableMessage: a field is named twice.
+        UndecodableMessage: the object names a field twice.
     """
     record = dict(pairs)
     if len(record) < len(pairs):
@@ -327,7 +328,7 @@ def decode_json(message: bytes | str) -> dict[str, Any]:
     """Return the one JSON object that a message is, unchecked.
 
     Raises:
-        UndecodableMessage: it is none, or names a field twice.
+        UndecodableMessage: it is not a JSON object, or it names a field twice.
     """
     try:
         record = json.loads(message, object_pairs_hook=unique_fields)

@@ -35,7 +35,7 @@ SCHEMA_FILES: Final = {
 
 @cache
 def raw_schema(name: str) -> dict[str, Any]:
-    """Return the schema of record `name` as it stands in schemas/avro."""
+    """Return the schema of record `name` from schemas/avro."""
     text = resources.files("schemas").joinpath("avro", SCHEMA_FILES[name] + ".avsc").read_text()
     loaded: dict[str, Any] = json.loads(text)
     return loaded
@@ -48,7 +48,7 @@ def parsed_schema(name: str) -> Any:
 
 
 def header_of(schema: dict[str, Any]) -> bytes:
-    """Return the 10 bytes in front of every message written by `schema`."""
+    """Return the 10 bytes in front of every message written with `schema`."""
     canonical = fastavro.schema.to_parsing_canonical_form(schema)
     return MARKER + bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
 
@@ -60,7 +60,7 @@ def header(name: str) -> bytes:
 
 
 def superseded() -> Iterator[dict[str, Any]]:
-    """Yield the schemas of older versions: messages may still be written by them."""
+    """Yield the schemas of older versions, which messages may still be written with."""
     folder = resources.files("schemas").joinpath("avro", "superseded")
     for file in folder.iterdir() if folder.is_dir() else ():
         yield json.loads(file.read_text())
@@ -85,11 +85,11 @@ def encode(name: str, record: Any) -> bytes:
 
 
 def decode(data: bytes) -> tuple[str, dict[str, Any]]:
-    """Decode a single-object message to its record name and record as today's schema has it.
+    """Decode a single-object message: (record name, record under today's schema).
 
     Raises:
-        UndecodableMessage: no marker, cut short, or trailing bytes.
-        UnknownSchema: the fingerprint is not one of ours.
+        UndecodableMessage: it has no marker, is cut short, or has trailing bytes.
+        UnknownSchema: its fingerprint is not one of ours.
     """
     if data[:2] != MARKER or len(data) < HEADER_SIZE:
         raise UndecodableMessage(

@@ -34,7 +34,7 @@ NO_EXPLANATION: Final = b"\x00\x00\x00"
 
 @dataclass(frozen=True, slots=True)
 class DecodedDecisions:
-    """The readable decisions of a batch, g rows, and what was refused.
+    """The readable decisions of a batch, g rows, and the messages that were rejected.
 
     `rows` are their places in the batch, ascending. `numbers` int64[g, 7], `codes` uint8[g, 5] and
     `spans` int64[g, 5, 2] hold the fields that `decisions_kernel` names; `scores` float64[g, 2]
@@ -103,7 +103,7 @@ class DecodedDecisions:
 
     @property
     def degraded(self) -> npt.NDArray[np.bool_]:
-        """Whether something stood in for the model."""
+        """Whether the decision was made without a model's score."""
         return self.codes[:, kernel.DEGRADED].astype(np.bool_)
 
     def raw(self, field: str) -> list[bytes]:
@@ -177,7 +177,7 @@ def explain(
     rule_hits: Sequence[str] = (),
     reasons: Sequence[Reason] = (),
 ) -> bytes:
-    """Return the Avro bytes of these three fields, which stand together in a Decision.
+    """Return the Avro bytes of these three fields, which follow each other in a Decision.
 
     >>> explain() == NO_EXPLANATION
     True

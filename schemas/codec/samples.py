@@ -1,4 +1,4 @@
-"""Made-up messages for warming compiled code up and for benchmarks."""
+"""Made-up messages, for warming up compiled code and for benchmarks."""
 
 from __future__ import annotations
 

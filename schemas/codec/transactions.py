@@ -29,7 +29,7 @@ TRANSACTION_HEADER: Final = avro.header("Transaction")
 
 @dataclass(frozen=True, slots=True)
 class DecodedTransactions:
-    """The good transactions of a batch, g rows, and what was refused.
+    """The good transactions of a batch, g rows, and the messages that were rejected.
 
     `rows` (int64[g]) are their places in the batch, ascending; `bodies` their Avro bodies, `ids`
     the transaction ids and `cards` the card ids, a card number replaced by its token.
@@ -95,7 +95,7 @@ def decode_transactions(
     """Decode, check and convert a batch of `transactions` messages. Never raises for a message.
 
     `now_ms` bounds event times: one moment, or int64[n], when each message arrived, so that a
-    second reading judges alike. `pan_key` turns card numbers into tokens.
+    second reading gives the same result. `pan_key` turns card numbers into tokens.
     Blocks only if `registry` has to fetch a schema.
     """
     values = [message or b"" for message in messages]

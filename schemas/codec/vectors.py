@@ -36,10 +36,11 @@ _TEXT: Final = {name: place for place, name in enumerate(transactions_kernel.TEX
 
 @dataclass(frozen=True, slots=True)
 class DecodedVectors:
-    """The readable vectors of a batch, g rows, and what was refused.
+    """The readable vectors of a batch, g rows, and the messages that were rejected.
 
     `rows` are their places in the batch, ascending. `matrix` (float32[g, 70]) is NaN where the
-    vector is not of our catalogue (`known` False). `flags`: bit 0 duplicate, bit 1 late.
+    vector was computed with another catalogue (`known` False). `flags`: bit 0 duplicate, bit 1
+    late.
     """
 
     data: bytes
@@ -109,12 +110,12 @@ class DecodedVectors:
 
     @property
     def card_hash(self) -> npt.NDArray[np.uint64]:
-        """Hash of the card id: splits canaries."""
+        """Hash of the card id."""
         return self._hash("card_id")
 
     @property
     def transaction_hash(self) -> npt.NDArray[np.uint64]:
-        """Hash of the transaction id: joins vectors to decisions."""
+        """Hash of the transaction id."""
         return self._hash("transaction_id")
 
     def _hash(self, field: str) -> npt.NDArray[np.uint64]:
@@ -133,7 +134,7 @@ class DecodedVectors:
     @property
     def fingerprint_spans(self) -> Ints:
         """Start and end of each catalogue fingerprint in `data`, int64[g, 2]."""
-        # Between the two stands the vector's size as a varint: a bit is the sign, seven a byte.
+        # The vector's size lies between the two, as a varint: one bit of sign, then 7 bits a byte.
         bytes_of_size = (
             np.searchsorted(1 << np.arange(6, 63, 7), self.source[:, kernel.VECTOR_BYTES], "right")
             + 1

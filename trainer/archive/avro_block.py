@@ -1,7 +1,10 @@
-"""Many messages of one schema decoded at once: eleven times as fast as fastavro one by one.
+"""Many messages of one schema decoded at once, with every field.
 
 An Avro file holds the bodies of its records one behind the other, as messages do, so polars reads
-them as a file of one block. Sources: Apache Avro 1.12 specification, "Object Container Files".
+them as a file of one block: 1.9 µs for a Decision, where fastavro takes 16 µs. The compiled reader
+of schemas.codec.decisions takes 0.6 µs, but it skips the lists (rules, reasons, shadows) that the
+archive keeps, and building nested columns from them is what polars does here.
+Source: Apache Avro 1.12 specification, "Object Container Files".
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def test_a_missing_required_field_is_named(field: str, value: object) -> None:
         ("attributes", {"a": 1}, "not a text to a text"),
         ("attributes", {"a": "\ud800"}, "surrogate"),
         ("ip", "fe80::1%" + "x" * 60, "68 characters"),
-        ("colour", "red", "is no field"),
+        ("colour", "red", "is not a field"),
     ],
 )
 def test_a_bad_value_is_refused_with_field_value_and_remedy(
