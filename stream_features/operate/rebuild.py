@@ -77,11 +77,17 @@ class _Mute:
 def targets(settings: Settings) -> dict[TopicPartition, int]:
     """Return the positions up to which the state must be rebuilt; blocks.
 
+    Every partition has one, 0 where nothing was ever read: a merge waits for an end that is
+    unknown.
+
     Raises:
         BrokerUnavailable: Kafka does not answer.
     """
     topics = topics_of(settings)
-    wanted = dict(group_positions(settings)(range(settings.partitions)))
+    numbers = range(settings.partitions)
+    both = (topics.transactions, topics.labels)
+    wanted = {TopicPartition(topic, number): 0 for topic in both for number in numbers}
+    wanted |= group_positions(settings)(numbers)
     for number, end in end_offsets(settings, topics.features).items():
         if end == 0:
             continue

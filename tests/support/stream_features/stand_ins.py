@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +42,6 @@ class LoggedStore(MemoryFeatureStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.watch: Callable[[Commit], object] = lambda commit: None
         self.applied: list[bytes] = []
         self.fail_before = 0
         self.fail_after = 0
@@ -51,7 +50,6 @@ class LoggedStore(MemoryFeatureStore):
         if self.fail_before:
             self.fail_before -= 1
             raise StoreUnavailable("away")
-        self.watch(commit)
         result = super().commit(commit)
         if result.accepted:
             self.applied += [value for _, value in commit.cards]

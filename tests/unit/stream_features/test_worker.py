@@ -218,32 +218,21 @@ def test_a_revoked_worker_owns_nothing_and_lets_the_others_go_on() -> None:
     run(story())
 
 
-def test_what_was_not_acknowledged_before_a_revocation_is_no_longer_in_the_outbox_after_it() -> (
-    None
-):
+def test_what_a_takeover_has_published_does_not_come_back_to_the_outbox() -> None:
     async def story() -> None:
         h = Host()
         await h.seek()
         h.broker.available = False
         await h.poll(1)
+        assert h.applied() == WHOLE[:2]
         await h.worker.revoked()
         h.broker.available = True
         await h.seek()
-        await h.drain()
-        h.check()
-        assert unpack(h.store.acquire(1).outbox).vectors == [b"9"]
-
-    run(story())
-
-
-def test_every_commit_gives_its_entities_their_life() -> None:
-    async def story() -> None:
-        h = Host()
-        lives: list[int] = []
-        h.store.watch = lambda commit: lives.append(commit.ttl_ms)
-        await h.seek()
-        await h.drain()
-        assert set(lives) == {3_888_000_000}, "45 days: 30, a label delay of 7, and 8 to spare"
+        assert h.sent() == [(0, b"1"), (1, b"2")]
+        h.broker.available = False
+        await h.poll()
+        assert unpack(h.store.acquire(0).outbox).vectors == [b"4", b"5", b"8"]
+        assert unpack(h.store.acquire(1).outbox).vectors == [b"3", b"9"]
 
     run(story())
 
