@@ -1,8 +1,9 @@
 """The one policy of retries: wait, a little longer each time, log why, and try again.
 
-Whatever is away comes back: a broker, a database, another process that holds a lock. Each attempt
-that fails is one warning and, where metrics are given, one count of `retries`. A wait ends at once
-when the process is asked to stop.
+Whatever is away comes back: a broker, a database, a process that holds a lock. Each new reason
+is one warning; a reason that repeats is logged for debugging only, since a stand-by may wait for
+days. Where metrics are given, each wait is one count of `retries`. A wait ends at once when the
+process is asked to stop.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from runtime.metrics import Metrics
 from schemas.errors import (
     ArchiveUnavailable,
     DatabaseUnavailable,
+    Fenced,
     StoreUnavailable,
     TemporaryError,
     TrainerBusy,
@@ -36,6 +38,7 @@ _STEPS: Final = (
     (StoreUnavailable, "redis"),
     (DatabaseUnavailable, "database"),
     (ArchiveUnavailable, "archive"),
+    (Fenced, "lock"),
     (TrainerBusy, "lock"),
 )
 
@@ -67,7 +70,8 @@ class Retry:
 
     Args:
         stop: when it is set, a wait ends and `Stopped` is raised.
-        metrics: gets the counter `retries`, with the dependency that failed as its step.
+        metrics: gets the counter `retries`.
+        step: label of that counter; the dependency that failed unless given.
         errors: kinds of errors that pass by themselves; any other is raised at once.
         only_if: which of those errors pass.
         on_wait: is called with each of them before the wait.
@@ -87,6 +91,7 @@ class Retry:
     first_wait_s: float = FIRST_WAIT_S
     max_wait_s: float = MAX_WAIT_S
     jitter: bool = False
+    step: str | None = None
 
     def __call__(self, step: Callable[[], Result]) -> Result:
         """Return the result of `step`. Blocks.
@@ -94,7 +99,17 @@ class Retry:
         Raises:
             Stopped: the process was asked to stop during a wait.
         """
-        return Retrying(sleep=self._sleep, **self._policy())(step)
+        try:
+            return step()  # nearly always; tenacity would add some 50 µs to every call
+        except self.errors as error:
+            failed = [error]
+
+        def again() -> Result:
+            if failed:
+                raise failed.pop()
+            return step()
+
+        return Retrying(sleep=self._sleep, **self._policy())(again)
 
     async def run_async(
         self,
@@ -102,7 +117,17 @@ class Retry:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> Result:
         """Return the result of `step` on an event loop; `sleep` may raise to give up."""
-        return await AsyncRetrying(sleep=sleep, **self._policy())(step)
+        try:
+            return await step()
+        except self.errors as error:
+            failed = [error]
+
+        async def again() -> Result:
+            if failed:
+                raise failed.pop()
+            return await step()
+
+        return await AsyncRetrying(sleep=sleep, **self._policy())(again)
 
     def _policy(self) -> dict[str, Any]:
         kind = wait_random_exponential if self.jitter else wait_exponential
@@ -114,21 +139,30 @@ class Retry:
             "retry": retry_if_exception(self._passes),
             "wait": kind(multiplier=self.first_wait_s, max=self.max_wait_s),
             "stop": stop_any(*limits),
-            "before_sleep": self._before_wait,
+            "before_sleep": self._before_wait(),
             "reraise": True,
         }
 
     def _passes(self, error: BaseException) -> bool:
         return isinstance(error, self.errors) and self.only_if(error)
 
-    def _before_wait(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        if error is None:
-            return
-        log.warning("waiting", reason=str(error), seconds=round(state.upcoming_sleep, 3))
-        if self.metrics is not None:
-            self.metrics.count("retries", step=step_of(error))
-        self.on_wait(error)
+    def _before_wait(self) -> Callable[[RetryCallState], None]:
+        """Return what takes note of each wait of one call."""
+        last = ""
+
+        def note(state: RetryCallState) -> None:
+            nonlocal last
+            error = state.outcome.exception() if state.outcome else None
+            if error is None:
+                return
+            tell = log.debug if str(error) == last else log.warning
+            last = str(error)
+            tell("waiting", reason=last, seconds=round(state.upcoming_sleep, 3))
+            if self.metrics is not None:
+                self.metrics.count("retries", step=self.step or step_of(error))
+            self.on_wait(error)
+
+        return note
 
     def _sleep(self, seconds: float) -> None:
         if self.stop is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from runtime.clock import Clock
 from runtime.kafka.protocols import BY_KEY, Consumer, Message, Producer, TopicPartition
 from runtime.metrics import Metrics
 from runtime.process import StopSignal
+from runtime.retries import Errors, Retry, Stopped
 from schemas.codec import avro
 from schemas.codec.vectors import DecodedVectors, decode_feature_vectors
 from schemas.dead_letters import dead_letter
@@ -28,6 +30,7 @@ from schemas.errors import (
     InvalidField,
     MembershipLost,
     Rejected,
+    TemporaryError,
 )
 from scorer.answered import NOTHING, Answered
 from scorer.decision.decide import ACTIONS, ROLES, Serving, decide
@@ -102,35 +105,35 @@ class Scorer:
             FatalError: Kafka will never take a decision.
         """
         self._stop = stop
-        while not stop:
-            consumer = join()
-            try:
-                self._serve(consumer, stop)
-            except MembershipLost as error:
-                self._waits_for(str(error))
-                self.revoked(list(self.partitions))
-            finally:
-                consumer.close()
+        with suppress(Stopped):
+            while not stop:
+                self._retry(MembershipLost)(lambda: self._serve(join(), stop))
 
     def _serve(self, consumer: Consumer, stop: StopSignal) -> None:
-        while not stop:
-            try:
-                self.step(consumer)
-                self._waits_for("")
-            except BrokerUnavailable as error:
-                self._waits_for(str(error))
+        """Serve as one member of the group, until told to stop or until it has lost that."""
+        retry = self._retry(BrokerUnavailable)
         try:
-            self._acknowledge(consumer)
-        except BrokerUnavailable as error:  # the next owner finds out what arrived
-            log.warning("left without an acknowledgement", reason=str(error))
+            with suppress(Stopped):
+                while not stop:
+                    retry(lambda: self.step(consumer))
+                    self.waiting_for = ""
+                    self._metrics.set("ready", 1)
+            try:
+                self._acknowledge(consumer)
+            except BrokerUnavailable as error:  # the next owner finds out what arrived
+                log.warning("left without an acknowledgement", reason=str(error))
+        except MembershipLost:
+            self.revoked(list(self.partitions))
+            raise
+        finally:
+            consumer.close()
 
-    def _waits_for(self, reason: str) -> None:
-        self.waiting_for = reason
-        self._metrics.set("ready", 0 if reason else 1)
-        if reason:
-            self._metrics.count("retries", step="kafka")
-            log.warning("waiting for Kafka", reason=reason)
-            self._stop.wait(0.2)
+    def _retry(self, errors: Errors) -> Retry:
+        return Retry(self._stop, self._metrics, errors, on_wait=self._waits_for)
+
+    def _waits_for(self, error: TemporaryError) -> None:
+        self.waiting_for = str(error)
+        self._metrics.set("ready", 0)
 
     def step(self, consumer: Consumer) -> None:
         """Poll once, answer what came, and commit now and then.
@@ -280,9 +283,7 @@ class Scorer:
         return last
 
     def _read_tail(self, partition: int) -> Sequence[Message]:
-        while not self._stop:
-            try:
-                return self._tail(partition)
-            except BrokerUnavailable as error:
-                self._waits_for(str(error))
-        raise BrokerUnavailable("asked to stop before it was known what was answered")
+        try:
+            return self._retry(BrokerUnavailable)(lambda: self._tail(partition))
+        except Stopped:
+            raise BrokerUnavailable("asked to stop before it was known what was answered") from None

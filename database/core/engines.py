@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from runtime.retries import Retry
 from schemas.errors import ConfigurationError
 
 BUSY_MS: Final = 10_000
@@ -19,7 +19,6 @@ READ_ONLY: Final = "fraud_read_only"
 """Execution option: a transaction of SQLite that takes no lock on writing."""
 _CONNECT_S: Final = 5
 _SILENT_MS: Final = 10_000
-_AGAIN_S: Final = 0.02
 _EXAMPLES: Final = "sqlite:///var/fraud.db or postgresql+psycopg://user:password@host/database"
 
 
@@ -114,16 +113,12 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
     SQLite's busy timeout does not hold for the change of an empty file: several that open it at
     once may each have a lock that the other waits for, so one is refused at once and asks again.
     """
-    deadline = time.monotonic() + BUSY_MS / 1000
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL").close()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(_AGAIN_S)
-        else:
-            return
+    retry = Retry(
+        errors=sqlite3.OperationalError,
+        only_if=lambda error: error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY,
+        max_time_s=BUSY_MS / 1000,
+    )
+    retry(lambda: connection.execute("PRAGMA journal_mode = WAL").close())
 
 
 def _begin(connection: Connection) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +15,17 @@ from sqlalchemy import Connection
 
 from database.core.database import Database
 from database.core.exclusive import ExclusiveLock
+from runtime.retries import Retry
 from schemas.errors import ConfigurationError, DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 SCRIPTS: Final = Path(__file__).parents[1] / "migrations"
 LOCK: Final = "migrations.lock"
 _WAIT_S: Final = 120.0
-_AGAIN_S: Final = 0.05
+
+
+class _Locked(DatabaseUnavailable):
+    """Another process has the lock."""
 
 
 def to_head(database: Database) -> None:
@@ -38,14 +41,13 @@ def to_head(database: Database) -> None:
     scripts = ScriptDirectory.from_config(config)
     if _at_head(database, scripts):
         return
-    deadline = time.monotonic() + _WAIT_S
     with ExclusiveLock(database, LOCK) as lock:
-        while not lock.acquire():
-            if time.monotonic() > deadline:
-                raise DatabaseUnavailable(
-                    f"{database.name}: another process has changed its tables for {_WAIT_S:.0f} s"
-                )
-            time.sleep(_AGAIN_S)
+
+        def acquire() -> None:
+            if not lock.acquire():
+                raise _Locked(f"{database.name}: another process is changing its tables")
+
+        Retry(errors=_Locked, max_time_s=_WAIT_S)(acquire)
         if _at_head(database, scripts):
             return
         with database.begin() as connection:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from runtime.clock import Clock
 from runtime.kafka.protocols import Message, PartitionReader
 from runtime.metrics import Metrics
 from runtime.process import StopSignal
+from runtime.retries import Retry, Stopped
 from schemas.currency import CurrencyTable
 from schemas.errors import (
     BrokerUnavailable,
@@ -45,7 +47,6 @@ LOCK: Final = "store.lock"
 MAX_ROWS: Final = 2_000
 """Of a topic in one transaction: others who write to SQLite wait for it, some 50 ms."""
 POLL_S: Final = 0.2
-AGAIN_S: Final = 1.0
 LOOK_S: Final = 10.0
 """How often it asks whether a topic has got more partitions, and whether Kafka is there."""
 EXPIRE_S: Final = 60.0
@@ -156,19 +157,23 @@ class Store:
         Raises:
             ConfigurationError: an operator must mend something; nothing was lost.
         """
+        retry = Retry(stop, self._metrics, AWAY, on_wait=self._waits_for)
         try:
-            while not (stop or until()):
-                try:
-                    if not self._followed:
-                        self.open()
-                    self.step()
+            with suppress(Stopped):
+                while not (stop or until()):
+                    retry(self._attempt)
                     self._serves()
-                except AWAY as error:
-                    self.close()  # all is read again from where the database is
-                    self._waits_for(error)
-                    stop.wait(AGAIN_S)
         finally:
             self.close()
+
+    def _attempt(self) -> None:
+        try:
+            if not self._followed:
+                self.open()
+            self.step()
+        except AWAY:
+            self.close()  # all is read again from where the database is
+            raise
 
     def open(self) -> None:
         """Take the lock, and begin to read where the database says.
@@ -325,17 +330,11 @@ class Store:
             self._metrics.set("reachable", 1, dependency=dependency)
 
     def _waits_for(self, error: FraudError) -> None:
-        reason = str(error)
-        if reason != self.waiting_for:
-            log.warning("waiting", reason=reason)
-        self.waiting_for = reason
+        self.waiting_for = str(error)
         self._metrics.set("ready", 0)
-        if isinstance(error, Fenced):
-            self._metrics.count("retries", step="lock")
-            return
-        away = "database" if isinstance(error, DatabaseUnavailable) else "kafka"
-        self._metrics.set("reachable", 0, dependency=away)
-        self._metrics.count("retries", step=away)
+        if not isinstance(error, Fenced):
+            away = "database" if isinstance(error, DatabaseUnavailable) else "kafka"
+            self._metrics.set("reachable", 0, dependency=away)
 
 
 def _start(topic: str, number: int, stored: int | None, low: int, end: int) -> int:

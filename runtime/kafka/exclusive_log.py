@@ -8,24 +8,21 @@ read to the end was all there was.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import confluent_kafka as ck
-import structlog
 
 from runtime.kafka.clients import connection
 from runtime.kafka.protocols import Decide, Entry, Message
 from runtime.kafka.reader import KafkaReader
+from runtime.retries import Retry
 from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable, ConfigurationError, DeliveryRejected
 
-log = structlog.get_logger(__name__)
 ATTEMPTS: Final = 30
 """How often a writer begins again after another one got ahead."""
-FIRST_WAIT_S, MAX_WAIT_S = 0.05, 2.0
 ANSWER_S: Final = 30.0
 """How long one step of a transaction may take."""
 TRANSACTION_MS: Final = 15_000
@@ -34,6 +31,11 @@ TRANSACTION_MS: Final = 15_000
 
 class _GotAhead(Exception):
     """Another writer has begun, or the transaction was aborted: nothing of it counts."""
+
+
+TRY_AGAIN: Final = Retry(
+    errors=_GotAhead, max_attempts=ATTEMPTS, first_wait_s=0.05, max_wait_s=2.0, jitter=True
+)
 
 
 class KafkaExclusiveLog:
@@ -53,22 +55,19 @@ class KafkaExclusiveLog:
 
     def append(self, decide: Decide) -> None:
         """Add what `decide` returns in one transaction; afterwards every reader sees it."""
-        wait_s = FIRST_WAIT_S
         self.read()  # most of it, so that what is read after the beginning is little
-        for _ in range(ATTEMPTS):
-            try:
-                producer = self._begun()
-                entries = decide(self.read())
-                if entries:
-                    self._await(self._committed(producer, entries))
-                return
-            except _GotAhead as error:
-                log.info("another writer got ahead", topic=self._topic, reason=str(error))
-            time.sleep(random.uniform(0.0, wait_s))  # two writers must not keep step
-            wait_s = min(2.0 * wait_s, MAX_WAIT_S)
-        raise BrokerUnavailable(
-            f"other writers of {self._topic} got ahead {ATTEMPTS} times: try again"
-        )
+        try:
+            TRY_AGAIN(lambda: self._attempt(decide))
+        except _GotAhead as error:
+            raise BrokerUnavailable(
+                f"other writers of {self._topic} got ahead {ATTEMPTS} times: try again"
+            ) from error
+
+    def _attempt(self, decide: Decide) -> None:
+        producer = self._begun()
+        entries = decide(self.read())
+        if entries:
+            self._await(self._committed(producer, entries))
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -10,11 +10,10 @@ import confluent_kafka as ck
 
 from runtime.kafka.clients import PASSING, READING, connection, poll_batch
 from runtime.kafka.protocols import Message, TopicPartition
+from runtime.retries import Retry
 from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable
 
-ANSWER_WAIT_S: Final = 10.0
-"""How long a question to the broker is asked again."""
 _NOT_READY: Final = PASSING | {
     ck.KafkaError.NOT_LEADER_FOR_PARTITION,
     ck.KafkaError.LEADER_NOT_AVAILABLE,
@@ -22,6 +21,11 @@ _NOT_READY: Final = PASSING | {
     ck.KafkaError._UNKNOWN_PARTITION,
 }
 """Of a topic just created, or a broker just started; librdkafka calls none of these retriable."""
+ASK_AGAIN: Final = Retry(
+    errors=ck.KafkaException,
+    only_if=lambda error: error.args[0].code() in _NOT_READY,
+    max_time_s=10.0,
+)
 Answer = TypeVar("Answer")
 
 
@@ -192,15 +196,10 @@ def _ends(consumer: ck.Consumer, topic: str, number: int) -> tuple[int, int]:
 
 def _answered(ask: Callable[[], Answer], what: str) -> Answer:
     """Ask again while the broker is only not ready yet, as for a topic just created."""
-    deadline = time.monotonic() + ANSWER_WAIT_S
-    while True:
-        try:
-            return ask()
-        except ck.KafkaException as error:
-            reason: ck.KafkaError = error.args[0]
-            if reason.code() not in _NOT_READY or time.monotonic() > deadline:
-                raise BrokerUnavailable(f"{what}: {reason.str()}") from error
-        time.sleep(0.05)
+    try:
+        return ASK_AGAIN(ask)
+    except ck.KafkaException as error:
+        raise BrokerUnavailable(f"{what}: {error.args[0].str()}") from error
 
 
 def committed_offsets(

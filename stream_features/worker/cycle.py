@@ -23,7 +23,8 @@ from runtime.clock import Clock
 from runtime.feature_store.protocol import NO_CURSOR
 from runtime.kafka.protocols import TopicPartition
 from runtime.metrics import Metrics
-from schemas.errors import BadMessage, Fenced, FraudError, StoreUnavailable, TemporaryError
+from runtime.retries import Retry
+from schemas.errors import BadMessage, Fenced, FraudError, TemporaryError
 from stream_features.worker.arrival_queue import ArrivalQueue
 from stream_features.worker.arrivals import Arrivals
 from stream_features.worker.commits import Commits, Topics, Unpublished
@@ -105,7 +106,8 @@ class Worker:
         self._computation, self._pace = computation, pace
         self._clock, self._monotonic = clock, monotonic
         self._metrics, self._stages = metrics, stages
-        self._max_buffered, self._max_batch, self._retry_s = max_buffered, max_batch, retry_s
+        self._max_buffered, self._max_batch = max_buffered, max_batch
+        self._retry_policy = Retry(metrics=metrics, on_wait=self._waits_for, first_wait_s=retry_s)
         self._thread = ThreadPoolExecutor(1, "worker")
         self._queue = ArrivalQueue(max_wait_s)
         self._held_by_pace = False
@@ -350,22 +352,18 @@ class Worker:
 
     async def _retry(self, generation: int, step: Callable[[], Awaitable[R]]) -> R:
         """Await a step until the world answers or the assignment changes."""
-        delay = self._retry_s
-        while True:
-            try:
-                result = await step()
-            except TemporaryError as error:
-                self.waiting_for = str(error)
-                refused_by = "redis" if isinstance(error, StoreUnavailable) else "kafka"
-                self._metrics.count("retries", step=refused_by)
-                log.warning("waiting to try again", reason=str(error), seconds=delay)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 1.0)
-                if generation != self.generation:
-                    raise _Superseded from error
-            else:
-                self.waiting_for = ""
-                return result
+
+        async def sleep(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            if generation != self.generation:
+                raise _Superseded
+
+        result = await self._retry_policy.run_async(step, sleep)
+        self.waiting_for = ""
+        return result
+
+    def _waits_for(self, error: TemporaryError) -> None:
+        self.waiting_for = str(error)
 
     async def _served(self, generation: int, turn: _Turn) -> None:
         self._advance(generation, turn)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,12 +22,14 @@ from runtime.clock import Clock
 from runtime.kafka.protocols import Consumer, Message, TopicPartition
 from runtime.metrics import Metrics
 from runtime.process import StopSignal
+from runtime.retries import Errors, Retry, Stopped
 from schemas.currency import CurrencyTable
 from schemas.errors import (
     ArchiveUnavailable,
     BrokerUnavailable,
     ConfigurationError,
     Fenced,
+    FraudError,
     MembershipLost,
 )
 from schemas.validation import SchemaRegistry
@@ -39,7 +42,6 @@ SERVICE: Final = "archiver"
 GROUP: Final = "archiver"
 MAX_ROWS: Final = 10_000
 POLL_S: Final = 0.2
-AGAIN_S: Final = 1.0
 WITH_SOURCE: Final = ("features", "decisions")
 """Tables whose rows answer a position of `transactions`; a position is archived once."""
 
@@ -212,39 +214,41 @@ class Archiver:
             ConfigurationError: an operator must mend something; nothing was lost.
         """
         self._stop = stop
-        while not stop:
-            self._forget()
-            consumer = join()
-            try:
-                while not (stop or until()):
-                    self._attempt(consumer)
-                self.flush(consumer)
-                return
-            except (ArchiveUnavailable, Fenced, MembershipLost) as error:
-                self._forget()  # it is read again from where the archive is
-                self._waits_for(str(error))
-            finally:
-                consumer.close()
+        retry = self._retry((ArchiveUnavailable, Fenced, MembershipLost))
+        with suppress(Stopped):
+            retry(lambda: self._member(join, until))
+
+    def _member(self, join: Callable[[], Consumer], until: Callable[[], bool]) -> None:
+        """Follow as one member of the group, and write what was read."""
+        if self._stop:
+            return
+        self._forget()
+        consumer = join()
+        retry = self._retry(BrokerUnavailable)
+        try:
+            with suppress(Stopped):
+                while not (self._stop or until()):
+                    retry(lambda: self.step(consumer))
+                    self.waiting_for = ""
+                    self._metrics.set("ready", 1)
+            self.flush(consumer)
+        except (ArchiveUnavailable, Fenced, MembershipLost):
+            self._forget()  # it is read again from where the archive is
+            raise
+        finally:
+            consumer.close()
 
     def _forget(self) -> None:
         for buffer in self._buffers.values():
             buffer.forget()
         self._lost = ""
 
-    def _attempt(self, consumer: Consumer) -> None:
-        try:
-            self.step(consumer)
-            self.waiting_for = ""
-            self._metrics.set("ready", 1)
-        except BrokerUnavailable as error:
-            self._waits_for(str(error))
+    def _retry(self, errors: Errors) -> Retry:
+        return Retry(self._stop, self._metrics, errors, on_wait=self._waits_for, step="archive")
 
-    def _waits_for(self, reason: str) -> None:
-        self.waiting_for = reason
+    def _waits_for(self, error: FraudError) -> None:
+        self.waiting_for = str(error)
         self._metrics.set("ready", 0)
-        self._metrics.count("retries", step="archive")
-        log.warning("waiting", reason=reason)
-        self._stop.wait(AGAIN_S)
 
     def step(self, consumer: Consumer) -> None:
         """Poll once, and write what is due.

@@ -149,7 +149,6 @@ def test_a_storage_that_fails_for_a_while_costs_no_row(
             raise ArchiveUnavailable("written, but no answer came")
 
     monkeypatch.setattr(archive, "append", failing)
-    monkeypatch.setattr("trainer.archive.archiver.AGAIN_S", 0.0)
     bench.follow(bench.archiver(archive))
     assert bench.held("features") == [(0, 0), (0, 1)]
 
