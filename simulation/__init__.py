@@ -1,1 +1,1 @@
-"""The whole loop on an event-time clock: see `loop`; called by `python -m simulation run`."""
+"""The whole learning loop on an event-time clock; see `learning_loop`."""

@@ -1,4 +1,4 @@
-"""When which label becomes known: reports by the world, verdicts on alerts, and their outage."""
+"""When labels become known: reports by card holders, verdicts on alerts, and an outage of both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPORT, VERDICT = "CUSTOMER", "ANALYST"
 class LabelDesk:
     """Hands labels out in the order in which they become known.
 
-    `silent` (since, until) in ms is when none comes; those are handed out after it.
+    None comes in the period `silent` (since, until, in ms); they are handed out after it.
     """
 
     def __init__(self, world: SimulatedWorld, silent: tuple[int, int] | None = None) -> None:
@@ -33,7 +33,7 @@ class LabelDesk:
             heapq.heappush(self._verdicts, (int(self._world.verdict_time[row]), row))
 
     def until(self, now_ms: int) -> LabelBatch:
-        """Return what became known by `now_ms` and was not handed out."""
+        """Return the labels known by `now_ms` that were not handed out before."""
         if self._silent is not None and self._silent[0] <= now_ms < self._silent[1]:
             return _batch([])
         last = int(np.searchsorted(self._report_time, now_ms, side="right"))

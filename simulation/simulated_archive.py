@@ -1,4 +1,4 @@
-"""The archive of a simulation: messages are kept until they are appended in large pieces."""
+"""The archive of a simulation, to which messages are appended in large pieces."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The trainer's part: a retrain request to a candidate, and a candidate's way through the stages.
 
 Training is `trainer.training.training_run` on the archive as it is at the clock's time; the time
-that it takes is taken from the clock, too, so its candidate is there minutes after the request.
+that it takes also passes on the clock, so its candidate arrives minutes after the request.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SimulatedTrainer:
     """Trains for requests, one at a time, and moves candidates on.
 
     Args:
-        tell: is told an event and its detail for the timeline.
+        note: gets an event and its detail for the timeline.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class SimulatedTrainer:
         return record
 
     def request(self, archive: Archive, reason: str) -> None:
-        """Train for a request; its outcome is there when the clock has moved on."""
+        """Train for a request; its outcome is published when the clock has moved on."""
         if self.busy:
             self._note("retrain_request_waits", f"{reason}: a candidate is under way")
             return
@@ -117,9 +117,9 @@ class SimulatedTrainer:
     def put_bad_model(self, archive: Archive) -> str:
         """Train a model that passes the gates, break its bundle, and make that a canary.
 
-        What breaks is the calibration: its steps are served in log-odds where probabilities
-        belong, as after a wrong export. Nothing offline sees it, since the gates judged the bundle
-        before. Returns its model_id.
+        Its calibration breaks: the knots are log-odds instead of probabilities, as after a wrong
+        export. Nothing offline sees it, since the gates judged the bundle before. Returns its
+        model_id.
 
         Raises:
             ConfigurationError: check or gates refuse it.
@@ -153,7 +153,7 @@ class SimulatedTrainer:
         self._note(
             "shadow",
             f"{record.model_id}: AUC {record.metrics['auc']:.4f}, trained with "
-            f"{counts.get('young', 0):,} young rows, {counts['frauds']:,} frauds",
+            f"{counts.get('young', 0):,} immature rows, {counts['frauds']:,} frauds",
         )
 
     def _train(self, archive: Archive) -> RunRecord:

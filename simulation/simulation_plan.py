@@ -1,4 +1,4 @@
-"""What is simulated: the scenario, how long, and when its event comes. Pure."""
+"""The plan of a simulation: its scenario, its length, and the day of its event. Pure."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class SimulationPlan:
 
     Args:
         days: that models decide; `history_days` before them only fill the archive.
-        step_ms: event time between two looks of everything.
-        new_pattern_factor: the new fraud's incidents by their ordinary number: it comes as a wave.
+        step_ms: event time of one step of everything.
+        new_pattern_factor: factor on the usual incidents of the new fraud: it comes as a wave.
         outage_ms: how long labels are withheld.
-        fraud_factor: times as much fraud as ordinarily, so that a small world has enough.
+        fraud_factor: factor on the usual amount of fraud, so that a small world has enough.
         quiet_ms: the monitor's time between two retrain requests.
-        daily_ms: time of the day of the training that nobody has to ask for; None: there is none.
+        daily_ms: time of day of the daily training; None leaves it out.
         labels: labelled alerts by which the monitor judges precision.
         targets: of the thresholds. The alerts' precision lies above the monitor's floor of 0.85.
     """

@@ -1,4 +1,4 @@
-"""What a run tells: the report as JSON, and as a table for people."""
+"""The report of a run: as JSON, and as tables for people."""
 
 from __future__ import annotations
 

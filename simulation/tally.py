@@ -1,4 +1,4 @@
-"""What became of every transaction, and the figures that a run is judged by. Pure."""
+"""The decision on every transaction, and the figures by which a run is judged. Pure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Tally:
     def precision(self, since: int, until: int) -> float | None:
         """Return the share of frauds among settled alerts; None without any.
 
-        Settled is what has its verdict by `until`.
+        An alert is settled if its verdict came by `until`.
         """
         chosen = self._decided(since, until) & (self.action > 0)
         chosen &= self._world.verdict_time <= until

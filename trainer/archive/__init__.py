@@ -1,1 +1,1 @@
-"""The archive: what was served, in Delta Lake tables; see `tables`."""
+"""The archive: everything that was served, in Delta Lake tables; see `delta_tables`."""

@@ -1,9 +1,9 @@
 """The archiver: follows `features`, `decisions` and `labels` into the archive, each row once.
 
-poll → rows → drop what is there already → buffer → append rows and positions as one. The archive
+poll → rows → drop archived ones → buffer → append rows and positions as one. The archive
 says where to read on, not the group's offsets, so a crash at any moment loses and doubles nothing.
 Several archivers share the partitions as one group; one that lost its partitions without knowing is
-fenced by the table. `python -m trainer archive` runs it.
+fenced by the table.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class _Buffer:
     answered: Answered = field(default_factory=Answered)
 
     def forget(self) -> None:
-        """Drop what is not written."""
+        """Drop everything that is not written."""
         self.parts, self.rows, self.waiting = [], 0, False
         self.written, self.read, self.source, self.highest = {}, {}, {}, {}
 
@@ -121,7 +121,7 @@ class Archiver:
 
     Args:
         topics: table name to full topic name.
-        bounds: asked at assignment whether what is to be read is still there.
+        bounds: tells at assignment whether the messages to read are still on the topic.
         flush_rows, flush_after_s: a table is written when it has as many rows waiting, or when the
             first of them has waited so long.
     """
@@ -163,7 +163,7 @@ class Archiver:
         """Take partitions over: return where the archive says that they go on.
 
         Raises:
-            ConfigurationError: a topic ends before what was archived of it.
+            ConfigurationError: a topic ends before its archived position.
             ArchiveUnavailable, MembershipLost: the positions or their bounds cannot be read.
         """
         starts: dict[TopicPartition, int] = {}
@@ -190,7 +190,7 @@ class Archiver:
         return starts
 
     def revoked(self, places: list[TopicPartition]) -> None:
-        """Write what was read, and let partitions go."""
+        """Write everything that was read, and let partitions go."""
         for place in places:
             name = self._names[place.topic]
             try:
@@ -206,9 +206,9 @@ class Archiver:
     def run(
         self, join: Callable[[], Consumer], until: Callable[[], bool], stop: StopSignal
     ) -> None:
-        """Follow until `until` or told to stop, as a member of the group that `join` opens.
+        """Follow until `until` or `stop`, as a member of the group that `join` opens.
 
-        What was read is written before it returns.
+        Everything that was read is written before it returns.
 
         Raises:
             ConfigurationError: an operator must mend something; nothing was lost.
@@ -251,7 +251,7 @@ class Archiver:
         self._metrics.set("ready", 0)
 
     def step(self, consumer: Consumer) -> None:
-        """Poll once, and write what is due.
+        """Poll once, and write the tables that are due.
 
         Raises:
             BrokerUnavailable: Kafka did not answer; call again.
@@ -344,7 +344,7 @@ class Archiver:
         buffer.done()
 
     def _commit(self, consumer: Consumer, name: str) -> None:
-        """Tell the group where the archive is; only displays of lag look at it."""
+        """Commit the position of the archive for the group; only displays of lag use it."""
         buffer = self._buffers[name]
         consumer.commit(
             {TopicPartition(buffer.topic, number): after for number, after in buffer.read.items()}

@@ -43,7 +43,7 @@ def read_block(name: str, messages: Sequence[Message]) -> pa.Table | None:
     try:
         table = pl.read_avro(io.BytesIO(block)).to_arrow(compat_level=pl.CompatLevel.oldest())
         avro.decode(values[-1])
-    # polars' reader panics on some damage, which is no Exception.
+    # polars' reader panics on some damage, and a panic is not an Exception.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, BadMessage):
         return None
     keys = pa.array([message.key for message in messages], pa.binary()).cast(pa.large_binary())

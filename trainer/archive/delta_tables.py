@@ -1,7 +1,7 @@
 """The archive: every vector, decision and label event in Delta Lake tables, by event date (UTC).
 
-`follow` appends, `trainer.dataset.archived` reads. How far each Kafka partition was read stands in
-the same commit as its rows (the table's application transactions), so the two cannot disagree.
+The position of each Kafka partition stands in the same commit as its rows (the table's application
+transactions), so the two cannot disagree.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Archive:
         return {name: self._open(name).version() for name in TABLES}
 
     def positions(self, name: str, app_ids: Iterable[str]) -> dict[str, int | None]:
-        """Look anew how far the table is, and return these numbers; None if never written.
+        """Read the table's log again and return these positions; None if never written.
 
         Raises:
             ArchiveUnavailable: the storage failed.

@@ -1,7 +1,7 @@
 """Kafka messages of `features`, `decisions` and `labels` to rows of the archive's tables. Pure.
 
-`follow` calls it once a poll and topic. What cannot be read is left out and returned as
-rejected: the services that serve these topics have dead-lettered it already.
+Messages that cannot be read are left out and returned as rejected: the services that serve these
+topics have dead-lettered them already.
 """
 
 from __future__ import annotations

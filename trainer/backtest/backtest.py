@@ -144,7 +144,7 @@ def run(
     """Replay a mapped table and judge it by each of the contenders.
 
     Args:
-        since_ms: what is older only builds up the engine's state; it is not judged.
+        since_ms: older transactions only build up the state of the engine; they are not judged.
         progress: called with the number of transactions done since the last call.
 
     Raises:

@@ -59,7 +59,7 @@ def bundle_at(directory: Path) -> tuple[Path, str]:
     """
     path = directory / MANIFEST_NAME
     if not path.is_file():
-        raise ConfigurationError(f"{directory} is no bundle: it has no {MANIFEST_NAME}")
+        raise ConfigurationError(f"{directory} is not a bundle: it has no {MANIFEST_NAME}")
     return directory, sha256(path.read_bytes())
 
 

@@ -1,4 +1,4 @@
-"""`python -m trainer archive`: follow what was served into the archive."""
+"""`python -m trainer archive`: the archiver."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def archive(
     url: ArchiveUrl = None,
     once: Annotated[bool, typer.Option("--once", help="stop at the present ends")] = False,
     maintain: Annotated[
-        bool, typer.Option("--maintain", help="only compact and delete what is too old")
+        bool, typer.Option("--maintain", help="only compact and delete old rows")
     ] = False,
     json_path: Json = None,
 ) -> None:

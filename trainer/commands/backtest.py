@@ -33,7 +33,7 @@ def backtest(
     since: Annotated[
         str | None,
         typer.Option(
-            help="judge from this day on (UTC, 2025-03-31); what is older builds up state"
+            help="judge from this day on (UTC, 2025-03-31); older rows only build up state"
         ),
     ] = None,
     cards_a_day: Annotated[int, typer.Option(min=1, help="k of card precision")] = 100,

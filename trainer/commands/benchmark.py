@@ -1,4 +1,4 @@
-"""`python -m trainer benchmark`: the catalogue on published ground."""
+"""`python -m trainer benchmark`: the catalogue on a published data set."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ TITLES = {
 
 
 def _shown(report: dict[str, Any]) -> Table:
-    """Return mean ± standard deviation over the folds of what was measured."""
+    """Return mean ± standard deviation of the figures over the folds."""
     table = Table("", "AUC ROC", "avg precision", "card precision@100")
     for name, title in TITLES.items():
         part = report[name]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from schemas.records import Stage
 
 ModelId = Annotated[str, typer.Argument(help="model, as `trainer models` shows it")]
-Actor = Annotated[str, typer.Option(help="who does it")]
+Actor = Annotated[str, typer.Option(help="name in the audit")]
 Comment = Annotated[str | None, typer.Option(help="why")]
 Share = Annotated[float, typer.Option(help="share of the cards, above 0 and up to 1")]
 OPERATOR: Final = "operator"

@@ -24,7 +24,7 @@ def online(
     mapping: OptionalMapping = None,
     model: Annotated[Path | None, typer.Option(help="bundle of the champion, for --input")] = None,
     since: Annotated[
-        str | None, typer.Option(help="of --input: what came before, the champion was trained on")
+        str | None, typer.Option(help="with --input: the champion was trained on everything before")
     ] = None,
     output: BundleFolder = Path("var/models"),
     state: Annotated[Path, typer.Option(help="folder of what it has learned")] = Path(

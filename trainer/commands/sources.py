@@ -1,7 +1,7 @@
-"""What the commands that train have in common: the name of the bundle, and where data come from.
+"""What the training commands share: the name of the bundle, and the source of the data.
 
-Data are replayed from a file, or read from the archive of what was served: as known at a cut-off,
-or as an earlier run saw them.
+Data are replayed from a file, or read from the archive, as known at a cut-off or as an earlier run
+saw them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Source:
     """What the options say; exactly one of `input_path`, `archive` and `as_of` is given.
 
     `archive` is a URL, "" for the settings'; `cutoff` and `since` are times as people write them.
-    With `early` young transactions that have a label are trained on, too.
+    With `early` immature transactions that have a label are trained on, too.
     """
 
     input_path: Path | None = None
@@ -57,10 +57,10 @@ class Source:
 
 
 def free_name(model_id: str, output: Path) -> str:
-    """Return the name; known now, not after minutes of training, that a bundle can have it.
+    """Return the name if a bundle can have it: checked now, not after minutes of training.
 
     Raises:
-        ConfigurationError: it is no plain name, or the bundle exists.
+        ConfigurationError: it is not a plain name, or the bundle exists.
     """
     if not _PLAIN_NAME.fullmatch(model_id):
         raise ConfigurationError(

@@ -9,8 +9,8 @@ Suits cron, Airflow and Prefect: one command, a JSON report, and exit codes:
        the same command may succeed later
     70 a crash, with its traceback on standard error
 
-A command that is given the same --run-id again goes on where it stopped: what was trained is not
-trained again, only registered. One run at a time in a folder of runs. An MLflow server that is down
+A command that is given the same --run-id again goes on where it stopped: a trained model is only
+registered. One run at a time in a folder of runs. An MLflow server that is down
 changes none of these: the run is spooled.
 """
 
@@ -72,7 +72,7 @@ def train(
     ] = None,
     early: Annotated[
         bool,
-        typer.Option("--early", help="also learn from young transactions that have a label"),
+        typer.Option("--early", help="also learn from immature transactions that have a label"),
     ] = False,
     data_bounds: Annotated[
         Path | None, typer.Option(help="YAML with other bounds of the data check")
@@ -101,14 +101,14 @@ def train(
     ] = None,
     metric: Annotated[RankMetric, typer.Option(help="what both of them go by")] = RankMetric.AUCPR,
     block_precision: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="wanted of what is blocked")
+        float, typer.Option(min=0.0, max=1.0, help="wanted precision of blocks")
     ] = 0.95,
     review_precision: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="wanted of what is blocked or reviewed")
+        float, typer.Option(min=0.0, max=1.0, help="wanted precision of blocks and reviews")
     ] = 0.75,
     settled_precision: Annotated[
         float,
-        typer.Option(min=0.0, max=1.0, help="wanted of lately settled alerts, with --early"),
+        typer.Option(min=0.0, max=1.0, help="wanted precision of newly settled alerts (--early)"),
     ] = 0.90,
     max_false: Annotated[
         float | None,
@@ -124,7 +124,7 @@ def train(
     gates: Annotated[Path | None, typer.Option(help="YAML with other bounds")] = None,
     champion: Annotated[
         str | None,
-        typer.Option(help="bundle to compare with, or 'none'; default with --publish: who serves"),
+        typer.Option(help="bundle to compare with, or 'none'; with --publish the champion"),
     ] = None,
     publish: Annotated[bool, typer.Option(help="register it on `models` if it passes")] = False,
     approval: Annotated[
@@ -169,7 +169,7 @@ def train(
     if review_precision > block_precision:
         raise ConfigurationError(
             f"--review-precision {review_precision:g} is above --block-precision "
-            f"{block_precision:g}: what is blocked must be surer than what is reviewed"
+            f"{block_precision:g}: a block must be surer than a review"
         )
     settings = load_settings()
     delay = settings.label_delay.ms if label_delay_days is None else round(label_delay_days * DAY)

@@ -23,7 +23,7 @@ from schemas.features import DAY, FINGERPRINT, VECTOR_SIZE
 from stream_features.offline.transaction_table import event_order, table_columns
 from trainer.archive.delta_tables import Archive
 from trainer.dataset.dataset import Dataset
-from trainer.dataset.immature_labels import young_weights
+from trainer.dataset.immature_labels import immature_weights
 
 SOURCES: Final = ("features", "labels")
 """Tables that a dataset is made of."""
@@ -56,7 +56,7 @@ def from_archive(
     transactions and of another feature catalogue are left out and counted. `versions` (of SOURCES)
     reads the tables as they were. `now_ms` is the time now, by default the machine's.
 
-    `early` adds what is younger as the dataset's `young` rows, see `young_weights`. With
+    `early` adds the younger ones as the dataset's `immature` rows, see `immature_weights`. With
     `silence_ms`, labels that have stopped for longer are not taken for the absence of fraud: what
     became mature since the newest label and that time is not mature.
 
@@ -92,7 +92,7 @@ def from_archive(
     columns = table_columns(features, order)
     weight = None
     if early:
-        weight = young_weights(
+        weight = immature_weights(
             columns.time, columns.card, verdict, label_time, settled,
             mature_ms=mature, cutoff_ms=cutoff_ms,
         )  # fmt: skip
@@ -100,7 +100,7 @@ def from_archive(
         order, verdict, label_time = order[kept], verdict[kept], label_time[kept]
         times, columns, weight = times[kept], columns.take(kept), weight[kept]
         settled = settled[kept]
-    young = int((times > mature).sum())
+    immature = int((times > mature).sum())
     unlabelled = label_time < 0
     counts |= {
         "labelled": int((~unlabelled).sum()),
@@ -109,14 +109,14 @@ def from_archive(
         "frauds": int(verdict.sum()),
     }
     if early:
-        counts["young"] = young
+        counts["young"] = immature
     counts["labels_before_transactions"] = int((~unlabelled & (label_time < times)).sum())
     data = Dataset(
         columns,
         _vectors(features.column("vector"), order),
         verdict,
         np.where(unlabelled, times + maturity_ms, label_time),
-        young,
+        immature,
         weight,
         settled if early else None,
     )

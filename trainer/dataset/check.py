@@ -1,7 +1,7 @@
 """The check of a dataset before anything is trained on it: what failed, by figure and bound. Pure.
 
 Rows, classes, missing values, ranges, days without or with too many transactions, ids that come
-twice, labels older than their transaction, and leakage: a feature that alone tells fraud apart.
+twice, labels older than their transaction, and leakage: a single feature that separates fraud.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from rich.table import Table
 
 from schemas.features import CATALOGUE, DAY, NAMES, VECTOR_SIZE, Feature
 from trainer.dataset.data_bounds import DataBounds
 from trainer.dataset.dataset import Dataset
+from trainer.evaluation.resampling import auc
 
 MAX_GENUINE: Final = 50_000
 """Genuine rows that leakage is judged by: with the frauds enough for three digits of an AUC."""
@@ -239,19 +239,3 @@ def _leakage(data: Dataset, bounds: DataBounds) -> list[Check]:
         figure = max(by_value, 1 - by_value, by_absence, 1 - by_absence)
         checks.append(Check("AUC alone", name, figure, high=bounds.leakage_auc))
     return checks
-
-
-def auc(positive: npt.NDArray[np.float32], negative: npt.NDArray[np.float32]) -> float:
-    """Return the chance that a positive exceeds a negative, ties counted half; .5 if one is empty.
-
-    Source: Mann and Whitney (1947).
-
-    >>> auc(np.array([2, 3], np.float32), np.array([1, 2], np.float32))
-    0.875
-    """
-    if len(positive) == 0 or len(negative) == 0:
-        return 0.5
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, "left")
-    upto = np.searchsorted(ordered, positive, "right")
-    return float((below + upto).mean() / 2 / len(negative))

@@ -14,24 +14,24 @@ from schemas.columns import TransactionColumns
 class Dataset:
     """n labelled transactions in event order: vectors float32[n, 70], times int64[n] in ms.
 
-    `label_time` is when the label became known. The last `young` rows are not mature: they can be
-    learned from, each as much as its `weight` (float32[n]) says, but not measured by. Without
-    weights every row counts as one; mature rows always do. `settled` (bool[n]) are alerts on which
-    an analyst gave the label; None: not known.
+    `label_time` is when the label became known. The last `immature` rows, whose labels have not all
+    arrived, are for learning by their `weight` (float32[n]), but not for measuring. Mature rows
+    count as one, and so do all rows without weights. `settled` (bool[n]) are alerts whose label an
+    analyst gave; None if that is not known.
     """
 
     transactions: TransactionColumns
     vectors: npt.NDArray[np.float32]
     fraud: npt.NDArray[np.bool_]
     label_time: npt.NDArray[np.int64]
-    young: int = 0
+    immature: int = 0
     weight: npt.NDArray[np.float32] | None = None
     settled: npt.NDArray[np.bool_] | None = None
 
     @property
     def mature(self) -> int:
-        """Number of rows before the young ones."""
-        return len(self) - self.young
+        """Number of rows before the immature ones."""
+        return len(self) - self.immature
 
     @property
     def time(self) -> npt.NDArray[np.int64]:

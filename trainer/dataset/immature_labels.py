@@ -1,4 +1,4 @@
-"""How much young transactions count in training: those whose labels have not all come yet. Pure."""
+"""Weights of immature transactions, whose labels have not all arrived yet, in training. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 MIN_FRAUDS: Final = 50
-MOST: Final = 3.0
+MAX_STANDS_FOR: Final = 3.0
 
 Flags = npt.NDArray[np.bool_]
 Times = npt.NDArray[np.int64]
 
 
-def young_weights(
+def immature_weights(
     time: Times,
     card: npt.NDArray[np.uint64],
     fraud: Flags,
@@ -27,27 +27,27 @@ def young_weights(
     """Return how much each row counts, float32[n]; 0: not at all. Mature rows count as one.
 
     `label_time` is -1 without a label; `settled` are rows to which an analyst gave one. People
-    settle what was alerted, fraud or genuine, within hours: such a row counts as one.
+    settle alerts, as fraud or genuine, within hours: such a row counts as one.
 
-    Of what nobody alerted only the frauds are reported, sooner or later. Let F be the share of
-    mature reported frauds whose label had come at a row's age. A young reported fraud stands for
-    1 / F frauds, at most MOST. A young row without a label may yet become a fraud: it counts as
-    genuine, as much as keeps the odds: F times what a fraud of its age does. It does not
-    count if its card has a young fraud: the others of a series are reported later. Leaving all such
-    rows out would teach that whatever is recent (the ages of shops and devices tell) is fraud.
-    Without MIN_FRAUDS mature reported frauds F is taken from all mature frauds, and without as
-    many of these as 0.
+    Among transactions that were not alerted only frauds are reported, sooner or later. Let F be the
+    share of mature reported frauds whose label had arrived at a row's age. An immature reported
+    fraud stands for 1 / F frauds, at most MAX_STANDS_FOR. An immature row without a label may still
+    turn out to be a fraud: it counts as genuine with F times the weight of a fraud of its age, so
+    that the odds stay. It does not count if its card has an immature fraud, because the others of a
+    series are reported later. Leaving out all rows without a label would teach that anything recent
+    (the ages of shops and devices show it) is fraud. Without MIN_FRAUDS mature reported frauds F is
+    taken from all mature frauds, and without as many of these F is 0.
     """
-    young, labelled = time > mature_ms, label_time >= 0
-    old = ~young & labelled & fraud
+    immature, labelled = time > mature_ms, label_time >= 0
+    old = ~immature & labelled & fraud
     if (old & ~settled).sum() >= MIN_FRAUDS:
         old &= ~settled
     delays = np.sort(label_time[old] - time[old])
     come = np.zeros(len(fraud))
     if len(delays) >= MIN_FRAUDS:
         come = np.searchsorted(delays, cutoff_ms - time, side="right") / len(delays)
-    stands_for = 1.0 / np.maximum(come, 1.0 / MOST)
+    stands_for = 1.0 / np.maximum(come, 1.0 / MAX_STANDS_FOR)
     weight = np.where(fraud, stands_for, stands_for * come)
     weight[settled | (labelled & ~fraud)] = 1.0
-    weight[~labelled & np.isin(card, card[young & fraud])] = 0.0
-    return np.where(young, weight, 1.0).astype(np.float32)
+    weight[~labelled & np.isin(card, card[immature & fraud])] = 0.0
+    return np.where(immature, weight, 1.0).astype(np.float32)

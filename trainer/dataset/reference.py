@@ -1,4 +1,4 @@
-"""What the champion was trained on, as far as its bundle tells."""
+"""Missing rates of the champion's training data, from its bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offline metrics, calibration knots and reference histograms. Pure; called by `batch`."""
+"""Offline metrics, calibration knots and reference histograms. Pure."""
 
 from __future__ import annotations
 

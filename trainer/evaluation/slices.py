@@ -123,7 +123,7 @@ def _report(name: str, label: Texts, fraud: Flags, alerted: Flags, min_rows: int
 
 
 def _on_flags(measure: Callable[[Any, Any], float]) -> Callable[[Any, Any], float]:
-    """Return the measure on arrays: what comes are columns of a pandas frame."""
+    """Return the measure on arrays instead of columns of a pandas frame."""
     return lambda fraud, alerted: measure(np.asarray(fraud, bool), np.asarray(alerted, bool))
 
 

@@ -1,4 +1,4 @@
-"""Prequential AUC of the learner and of the champion over a sliding window, and who is better.
+"""Prequential AUC of the learner and of the champion over a sliding window, and which is better.
 
 The window holds the last frauds and the last genuine rows whose labels became known. Genuine rows
 are a uniform sample, so AUC needs no weights. Pure.
@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from trainer.evaluation.resampling import Interval, auc_difference
+from trainer.evaluation.resampling import Interval, auc, auc_difference
 
 Floats = npt.NDArray[np.float64]
 FRAUDS: Final = 1_000
@@ -84,16 +84,18 @@ class AucWindow:
         return len(self._rings[True].held)
 
     def compare(self) -> AucComparison | None:
-        """Return who ranks better; None without both classes. Takes about 0.1 s."""
+        """Return which ranks better; None without both classes. Takes about 0.1 s."""
         frauds, genuine = self._rings[True].held, self._rings[False].held
         if not len(frauds) or not len(genuine):
             return None
         pairs = np.concatenate([frauds, genuine])
         fraud = np.arange(len(pairs)) < len(frauds)
-        online, champion = pairs[:, 0], pairs[:, 1]
-        difference = auc_difference(online, champion, fraud, replicates=REPLICATES)
         return AucComparison(
-            len(frauds), len(genuine), _auc(online, fraud), _auc(champion, fraud), difference
+            frauds=len(frauds),
+            genuine=len(genuine),
+            online=auc(frauds[:, 0], genuine[:, 0]),
+            champion=auc(frauds[:, 1], genuine[:, 1]),
+            difference=auc_difference(pairs[:, 0], pairs[:, 1], fraud, replicates=REPLICATES),
         )
 
     def state(self) -> dict[str, Any]:
@@ -114,19 +116,12 @@ class AucWindow:
             ring.added = int(state[f"{name}_added"])
 
 
-def _auc(score: Floats, fraud: npt.NDArray[np.bool_]) -> float:
-    genuine = np.sort(score[~fraud])
-    below = np.searchsorted(genuine, score[fraud], "left")
-    upto = np.searchsorted(genuine, score[fraud], "right")
-    return float((below + upto).mean() / (2 * len(genuine)))
-
-
 @dataclass(slots=True)
 class AdjustmentRule:
-    """When the adjustment is used: better by `margin`, surely, `patience` times in a row.
+    """Decides whether the adjustment is used, with hysteresis.
 
-    Surely: the interval of the difference is above 0, over at least `frauds` frauds. It is let go
-    when the difference was below 0 as often in a row; in between nothing changes (hysteresis).
+    It is used once it was better by `margin` for `patience` comparisons in a row, each with an
+    interval above 0 and at least `frauds` frauds. It is dropped after as many differences below 0.
     """
 
     margin: float = 0.002
@@ -150,5 +145,5 @@ class AdjustmentRule:
         return self.better
 
     def restart(self) -> None:
-        """Let it prove itself anew."""
+        """Start over as not better."""
         self.better, self._streak = False, 0

@@ -2,7 +2,7 @@
 
 No consumer group: the state file says where to read on. The decisions are not needed: the
 champion's bundle scores the vectors anew, because a decision holds the calibrated score, whose
-steps hide most of the ranking. `python -m trainer online` runs it.
+steps hide most of the ranking.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class OnlineFollower:
         self._serving = ("", "")
 
     def step(self, timeout_s: float = POLL_S) -> int:
-        """Take in what is there of the topic that is further behind in time; return how much.
+        """Take in a batch of the topic that is further behind in time; return its size.
 
         Raises:
             BrokerUnavailable: Kafka does not answer; nothing is lost, call again.
@@ -104,7 +104,7 @@ class OnlineFollower:
         return True
 
     def evaluate(self) -> dict[str, Any]:
-        """Compare, and publish or move what the rule and the weights ask for; return what is so.
+        """Compare, publish or move the adjustment if it is time to, and return a report.
 
         Raises:
             BrokerUnavailable: Kafka does not answer.
@@ -119,19 +119,19 @@ class OnlineFollower:
             online.setback()
         comparison = online.compare()
         better = online.rule.better
-        told = {"champion": self._champion["model_id"], "better": better, "published": None}
+        report = {"champion": self._champion["model_id"], "better": better, "published": None}
         if comparison is not None:
-            told |= comparison.document()
+            report |= comparison.document()
             self._metrics.set("online_auc", comparison.online, scores="online")
             self._metrics.set("online_auc", comparison.champion, scores="champion")
             self._metrics.set("online_frauds", comparison.frauds)
         self._metrics.set("online_better", better)
         if self._public_key is None:
-            told["published"] = self._place(states, better, told)
-        log.info("compared", **told)
-        return told
+            report["published"] = self._place(states, better, report)
+        log.info("compared", **report)
+        return report
 
-    def _place(self, states: ModelStates, better: bool, told: dict[str, Any]) -> str | None:
+    def _place(self, states: ModelStates, better: bool, report: dict[str, Any]) -> str | None:
         online, publisher = self.online, self._publisher
         base = online.base
         publisher.leave(states, base)
@@ -151,7 +151,7 @@ class OnlineFollower:
         change = online.learner.adjustment(base, publisher.next_version(states, base), now)
         if not online.differs(change, published):
             return None
-        metrics = {name: float(told[of]) for name, of in REPORTED.items() if of in told}
+        metrics = {name: float(report[of]) for name, of in REPORTED.items() if of in report}
         name = publisher.publish(self._champion, change, metrics, better)
         self._metrics.count("online_published")
         return name

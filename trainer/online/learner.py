@@ -2,7 +2,7 @@
 
 Test-then-train (prequential; Dawid 1984, Gama et al. 2013): each row is scored before it is learned
 from. It publishes what it has learned as an `Adjustment`, whose scores agree with its own to 1e-9.
-`trainer.online.learning` feeds it. Pure.
+Pure.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Learner:
         return float(self._model.predict_proba_one(scaled)[True])
 
     def adjustment(self, base: str, version: int, created_at: int) -> Adjustment:
-        """Return what was learned, as a bundle carries it; arguments as `Adjustment`."""
+        """Return the weights as a bundle carries them; arguments as `Adjustment`."""
         weights = self._model.weights
         spread = np.array([self._scaler.vars.get(name, 0.0) for name in FEATURES]) ** 0.5
         known = np.array([weights.get(name, 0.0) for name in FEATURES])

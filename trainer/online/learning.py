@@ -119,7 +119,7 @@ class Online:
         return comparison
 
     def differs(self, one: Adjustment, other: Adjustment | None) -> bool:
-        """Tell whether two adjustments differ materially on the newest transactions."""
+        """Return whether two adjustments differ materially on the newest transactions."""
         if other is None:
             return True
         rows = self.pending.newest(COMPARED)

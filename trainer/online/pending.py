@@ -1,9 +1,9 @@
-"""Transactions that wait for their labels, in a ring. Pure; `trainer.online.learning` owns it.
+"""Transactions that wait for their labels, in a ring. Pure.
 
 A transaction counts as genuine when the label delay has passed, or when its place in the ring is
-needed before that, so that what is learned keeps the true share of frauds however small the ring.
-Of the genuine a share, chosen by a hash, is learned with a weight that makes up for it. A fraud
-that is reported later than that is learned as well.
+needed before that, so that the share of frauds stays true however small the ring is. A share of the
+genuine ones, chosen by a hash, is learned with a weight that makes up for the rest. A fraud that is
+reported later still is learned as well.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Pending:
         return self.label([key for key, _ in came], [fraud for _, fraud in came])
 
     def label(self, keys: Sequence[int], frauds: Sequence[bool]) -> KnownLabels:
-        """Note labels in the order in which they came; return what is to be learned by them."""
+        """Note labels in order of arrival; return the transactions to learn from now."""
         slots, known = list[int](), list[bool]()
         index, state = self._index, self.state
         for key, fraud in zip(keys, frauds, strict=True):

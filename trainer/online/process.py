@@ -116,7 +116,7 @@ class _Rounds:
         return ""
 
     def save(self) -> None:
-        """Write what was learned, and how far the topics were read."""
+        """Save the learner and how far the topics were read."""
         document = self._follower.online.state()
         document["json"] |= {
             "current": self._publisher.current,

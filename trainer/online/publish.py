@@ -1,8 +1,6 @@
-"""What was learned becomes a bundle: the champion's files and adjustment.json, under its own name.
+"""Adjustments as bundles: the champion's files and adjustment.json under a name of their own.
 
-A bundle of its own, so that loading, shadowing, swapping, rolling back and the record of who
-decided stay the one way that there is. `trainer.online.process` calls `Publisher.step` every few
-minutes.
+So an adjustment is loaded, shadowed, swapped, rolled back and recorded like every other model.
 """
 
 from __future__ import annotations
@@ -34,9 +32,9 @@ ACTOR: Final = "online"
 GONE: Final = ("RETIRED", "ROLLED_BACK")
 SERVING: Final = ("SHADOW", "CANARY", "CHAMPION")
 HOLD_MS: Final = DAY
-"""What decides is not replaced by newer weights before that. The monitor's guard holds a new
-champion, for a day, against a day of the one before; drift and the precision of alerts are judged
-over a day. Models that follow each other more quickly are watched by none of them."""
+"""How long a model that decides is kept before newer weights replace it. The monitor judges drift
+and the precision of alerts over a day, and its guard compares a new champion, for a day, with a day
+of the one before. None of them can judge models that replace each other more quickly."""
 
 
 class AdjustmentRegistry(Protocol):
@@ -115,11 +113,11 @@ def _link(source: Path, target: Path, content: bytes) -> None:
 
 @dataclass(slots=True)
 class Publisher:
-    """Keeps one adjusted model of the champion at the stage that it deserves.
+    """Keeps one adjusted model of the champion at the stage that its quality deserves.
 
     Args:
         folder: of bundles.
-        stage: where it goes when it is better; `share` of the cards if that is CANARY.
+        stage: its stage while it is better; `share` of the cards if that is CANARY.
     """
 
     registry: AdjustmentRegistry
@@ -127,10 +125,10 @@ class Publisher:
     stage: Literal["SHADOW", "CANARY", "CHAMPION"] = "CHAMPION"
     share: float = 0.1
     current: str = ""
-    """Model id of what was published last, "" if nothing."""
+    """Model id of the last published adjustment, "" before the first."""
 
     def taken_out(self, states: ModelStates) -> bool:
-        """Tell, once, that somebody else retired or rolled back what was published last."""
+        """Return, once, whether somebody else retired or rolled back the last adjustment."""
         state = states.get(self.current)
         if state is None or state.stage not in GONE:
             return False
@@ -152,7 +150,7 @@ class Publisher:
         return own[-1] if own else None
 
     def too_soon(self, states: ModelStates, base: str, better: bool, now_ms: int) -> bool:
-        """Tell whether `publish` would replace what has decided for less than HOLD_MS."""
+        """Return whether `publish` would replace a model that has decided for less than HOLD_MS."""
         replaced = ("CANARY", "CHAMPION") if self._serves(better) else ("CANARY",)
         return any(
             state.stage in replaced and now_ms - state.event["occurred_at"] < HOLD_MS
@@ -188,9 +186,9 @@ class Publisher:
         return model_id
 
     def place(self, states: ModelStates, live: ModelState, better: bool) -> None:
-        """Raise or lower what is published; what others moved stays where they put it.
+        """Raise or lower the published model; one that others moved stays where they put it.
 
-        Where the champion is lowered its predecessors go before it, so that the base serves.
+        When the champion is lowered, its predecessors are retired first, so that the base serves.
 
         Raises:
             BrokerUnavailable: Kafka does not answer.
@@ -209,7 +207,7 @@ class Publisher:
             self._move(live.model_id, "ROLLED_BACK", "no longer better")
 
     def leave(self, states: ModelStates, base: str) -> None:
-        """Retire what watches on top of another champion than `base`; raises as `place`."""
+        """Retire shadows and canaries of another champion than `base`; raises as `place`."""
         for state in states:
             other = base_of(state.model_id) not in (state.model_id, base)
             if other and state.stage in ("SHADOW", "CANARY") and state.event["actor"] == ACTOR:

@@ -27,9 +27,9 @@ def replay(
     """Feed transactions by event time and labels by label time; return the report.
 
     Time goes by the hour: transactions of the hour, the labels that became known in it, then what
-    matured; each day the two are compared, and published if the rule and the change say so. Ends
-    with the last transaction. `since_ms` leaves out what the model was trained on; `progress` is
-    told of transactions that were taken in.
+    matured; each day the two are compared, and published if the rule and the change say so. It ends
+    with the last transaction. `since_ms` leaves out the rows that the model was trained on;
+    `progress` gets the number of transactions taken in.
     """
     online = Online(options)
     online.follow(model)
@@ -40,7 +40,7 @@ def replay(
     label_time = data.label_time[frauds]
     days: list[dict[str, Any]] = []
     published: Adjustment | None = None
-    count = used = row = told = 0
+    count = used = row = handed_out = 0
     end = int(data.time[-1]) if first < len(data) else 0
     start = int(data.time[first]) // STEP * STEP if first < len(data) else 1
     row = first
@@ -50,8 +50,8 @@ def replay(
         if progress is not None:
             progress(until - row)
         known = int(np.searchsorted(label_time, now))
-        online.labels(keys[frauds[told:known]].tolist(), [True] * (known - told))
-        row, told = until, known
+        online.labels(keys[frauds[handed_out:known]].tolist(), [True] * (known - handed_out))
+        row, handed_out = until, known
         if now % DAY and now <= end:
             continue
         comparison = online.compare()

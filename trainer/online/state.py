@@ -1,25 +1,25 @@
-"""What the online process keeps between starts: one file of arrays and JSON, without pickle.
+"""The online process's state between starts: one file of arrays and JSON, without pickle.
 
 Learner, window, transactions that wait and the positions of the topics stand in one file, so a
-start goes on where the last save was: every label is learned once. Without a file, the topics are
-read again from two label delays ago, as far as they reach.
+start continues from the last save and learns every label once. Without a file, the topics are read
+again from two label delays ago, as far as they reach.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, TrainerBusy
 from schemas.features import FINGERPRINT
+from trainer.service.lock import only_one
 
 FILE: Final = "state.npz"
 FORMAT: Final = 1
@@ -32,15 +32,10 @@ def owned(folder: Path) -> Iterator[None]:
     Raises:
         ConfigurationError: another process has it, or it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
-    except OSError as error:
-        raise ConfigurationError(f"--state {folder} cannot be written: {error}") from error
-    with lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            stack.enter_context(only_one(folder, "lock"))
+        except TrainerBusy as error:
             raise ConfigurationError(
                 f"another process learns in --state {folder}: two would publish everything twice"
             ) from error
@@ -51,7 +46,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     """Write the state, whole or not at all. `state["json"]` is JSON, the rest are arrays.
 
     Raises:
-        ConfigurationError: it cannot be written; what was saved before is still there.
+        ConfigurationError: it cannot be written; the previous state is still there.
     """
     document = {**state["json"], "format": FORMAT, "fingerprint": FINGERPRINT.hex()}
     arrays = {**state, "json": np.array(json.dumps(document))}
@@ -68,7 +63,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """Return what was saved, None if nothing was, or it was under another catalogue.
+    """Return the saved state; None without one, or if it belongs to another catalogue.
 
     Raises:
         ConfigurationError: the file is damaged.

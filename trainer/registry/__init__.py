@@ -1,1 +1,1 @@
-"""The trainer's part in the registry: what it publishes, and how candidates go on."""
+"""The trainer's part in the registry: publication, and the way of candidates."""

@@ -1,7 +1,6 @@
 """Names of adjusted models: `<base>+online-<n>` is the n-th adjustment of the model `base`. Pure.
 
-The online learner gives them; whoever asks for the trained model beneath reads them. No trained
-model has such a name: the commands refuse a plus sign.
+No trained model has such a name: the commands refuse a plus sign.
 """
 
 from __future__ import annotations
@@ -32,6 +31,6 @@ def base_of(model_id: str) -> str:
 
 
 def version_of(model_id: str) -> int | None:
-    """Return which adjustment of its base a model is, None if it is none."""
+    """Return the number of an adjustment; None for any other model."""
     found = _ADJUSTED.fullmatch(model_id)
     return None if found is None else int(found[2])

@@ -1,8 +1,8 @@
-"""How a candidate goes on by itself: SHADOW, CANARY, CHAMPION, by age and by what it has decided.
+"""How a candidate moves on by itself: SHADOW, CANARY, CHAMPION, by its age and its decisions.
 
-Pure. Called once a minute by the service, and by the simulation with its own clock. Only what the
-trainer itself put on trial goes on: that has passed the gates. A model that a person put there is
-for a person to move. What was rolled back is on trial no longer, so nothing here brings it back.
+Pure. Only models that the trainer itself put on trial move on, because they have passed the gates.
+A model that a person put there is for a person to move. A model that was rolled back is no longer
+on trial, so nothing here brings it back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from schemas.words.quantities import duration
 from trainer.registry.adjusted import base_of
 
 ACTOR: Final = "trainer"
-"""Who the trainer is in the registry."""
+"""The trainer's name in the registry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +62,19 @@ class StageStep:
 def next_steps(
     states: ModelStates, rules: AdvanceRules, now_ms: int, decisions: Mapping[str, int]
 ) -> list[StageStep]:
-    """Return what is due, in the order in which it is to be done; at most one model moves up.
+    """Return the steps that are due, in order; at most one model moves up.
 
     Ages count from when the model came to its stage, or from when the present champion did if that
-    is later: a trial beside another champion tells nothing. A champion that the online learner has
+    is later: a trial beside another champion proves nothing. A champion that the online learner has
     adjusted counts from when its base became champion: else no trial would outlast new weights.
     `decisions` are those that a canary has made since it became one; a model that is not named made
     none.
 
-    - One canary at a time: while anybody's is tried, no shadow goes on. An adjustment is no trial:
-      it is used for as long as it is better.
+    - One canary at a time: while there is one, no shadow moves on. An adjustment is not a trial: it
+      is used for as long as it is better.
     - Of several candidates the newest stays; one that is older is retired, a shadow not before it
       could have gone on. So a trial needs to be shorter than the time between two trainings.
-    - Without a champion a shadow becomes it at once after its time: there is none to compare with.
+    - Without a champion a shadow becomes champion after its time: there is nothing to compare with.
     """
     champions = states.champions()
     champion = _trained(champions)

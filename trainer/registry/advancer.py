@@ -1,4 +1,4 @@
-"""Carries candidates on by the registry, once a minute; with approval it only tells."""
+"""Moves candidates on in the registry, or logs that they could, where a person decides."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Advancer:
 
     Args:
         made: returns how many decisions a canary has made since the event that made it one.
-        approval: a person takes the steps; what anybody has on trial is told.
+        approval: a person takes the steps; they are only logged, for every model on trial.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class Advancer:
         self._registry, self._made, self._approval = registry, made, approval
         self._rules = replace(rules, actors=None) if approval else rules
         self._clock, self._metrics = clock, metrics
-        self._told: set[StageStep] = set()
+        self._logged: set[StageStep] = set()
 
     def due(self) -> list[StageStep]:
-        """Take, or tell, what is due; return it. Blocks.
+        """Take the steps that are due, or only log them; return them. Blocks.
 
-        A step that another writer has made impossible meanwhile is left out: the next call looks
-        at the state anew.
+        A step that another writer has made impossible meanwhile is left out: the next call looks at
+        the state again.
 
         Raises:
             TemporaryError: Kafka or the archive does not answer; steps may have been taken.
@@ -78,7 +78,7 @@ class Advancer:
         }
         steps = next_steps(states, self._rules, now, decisions)
         if self._approval:
-            self._tell(steps)
+            self._log(steps)
             return steps
         return [step for step in steps if self._take(step)]
 
@@ -94,24 +94,24 @@ class Advancer:
         self._metrics.count("advances", stage=step.stage)
         return True
 
-    def _tell(self, steps: list[StageStep]) -> None:
-        told = {replace(step, why="") for step in steps}
+    def _log(self, steps: list[StageStep]) -> None:
+        waiting = {replace(step, why="") for step in steps}
         for step in steps:
-            if replace(step, why="") not in self._told:
+            if replace(step, why="") not in self._logged:
                 log.warning(
                     "waits for a person", model_id=step.model_id, stage=step.stage, why=step.why
                 )
-        self._told = told
-        self._metrics.set("advances_waiting", len(told))
+        self._logged = waiting
+        self._metrics.set("advances_waiting", len(waiting))
 
 
 class ArchivedDecisions:
-    """Counts a canary's decisions in the archive; what was counted is not read again."""
+    """Counts a canary's decisions in the archive, each call only those since the last."""
 
     def __init__(self, archive: Archive, clock: Clock, *, behind_ms: int) -> None:
         self._archive, self._clock = archive, clock
         self._behind_ms = behind_ms
-        """What is younger may not be archived yet, and waits for the next time."""
+        """Younger decisions may not be archived yet, and are counted by a later call."""
         self._counts: dict[tuple[str, int], tuple[int, int]] = {}
 
     def made(self, canary: ModelEvent) -> int:

@@ -1,4 +1,4 @@
-"""MLflow's alias `champion` follows the registry. Called once a minute by the service's thread."""
+"""MLflow's alias `champion` follows the registry."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ChampionAlias:
     def moved(self) -> None:
         """Have the next `follow` ask MLflow: a training has set the alias. From any thread.
 
-        It sets it to who served when it began.
+        A training sets it to the model that served when it began.
         """
         self._moved.set()
 

@@ -1,4 +1,4 @@
-"""What training wants of the registry: the champion before a run, the new model's stages after."""
+"""The trainer's use of the registry: the champion before a run, the new model's stages after it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def champion_of(directory: Path) -> Champion:
     """Return the bundle of a directory, to be compared with.
 
     Raises:
-        ConfigurationError: it is no bundle, or damaged.
+        ConfigurationError: it is not a bundle, or it is damaged.
     """
     path = directory / MANIFEST_NAME
     if not path.is_file():
-        raise ConfigurationError(f"--champion {directory} is no bundle: it has no {MANIFEST_NAME}")
+        raise ConfigurationError(f"--champion {directory} is not a bundle: no {MANIFEST_NAME}")
     digest = sha256(path.read_bytes())
     return Champion(read_verified(directory, digest)[0].model_id, directory, digest)
 
@@ -45,8 +45,8 @@ def publish_run(
 ) -> None:
     """Register the model of a run that passed, and put it at `stage`; `share` is a canary's.
 
-    What was done before of it, by a process that broke off, is not done again; a model that others
-    have moved on meanwhile is left where it is.
+    Steps that an interrupted process has already taken are not repeated. A model that others have
+    moved on meanwhile is left where it is.
 
     Raises:
         BrokerUnavailable: Kafka does not answer.

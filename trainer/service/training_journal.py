@@ -1,4 +1,4 @@
-"""What the training service must not forget: which run is under way and what is answered.
+"""The training service's memory: which run is under way and which requests are answered.
 
 Kept as `service.json` in the folder of runs, whole or not at all.
 """
@@ -83,6 +83,6 @@ def load(state_dir: Path) -> TrainingJournal | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(
-            f"{path} is no journal of the training service: {error}; without the file it starts "
+            f"{path} is not a journal of the training service: {error}; without the file it starts "
             "anew, and answers requests that it has not committed"
         ) from error

@@ -1,10 +1,10 @@
 """The training service: which run is due, one at a time, each of them recorded.
 
-A run is due at the times of day, and when somebody asked on `retrain-requests`. Everything that
-waits when a run starts is answered by it; what comes meanwhile waits for the next one. The journal
-is written before a run starts and after it is recorded, and requests are committed only then: so a
-service that breaks off at any point takes up the same run, under the same id, when it starts again.
-Does no I/O to Kafka: `process` does.
+A run is due at its times of day and after a request on `retrain-requests`. It answers everything
+that waits when it starts; later requests wait for the next run. The journal is written before a run
+starts and after it is recorded, and requests are committed only then. A service that is interrupted
+at any point therefore resumes the same run, under the same id, when it starts again. This module
+does no I/O to Kafka.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ FIRST_WAIT_MS, MAX_WAIT_MS = 60_000, 600_000
 
 
 class TrainingService:
-    """See the module. Call `receive` with what came, then `step`, then commit `commits`.
+    """See the module. Call `receive` with new requests, then `step`, then commit `commits`.
 
     Args:
         minutes: of the day (UTC), at which runs are due.
-        recorded: told each run that is recorded, by whomever.
+        recorded: gets each recorded run, whichever process recorded it.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class TrainingService:
         self._write(replace(self._journal, current=current))
 
     def receive(self, messages: Sequence[Message]) -> None:
-        """Take requests; those that a run has answered, and what is no request, are passed over."""
+        """Take requests; answered ones and other messages are skipped."""
         for message in messages:
             at = TopicPartition(message.topic, message.partition)
             self._next[at] = max(self._next.get(at, 0), message.offset + 1)

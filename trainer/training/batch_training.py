@@ -22,8 +22,8 @@ from trainer.training.search import Examples, Metric, SearchOptions, best_rounds
 from trainer.training.thresholds import Judged, PrecisionTargets
 
 COLUMNS = (*NAMES, ANOMALY_FEATURE)
-MIN_YOUNG: Final = 50
-"""Young frauds that suffice to calibrate on young rows alone."""
+MIN_IMMATURE: Final = 50
+"""Immature frauds that suffice to calibrate on immature rows alone."""
 MIN_REFERENCE: Final = 1_000
 """Rows that suffice as a reference of drift."""
 NEWEST_MS: Final = 2 * DAY
@@ -98,7 +98,7 @@ class _Part:
     def examples(
         self, matrix: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], seed: int
     ) -> Examples:
-        """Return what is learned from: all frauds, and some of the rest that stand for it."""
+        """Return all frauds, and a weighted sample of the rest, to learn from."""
         kept, weight = thinned(self.fraud, seed)
         rows = self.rows[kept]
         return Examples(matrix[rows], self.fraud[kept], weight * weights[rows])
@@ -112,21 +112,21 @@ def train(
 ) -> tuple[Trained, Holdout]:
     """Train on the past, calibrate on what follows it, measure on the holdout after the gap.
 
-    Young rows, where there are any, are trained on, too, by their weights, and so is what would
-    else only be calibrated on. Calibration then rests on the young rows, each with the probability
-    by a model that has not seen its card. Thresholds rest on the rows before the holdout, of which
-    is known what is genuine, as they would come today, and on the newest settled alerts. The
-    holdout is of mature rows.
+    Immature rows, where there are any, are trained on as well, by their weights, and so are the
+    rows that otherwise only calibrate. Calibration then rests on the immature rows, each with the
+    probability by a model that has not seen its card. Thresholds rest on the rows before the
+    holdout, whose genuine ones are known, as they would look today, and on the newest settled
+    alerts. The holdout has only mature rows.
 
-    `progress` is told the share of the search's budget that is spent.
+    `progress` gets the share of the search's budget that is spent.
 
     Raises:
         ConfigurationError: too short a history, or only one class in a part.
     """
     options = options or TrainOptions()
     parts = split(data, gap_ms=options.gap_ms)
-    # Young rows are younger than the holdout, so with them all is known that is known today.
-    until = parts.cutoff if not data.young else int(data.label_time.max())
+    # Immature rows are younger than the holdout, so with them all is known that is known today.
+    until = parts.cutoff if not data.immature else int(data.label_time.max())
     fitted = known_fraud(data, parts.train, until)
     later = known_fraud(data, parts.calibration, until)
     holdout = data.fraud[parts.test]
@@ -136,16 +136,16 @@ def train(
     isolation = isolation_forest.train(data.vectors[parts.train], seed=options.seed)
     matrix = np.column_stack([data.vectors, anomaly_scores(isolation, data.vectors)])
     weights = np.ones(len(data), np.float32) if data.weight is None else data.weight
-    young = np.arange(data.mature, len(data))
+    immature = np.arange(data.mature, len(data))
     learned = _Part(np.arange(parts.train.stop), fitted)
     judged = _Part(np.arange(parts.calibration.start, parts.calibration.stop), later)
-    if len(young):
-        learned = learned.and_then(judged).and_then(_Part(young, data.fraud[young]))
+    if len(immature):
+        learned = learned.and_then(judged).and_then(_Part(immature, data.fraud[immature]))
     examples = learned.examples(matrix, weights, options.seed)
-    settings, told = _settings(examples, options, progress)
+    settings, findings = _settings(examples, options, progress)
     booster = _boosted(examples, settings, options.threads)
     usual = _in_full_windows(data.time)
-    if len(young):
+    if len(immature):
         today = _today(matrix, data)
 
         def fit(places: Rows) -> Predict:
@@ -173,11 +173,11 @@ def train(
     histograms = {
         name: evaluate.histogram(matrix[usual, index]) for index, name in enumerate(COLUMNS)
     }
-    histograms["score"] = evaluate.histogram(calibrated[usual] if len(young) else score)
+    histograms["score"] = evaluate.histogram(calibrated[usual] if len(immature) else score)
     trained = Trained(
         booster, isolation, x, y, limits, histograms,
         _metrics(raw, score, holdout, limits, len(learned.rows)),
-        {**settings, **told}, tuple(notes),
+        {**settings, **findings}, tuple(notes),
     )  # fmt: skip
     return trained, Holdout(parts.test, holdout, raw, score)
 
@@ -185,7 +185,7 @@ def train(
 def _in_full_windows(time: npt.NDArray[np.int64]) -> Rows:
     """Return the rows to measure drift against: those since the longest window could be full.
 
-    All, where the data is too short: what a system sees in its first weeks is no norm.
+    Where the data is too short, all of them. The first weeks of a system are not typical.
     """
     rows = np.flatnonzero(time >= time[0] + KNOWN_DAYS * DAY)
     return rows if len(rows) >= MIN_REFERENCE else np.arange(len(time))
@@ -199,8 +199,8 @@ def _today(matrix: npt.NDArray[np.float32], data: Dataset) -> npt.NDArray[np.flo
 
 
 def _settled(data: Dataset, score: npt.NDArray[np.float64]) -> Judged | None:
-    """Return the alerts settled on the newest young days; None where nobody knows of any."""
-    if not data.young or data.settled is None:
+    """Return the alerts settled on the newest immature days; None if they are not known."""
+    if not data.immature or data.settled is None:
         return None
     rows = np.flatnonzero(data.settled & (data.time > data.time[-1] - NEWEST_MS))
     rows = rows[rows >= data.mature]
@@ -208,13 +208,13 @@ def _settled(data: Dataset, score: npt.NDArray[np.float64]) -> Judged | None:
 
 
 def _calibrating(learned: _Part, mature: int, later: int) -> Rows:
-    """Return the places of `learned` to calibrate on: the young rows, if they hold enough fraud.
+    """Return the places of `learned` to calibrate on: the immature rows, if they hold enough fraud.
 
     If not, those from the row `later` on, too.
     """
-    young = np.flatnonzero(learned.rows >= mature)
-    enough = learned.fraud[young].sum() >= MIN_YOUNG
-    return young if enough else np.flatnonzero(learned.rows >= later)
+    immature = np.flatnonzero(learned.rows >= mature)
+    enough = learned.fraud[immature].sum() >= MIN_IMMATURE
+    return immature if enough else np.flatnonzero(learned.rows >= later)
 
 
 def _settings(
@@ -225,7 +225,7 @@ def _settings(
     fixed["eval_metric"] = options.metric
     given = {"max_depth": options.max_depth, "eta": options.eta}
     fixed |= {name: value for name, value in given.items() if value is not None}
-    rounds, told = options.rounds, dict[str, Any]()
+    rounds, findings = options.rounds, dict[str, Any]()
     if (options.search is not None or options.early_stopping) and _can_validate(examples):
         if options.search is not None:
             found = search(
@@ -233,14 +233,14 @@ def _settings(
                 seed=options.seed, progress=progress,
             )  # fmt: skip
             fixed, rounds = {**fixed, **found.parameters}, found.rounds
-            told = {
+            findings = {
                 "search_trials": found.trials,
                 "search_pruned": found.pruned,
                 f"search_{options.search.metric}": found.value,
             }
         else:
             rounds = best_rounds(examples, fixed, rounds)
-    return {**fixed, "rounds": rounds}, told
+    return {**fixed, "rounds": rounds}, findings
 
 
 def _boosted(examples: Examples, settings: dict[str, Any], threads: int) -> xgboost.Booster:

@@ -1,8 +1,7 @@
 """Bundle: a directory with model, forest arrays, calibration, anomaly arrays and a manifest.
 
 No pickle anywhere. The forest's arrays, which the scorer serves by, stand beside XGBoost's own
-file; they are written only if both give the same scores. Written by
-`trainer.training.training_run` and `python -m trainer bootstrap`, read by `scorer.model.bundle`.
+file; they are written only if both give the same scores. `scorer.model.bundle` reads it.
 """
 
 from __future__ import annotations

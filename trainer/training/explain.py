@@ -27,10 +27,10 @@ def shap_summary(
     *,
     seed: int = 0,
 ) -> tuple[bytes, list[tuple[str, float]]]:
-    """Return the beeswarm plot (PNG) and the mean absolute contribution of each column, falling.
+    """Return the beeswarm plot (PNG) and the mean absolute contribution of each column, sorted.
 
-    Drawn are at most `ROWS` rows of float32[n, k], half of them frauds as far as there are any:
-    among rows drawn evenly nearly nothing would be seen of fraud.
+    At most `ROWS` rows of float32[n, k] are drawn, half of them frauds if there are enough: in an
+    even sample fraud would be almost invisible.
     """
     chosen = _sample(fraud, seed)
     matrix = xgboost.DMatrix(inputs[chosen], nthread=1)

@@ -28,7 +28,7 @@ def _average_path(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 def train(vectors: npt.NDArray[np.float32], *, seed: int, trees: int = 100) -> AnomalyModel:
     """Fit on vectors float32[n, 70], n >= 1; the same seed gives the same arrays.
 
-    What is missing counts as the median, so it goes where the median goes.
+    A missing value counts as the median, so it goes where the median goes.
     """
     raw = vectors[:, ANOMALY_INPUTS]
     fill = np.zeros(raw.shape[1], np.float32)

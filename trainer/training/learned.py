@@ -1,6 +1,6 @@
-"""When the transactions were that a model has learned from: kept in its bundle, asked by the gates.
+"""The periods from which a model has learned, as its bundle keeps them for the gates.
 
-Another model is compared with it on the others: where it has learned it looks better than it is.
+Another model is compared with it on other rows: on its own it looks better than it is.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Range = tuple[int, int]
 
 
 def learned_ranges(data: Dataset, gap_ms: int) -> tuple[Range, ...]:
-    """Return the event times of what `batch.train` learns from: before the gap, and young rows."""
+    """Return the event times of the rows before the gap and of the immature ones."""
     parts = split(data, gap_ms=gap_ms)
     rows = [slice(0, parts.calibration.stop)]
-    if data.young:
+    if data.immature:
         rows.append(slice(data.mature, len(data)))
     return tuple((int(data.time[part.start]), int(data.time[part.stop - 1])) for part in rows)
 

@@ -1,4 +1,4 @@
-"""The model card: what a model is, what it was made of, how good it is and where it is not. Pure.
+"""The model card: a model's purpose, data, quality and limits. Pure.
 
 After Mitchell et al., "Model Cards for Model Reporting", 2019.
 """
@@ -21,16 +21,16 @@ SHOWN_FEATURES: Final = 15
 _MEANING: Final = {
     "auc": "AUC",
     "average_precision": "average precision",
-    "block_precision": "precision of what is blocked",
+    "block_precision": "precision of blocked transactions",
     "block_recall": "frauds blocked (recall)",
-    "review_precision": "precision of what is blocked or reviewed",
+    "review_precision": "precision of blocked or reviewed transactions",
     "review_recall": "frauds blocked or reviewed (recall)",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """Everything the card tells."""
+    """Everything that the card says."""
 
     model_id: str
     written_at: int
@@ -80,10 +80,13 @@ def _data(facts: CardFacts) -> str:
 
 def _which(data: Dataset) -> str:
     """Return which transactions a model was trained on."""
-    if not data.young:
+    if not data.immature:
         return "the oldest"
     since = _day(data.time[data.mature])
-    return f"the oldest, and {data.young:,} young ones from {since} on: not all labels had come"
+    return (
+        f"the oldest, and {data.immature:,} immature ones from {since} on, before all their labels "
+        "had arrived"
+    )
 
 
 def _how(facts: CardFacts) -> str:
@@ -138,13 +141,13 @@ def _gates(facts: CardFacts) -> str:
 def _limits(facts: CardFacts) -> str:
     few = int(facts.holdout.fraud.sum())
     rest = f"The metrics rest on {few:,} frauds in {len(facts.holdout.fraud):,} transactions"
-    if facts.data.young:
+    if facts.data.immature:
         which = (
-            f"{rest} between the oldest and the young ones, from both of which the model has "
+            f"{rest} between the oldest and the immature ones, from both of which the model has "
             "learned; they do not speak of later patterns of fraud."
         )
         calibrated = (
-            "on the young transactions, which follow the holdout (with few frauds among them, also "
+            "on the immature transactions, which follow the holdout (if they hold few frauds, also "
             "on the newest before it)"
         )
     else:

@@ -1,8 +1,7 @@
-"""Probabilities that no model gave to rows whose card it had learned from (cross-fitting). Pure.
+"""Cross-fitting: each row gets its probability from a model that has not seen its card. Pure.
 
-So rows serve twice: to learn from, and to calibrate and choose thresholds on; what is new is rare,
-and neither can do without it. Called by `batch`. Source: Platt, Probabilistic outputs for
-support vector machines (1999), section 2.1.
+So rows serve twice, to learn from and to calibrate on: new kinds of fraud are rare, and both need
+them. Source: Platt, Probabilistic outputs for support vector machines (1999), section 2.1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The record of a training run: kept as `runs/<run_id>/run.json`, whatever came of it."""
+"""The record of a training run: kept as `runs/<run_id>/run.json`, however it ended."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def checked_id(run_id: str) -> str:
 
 
 def failed(run_id: str, started_at: int, finished_at: int, reason: str, source: str) -> RunRecord:
-    """Return the record of a run that never came to a model."""
+    """Return the record of a run that ended before it had a model."""
     return RunRecord(
         run_id=run_id,
         model_id="",
@@ -118,7 +118,7 @@ def put(path: Path, record: RunRecord) -> None:
 
 
 def last_passed(state_dir: Path) -> RunRecord | None:
-    """Return the newest run that passed, None without one; what is no record is passed over."""
+    """Return the newest run that passed, None without one; other files are skipped."""
     found: RunRecord | None = None
     for path in (state_dir / "runs").glob(f"*/{RUN_FILE}"):
         try:
@@ -135,7 +135,7 @@ def load(path: Path) -> RunRecord:
     """Read a record.
 
     Raises:
-        ConfigurationError: not readable, or no record.
+        ConfigurationError: it cannot be read, or is not a record.
     """
     try:
         document = json.loads(path.read_text())
@@ -143,4 +143,4 @@ def load(path: Path) -> RunRecord:
             document[name] = tuple(document[name])
         return RunRecord(**document)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{path} is no record of a run: {error}") from error
+        raise ConfigurationError(f"{path} is not the record of a run: {error}") from error

@@ -1,8 +1,8 @@
 """Search for hyper-parameters by Optuna, within a time budget.
 
-Trials are judged on the newest quarter of the training part, so that a setting wins by what it
-says about later weeks. The rounds are those at which the validation was best; the caller fits the
-winner again on everything.
+Trials are judged on the newest quarter of the training part, so that the winner is the one that
+does best on later weeks. Its rounds are those at which the validation was best; the caller fits it
+again on everything.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def search(
     clock: Callable[[], float] = time.monotonic,
     progress: Callable[[float], None] | None = None,
 ) -> BestParameters:
-    """Return the best setting found; the defaults are the first trial and so the least result.
+    """Return the best setting found; the first trial is the defaults, so none is worse than they.
 
-    `progress` is told the share of the budget that is spent, after each trial.
+    After each trial `progress` gets the share of the budget that is spent.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     began = clock()
@@ -153,7 +153,7 @@ _NEUTRAL: Final = {
     "lambda": 1.0,
     "gamma": 0.0,
 }
-"""XGBoost's own values of what is searched."""
+"""XGBoost's own defaults of the searched parameters."""
 
 
 def _suggest(trial: optuna.Trial) -> dict[str, float | int]:
@@ -169,7 +169,7 @@ def _suggest(trial: optuna.Trial) -> dict[str, float | int]:
 
 
 class _Report(xgboost.callback.TrainingCallback):  # type: ignore[misc]
-    """Tells Optuna each round's value, and ends a trial that is hopeless or out of time."""
+    """Reports each round's value to Optuna, and ends a trial that is hopeless or out of time."""
 
     def __init__(self, trial: optuna.Trial, metric: Metric, late: Callable[[], bool]) -> None:
         super().__init__()

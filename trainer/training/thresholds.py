@@ -1,4 +1,4 @@
-"""Thresholds on the calibrated score, chosen for a wanted precision. Pure; called by `batch`.
+"""Thresholds on the calibrated score, chosen for a wanted precision. Pure.
 
 A transaction is alerted when its score is above the threshold, as `scorer.decision.decide` does it.
 """
@@ -81,7 +81,7 @@ def choose(
     """Return the thresholds `block` and `review`, and a note for each that was not reachable.
 
     The wanted precision is kept on the `settled` alerts by themselves, too: where honest behaviour
-    changes, the rest does not show it yet. Less than `MIN_ALERTS` of them tell nothing.
+    changes, the rest does not show it yet. Fewer than `MIN_ALERTS` of them are ignored.
     """
     notes: list[str] = []
     limits: dict[str, float] = {}

@@ -38,7 +38,7 @@ _TIMEOUT_S: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """What went up, what is left, and why the first of those is."""
+    """Runs that were uploaded, runs that are left, and why the first of those is left."""
 
     uploaded: tuple[str, ...]
     left: tuple[str, ...]
@@ -53,9 +53,9 @@ def spool(record: RunRecord, state_dir: Path) -> None:
 def upload(settings: Settings, state_dir: Path, *, champion_id: str | None = None) -> Uploaded:
     """Upload everything that is spooled, and point the alias `champion` to that model's version.
 
-    Never raises for a server that is down or refuses a run, or for a file that is no run: they stay
-    in the spool. Waits at most some seconds for a server that does not answer, and while another
-    process uploads: two at once would make two MLflow runs of one.
+    Never raises for a server that is down or refuses a run, or for a file that is not a run: such
+    files stay in the spool. Waits at most some seconds for a server that does not answer, and while
+    another process uploads: two at once would make two MLflow runs of one.
 
     Raises:
         ConfigurationError: no tracking server is configured, or the spool cannot be locked.

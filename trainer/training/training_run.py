@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import ConfigurationError, FraudError
 from scorer.model.bundle import Model, load_model
+from trainer.dataset.check import DataReport
 from trainer.dataset.dataset import Dataset
 from trainer.evaluation.gate_bounds import GateBounds
 from trainer.evaluation.gates import Evidence, GateReport, judge
@@ -33,18 +34,7 @@ from trainer.training.run_records import RunRecord
 TIMED_ROWS: Final = 200
 
 
-class CheckReport(Protocol):
-    """What a data check found."""
-
-    @property
-    def failures(self) -> Sequence[Any]:
-        """Why not to train on the data, each readable as text; empty: train."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what is stored with the run."""
-
-
-Check = Callable[[Dataset], CheckReport]
+Check = Callable[[Dataset], DataReport]
 
 
 @dataclass(frozen=True, slots=True)

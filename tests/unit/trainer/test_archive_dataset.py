@@ -145,7 +145,7 @@ def test_early_rows_count_by_what_is_known_of_them(tmp_path: Path) -> None:
         for n in range(60)
     ]
     cutoff = START + 2_000
-    young: dict[int, Any] = {
+    immature: dict[int, Any] = {
         100: {"event_time": cutoff - 50, "card_id": "a"},
         101: {"event_time": cutoff - 40, "card_id": "b"},  # known fraud
         102: {"event_time": cutoff - 30, "card_id": "b"},  # of the same card, not known
@@ -157,7 +157,7 @@ def test_early_rows_count_by_what_is_known_of_them(tmp_path: Path) -> None:
         str(tmp_path / "a"),
         features=[
             *(feature(n) for n in range(60)),
-            *(feature(n, **fields) for n, fields in young.items()),
+            *(feature(n, **fields) for n, fields in immature.items()),
         ],
         labels=[
             *frauds,
@@ -170,8 +170,8 @@ def test_early_rows_count_by_what_is_known_of_them(tmp_path: Path) -> None:
     arguments: Any = {"cutoff_ms": cutoff, "maturity_ms": MATURITY}
     plain, _ = from_archive(archive, **arguments)
     data, provenance = from_archive(archive, **arguments, early=True)
-    assert (len(plain), plain.young, plain.weight) == (60, 0, None)
-    assert (data.mature, data.young, provenance["counts"]["young"]) == (60, 4, 4)
+    assert (len(plain), plain.immature, plain.weight) == (60, 0, None)
+    assert (data.mature, data.immature, provenance["counts"]["young"]) == (60, 4, 4)
     assert data.weight is not None
     assert data.settled is not None
     assert data.weight[60:].tolist() == [1.0, 2.0, 1.0, 1.0]

@@ -177,8 +177,8 @@ def test_bootstrap_command_learns_and_reports(tmp_path: Path) -> None:
     assert isinstance(again.exception, ConfigurationError)
 
 
-def test_young_rows_are_learned_from_but_not_measured_by() -> None:
-    """A kind of fraud that only young rows have is found afterwards; the holdout stays mature."""
+def test_immature_rows_are_learned_from_but_not_measured_by() -> None:
+    """A fraud that only immature rows have is found afterwards; the holdout stays mature."""
     old = dataset(np.arange(4000) % 10 == 0)
     rows = 600
     fraud = np.arange(rows) % 3 == 0
@@ -205,4 +205,4 @@ def test_young_rows_are_learned_from_but_not_measured_by() -> None:
         assert holdout.rows.stop == 4000
         said.append(float(np.median(trained.booster.inplace_predict(new, validate_features=False))))
     assert said[1] > 3 * said[0]
-    assert data.take(np.array([0, 3999, 4000])).young == 1
+    assert data.take(np.array([0, 3999, 4000])).immature == 1

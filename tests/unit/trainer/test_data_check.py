@@ -20,11 +20,12 @@ from tests.support.scorer.stand_ins import small_bundle
 from tests.support.trainer.archive_messages import START, feature, filled, label
 from tests.unit.trainer.test_bootstrap import MAPPING, history
 from trainer.__main__ import app
-from trainer.dataset.check import auc, check
+from trainer.dataset.check import check
 from trainer.dataset.data_bounds import DataBounds
 from trainer.dataset.dataset import Dataset
 from trainer.dataset.reference import missing_rates
 from trainer.dataset.replayed import from_table
+from trainer.evaluation.resampling import auc
 
 ROWS = 4_000
 FRAUD_EVERY = 40

@@ -1,4 +1,4 @@
-"""Training with young rows: what is new is caught, at thresholds of rows that are known."""
+"""Training with immature rows: what is new is caught, at thresholds of rows that are known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer.training import batch_training
 from trainer.training.thresholds import DEFAULTS, PrecisionTargets
 
 START = 1_700_000_000_000
-DAYS, YOUNG_DAYS, A_DAY = 40, 7, 200
+DAYS, IMMATURE_DAYS, A_DAY = 40, 7, 200
 MERCHANT_AGE = NAMES.index("merchant_age_days")
 OLD, NEW, HONEST = 0, 1, 2
 """Kinds of row: known fraud shows in feature 0, the new one in feature 1."""
@@ -31,7 +31,7 @@ def rows(kind: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float32]:
 
 
 def history(*, honest_alike: bool = False, ages: bool = False) -> Dataset:
-    """Return 33 mature and 7 young days; the new fraud begins with the third young day.
+    """Return 33 mature and 7 immature days; the new fraud begins with the third immature day.
 
     With `honest_alike` honest rows of the last day look like the known fraud, twice as many; those
     of the last two days are settled. With `ages` each row tells by the merchant's age when it was.
@@ -47,12 +47,12 @@ def history(*, honest_alike: bool = False, ages: bool = False) -> Dataset:
     time = START + np.sort(day * DAY + draw.integers(0, DAY, len(day)))
     card = draw.integers(0, 300, len(day)).astype(np.uint64)
     columns = empty_columns(len(day))._replace(time=time, card=card)
-    young = int((day >= DAYS - YOUNG_DAYS).sum())
+    immature = int((day >= DAYS - IMMATURE_DAYS).sum())
     weight, vectors = np.ones(len(day), np.float32), rows(kind, 5)
     if ages:
         vectors[:, MERCHANT_AGE] = 30 + (time - START) / DAY
     settled = (kind == OLD) & (day >= DAYS - 2)
-    return Dataset(columns, vectors, fraud, time + DAY, young, weight, settled)
+    return Dataset(columns, vectors, fraud, time + DAY, immature, weight, settled)
 
 
 def options(**targets: float) -> batch_training.TrainOptions:
@@ -76,7 +76,7 @@ def test_the_new_fraud_is_caught_within_the_budget_of_false_alerts() -> None:
     new, honest = rows(np.full(2_000, NEW), 6), rows(np.full(20_000, HONEST), 7)
     assert alerted(trained, new).mean() > 0.6
     assert 0.002 < alerted(trained, honest).mean() < 0.02
-    assert holdout.rows.stop == len(history()) - YOUNG_DAYS * A_DAY  # young rows measure nothing
+    assert holdout.rows.stop == len(history()) - IMMATURE_DAYS * A_DAY
     blind, _ = batch_training.train(
         history().take(np.arange(holdout.rows.stop)), options(block=0.95, review=0.8)
     )

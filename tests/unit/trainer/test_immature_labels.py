@@ -1,4 +1,4 @@
-"""How much young rows count: by what is known of them, and by who said so."""
+"""How much immature rows count: by what is known of them, and by who said so."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from trainer.dataset.immature_labels import young_weights
+from trainer.dataset.immature_labels import immature_weights
 
 CUTOFF, MATURE = 2_000, 1_000
 
@@ -21,13 +21,13 @@ def weights(
     """
     time = np.arange(old + old_settled)
     delay = np.where(np.arange(len(time)) < old, np.where(time % 2 == 0, 10, 100), 1)
-    young = np.array([(CUTOFF - age, card, fraud, at, by) for age, card, fraud, at, by in rows])
-    return young_weights(
-        np.concatenate([time, young[:, 0]]),
-        np.concatenate([10_000 + time, young[:, 1]]).astype(np.uint64),
-        np.concatenate([time >= 0, young[:, 2] > 0]),
-        np.concatenate([time + delay, young[:, 3]]),
-        np.concatenate([np.arange(len(time)) >= old, young[:, 4] > 0]),
+    immature = np.array([(CUTOFF - age, card, fraud, at, by) for age, card, fraud, at, by in rows])
+    return immature_weights(
+        np.concatenate([time, immature[:, 0]]),
+        np.concatenate([10_000 + time, immature[:, 1]]).astype(np.uint64),
+        np.concatenate([time >= 0, immature[:, 2] > 0]),
+        np.concatenate([time + delay, immature[:, 3]]),
+        np.concatenate([np.arange(len(time)) >= old, immature[:, 4] > 0]),
         mature_ms=MATURE,
         cutoff_ms=CUTOFF,
     )[len(time) :]

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
-from tests.unit.trainer.test_early_training import A_DAY, YOUNG_DAYS, history
+from tests.unit.trainer.test_early_training import A_DAY, IMMATURE_DAYS, history
 from tests.unit.trainer.test_training import options
 from trainer.dataset.dataset import Dataset
 from trainer.dataset.time_split import split
@@ -21,8 +21,8 @@ from trainer.training.training_run import run_training
 
 
 def of_yesterday(today: Dataset) -> Dataset:
-    """Return what was known a day before: a day less, and as many young days."""
-    return replace(today.take(np.arange(len(today) - A_DAY)), young=YOUNG_DAYS * A_DAY)
+    """Return what was known a day before: a day less, and as many immature days."""
+    return replace(today.take(np.arange(len(today) - A_DAY)), immature=IMMATURE_DAYS * A_DAY)
 
 
 def test_the_ranges_are_those_of_the_rows_that_are_learned_from() -> None:
@@ -41,8 +41,8 @@ def test_a_model_of_yesterday_is_compared_where_it_has_not_learned(tmp_path: Pat
     first = run_training(of_yesterday(today), {}, options(tmp_path, "m1"))
     assert first.bundle is not None
     card = (Path(first.bundle) / "model_card.md").read_text()
-    assert f"the oldest, and {YOUNG_DAYS * A_DAY:,} young ones from " in card
-    assert "between the oldest and the young ones, from both of which" in card
+    assert f"the oldest, and {IMMATURE_DAYS * A_DAY:,} immature ones from " in card
+    assert "between the oldest and the immature ones, from both of which" in card
     assert "that follow the training data; they" not in card
     champion = champion_of(Path(first.bundle))
     wanted = options(tmp_path, "m2")

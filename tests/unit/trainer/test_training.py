@@ -6,7 +6,6 @@ import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from scorer.model.bundle import load_model
 from tests.unit.trainer.test_bootstrap import MAPPING, dataset, history
 from trainer.__main__ import app
 from trainer.commands.sources import moment
+from trainer.dataset.check import Check, DataReport
 from trainer.dataset.dataset import Dataset
 from trainer.evaluation.gate_bounds import GateBounds, load_bounds
 from trainer.registry.publication import champion_of
@@ -31,14 +31,6 @@ from trainer.training.thresholds import PrecisionTargets
 from trainer.training.training_run import Champion, RunOptions, run_training
 
 NOW = 1_800_000_000_000
-
-
-@dataclass
-class Report:
-    failures: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"failures": self.failures, "rows": 3}
 
 
 def data(*, signal: float = 4.0) -> Dataset:
@@ -70,7 +62,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, run_records.R
     folder = tmp_path_factory.mktemp("first")
     provenance = {"source": "test", "version": 3}
     found = run_training(
-        data(), provenance, options(folder), check=lambda _: Report(), clock=lambda: NOW
+        data(), provenance, options(folder), check=lambda _: DataReport(3, 1, ()), clock=lambda: NOW
     )
     return folder, found
 
@@ -94,17 +86,21 @@ def test_a_run_leaves_a_bundle_a_card_and_a_record(
         assert text in card
     assert "transactions, the oldest |" in card
     assert "transactions that follow the training data" in card
-    assert record.check == {"failures": [], "rows": 3}
+    assert record.check == {
+        "rows": 3, "frauds": 1, "passed": True, "failures": [], "checks": [],
+    }  # fmt: skip
     again = run_records.load(folder / "state" / "runs" / record.run_id / run_records.RUN_FILE)
     assert again == record
 
 
 def test_a_failed_data_check_stops_before_training(tmp_path: Path) -> None:
     nothing = data().take(np.arange(0))  # would be refused by training
+    refusal = DataReport(0, 0, (Check("rows", "", 0, low=5),))
     record = run_training(
-        nothing, {}, options(tmp_path), check=lambda _: Report(["no rows"]), clock=lambda: NOW
+        nothing, {}, options(tmp_path), check=lambda _: refusal, clock=lambda: NOW
     )
-    assert (record.state, record.reasons) == ("refused by data check", ("no rows",))
+    reasons = ("rows is 0, must be at least 5",)
+    assert (record.state, record.reasons) == ("refused by data check", reasons)
     assert record.bundle is None
     assert not (tmp_path / "models").exists()
     assert (tmp_path / "state" / "runs" / record.run_id / run_records.RUN_FILE).is_file()
@@ -213,7 +209,7 @@ def test_a_run_that_kafka_does_not_take_is_reported_all_the_same(
     def down(settings: Any) -> Any:
         raise BrokerUnavailable("Kafka does not answer")
 
-    monkeypatch.setattr("trainer.commands.train.open_registry", down)
+    monkeypatch.setattr("trainer.commands.training_job.open_registry", down)
     gates = tmp_path / "gates.yaml"
     gates.write_text(
         "alert_rate: {most: 0.5}\nlatency: {most_us: 1000000}\nfairness: {most_difference: 0.5}\n"
