@@ -1,4 +1,4 @@
-"""What runs here: the labels of the metric build_info."""
+"""The version that runs: the labels of the metric build_info."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ PACKAGE = "fraud-scoring"
 
 @cache
 def build_labels() -> dict[str, str]:
-    """Return version, Python and the catalogue's fingerprint (hex); "source" if not installed."""
+    """Return the versions of this package and of Python, and the catalogue's fingerprint (hex).
+
+    The package's version is "source" if it is not installed.
+    """
     try:
         found = version(PACKAGE)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Wall-clock time as ms since the epoch (UTC), injected wherever time is read."""
+"""Time as ms since the epoch (UTC), injected wherever it is read, so that tests can set it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Anything that tells the time."""
+    """A source of time."""
 
     def now_ms(self) -> int:
         """Return ms since the epoch, UTC."""
@@ -35,11 +35,11 @@ class ManualClock:
         self._now_ms = now_ms
 
     def now_ms(self) -> int:
-        """Return the time it was set to."""
+        """Return the time to which it was set."""
         return self._now_ms
 
     def now_us(self) -> int:
-        """Return the time it was set to, in microseconds."""
+        """Return that time in microseconds."""
         return self._now_ms * 1_000
 
     def advance(self, ms: int) -> None:

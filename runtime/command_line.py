@@ -1,4 +1,4 @@
-"""What every `python -m <service>` shares: errors as one clear line, exit codes, JSON reports."""
+"""Shared by all command lines: errors as one clear line, exit codes, and reports as JSON."""
 
 from __future__ import annotations
 
@@ -23,25 +23,24 @@ CONFIGURATION_ERROR: Final = 2
 FAILURE: Final = 1
 """Exit code of any other failure."""
 TEMPORARY_FAILURE: Final = 3
-"""Exit code, of commands that a scheduler runs, when the same call may succeed later."""
+"""Exit code of a command for schedulers, when the same call may succeed later."""
 CRASH: Final = 70
-"""Exit code of a fault in the program itself (EX_SOFTWARE of sysexits.h): no answer of a command.
-Python's own would be 1."""
+"""Exit code of a fault in the program itself (EX_SOFTWARE of sysexits.h); Python uses 1."""
 
 Json = Annotated[Path | None, typer.Option("--json", help="write the report here; - for stdout")]
 """The option of a command that writes a report; see `write_report`."""
 
 errors = Console(stderr=True, highlight=False)
-"""Where people read; standard output is for results."""
+"""Text for people goes to standard error; standard output is for results."""
 
 
 def say(text: str, style: str = "") -> None:
-    """Tell people something; lines are left whole, so that paths in them can be copied."""
+    """Print text for people; lines are not wrapped, so that paths in them can be copied."""
     errors.print(text, style=style, markup=False, soft_wrap=True)
 
 
 def operator() -> str:
-    """Return who runs this, for the audit: the account of the process, whatever $USER says."""
+    """Return the account that runs this process, for the audit log; $USER is not trusted."""
     number = os.getuid()
     try:
         return f"command line: {pwd.getpwuid(number).pw_name}"
@@ -50,7 +49,7 @@ def operator() -> str:
 
 
 def run_command(command: Callable[[], object], *, temporary: int = FAILURE) -> None:
-    """Run a command line; an error of ours is one clear line, and ends the process by its code.
+    """Run a command; an error of ours is printed as one line and ends the process with its code.
 
     Any other exception is a crash: its traceback is printed, and the code is CRASH.
     `temporary` is the code of a TemporaryError. Until a service sets up its logs, only warnings are
@@ -77,18 +76,18 @@ def _log_warnings() -> None:
 
 
 def require_folder(**paths: Path | None) -> None:
-    """Refuse output files whose folder is not there: now, and not when the work is done.
+    """Refuse output files without an existing folder before the work begins, not after it.
 
-    The keywords are the names of the options, None where one is not given.
+    The keywords are the names of the options; an option that is not given is None.
 
     Raises:
-        ConfigurationError: one has no folder, or is one itself.
+        ConfigurationError: the folder of a file does not exist, or the path is a folder.
     """
     for option, path in paths.items():
         if path is not None and str(path) != "-" and (path.is_dir() or not path.parent.is_dir()):
             raise ConfigurationError(
                 f"--{option} {path}: "
-                + ("that is a folder" if path.is_dir() else f"there is no folder {path.parent}")
+                + ("it is a folder" if path.is_dir() else f"there is no folder {path.parent}")
             )
 
 

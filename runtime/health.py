@@ -15,26 +15,26 @@ from schemas.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
 SLOW_S: Final = 10.0
-"""Who takes longer to ask or to read is hung up on."""
+"""Time that a client has to send its request and to read the answer."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say in the log what went wrong; that somebody would not wait is no news."""
+        """Log what went wrong; a client that went away is worth a debug line only."""
         gone = isinstance(sys.exception(), ConnectionError | TimeoutError)
-        tell = log.debug if gone else log.error
-        tell("not answered", client=str(client_address), exc_info=True)
+        write = log.debug if gone else log.error
+        write("not answered", client=str(client_address), exc_info=True)
 
 
 class HealthServer:
-    """Context manager; answers until left.
+    """A context manager that answers until it is left.
 
     Args:
         port: 0 takes any free one, see `port`.
-        ready: returns "" when serving, else the reason why not; called on the server's thread.
-        alive: likewise, for a process that must be restarted.
+        ready: returns "" while the process serves, else the reason; called on the server's thread.
+        alive: returns the reason if the process must be restarted, else "".
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class HealthServer:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Probes are not worth a line."""
+                """Write nothing: probes come every few seconds."""
 
         try:
             self._server = _Server((host, port), Handler)
@@ -77,7 +77,7 @@ class HealthServer:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port on which it listens."""
         return int(self._server.server_address[1])
 
     def __enter__(self) -> Self:

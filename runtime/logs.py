@@ -11,9 +11,9 @@ from runtime.settings import Settings
 
 
 def configure_logging(settings: Settings, service: str) -> None:
-    """Set up structlog and the standard library's logging alike. Call once at start-up.
+    """Set up structlog and the standard library's logging in the same way. Call it once, first.
 
-    Tracebacks show no values of variables: there may be secrets among them.
+    Tracebacks do not show the values of variables, which may be secrets.
     """
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()

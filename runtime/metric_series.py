@@ -1,6 +1,6 @@
-"""The series that a process shows from its start, at 0: what has not happened is no missing figure.
+"""The series that a process exports from its start, as 0, even if nothing has happened yet.
 
-`metrics` makes them; a rule or panel that asks for one of these always gets an answer.
+A rule or a panel that asks for one of these always gets an answer. `metrics` creates them.
 """
 
 from __future__ import annotations
@@ -102,4 +102,4 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
         *_each("rollbacks", test=("block rate", "alert rate", "score distance", "precision")),
     ),
 }
-"""By service. Label values that grow with the data (models, partitions, rules) come when known."""
+"""By service. Series whose labels depend on the data (models, partitions, rules) come later."""

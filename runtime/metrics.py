@@ -1,4 +1,4 @@
-"""Every metric of every service: a closed list. Services use the attributes of `Metrics`."""
+"""Every metric of every service, in a closed list; services count through `Metrics`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runtime.build import build_labels
 from runtime.kafka import errors
 from runtime.metric_series import FROM_START
 
-# They double the series, and nobody asks for them.
+# They would double the number of series, and no rule or panel uses them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 LATENCY_S: Final = (

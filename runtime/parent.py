@@ -1,4 +1,4 @@
-"""A child process that never outlives its parent. Used by whoever starts processes."""
+"""A child process that never outlives its parent."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def die_with_parent() -> Callable[[], None] | None:
-    """Return what the child runs before exec (`preexec_fn`) so that the kernel kills it as well.
+    """Return a `preexec_fn` with which the kernel kills the child when its parent dies.
 
-    The kernel watches the thread that forked: start children from a thread that lives on.
+    Linux only, else None. The kernel watches the thread that forks: start children from a thread
+    that lives as long as the process.
     """
     if sys.platform != "linux":
         return None
