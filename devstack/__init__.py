@@ -1,1 +1,1 @@
-"""Real Kafka and Redis as child processes, for the demo, the tests and loadtest."""
+"""Real servers (Kafka, Redis, MLflow …) as child processes, for the demo, tests and load tests."""

@@ -1,4 +1,4 @@
-"""`python -m devstack up|down|status`: a Kafka, a Redis and an MLflow to work against."""
+"""`python -m devstack up|down|status`: a local Kafka, Redis and MLflow to develop against."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ app = typer.Typer(no_args_is_help=True, help=__doc__, add_completion=False)
 _out = Console(highlight=False, soft_wrap=True)
 _STOP_S = 45.0
 
-Data = Annotated[Path, typer.Option("--data", help="Directory of data and logs.")]
+Data = Annotated[Path, typer.Option("--data", help="Directory for data and logs.")]
 _DEFAULT = Path("var/stack")
 
 
 @app.command()
 def up(
     data: Data = _DEFAULT,
-    partitions: Annotated[int, typer.Option(min=1, help="Partitions of topics by card.")] = 4,
-    mlflow: Annotated[bool, typer.Option("--mlflow", help="An MLflow server too.")] = False,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 4,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Start an MLflow server too.")] = False,
 ) -> None:
-    """Start them and keep them running until Ctrl-C.
+    """Start the servers and keep them running until Ctrl-C.
 
     Example: python -m devstack up --data var/stack --mlflow
     """
     ended = threading.Event()
     stack = Stack(data, partitions, mlflow=mlflow)
     try:
-        # A SIGTERM in mid-start must stop the children too, so it raises like Ctrl-C.
+        # A SIGTERM during start-up must stop the children too, so it raises as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with stack:
             for key, value in stack.environment().items():
                 _out.print(f"export {key}={value}")
-            say(f"ready; logs in {stack.data_dir / 'logs'}; Ctrl-C stops it")
+            say(f"ready: logs are in {stack.data_dir / 'logs'}, press Ctrl-C to stop")
             ended.wait()
     except KeyboardInterrupt:
         say("stopped")
@@ -52,7 +52,7 @@ def up(
 
 @app.command()
 def fetch() -> None:
-    """Download what starts need (Kafka's jars, the dashboard's charts), once for all.
+    """Download everything that a start needs: Kafka's jars and the dashboard's chart library.
 
     Example: python -m devstack fetch
     """
@@ -64,7 +64,7 @@ def fetch() -> None:
 
 @app.command()
 def down(data: Data = _DEFAULT) -> None:
-    """Stop the stack that was started by `up`.
+    """Stop the stack that `up` started.
 
     Example: python -m devstack down
     """
@@ -73,7 +73,7 @@ def down(data: Data = _DEFAULT) -> None:
         say(f"nothing is running in {data}")
         return
     if "pid" not in found:
-        say(f"the stack in {data} is just starting or stopping: try again")
+        say(f"the stack in {data} is still starting or stopping: try again in a moment")
         raise typer.Exit(1)
     os.kill(int(found["pid"]), signal.SIGTERM)
     deadline = time.monotonic() + _STOP_S
@@ -87,7 +87,7 @@ def down(data: Data = _DEFAULT) -> None:
 
 @app.command()
 def status(data: Data = _DEFAULT) -> None:
-    """Say whether a stack is running and where; exits 1 if not.
+    """Print the addresses of the running stack; exits with 1 if nothing is running.
 
     Example: python -m devstack status
     """

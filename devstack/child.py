@@ -17,9 +17,11 @@ _POLL_S = 0.05
 
 
 class Child:
-    """A process with its log file. It has a session of its own, so Ctrl-C reaches only us.
+    """A process that writes to a log file and runs in its own session, out of reach of Ctrl-C.
 
-    `account`: user and group id to run under, ours without; `stop_signal`: what stops it in order.
+    Args:
+        account: user and group id to run as; by default those of the parent.
+        stop_signal: the signal that makes the process shut down cleanly.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Process id of the newest start; raises FatalError before the first one."""
+        """Process id of the latest start; raises FatalError before the first one."""
         if self._process is None:
             raise FatalError(f"{self.name} was never started")
         return self._process.pid
@@ -52,9 +54,13 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the process and return at once; its output is appended to the log file."""
+        """Start the process and return at once; its output is appended to the log file.
+
+        Raises:
+            FatalError: it is already running.
+        """
         if self.running:
-            raise FatalError(f"{self.name} is running already, as process {self.pid}")
+            raise FatalError(f"{self.name} is already running as process {self.pid}")
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -71,7 +77,12 @@ class Child:
             )
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
-        """Block until `ready()`; FatalError if the process ends, TemporaryError in `timeout_s`."""
+        """Block until `ready()` returns true.
+
+        Raises:
+            FatalError: the process ended first.
+            TemporaryError: it was not ready within `timeout_s`.
+        """
         deadline = time.monotonic() + timeout_s
         while not ready():
             if self._process is None or self._process.poll() is not None:
@@ -84,7 +95,7 @@ class Child:
             time.sleep(_POLL_S)
 
     def stop(self, timeout_s: float = 20.0) -> None:
-        """Ask, wait, and SIGKILL if it has not ended in `timeout_s`; harmless when stopped."""
+        """Ask the process to stop, and kill it after `timeout_s`; does nothing if it has ended."""
         if self._process is None:
             return
         if self.running:
@@ -95,13 +106,13 @@ class Child:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL and wait; harmless when stopped."""
+        """Send SIGKILL and wait for the end; does nothing if the process has ended."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def log_tail(self) -> str:
-        """Return where the log is and how it ends."""
+        """Return the path of the log and its last lines, for an error message."""
         try:
             tail = self.log_file.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
         except OSError:

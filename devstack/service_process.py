@@ -1,4 +1,4 @@
-"""One of our own processes as a child."""
+"""One of our own services as a child process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from devstack.ports import free_port
 
 
 class Service:
-    """`python ARGS` with its health port chosen here, the same over every start()."""
+    """`python ARGS` with a health port that stays the same across restarts."""
 
     def __init__(
         self, name: str, args: Sequence[str], *, env: Mapping[str, str], log_dir: Path
@@ -36,19 +36,19 @@ class Service:
         return self._child.running
 
     def start(self) -> None:
-        """Start and return at once."""
+        """Start the service and return at once."""
         self._child.start()
 
     def wait_ready(self, timeout_s: float = 30.0) -> None:
-        """Block until /readyz answers 200; raises as Child.wait_until."""
+        """Block until /readyz answers 200; raises what `Child.wait_until` raises."""
         self._child.wait_until(self._ready, timeout_s)
 
     def stop(self, timeout_s: float = 20.0) -> None:
-        """SIGTERM, and wait for the end."""
+        """Send SIGTERM and wait for the end; kill the service after `timeout_s`."""
         self._child.stop(timeout_s)
 
     def kill(self) -> None:
-        """SIGKILL: what a crash leaves behind."""
+        """Send SIGKILL, which leaves behind what a crash would."""
         self._child.kill()
 
     def _ready(self) -> bool:

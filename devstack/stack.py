@@ -1,4 +1,4 @@
-"""Kafka and Redis, and MLflow when asked for, together."""
+"""Kafka, Redis and optionally MLflow, started and stopped together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ ADDRESS_FILE = "stack.json"
 
 
 class Stack:
-    """Context manager: all serve when entered and are stopped when left; the data stay."""
+    """Context manager that starts the servers on entry and stops them on exit.
+
+    The data directory stays, so that a later start finds the same topics and keys.
+    """
 
     def __init__(self, data_dir: Path, partitions: int = 4, *, mlflow: bool = False) -> None:
         self.data_dir = data_dir.resolve()
@@ -30,16 +33,16 @@ class Stack:
 
     @property
     def bootstrap(self) -> str:
-        """Kafka's address."""
+        """Bootstrap servers of Kafka."""
         return self.kafka.bootstrap
 
     @property
     def redis_url(self) -> str:
-        """Redis' address."""
+        """URL of Redis."""
         return self.redis.url
 
     def environment(self) -> dict[str, str]:
-        """Return the settings that point our services to this stack."""
+        """Return the environment variables that point our services at this stack."""
         settings = {
             "FRAUD_BOOTSTRAP": self.bootstrap,
             "FRAUD_REDIS_URL": self.redis_url,
@@ -50,9 +53,10 @@ class Stack:
         return settings
 
     def start(self) -> None:
-        """Start all and block until they serve.
+        """Start every server and block until all of them are ready.
 
-        Raises ConfigurationError if another stack uses the directory or something is missing.
+        Raises:
+            ConfigurationError: another stack uses the directory, or a program is missing.
         """
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -62,7 +66,7 @@ class Stack:
                 f"cannot write to {self.data_dir}: {error.strerror}: choose another directory"
             ) from error
         try:
-            self.kafka.start(wait=False)  # Java takes longest: Redis starts meanwhile
+            self.kafka.start(wait=False)  # Java takes longest, so the others start meanwhile
             if self.mlflow is not None:
                 self.mlflow.start(wait=False)
             self.redis.start()
@@ -76,7 +80,7 @@ class Stack:
         (self.data_dir / ADDRESS_FILE).write_text(json.dumps(addresses, indent=1) + "\n")
 
     def stop(self) -> None:
-        """Stop all; harmless when stopped."""
+        """Stop every server; does nothing if they are stopped."""
         try:
             self.kafka.stop()
         finally:
@@ -89,12 +93,12 @@ class Stack:
             self._lock = None
 
     def __enter__(self) -> Self:
-        """Start; see start()."""
+        """Start every server; see `start`."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop; see stop()."""
+        """Stop every server; see `stop`."""
         self.stop()
 
 
@@ -112,7 +116,10 @@ def _lock(data_dir: Path) -> IO[str]:
 
 
 def running(data_dir: Path) -> dict[str, str] | None:
-    """Return the addresses of the stack that holds `data_dir` now, or None."""
+    """Return the addresses of the stack that is running in `data_dir`, or None.
+
+    The result is empty while that stack is starting or stopping.
+    """
     path = data_dir / ADDRESS_FILE
     try:
         with (data_dir / "lock").open() as lock:

@@ -1,1 +1,1 @@
-"""What is downloaded once: jars, Java, Debian packages and the chart library."""
+"""Downloads that are kept: jars, Java, Debian packages and the chart library."""

@@ -1,4 +1,4 @@
-"""A real Chromium: that of the path, else Debian's."""
+"""A real Chromium: the installed one, or else Debian's."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _PROGRAM: Final = "usr/lib/chromium/chromium"
 
 
 class Browser(NamedTuple):
-    """Program and environment, as Playwright's `launch` takes them."""
+    """Program and environment in the form that Playwright's `launch` expects."""
 
     executable_path: str
     env: dict[str, str | float | bool]
 
 
 def chromium() -> Browser:
-    """Return the browser, fetching Debian's with the libraries that are missing (125 MB) if needed.
+    """Return a browser; downloads Debian's with its libraries (125 MB) if none is installed.
 
     Raises:
-        ConfigurationError: there is none and it cannot be fetched.
+        ConfigurationError: no browser is installed and Debian's cannot be downloaded.
     """
     env: dict[str, str | float | bool] = {**os.environ}
     found = next(filter(None, map(shutil.which, _NAMES)), None)

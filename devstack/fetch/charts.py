@@ -1,4 +1,4 @@
-"""The dashboard's chart library, put where the dashboard serves it from."""
+"""Downloads the dashboard's chart library into the folder that the dashboard serves."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FILES: Final = {
     "dist/uPlot.min.css": "uPlot.min.css",
     "LICENSE": "uPlot.LICENSE.txt",
 }
-"""What is taken from the jar, and its name here."""
+"""Files to take from the jar, and their names in the dashboard's folder."""
 
 
 def fetch_charts(vendor: Path = VENDOR) -> None:
-    """Put uPlot's module, style and licence into `vendor`, unless they are there.
+    """Put uPlot's module, style sheet and licence into `vendor`, unless they are already there.
 
     Raises:
-        ConfigurationError: they cannot be had, or not be written.
+        ConfigurationError: the files cannot be downloaded or written.
     """
     if all((vendor / name).is_file() for name in FILES.values()):
         return
@@ -46,7 +46,7 @@ def fetch_charts(vendor: Path = VENDOR) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write whole or not at all: a dashboard may be serving it."""
+    """Write atomically, because a dashboard may be serving the file."""
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as made:
         made.write(data)
     Path(made.name).chmod(0o644)

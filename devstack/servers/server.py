@@ -1,4 +1,4 @@
-"""What the servers of the stack have in common: one process, started, awaited, stopped, killed."""
+"""The base class of the servers: one process that is started, awaited, stopped and killed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from schemas.errors import FatalError
 
 
 class Server(ABC):
-    """A server on a port and directory that stay the same over restart() and kill().
+    """A server whose port and data directory survive `restart` and `kill`.
 
-    Context manager: started and ready within, stopped when left; the data stay.
+    As a context manager it is started and ready inside the block, and stopped at its end. The data
+    stay.
     """
 
     name: ClassVar[str]
     ready_s: ClassVar[float]
-    """How long it may take until it serves."""
+    """Seconds that a start may take before it counts as failed."""
 
     def __init__(self) -> None:
         self._port = free_port()
@@ -35,10 +36,12 @@ class Server(ABC):
         return self._child is not None and self._child.running
 
     def start(self, *, wait: bool = True) -> None:
-        """Prepare the directory the first time, start and, with `wait`, block until it serves.
+        """Start the server and, with `wait`, block until it is ready.
+
+        The first start prepares the data directory.
 
         Raises:
-            ConfigurationError: a program that it needs is not installed.
+            ConfigurationError: a program that the server needs is not installed.
         """
         if self._child is None:
             self._child = self._prepare()
@@ -47,39 +50,39 @@ class Server(ABC):
             self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Block until it serves; raises as Child.wait_until."""
+        """Block until the server is ready; raises what `Child.wait_until` raises."""
         self._started().wait_until(self._ready, self.ready_s)
 
     def stop(self) -> None:
-        """Stop cleanly; harmless when stopped."""
+        """Stop cleanly; does nothing if the server is stopped."""
         if self._child is not None:
             self._child.stop()
 
     def kill(self) -> None:
-        """SIGKILL: what a crash leaves behind."""
+        """Send SIGKILL, which leaves behind what a crash would."""
         self._started().kill()
 
     def restart(self) -> None:
-        """Stop and start again on the same port and data; blocks until it serves."""
+        """Stop and start again on the same port and data; blocks until the server is ready."""
         self.stop()
         self.start()
 
     def __enter__(self) -> Self:
-        """Start; see start()."""
+        """Start the server; see `start`."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop; see stop()."""
+        """Stop the server; see `stop`."""
         self.stop()
 
     @abstractmethod
     def _prepare(self) -> Child:
-        """Return the process, not yet started."""
+        """Prepare the data directory and return the process, not yet started."""
 
     @abstractmethod
     def _ready(self) -> bool:
-        """Tell whether it serves; asked again until it does."""
+        """Return whether the server is ready; polled during a start."""
 
     def _started(self) -> Child:
         if self._child is None:
