@@ -79,6 +79,7 @@ class Topics:
         self._decisions = decisions
         with self.lock:
             self.journal = journal
+        self.problem = ""
         return feeds
 
     def _take_journal(self, name: str, messages: Sequence[Message]) -> None:
