@@ -49,8 +49,10 @@ def application(
     def exposition(_: Request) -> Response:
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
+    description = JSONResponse(document())
+
     async def described(_: Request) -> Response:
-        return JSONResponse(document())
+        return description
 
     routes = [
         Route(SCORE_ONE.path, one, methods=["POST"]),

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
-import uvicorn
 import uvloop
 
 from database.accounts.api_keys import all_keys
@@ -32,7 +31,8 @@ from runtime.kafka.reader import KafkaReader
 from runtime.kafka.tail import KafkaTail
 from runtime.process import ServiceProcess
 from runtime.settings import Settings
-from schemas.errors import ConfigurationError, FatalError
+from runtime.web.server import WebServer, bind_to, web_config
+from schemas.errors import FatalError
 from schemas.topics import DEAD_LETTER, DECISIONS, POLICY, TRANSACTIONS
 from stream_features.operate.show import read_state
 
@@ -62,7 +62,7 @@ class GatewayService:
         topics = [settings.topic(DECISIONS), settings.topic(DEAD_LETTER)]
         self._tail = process.patiently(lambda: KafkaTail(settings, topics, MAX_KNOWN))
         self._failure = ""
-        self._server: uvicorn.Server | None = None
+        self._server: WebServer | None = None
         self._background: Background | None = None
 
     def _follow(self) -> PolicyFollower:
@@ -118,7 +118,15 @@ class GatewayService:
             ready=self._process.not_ready,
             alive=self._process.dead,
         )
-        server = self._server = uvicorn.Server(server_config(app, settings))
+        config = web_config(
+            app,
+            settings,
+            protocol=GatewayProtocol,
+            keep_alive_s=KEEP_ALIVE_S,
+            stop_s=STOP_S,
+            lifespan=False,
+        )
+        server = self._server = WebServer(config, self._process.stop)
         self._background = Background(ended=lambda: setattr(server, "should_exit", True))
         self._background.start("read the API keys", keys.keep())
         self._background.start("watch the gateway", self._watch(gateway, listener, server))
@@ -166,7 +174,7 @@ class GatewayService:
     def _background_failed(self) -> str:
         return "" if self._background is None else self._background.failed
 
-    async def _watch(self, gateway: Gateway, listener: Listener, server: uvicorn.Server) -> None:
+    async def _watch(self, gateway: Gateway, listener: Listener, server: WebServer) -> None:
         """Show what waits, and end the process when it can do its work no more."""
         while True:
             self._metrics.set("api_waiting", gateway.waiting)
@@ -177,48 +185,9 @@ class GatewayService:
             await asyncio.sleep(WATCH_S)
 
 
-def server_config(
-    app: Any, settings: Settings, protocol: type[GatewayProtocol] = GatewayProtocol
-) -> uvicorn.Config:
-    """Return how uvicorn serves: one worker, without logs of its own for each request."""
-    certificate, key = settings.tls_certificate, settings.tls_key
-    if (certificate is None) != (key is None):
-        raise ConfigurationError("give both FRAUD_TLS_CERTIFICATE and FRAUD_TLS_KEY, or neither")
-    return uvicorn.Config(
-        app,
-        http=protocol,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=STOP_S,
-        ssl_certfile=str(certificate) if certificate else None,
-        ssl_keyfile=str(key) if key else None,
-    )
-
-
-def bind_to(host: str, port: int) -> socket.socket:
-    """Return a socket that has the address; nobody is let in before the gateway serves.
-
-    Raises:
-        ConfigurationError: the address cannot be taken.
-    """
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        return bound
-    except OSError as error:
-        bound.close()
-        raise ConfigurationError(f"FRAUD_API_PORT {port} on {host}: {error}") from error
-
-
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Call it in the main thread."""
     with ServiceProcess(SERVICE, settings, low_latency=True) as process:
         heard([])  # loads the kernel
-        bound = process.keep(bind_to(settings.api_host, settings.api_port))
+        bound = process.keep(bind_to(settings.api_host, settings.api_port, "FRAUD_API_PORT"))
         GatewayService(process).run(bound)

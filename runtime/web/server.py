@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 
+from runtime.process import StopSignal
 from runtime.settings import Settings
 from runtime.web.header_timeout import HeaderTimeoutProtocol
 from schemas.errors import ConfigurationError
@@ -79,13 +80,12 @@ def web_config(
 class WebServer(uvicorn.Server):
     """A server that hands signals on: uvicorn alone would end the process by the signal again.
 
-    Args:
-        on_stop: called at SIGTERM and SIGINT, before the server stops.
+    SIGTERM and SIGINT set `stop`, and a `stop` that was set before ends the server at once.
     """
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, stop: StopSignal) -> None:
         super().__init__(config)
-        self._on_stop = on_stop
+        self._stop = stop
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -93,8 +93,9 @@ class WebServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
+        self.should_exit = self.should_exit or bool(self._stop)
         yield
 
     def _signalled(self, number: int) -> None:
-        self._on_stop()
+        self._stop.set()
         self.handle_exit(number, None)

@@ -143,7 +143,7 @@ def test_settings_that_do_not_fit_are_named(tmp_path: Path, certificate: tuple[P
     from dashboard.process import run
 
     database = f"sqlite:///{tmp_path / 'fraud.db'}"
-    with pytest.raises(ConfigurationError, match="FRAUD_TLS_KEY belong together"):
+    with pytest.raises(ConfigurationError, match="both FRAUD_TLS_CERTIFICATE and FRAUD_TLS_KEY"):
         run(load_settings(database_url=database, tls_certificate=certificate[0]))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -17,9 +17,9 @@ import pytest
 import uvicorn
 
 from gateway.client import FraudClient, GatewayUnreachable
-from gateway.process import bind_to, server_config
 from gateway.web.protocol import GatewayProtocol
 from runtime.settings import load_settings
+from runtime.web.server import bind_to, web_config
 from tests.support.certificates import self_signed
 from tests.support.gateway.stand_ins import KEY, Bench, transaction
 
@@ -38,8 +38,18 @@ def serve(scenario: Callable[[int], Awaitable[None]], **settings: Any) -> None:
         bench = Bench()
         bench.pipeline.answers = lambda sent: {"decision": "BLOCK"}
         await bench.keyring.refresh()
-        with bind_to("127.0.0.1", 0) as bound:
-            server = uvicorn.Server(server_config(bench.app, load_settings(**settings), Hasty))
+        with bind_to("127.0.0.1", 0, "FRAUD_API_PORT") as bound:
+            for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):  # they are full soon
+                bound.setsockopt(socket.SOL_SOCKET, buffer, 16_384)
+            config = web_config(
+                bench.app,
+                load_settings(**settings),
+                protocol=Hasty,
+                keep_alive_s=75,
+                stop_s=10,
+                lifespan=False,
+            )
+            server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve(sockets=[bound]))
             try:
                 while not server.started:
