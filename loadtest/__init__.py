@@ -1,1 +1,1 @@
-"""A believable world of card payments, and what measures the services under it."""
+"""A believable world of card payments, and the load tests that send it through the services."""

@@ -1,4 +1,4 @@
-"""`python -m loadtest`: one module a command in `commands/`; loadtest/README.md says more."""
+"""`python -m loadtest`: load tests and proofs; loadtest/README.md describes the reports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ app.command("compile")(compile_kernels)
 
 
 def main() -> None:
-    """Run the command line; see run_command for errors and exit codes."""
+    """Run the command line; see `run_command` for errors and exit codes."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     run_command(_start)
 

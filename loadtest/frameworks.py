@@ -1,7 +1,7 @@
-"""What a web framework costs for one request: the same endpoint in four ways, without a network.
+"""Measures the cost of a web framework per request: one endpoint, built in four ways, no network.
 
 Each application takes the JSON of one transaction and answers with a small JSON document. The four
-take turns, so that a machine that slows down slows all of them; the medians are compared.
+take turns, so that a machine that slows down affects all of them, and the medians are compared.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ ANSWER: Final = b'{"decision": "APPROVE"}'
 BATCH: Final = 500
 
 
-class Transaction(BaseModel):
-    """The fields of a transaction as a pydantic model: what FastAPI would document and check."""
+class TransactionModel(BaseModel):
+    """The fields of a transaction as a pydantic model, which FastAPI documents and validates."""
 
     transaction_id: str
     event_time: str
@@ -59,7 +59,7 @@ class Transaction(BaseModel):
 
 
 async def plain(scope: Event, receive: Any, send: Any) -> None:
-    """Answer by ASGI alone."""
+    """Answer a request with nothing but ASGI."""
     json.loads((await receive())["body"])
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -67,7 +67,7 @@ async def plain(scope: Event, receive: Any, send: Any) -> None:
 
 
 class _Plain:
-    """`plain` as an object, which Starlette takes for an application of its own."""
+    """`plain` as an object, because Starlette would take the function for a request handler."""
 
     async def __call__(self, scope: Event, receive: Any, send: Any) -> None:
         await plain(scope, receive, send)
@@ -82,14 +82,14 @@ def _fastapi() -> FastAPI:
     app = FastAPI()
 
     @app.post(PATH)
-    async def score(transaction: Transaction) -> dict[str, str]:
+    async def score(transaction: TransactionModel) -> dict[str, str]:
         return {"decision": "APPROVE"}
 
     return app
 
 
 def applications() -> dict[str, Any]:
-    """Return the applications by name, the cheapest first."""
+    """Return the applications by name, with the least framework first."""
     return {
         "ASGI alone": plain,
         "Starlette's router": Router([Route(PATH, _Plain(), methods=["POST"])]),
@@ -99,7 +99,7 @@ def applications() -> dict[str, Any]:
 
 
 async def _batch(app: Any) -> float:
-    """Return µs of processor time a request."""
+    """Return the processor time per request, in µs."""
     status = 0
 
     async def receive() -> Event:
@@ -123,12 +123,12 @@ async def _batch(app: Any) -> float:
         )  # fmt: skip
     took = time.process_time() - began
     if status != 200:
-        raise RuntimeError(f"the application answers with {status}")
+        raise RuntimeError(f"the application answered with status {status}")
     return took / BATCH * 1e6
 
 
 def measure(rounds: int) -> dict[str, float]:
-    """Return µs of processor time a request by application: the median of `rounds`."""
+    """Return the median processor time per request (µs) over `rounds`, by application."""
     apps = applications()
     found: dict[str, list[float]] = {name: [] for name in apps}
 

@@ -1,4 +1,4 @@
-"""Options that the commands share, and what they make of them. Used by __main__.py."""
+"""Command-line options that several commands share, and their conversion into settings."""
 
 from __future__ import annotations
 
@@ -9,47 +9,53 @@ import typer
 
 from schemas.errors import ConfigurationError
 
-if TYPE_CHECKING:  # the help of a command needs none of these
+if TYPE_CHECKING:  # --help must not load these
     from loadtest.deploy.deployment import Target
     from loadtest.traffic.feed import FeedSettings
 
 FIRST_DAY: Final = "2025-03-01"
 LabelOrder = Literal["due", "ahead", "none"]
-"""As in feed.py: when they become known, all before the start, or not at all."""
+"""See `FeedSettings.labels`."""
 
 Customers = Annotated[int, typer.Option(min=300, help="people in the generated world")]
 Seed = Annotated[int, typer.Option(help="the same seed gives the same world")]
 FirstDay = Annotated[str, typer.Option(help="first day of the world, YYYY-MM-DD")]
 NewPattern = Annotated[
     int | None,
-    typer.Option("--new-pattern-day", min=0, help="day (0: first) on which a new fraud begins"),
+    typer.Option("--new-pattern-day", min=0, help="day (0: first) on which a new fraud appears"),
 ]
 NewPatternFactor = Annotated[
-    float, typer.Option(min=0, help="times as many incidents of the new fraud as ordinarily")
+    float, typer.Option(min=0, help="multiplies the incidents of the new fraud")
 ]
 DriftDay = Annotated[
     int | None,
-    typer.Option(min=0, help="day (0: first) on which honest people begin to shop otherwise"),
+    typer.Option(min=0, help="day (0: first) from which honest customers change their habits"),
 ]
 Messages = Annotated[
     bool, typer.Option("--messages", help="also write each transaction as its Avro message")
 ]
-FraudFactor = Annotated[float, typer.Option(min=0, help="times as much fraud as ordinarily")]
-Bootstrap = Annotated[str | None, typer.Option(help="Kafka that is there; default: our own")]
-Redis = Annotated[str | None, typer.Option(help="Redis that is there, redis://…")]
-Prefix = Annotated[str | None, typer.Option(help="topic prefix; with --bootstrap a new one")]
+FraudFactor = Annotated[float, typer.Option(min=0, help="multiplies the incidents of fraud")]
+Bootstrap = Annotated[str | None, typer.Option(help="a running Kafka; default: start one")]
+Redis = Annotated[str | None, typer.Option(help="URL of a running Redis, redis://…")]
+Prefix = Annotated[
+    str | None, typer.Option(help="topic prefix; with --bootstrap unique by default")
+]
 Partitions = Annotated[int, typer.Option(min=1, help="partitions of the topics keyed by card")]
 Workers = Annotated[int, typer.Option(min=1, help="stream processors")]
 Scorers = Annotated[int, typer.Option(min=1, help="scorers")]
-Start = Annotated[bool, typer.Option("--services/--no-services", help="start them, or they run")]
-ModelDir = Annotated[Path | None, typer.Option(help="model bundle; default: trains one once")]
+Start = Annotated[bool, typer.Option("--services/--no-services", help="start the services")]
+ModelDir = Annotated[Path | None, typer.Option(help="model bundle; default: train one once")]
 NoModel = Annotated[bool, typer.Option("--no-model", help="score by the policy's rules alone")]
-WarmUp = Annotated[float, typer.Option(min=0, help="seconds of traffic before the measuring")]
-Check = Annotated[bool, typer.Option("--check", help="fail when a bound of bounds.json is broken")]
+WarmUp = Annotated[float, typer.Option(min=0, help="seconds of traffic before measuring")]
+Check = Annotated[bool, typer.Option("--check", help="fail if a bound of bounds.json is broken")]
 
 
 def day_of(text: str) -> int:
-    """Return the day number of --first-day; raises ConfigurationError."""
+    """Return the day number of --first-day.
+
+    Raises:
+        ConfigurationError: `text` is not a date.
+    """
     from loadtest.world.world import parse_day
 
     try:
@@ -61,13 +67,17 @@ def day_of(text: str) -> int:
 def target_of(
     bootstrap: str | None, redis: str | None, prefix: str | None, partitions: int, services: bool
 ) -> Target:
-    """Return where to run; without `services` (of ours), where they already do."""
+    """Return where to run; `services` is false if the services are already running there.
+
+    Raises:
+        ConfigurationError: the services are running, but `bootstrap` is missing.
+    """
     from loadtest.deploy.deployment import Target
 
     if not services:
         if bootstrap is None:
             raise ConfigurationError(
-                "--no-services needs --bootstrap and --redis of where they run"
+                "--no-services needs the --bootstrap and --redis on which the services run"
             )
         prefix = prefix or ""
     return Target(bootstrap=bootstrap, redis=redis, prefix=prefix, partitions=partitions)
@@ -84,7 +94,11 @@ def feed_of(
     rows: int | None = None,
     labels: LabelOrder = "due",
 ) -> FeedSettings:
-    """Return what to send; raises ConfigurationError for options that do not go together."""
+    """Return the settings of the feed; the days are counted from `first_day`.
+
+    Raises:
+        ConfigurationError: a file comes without a mapping, or `first_day` is not a date.
+    """
     from loadtest.traffic.feed import FeedSettings
 
     if input_path is not None and mapping is None:

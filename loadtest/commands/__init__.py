@@ -1,1 +1,1 @@
-"""The commands of `python -m loadtest`."""
+"""The commands of `python -m loadtest`, imported only as far as --help needs."""

@@ -1,4 +1,4 @@
-"""`gateway` and `frameworks`: load over HTTP, and what the framework below it costs."""
+"""The commands `gateway` (load over HTTP) and `frameworks` (cost of a web framework)."""
 
 from __future__ import annotations
 
@@ -33,15 +33,17 @@ def gateway_load(
     batch: Annotated[
         bool, typer.Option("--batch", help="send batches of --rows to /score-transactions")
     ] = False,
-    rows: Annotated[int, typer.Option(min=1, help="transactions a batch")] = 5_000,
+    rows: Annotated[int, typer.Option(min=1, help="transactions per batch")] = 5_000,
     deadline: Annotated[
         int | None, typer.Option(min=1, help="Request-Timeout-Ms; default: the gateway's own")
     ] = None,
     faults: Annotated[
-        bool, typer.Option("--faults", help="instead, take scorer, Redis and Kafka away in turn")
+        bool, typer.Option("--faults", help="instead, stop scorer, Redis and Kafka in turn")
     ] = False,
     rate: Annotated[float, typer.Option(min=1, help="with --faults: requests a second")] = 200.0,
-    away: Annotated[float, typer.Option(min=1, help="with --faults: seconds of each")] = 20.0,
+    away: Annotated[
+        float, typer.Option(min=1, help="with --faults: length of an outage (s)")
+    ] = 20.0,
     data: Annotated[Path, typer.Option(help="with --faults: directory, emptied first")] = Path(
         "var/gateway"
     ),
@@ -57,7 +59,7 @@ def gateway_load(
     check: Check = False,
     json_path: Json = None,
 ) -> None:
-    """Measure the REST gateway, one worker, with the whole pipeline behind it; closed loop.
+    """Measure one gateway in a closed loop, with the whole pipeline behind it.
 
     Example: python -m loadtest gateway --connections 16 --seconds 30 --check --json gateway.json
 
@@ -66,24 +68,33 @@ def gateway_load(
     Example: python -m loadtest gateway --faults --rate 200 --away 20
     """
     from loadtest.deploy.deployment import emptied
-    from loadtest.measure.gateway import Plan
+    from loadtest.measure.gateway import GatewayRunPlan
     from loadtest.measure.gateway import run as measured
     from loadtest.proof.gateway_faults import FaultPlan
     from loadtest.proof.gateway_faults import run as disturbed
 
     if faults:
         if bootstrap is not None or redis is not None:
-            raise ConfigurationError("--faults stops Kafka and Redis: it starts its own")
+            raise ConfigurationError(
+                "--faults stops Kafka and Redis, so it starts its own: "
+                "leave --bootstrap and --redis out"
+            )
         if check:
-            raise ConfigurationError("--check: no figure of --faults has a bound; it fails without")
+            raise ConfigurationError(
+                "--faults fails on any lost or late answer by itself: leave --check out"
+            )
         plan = FaultPlan(
-            directory=emptied(data), rate=rate, away_s=away, customers=customers, seed=seed,
+            directory=emptied(data),
+            rate=rate,
+            away_s=away,
+            customers=customers,
+            seed=seed,
             deadline_ms=deadline or 100,
-        )  # fmt: skip
+        )
         found = disturbed(plan, say)
     else:
         found = measured(
-            Plan(
+            GatewayRunPlan(
                 target=target_of(bootstrap, redis, prefix, partitions, True),
                 connections=connections,
                 seconds=seconds,
@@ -105,7 +116,7 @@ def frameworks(
     rounds: Annotated[int, typer.Option(min=3, help="batches of 500 requests for each")] = 11,
     json_path: Json = None,
 ) -> None:
-    """Measure what ASGI alone, Starlette and FastAPI cost for one request, without a network.
+    """Measure the cost of ASGI alone, Starlette and FastAPI per request, without a network.
 
     Example: python -m loadtest frameworks --json -
     """
@@ -114,5 +125,5 @@ def frameworks(
     with errors.status("measuring for a few seconds"):
         found = measure(rounds)
     for name, cost in found.items():
-        say(f"{name:22s} {cost:7.1f} µs of processor time a request")
+        say(f"{name:22s} {cost:7.1f} µs of processor time per request")
     write_report(found, json_path)

@@ -1,4 +1,4 @@
-"""`generate` and `compile`: the world as a file, and its kernels."""
+"""The commands `generate` (history of the world as a file) and `compile` (its kernels)."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def generate(
     messages: Messages = False,
     json_path: Json = None,
 ) -> None:
-    """Write history of the generated world with labels, for loadtest/mappings/generator.yaml.
+    """Write labelled history of the generated world; loadtest/mappings/generator.yaml maps it.
 
-    Beside the mapped columns there are `fraud`, the truth, and `scenario`, which kind it is.
+    Further columns are `fraud` (the truth) and `scenario` (the kind of fraud).
 
     Example: python -m loadtest generate --days 60 --customers 5000 --output var/history.parquet
     """
@@ -60,11 +60,18 @@ def generate(
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("days", total=days)
         done = write_history(
-            world, first, days, output, lambda day: bar.update(task, completed=day),
+            world,
+            first,
+            days,
+            output,
+            lambda day: bar.update(task, completed=day),
             messages=messages,
-        )  # fmt: skip
+        )
     rows = sum(done.rows)
-    say(f"{rows:,} transactions, {done.frauds:,} frauds ({done.reported:,} labels): {output}")
+    say(
+        f"wrote {output}: {rows:,} transactions, {done.frauds:,} frauds, "
+        f"{done.reported:,} reported as fraud"
+    )
     found = {"transactions": rows, "frauds": done.frauds, "labels": done.reported}
     write_report(
         found | {"customers": customers, "seed": seed, "rows_by_day": done.rows}, json_path
@@ -83,7 +90,7 @@ def compile_kernels() -> None:
     from loadtest.traffic.ledger import Ledger
     from loadtest.world.world import World
 
-    with err.status("compiling the load generator (seconds, once)"):
+    with err.status("compiling the load generator (once, some seconds)"):
         encoded = encode_transactions(World(300, seed=1).day(20_000))
         ledger = Ledger(0)
         ledger.sent(encoded.identity, np.zeros(len(encoded.identity), np.int64))

@@ -1,4 +1,4 @@
-"""`run`, `max` and `limit`: load on the whole path, and what it is held to."""
+"""The commands `run`, `max` and `limit`, which put load on the whole path."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def run(
     rate: Annotated[float, typer.Option(min=0, help="transactions a second, open loop")] = 0.0,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="how long to send")] = None,
     speedup: Annotated[
-        float, typer.Option(min=0, help="send a file in its own time, so many times as fast")
+        float, typer.Option(min=0, help="send a file at so many times its own pace")
     ] = 0.0,
     input_path: Annotated[Path | None, typer.Option("--input", help="Parquet or CSV file")] = None,
     mapping: Annotated[Path | None, typer.Option(help="YAML mapping of its columns")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="only the first rows of the file")] = None,
     labels: Annotated[LabelOrder, typer.Option(help="when labels are sent")] = "due",
     queued: Annotated[
-        int, typer.Option(min=0, help="transactions queued while the services are away")
+        int, typer.Option(min=0, help="transactions queued while the services are stopped")
     ] = 0,
     swap_at: Annotated[
         float | None, typer.Option(min=0, help="second at which --swap-to becomes champion")
@@ -55,7 +55,7 @@ def run(
     ] = 1,
     swap_every: Annotated[float, typer.Option(min=0.1, help="seconds between swaps")] = 2.0,
     shadow: Annotated[
-        list[Path] | None, typer.Option(help="model bundle that scores beside; repeatable")
+        list[Path] | None, typer.Option(help="model bundle that scores as a shadow; repeatable")
     ] = None,
     customers: Customers = 20_000,
     seed: Seed = 7,
@@ -86,14 +86,14 @@ def run(
     Example: python -m loadtest run --rate 1000 --seconds 60
     --swap-at 20 --swap-to var/models/next --swaps 10 --swap-every 2
     """
-    from loadtest.measure.measured_run import Plan
+    from loadtest.measure.measured_run import RunPlan
     from loadtest.measure.measured_run import run as measured
     from loadtest.measure.swap import Swap
     from loadtest.traffic.sender import Order
 
     if bool(rate) == bool(speedup):
         raise ConfigurationError(
-            "give either --rate (a second) or --speedup (of a file's own time)"
+            "give either --rate (per second) or --speedup (of a file's own pace)"
         )
     if input_path is None and (speedup or seconds is None):
         raise ConfigurationError("the generated stream has no end: give --rate and --seconds")
@@ -101,7 +101,7 @@ def run(
         raise ConfigurationError("give both --swap-at and --swap-to, or neither")
     if swaps > 1 and (swap_to is None or no_model or not services):
         raise ConfigurationError(
-            "--swaps goes with --swap-at, --swap-to and a first champion: "
+            "--swaps needs --swap-at, --swap-to and a first champion: "
             "leave --no-model and --no-services out"
         )
     if queued and not services:
@@ -109,7 +109,7 @@ def run(
     swap = None
     if swap_at is not None and swap_to is not None:
         swap = Swap(swap_at, (swap_to,), swaps, swap_every)
-    plan = Plan(
+    plan = RunPlan(
         target=target_of(bootstrap, redis, prefix, partitions, services),
         feed=feed_of(
             customers, seed, first_day, new_pattern_day,
@@ -134,11 +134,11 @@ def run(
 
 def maximum(
     p99_ms: Annotated[float, typer.Option(min=1, help="bound on p99")] = 50.0,
-    hold: Annotated[float, typer.Option(min=1, help="seconds that the rate must be held")] = 30.0,
+    hold: Annotated[float, typer.Option(min=1, help="seconds to hold the rate")] = 30.0,
     first_rate: Annotated[float, typer.Option(min=1, help="rate to begin with")] = 2_000.0,
-    budget: Annotated[float, typer.Option(min=1, help="longest search in seconds")] = 300.0,
+    budget: Annotated[float, typer.Option(min=1, help="time limit in seconds")] = 300.0,
     with_limit: Annotated[
-        bool, typer.Option("--with-limit", help="measure the bare echo in the same run, too")
+        bool, typer.Option("--with-limit", help="also measure the bare echo in the same run")
     ] = False,
     customers: Customers = 20_000,
     seed: Seed = 7,
@@ -155,16 +155,16 @@ def maximum(
     check: Check = False,
     json_path: Json = None,
 ) -> None:
-    """Find the highest rate that the services hold with p99 under a bound.
+    """Find the highest rate that the services hold with p99 within a bound.
 
     Example: python -m loadtest max --p99-ms 50 --with-limit --json max.json
     """
-    from loadtest.measure.maximum import Search
+    from loadtest.measure.maximum import RateSearch
     from loadtest.measure.maximum import run as measured
-    from loadtest.measure.measured_run import Plan
+    from loadtest.measure.measured_run import RunPlan
     from loadtest.traffic.sender import Order
 
-    plan = Plan(
+    plan = RunPlan(
         target=target_of(bootstrap, redis, prefix, partitions, services),
         feed=feed_of(customers, seed, FIRST_DAY, None),
         order=Order(rate=first_rate),
@@ -175,16 +175,16 @@ def maximum(
         no_model=no_model,
         warm_up_s=warm_up,
     )
-    search = Search(p99_ms=p99_ms, hold_s=hold, first_rate=first_rate, budget_s=budget)
+    search = RateSearch(p99_ms=p99_ms, hold_s=hold, first_rate=first_rate, budget_s=budget)
     watch, view = watched()
     with view:
         found = measured(plan, search, watch, view, with_limit=LIMIT_COUNT if with_limit else 0)
     if "limit" in found:
         bare = found["limit"]["throughput_per_s"]
-        say(f"bare echo {bare:,.0f}/s; ratio {found['ratio_to_limit']:.3f}")
+        say(f"bare echo {bare:,.0f}/s, ratio {found['ratio_to_limit']:.3f}")
     finish(found, json_path, check=check)
     if not found["held"]:
-        say(f"no rate was held with p99 under {p99_ms:g} ms", "red")
+        say(f"no rate was held with p99 within {p99_ms:g} ms", "red")
         raise typer.Exit(1)
 
 
@@ -202,7 +202,7 @@ def limit(
     partitions: Partitions = 4,
     json_path: Json = None,
 ) -> None:
-    """Measure the bare echo: the same hops, generator and receiver, with nothing in between.
+    """Measure the bare echo: the same hops, sender and receiver, without the services.
 
     Example: python -m loadtest limit --json limit.json
     """

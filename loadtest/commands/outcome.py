@@ -1,4 +1,4 @@
-"""What the commands share: the live view, and the end of a run."""
+"""The live view and the end of a run, which the commands share."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from runtime.command_line import say, write_report
 
 
 def watched() -> Any:
-    """Return a watch and the view of it on standard error."""
-    from loadtest.measure.view import View
-    from loadtest.measure.watch import Watch
+    """Return a watch, and a view that shows it on standard error."""
+    from loadtest.measure.view import RunView
+    from loadtest.measure.watch import RunWatch
 
-    watch = Watch()
-    return watch, View(watch, err)
+    watch = RunWatch()
+    return watch, RunView(watch, err)
 
 
 def finish(found: Mapping[str, Any], json_path: Path | None, *, check: bool) -> None:
-    """Print the summary, write the report, and exit 1 when something is wrong."""
+    """Print the summary and write the report; exits with 1 if the run failed.
+
+    With `check` a broken bound of bounds.json is a failure, too.
+    """
     from loadtest.measure import bounds, report
 
     for text in report.summary(found):

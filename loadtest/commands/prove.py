@@ -1,4 +1,4 @@
-"""`verify` and `page`: proofs that live equals replay, and that the live page stays steady."""
+"""The commands `verify` (live equals replay) and `page` (the live page's memory stays steady)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from loadtest.options import (
-    Check,
-    Partitions,
-    Scorers,
-    Seed,
-    Workers,
-)
+from loadtest.options import Check, Partitions, Scorers, Seed, Workers
 from runtime.command_line import Json, say, write_report
 from runtime.command_line import errors as err
 from schemas.errors import ConfigurationError
@@ -30,26 +24,26 @@ def verify(
         float, typer.Option(min=0, help="send at this rate to running services; 0: a backlog")
     ] = 0.0,
     kills: Annotated[
-        int, typer.Option(min=0, help="kill -9 each service so often; restart Kafka and Redis once")
+        int,
+        typer.Option(min=0, help="times to kill each service; also restarts Kafka and Redis"),
     ] = 0,
     workers: Workers = 1,
     scorers: Scorers = 1,
     partitions: Partitions = 4,
     seed: Seed = 7,
-    model: Annotated[Path | None, typer.Option(help="bundle to score by; default: none")] = None,
+    model: Annotated[Path | None, typer.Option(help="bundle to score with; default: none")] = None,
     data: Annotated[Path, typer.Option(help="folder for the stack and the files")] = Path(
         "var/verify"
     ),
     json_path: Json = None,
 ) -> None:
-    """Prove that what is served live equals a replay of the same file, bit for bit.
+    """Prove that features served live equal those of a replay of the same file, bit for bit.
 
-    Exit code 1 if anything is lost, answered differently twice, or a card's features differ.
+    Exits with 1 if a transaction is lost or answered in two ways, or if a card's features differ.
 
     Example: python -m loadtest verify --input day.parquet
     --mapping loadtest/mappings/handbook.yaml --rows 200000 --kills 5
     """
-
     from loadtest.deploy.deployment import emptied
     from loadtest.proof.verify import VerifyOptions, passed, verify
 
@@ -85,31 +79,31 @@ def verify(
 
 
 def live_page(
-    address: Annotated[str, typer.Option(help="of a dashboard that runs, under traffic")],
-    username: Annotated[str, typer.Option(help="who looks; the password is FRAUD_PAGE_PASSWORD")],
-    minutes: Annotated[float, typer.Option(min=0.1, help="how long to look")] = 10.0,
+    address: Annotated[str, typer.Option(help="URL of a running dashboard that sees traffic")],
+    username: Annotated[str, typer.Option(help="account; its password is in FRAUD_PAGE_PASSWORD")],
+    minutes: Annotated[float, typer.Option(min=0.1, help="how long to stay")] = 10.0,
     check: Check = False,
     json_path: Json = None,
 ) -> None:
-    """Look at the live page in Chromium: load time, and whether its memory stays steady.
+    """Watch the live page in Chromium: its load time, and whether its memory stays steady.
 
     Example: FRAUD_PAGE_PASSWORD=… python -m loadtest page --address http://127.0.0.1:8050
     --username vera --minutes 10 --json -
     """
     from loadtest.measure import bounds
-    from loadtest.measure.page import Visit, visit
+    from loadtest.measure.page import PageVisit, visit
 
     password = os.environ.get("FRAUD_PAGE_PASSWORD")
     if not password:
-        raise ConfigurationError("FRAUD_PAGE_PASSWORD is not set: put the password there")
-    what = Visit(
+        raise ConfigurationError("FRAUD_PAGE_PASSWORD is not set: set it to the password")
+    what = PageVisit(
         address=address.rstrip("/"), username=username, password=password, seconds=60 * minutes
     )
     with Progress(BarColumn(), TimeRemainingColumn(), console=err, transient=True) as bar:
         task = bar.add_task("page", total=1.0)
         found = visit(what, lambda share: bar.update(task, completed=share))
     grown = ", ".join(f"{name} {each:+.1%}" for name, each in found["growth"].items())
-    say(f"loaded in {found['load_ms']} ms; from the middle to the end: {grown}")
+    say(f"loaded in {found['load_ms']} ms; growth from the middle third to the last: {grown}")
     write_report(found, json_path)
     if not check:
         return

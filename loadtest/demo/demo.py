@@ -1,8 +1,7 @@
-"""`make demo`: everything, from an empty directory to live decisions.
+"""`make demo`: the whole system, from an empty directory to live decisions.
 
-The world's history ends a year ago, and the live stream continues it in the world's own time, many
-times faster than the clock: so days pass while one looks on, and labels come back. Meanwhile
-nothing is ever in the future.
+The world's history ends a year ago. The live stream continues it many times faster than the clock,
+so that days pass and labels come back while people watch, and no event lies in the future.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from loadtest.deploy.model import bootstrap_command, publish
 from loadtest.deploy.processes import Meter
 from loadtest.measure import report
 from loadtest.measure.measured_run import SECOND_ANSWERS_S, dead_letters, raise_if_dead
-from loadtest.measure.view import View
-from loadtest.measure.watch import Watch
+from loadtest.measure.view import RunView
+from loadtest.measure.watch import RunWatch
 from loadtest.traffic.feed import FeedSettings
 from loadtest.traffic.sender import Order
 from loadtest.traffic.traffic import Traffic
@@ -37,20 +36,20 @@ from schemas.errors import FatalError
 
 HISTORY_DAYS: Final = 45
 WARM_DAYS: Final = 37
-"""The longest window and the label delay: what the features look back on."""
+"""Days that the features look back on: the longest window plus the delay of labels."""
 YEAR_DAYS: Final = 365
 FRAUD_FACTOR: Final = 4.0
-"""More fraud than in life, so that there is something to see."""
+"""More fraud than in reality, so that there is something to see."""
 WAVE_DAYS: Final = 8
-"""A wave of fraud comes every so many days: every three or four minutes at the usual rate."""
+"""Days between waves of fraud, which are three or four minutes at the default rate."""
 MODEL: Final = "demo"
-STEP_S: Final = 300.0
-"""Longest wait for history or model."""
+MAX_STEP_S: Final = 300.0
+"""Time limit for generating the history, and for training the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """`rate` transactions a second for `seconds` (None: until Ctrl-C); `today` is a day number."""
+    """Settings of the demo; `seconds` None runs until Ctrl-C, `today` is a day number."""
 
     directory: Path
     rate: float
@@ -59,7 +58,7 @@ class Demo:
     seed: int
     today: int
     new_pattern_day: int | None = None
-    """Days after the live stream's first one."""
+    """Day of the live stream (0 is its first) on which a new fraud appears."""
 
     @property
     def live_day(self) -> int:
@@ -67,12 +66,12 @@ class Demo:
         return self.today - YEAR_DAYS
 
 
-def run(demo: Demo, watch: Watch, view: View, details: DemoDetails) -> dict[str, Any]:
-    """Run until it is over or Ctrl-C, and return the report.
+def run(demo: Demo, watch: RunWatch, view: RunView, details: DemoDetails) -> dict[str, Any]:
+    """Run the demo to its end or until Ctrl-C, and return the report.
 
     Raises:
-        ConfigurationError: another demo is running, or something is missing.
-        FatalError: a part of it ended; the text says where its log is.
+        ConfigurationError: another demo is running, or a program is missing.
+        FatalError: one of the processes ended; the text says where its log is.
     """
     began = time.monotonic()
     emptied(demo.directory)
@@ -108,7 +107,7 @@ def run(demo: Demo, watch: Watch, view: View, details: DemoDetails) -> dict[str,
 
                 _await(generator, demo.directory / "history.json", show, traffic)
                 trainer.start()
-                view.say(f"training a model; features see the last {WARM_DAYS} days as a backlog")
+                view.say(f"training a model; meanwhile the last {WARM_DAYS} days fill the features")
                 traffic.run(Order(count=_warm_rows(demo)), show)
                 _await(trainer, demo.directory / "models" / MODEL / "manifest.json", show, traffic)
                 publish(place.settings, demo.directory / "models" / MODEL)
@@ -119,7 +118,7 @@ def run(demo: Demo, watch: Watch, view: View, details: DemoDetails) -> dict[str,
                 front.start()
                 front.wait_ready()
                 view.say(front.invitation())
-                view.say(f"live: {demo.rate:,.0f} transactions a second; Ctrl-C ends it")
+                view.say(f"live: {demo.rate:,.0f} transactions a second; press Ctrl-C to end")
                 pids = {**place.pids, **services.pids(), **front.pids(), **traffic.pids()}
                 with Challenger(
                     demo.directory / "history.parquet", demo.directory / "models", place.settings,
@@ -196,17 +195,17 @@ def _trainer(demo: Demo, logs: Path) -> Child:
 
 
 def _warm_rows(demo: Demo) -> int:
-    """Return how many transactions the last WARM_DAYS days of the history have."""
+    """Return the number of transactions in the last WARM_DAYS days of the history."""
     rows: list[int] = json.loads((demo.directory / "history.json").read_text())["rows_by_day"]
     return sum(rows[-WARM_DAYS:])
 
 
 def _await(child: Child, result: Path, show: Callable[[], bool], traffic: Traffic) -> None:
-    """Wait for the end of a process that leaves `result`, while the view goes on."""
-    deadline = time.monotonic() + STEP_S
+    """Wait for a process that writes the file `result`, and keep the view going."""
+    deadline = time.monotonic() + MAX_STEP_S
     while child.running:
         if time.monotonic() > deadline:
-            raise FatalError(f"the {child.name} took longer than {STEP_S:.0f} s")
+            raise FatalError(f"the {child.name} took longer than {MAX_STEP_S:.0f} s")
         traffic.pump()
         show()
     if not result.exists():

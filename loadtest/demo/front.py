@@ -1,6 +1,6 @@
-"""What people open in the demo: gateway, decision store, monitor and dashboard as processes.
+"""Gateway, decision store, monitor and dashboard as processes of the demo.
 
-Known by their command lines, ports and metrics only.
+Only their command lines, ports and metrics are known here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COMMAND_S: Final = 120.0
 class Front(Processes):
     """Gateway, decision store, monitor and dashboard.
 
-    `scoring` are the health ports, by name, of the processes that the dashboard watches as well.
+    `scoring` has the health ports, by name, of further processes that the dashboard watches.
     """
 
     def __init__(self, place: Deployment, directory: Path, scoring: Mapping[str, int]) -> None:
@@ -61,17 +61,17 @@ class Front(Processes):
         self.password = self.api_key = ""
 
     def prepare(self) -> None:
-        """Put the example policy in force, and make the admin and an API key; takes seconds.
+        """Publish the example policy, and create an administrator and an API key; takes seconds.
 
         Raises:
-            FatalError: a command failed; the text ends with what it said.
+            FatalError: a command failed; the text ends with its output.
         """
         self._run("scorer", "policy", "publish", str(POLICY), "--actor", "demo")
         self.password = self._made_admin()["one_time_password"]
         self.api_key = self._run("gateway", "keys", "create", "demo").strip()
 
     def invitation(self) -> str:
-        """Return what a person needs to open the dashboard and to send a transaction."""
+        """Return the addresses, the log-in and the API key, to be shown to the user."""
         return (
             f"dashboard: http://127.0.0.1:{self.dashboard_port}/   "
             f"user {ADMIN}, one-time password {self.password} (for three days)\n"
@@ -80,7 +80,7 @@ class Front(Processes):
 
     def _made_admin(self) -> dict[str, Any]:
         path = self._directory / "admin.json"
-        path.touch(mode=0o600)  # it holds a secret for a moment
+        path.touch(mode=0o600)  # it will hold a secret for a moment
         try:
             self._run("dashboard", "people", "add", ADMIN, "--role", "admin", "--json", str(path))
             made: dict[str, Any] = json.loads(path.read_text())
@@ -89,7 +89,7 @@ class Front(Processes):
         return made
 
     def _run(self, *arguments: str) -> str:
-        """Run a command of ours and return what it prints on standard output."""
+        """Run one of our commands and return its standard output."""
         done = subprocess.run(
             [sys.executable, "-m", *arguments],
             env={**os.environ, **self._env}, capture_output=True, text=True, timeout=COMMAND_S,

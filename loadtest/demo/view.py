@@ -1,4 +1,4 @@
-"""What the demo shows besides the figures: model, policy, labels, the world's clock, new blocks."""
+"""The demo's part of the live view: model, policy, lag, labels, the world's clock, new blocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loadtest.deploy.exposition import Series, label_values, read_metrics, total
-from loadtest.measure.watch import Watch
+from loadtest.measure.watch import RunWatch
 from loadtest.traffic.traffic import Traffic
 from schemas.currency import amount
 
@@ -21,9 +21,9 @@ REASONS: Final = 2
 
 
 class DemoDetails:
-    """See `view.Details`; asks the services for their metrics now and then."""
+    """`ViewDetails` that reads the services' metrics every two seconds."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: RunWatch) -> None:
         self._watch = watch
         self._ports: Mapping[str, int] = {}
         self._metrics: Mapping[Series, float] = {}
@@ -31,7 +31,7 @@ class DemoDetails:
         self._printed = 0
 
     def follow(self, ports: Mapping[str, int]) -> None:
-        """Ask the services with these health ports from now on."""
+        """Read the metrics of the services with these health ports from now on."""
         self._ports = ports
 
     def panel(self, traffic: Traffic) -> RenderableType:
@@ -76,7 +76,7 @@ class DemoDetails:
 
 
 def why(record: Mapping[str, Any]) -> list[str]:
-    """Return the first reasons of a decision, in plain language."""
+    """Return the first reasons of a decision in plain language, or else the rules that matched."""
     texts = [str(reason["text"]) for reason in record["reasons"]]
     return (texts or [str(rule) for rule in record["rule_hits"]])[:REASONS]
 

@@ -1,1 +1,1 @@
-"""Our services as processes on a stack."""
+"""Runs our services as processes on a Kafka and a Redis."""

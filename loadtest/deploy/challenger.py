@@ -1,4 +1,4 @@
-"""A second model for the demo: trained under traffic, then a shadow beside the champion."""
+"""A second model for the demo: trained under traffic, then scoring as a shadow."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from runtime.settings import Settings
 from schemas.manifest import MANIFEST_NAME
 
 AFTER_S: Final = 30.0
-"""It is trained that long after the live stream began, so that people see it come."""
+"""Training starts this long after the live stream, so that people can watch the model arrive."""
 ROUNDS: Final = 400
 """Twice as many trees as the champion has."""
 NAME: Final = "demo-challenger"
 
 
 class Challenger:
-    """Call `step` all the time. Context manager: its training ends when left."""
+    """Trains and publishes the challenger while `step` is called; ends the training on exit."""
 
     def __init__(
         self, history: Path, models: Path, settings: Settings, log: Path, say: Callable[[str], None]
@@ -32,7 +32,7 @@ class Challenger:
         self._started = self._done = False
 
     def step(self) -> None:
-        """Begin the training when it is due; publish its bundle when it has ended."""
+        """Start the training when it is due, and publish its bundle when it has ended."""
         if not self._started:
             if time.monotonic() >= self._due:
                 self._trainer.start()
@@ -40,15 +40,15 @@ class Challenger:
         elif not self._done and not self._trainer.running:
             self._done = True
             if not (self._bundle / MANIFEST_NAME).exists():
-                self._say(f"the challenger failed: {self._trainer.log_tail()}")
+                self._say(f"training the challenger failed: {self._trainer.log_tail()}")
                 return
             publish(self._settings, self._bundle, "SHADOW")
-            self._say(f"{NAME} scores beside the champion as shadow: go on with it under Models")
+            self._say(f"{NAME} now scores as a shadow: see the dashboard's page Models")
 
     def __enter__(self) -> Challenger:
         """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End its training."""
+        """End the training."""
         self._trainer.stop()

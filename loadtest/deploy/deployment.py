@@ -1,4 +1,4 @@
-"""Where a run takes place: a stack of its own or one that is there, and our services on it."""
+"""The Kafka and Redis of a run, its own or running ones, and our services on them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ LOADED_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Kafka and Redis in use: `env` points services to them, `pids` are theirs if they are ours."""
+    """A Kafka and a Redis in use.
+
+    `env` points services at them; `pids` has their process ids if the run started them.
+    """
 
     settings: Settings
     env: Mapping[str, str]
@@ -33,7 +36,7 @@ class Deployment:
     pids: Mapping[str, int] = field(default_factory=dict)
 
     def with_prefix(self, prefix: str) -> Deployment:
-        """Return the same place under other topic and key names."""
+        """Return the same deployment with another prefix of topic and key names."""
         settings = self.settings.model_copy(update={"topic_prefix": prefix})
         env = {**self.env, "FRAUD_TOPIC_PREFIX": prefix}
         return Deployment(settings, env, self.log_dir, self.pids)
@@ -41,7 +44,7 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What the options ask for: addresses of a stack that is there, or none for one of our own."""
+    """The Kafka and Redis to run on; without `bootstrap` and `redis` the run starts its own."""
 
     bootstrap: str | None = None
     redis: str | None = None
@@ -52,14 +55,17 @@ class Target:
 
 @contextmanager
 def deployed(target: Target) -> Iterator[Deployment]:
-    """Yield the place with its topics created; a stack of our own is stopped and its data removed.
+    """Yield the deployment with its topics created.
+
+    A stack that the run started is stopped at the end, and its data are removed; after an error
+    its logs stay.
 
     Raises:
-        ConfigurationError: only one of the two addresses was given, or see Stack.start.
+        ConfigurationError: only one of the two addresses was given, or see `Stack.start`.
     """
     if (target.bootstrap is None) != (target.redis is None):
         raise ConfigurationError(
-            "give both --bootstrap and --redis, or neither for a stack of our own"
+            "give both --bootstrap and --redis, or neither to start a Kafka and a Redis"
         )
     target.data.mkdir(parents=True, exist_ok=True)
     if target.bootstrap is not None and target.redis is not None:
@@ -79,7 +85,7 @@ def deployed(target: Target) -> Iterator[Deployment]:
 
 
 def place_on(stack: Stack, prefix: str = "") -> Deployment:
-    """Return the place that a running stack of our own is, its topics created."""
+    """Return a deployment on a stack that we started, with its topics created."""
     logs = stack.data_dir / "logs"
     pids = {"kafka": stack.kafka.pid, "redis": stack.redis.pid}
     return _place(stack.bootstrap, stack.redis_url, prefix, stack.partitions, logs, pids)
@@ -107,19 +113,21 @@ def _place(
 
 
 def emptied(directory: Path) -> Path:
-    """Return a directory of ours, emptied.
+    """Empty the data directory of an earlier run, create it if it is missing, and return it.
 
     Raises:
-        ConfigurationError: a stack runs in it, or something else than a run's data is there.
+        ConfigurationError: a run is under way in it, or it holds anything but a run's data.
     """
     if directory.is_dir() and running(directory / "stack") is not None:
-        raise ConfigurationError(f"a run is under way in {directory}: end it, or give --data")
+        raise ConfigurationError(
+            f"a run is under way in {directory}: end it, or name another directory with --data"
+        )
     if directory.exists():
         held = {path.name for path in directory.iterdir()} if directory.is_dir() else {"a file"}
         if held and not (directory / "stack" / "lock").exists():
             raise ConfigurationError(
-                f"--data {directory} holds {', '.join(sorted(held)[:3])} and no stack of ours: "
-                "it would be emptied; name another folder"
+                f"--data {directory} would be emptied, but it holds {', '.join(sorted(held)[:3])}, "
+                "which are not an earlier run's data: name another directory"
             )
         shutil.rmtree(directory)
     directory.mkdir(parents=True)
@@ -127,20 +135,23 @@ def emptied(directory: Path) -> Path:
 
 
 class Processes:
-    """Context manager: processes of ours by name, started when asked, gone when left."""
+    """Our processes by name, as a context manager that stops them on exit.
+
+    Entering starts nothing; call `start`.
+    """
 
     def __init__(self) -> None:
         self._services: dict[str, Service] = {}
         self._started = False
 
     def start(self) -> None:
-        """Start all and return at once."""
+        """Start all processes and return at once."""
         self._started = True
         for service in self._services.values():
             service.start()
 
     def wait_ready(self) -> None:
-        """Block until all serve; raises as Service.wait_ready."""
+        """Block until all are ready; raises what `Service.wait_ready` raises."""
         for service in self._services.values():
             service.wait_ready(READY_S)
 
@@ -153,23 +164,23 @@ class Processes:
         return {name: service.health_port for name, service in self._services.items()}
 
     def dead(self) -> list[str]:
-        """Return the names of those that were started and ended."""
+        """Return the names of processes that were started and have ended."""
         if not self._started:
             return []
         return [name for name, service in self._services.items() if not service.running]
 
     def stop(self) -> None:
-        """Stop all, the scorers first; harmless when stopped."""
+        """Stop all in the reverse order of their start; does nothing if they are stopped."""
         self._started = False
         for service in reversed(self._services.values()):
             service.stop()
 
     def __enter__(self) -> Self:
-        """Start nothing yet: the caller chooses when."""
+        """Return itself; the caller chooses when to start."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop all."""
+        """Stop all processes."""
         self.stop()
 
 
@@ -193,14 +204,18 @@ class Services(Processes):
                 )
 
     def await_model(self, model_id: str) -> None:
-        """Block until a scorer decides by a model; raises FatalError if none takes it in time."""
+        """Block until a scorer has loaded a model.
+
+        Raises:
+            FatalError: no scorer loaded it within a minute.
+        """
         deadline = time.monotonic() + LOADED_S
         while model_id not in label_values(
             read_metrics(self.ports()), "scorer", "fraud_model_info", "model_id"
         ):
             if time.monotonic() > deadline:
                 raise FatalError(
-                    f"no scorer took the model {model_id} within {LOADED_S:.0f} s: its log "
-                    f"in {self._log_dir} says why; remove a bundle that is out of date"
+                    f"no scorer loaded the model {model_id} within {LOADED_S:.0f} s: the scorer's "
+                    f"log in {self._log_dir} says why; remove the bundle if it is out of date"
                 )
             time.sleep(0.1)

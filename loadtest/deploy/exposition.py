@@ -1,4 +1,4 @@
-"""What the services say of themselves: their /metrics, summed by kind. Used by report and views."""
+"""Reads the services' /metrics and sums them by kind of service."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from urllib.request import urlopen
 from runtime.metrics import read_exposition
 
 Series = tuple[str, str, tuple[tuple[str, str], ...]]
-"""Kind of service, name of the sample, its labels but `service`."""
+"""Kind of service, name of the sample, and its labels without `service`."""
 
 
 class StageCost(NamedTuple):
-    """Time spent in a stage of one kind of service."""
+    """Time that one kind of service spent in a stage."""
 
     service: str
     stage: str
@@ -23,9 +23,10 @@ class StageCost(NamedTuple):
 
 
 def read_metrics(ports: Mapping[str, int], timeout_s: float = 2.0) -> dict[Series, float]:
-    """Return the value of every series of the services that answer; those of a kind are added.
+    """Return every series of the services that answer, summed over the services of a kind.
 
-    `ports` has the health port of "stream-1", "stream-2", "scorer-1" …
+    `ports` maps names such as "stream-1" and "scorer-1" to health ports; the name without its
+    number is the kind.
     """
     found: dict[Series, float] = {}
     for name, port in ports.items():
@@ -33,7 +34,7 @@ def read_metrics(ports: Mapping[str, int], timeout_s: float = 2.0) -> dict[Serie
             with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=timeout_s) as answer:
                 text = answer.read().decode()
         except (URLError, HTTPException, OSError):
-            continue  # it is starting or was stopped: it has nothing to add
+            continue  # the service is starting or was stopped, and has nothing to add
         kind = name.rsplit("-", 1)[0]
         for sample, labels, value in read_exposition(text):
             key = (kind, sample, tuple(sorted((k, v) for k, v in labels.items() if k != "service")))
@@ -56,7 +57,7 @@ def total(series: Mapping[Series, float], kind: str, name: str) -> float:
 
 
 def label_values(series: Mapping[Series, float], kind: str, name: str, label: str) -> list[str]:
-    """Return the values of a label among the series of a metric that are not 0."""
+    """Return the values that a label has in those series of a metric that are not 0."""
     found = {
         dict(key[2]).get(label)
         for key, value in series.items()

@@ -1,4 +1,4 @@
-"""The gateway as a process on a deployment: started, with a key of its own."""
+"""Runs the gateway as a process on a deployment, with an API key for the load."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from loadtest.deploy.deployment import READY_S, Deployment
 from schemas.errors import FatalError
 
 RATE: Final = "1000000"
-"""Transactions a second that the key may send: the gateway is measured, not its limit."""
+"""Transactions a second that the key may send; high enough never to limit a measurement."""
 
 
 class GatewayProcess:
-    """Context manager: one gateway that serves, gone when left. It scores for `key` on `port`."""
+    """Context manager that runs one gateway, which accepts `key` on `port`."""
 
     def __init__(self, place: Deployment, name: str = "gateway-1") -> None:
         self.port = free_port()
@@ -39,11 +39,11 @@ class GatewayProcess:
             env={**os.environ, **self._env}, capture_output=True, text=True, timeout=READY_S,
         )  # fmt: skip
         if made.returncode != 0:
-            raise FatalError(f"no API key could be made:\n{made.stderr[-2000:]}")
+            raise FatalError(f"the API key could not be created:\n{made.stderr[-2000:]}")
         return made.stdout.strip()
 
     def __enter__(self) -> Self:
-        """Make a key, start, and wait until it serves."""
+        """Create a key, start the gateway, and wait until it is ready."""
         self.key = self._make_key()
         self.service.start()
         try:
@@ -54,5 +54,5 @@ class GatewayProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop."""
+        """Stop the gateway."""
         self.service.stop()

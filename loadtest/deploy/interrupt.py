@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish to end the measuring in order, not the program. Used while traffic flows."""
+"""Turns Ctrl-C into a request to end a measurement early and still report it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """Context manager for the main thread; true once Ctrl-C or SIGTERM came. The second one raises
-    KeyboardInterrupt."""
+    """Context manager that is true once Ctrl-C or SIGTERM has come; a second one raises
+    KeyboardInterrupt. Works in the main thread only.
+    """
 
     def __init__(self) -> None:
         self._asked = False
         self._before: dict[int, Any] = {}
 
     def __bool__(self) -> bool:
-        """Tell whether to end."""
+        """Return whether the user has asked to end."""
         return self._asked
 
     def __enter__(self) -> Self:
-        """Listen from now on."""
+        """Take over the signals."""
         self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the signals back."""
+        """Restore the earlier signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -1,6 +1,6 @@
-"""A model for the services under load: trained from the world's history, put on `models`.
+"""Trains a model on the world's history and publishes it to the services under load.
 
-The trainer is another process: loadtest knows only its command line and the registry.
+Training runs in a process of its own; only its command line and the registry are known here.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ ACTOR: Final = "loadtest"
 
 
 def publish(settings: Settings, directory: Path, stage: Stage = "CHAMPION") -> str:
-    """Put a bundle at a stage, wait until Kafka has it, and return its model_id; see `put`."""
+    """Put a bundle at a stage in the registry and return its model_id; see `put`."""
     with open_registry(settings) as registry:
         return put(registry, directory, stage)
 
 
 def put(registry: ModelRegistry, directory: Path, stage: Stage = "CHAMPION") -> str:
-    """Put a bundle at a stage, registered first if need be, and return its model_id.
+    """Put a bundle at a stage, registering it first if necessary, and return its model_id.
 
     Raises:
-        ConfigurationError: it is no bundle, another one of that name is in use, or it cannot get to
-            that stage from where it stands.
+        ConfigurationError: `directory` does not hold a bundle, another bundle of that name is in
+            use, or the model cannot move to that stage from its present one.
     """
     event = registration(directory, actor=ACTOR)
     model_id = event["model_id"]
@@ -68,10 +68,10 @@ def bootstrap_command(
 
 
 def prepared(data: Path, seed: int) -> Path:
-    """Return the bundle for a world's seed, trained the first time it is asked for (a minute).
+    """Return a bundle trained on the world of `seed`; the first call trains it, in about a minute.
 
     Raises:
-        FatalError: the trainer failed; the text ends with what it said.
+        FatalError: the trainer failed; the text ends with its output.
     """
     name = f"world-{HISTORY_CUSTOMERS}-{seed}-{HISTORY_DAYS}d-{FINGERPRINT.hex()}-{FORMAT}"
     models = data / "models"
@@ -86,7 +86,7 @@ def prepared(data: Path, seed: int) -> Path:
 
 
 def run_trainer(command: Sequence[str]) -> None:
-    """Run the trainer to its end; raises FatalError when it fails."""
+    """Run the trainer and wait for it; raises FatalError if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=TRAIN_S)
     if done.returncode != 0:
         raise FatalError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")

@@ -1,4 +1,4 @@
-"""What the processes of a run cost: CPU and memory, by psutil. Used by report.py."""
+"""Measures the CPU and memory that the processes of a run use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import psutil
 
 
-class Cost(NamedTuple):
+class ProcessCost(NamedTuple):
     """CPU seconds since the start of the process, and resident bytes now."""
 
     cpu_s: float
@@ -30,11 +30,11 @@ class Meter:
         self._first = self._costs()
 
     def read(self) -> dict[str, dict[str, float]]:
-        """Return cpu_s, cpu_share (1.0: a core) and rss_mb by process; those gone are left out."""
+        """Return cpu_s, cpu_share (1.0 is a whole core) and rss_mb of each process that lives."""
         seconds = max(time.monotonic() - self._began, 1e-9)
         out = {}
         for name, cost in self._costs().items():
-            used = cost.cpu_s - self._first.get(name, Cost(0.0, 0)).cpu_s
+            used = cost.cpu_s - self._first.get(name, ProcessCost(0.0, 0)).cpu_s
             out[name] = {
                 "cpu_s": round(used, 3),
                 "cpu_share": round(used / seconds, 4),
@@ -42,20 +42,20 @@ class Meter:
             }
         return out
 
-    def _costs(self) -> dict[str, Cost]:
+    def _costs(self) -> dict[str, ProcessCost]:
         found = {}
         for name, pid in self._pids.items():
             try:
                 process = psutil.Process(pid)
                 times = process.cpu_times()
-                found[name] = Cost(times.user + times.system, process.memory_info().rss)
+                found[name] = ProcessCost(times.user + times.system, process.memory_info().rss)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
         return found
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
+    """Return a description of the machine, on which all figures depend."""
     model = ""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:

@@ -1,1 +1,1 @@
-"""Measured runs and their reports."""
+"""Runs that are measured, and their reports."""

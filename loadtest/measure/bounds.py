@@ -1,4 +1,4 @@
-"""The bounds that a report must keep, from bounds.json. Pure but for reading that file."""
+"""Checks a report against the bounds in bounds.json."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ BOUNDS: Final = Path(__file__).with_name("bounds.json")
 
 
 def check(report: Mapping[str, Any], path: Path = BOUNDS) -> tuple[list[str], list[str]]:
-    """Return the bounds that the report keeps and those that it breaks, as text.
+    """Return the bounds that the report keeps, and those that it breaks, as texts.
 
     A bound applies to reports of its command in which every figure of `when` has the given value.
 
     Raises:
-        ConfigurationError: the file is not readable, or no bound applies.
+        ConfigurationError: the file cannot be read, or no bound applies.
     """
     try:
         bounds = json.loads(path.read_text())
@@ -37,8 +37,8 @@ def check(report: Mapping[str, Any], path: Path = BOUNDS) -> tuple[list[str], li
     if not kept and not broken:
         asked = [f"{each['command']} {each.get('when', {})}" for each in bounds]
         raise ConfigurationError(
-            f"--check: no bound in {path} is for this run ({report['command']}); there are bounds "
-            f"for {'; '.join(dict.fromkeys(asked))}"
+            f"--check: no bound in {path} applies to this run ({report['command']}); "
+            f"there are bounds for {'; '.join(dict.fromkeys(asked))}"
         )
     return kept, broken
 

@@ -1,7 +1,7 @@
-"""The bare echo: the same hops as the services, with nothing done in between. Run by limit.py.
+"""The bare echo: the same hops through Kafka as the services make, without any work in between.
 
 Two processes copy transactions to features and features to decisions, partition by partition, in
-batches of whatever is there: what any system of this shape could reach at most on this machine.
+batches of whatever has arrived. No system of this shape can be faster on the same machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ START_S: Final = 30.0
 
 
 def copy(settings: Settings, source: TopicSpec, target: TopicSpec, pipe: Connection) -> None:
-    """Copy one topic to another until the other end of `pipe` closes. Entry point of a process."""
+    """Copy one topic to another until the parent closes `pipe`. Entry point of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging(settings, "echo")
     gc.disable()
@@ -40,7 +40,7 @@ def copy(settings: Settings, source: TopicSpec, target: TopicSpec, pipe: Connect
         try:
             messages = reader.poll_batch(10_000, 0.02)
         except BrokerUnavailable:
-            continue  # the broker comes back
+            continue  # the broker will come back
         if messages:
             producer.produce_many(topic, [(m.partition, m.key, m.value) for m in messages])
         if time.monotonic() - looked > 0.1:
@@ -51,8 +51,8 @@ def copy(settings: Settings, source: TopicSpec, target: TopicSpec, pipe: Connect
     producer.close()
 
 
-class Echo:
-    """Context manager: both processes copy when entered and are gone when left."""
+class BareEcho:
+    """Context manager that starts both processes on entry and ends them on exit."""
 
     def __init__(self, settings: Settings) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -74,7 +74,7 @@ class Echo:
         return {each.name: each.pid for each in self._processes if each.pid is not None}
 
     def __enter__(self) -> Self:
-        """Start both; blocks until they read."""
+        """Start both processes; blocks until they read."""
         for process in self._processes:
             process.start()
         for pipe in self._pipes:
@@ -83,7 +83,7 @@ class Echo:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End both."""
+        """End both processes."""
         for pipe, process in zip(self._pipes, self._processes, strict=True):
             pipe.close()
             process.join(5.0)

@@ -1,6 +1,6 @@
-"""The gateway under load, with the whole pipeline behind it. `python -m loadtest gateway` runs it.
+"""Measures the gateway under load, with the whole pipeline behind it.
 
-Closed loop: each connection sends its next transaction, or batch, when the last one is answered.
+The loop is closed: each connection sends its next transaction or batch when the last is answered.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from loadtest.deploy.gateway_process import GatewayProcess
 from loadtest.deploy.model import prepared, publish
 from loadtest.deploy.processes import Meter, machine
 from loadtest.measure import report
-from loadtest.measure.gateway_account import Account, Exchange, by_transaction
+from loadtest.measure.gateway_account import Exchange, GatewayAccount, by_transaction
 from loadtest.measure.latency import percentiles_ms
-from loadtest.traffic.gateway_rows import Row, rows, taken
+from loadtest.traffic.gateway_rows import GatewayRow, rows, taken
 from loadtest.traffic.http_load import Connection, connect, request, undelayed
 from runtime.kafka.reader import read_all
 from schemas.errors import BrokerUnavailable, FatalError
@@ -30,13 +30,17 @@ from schemas.topics import DECISIONS
 
 Say = Callable[[str], None]
 MADE_AHEAD: Final = 2_500
-"""Transactions made ready for each second; if they do not suffice, more are made on the way."""
+"""Transactions encoded in advance per second of the run; further ones are encoded on the way."""
 SETTLE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to run. `batch`: transactions a batch, 0 for single ones; `deadline_ms` None: theirs."""
+class GatewayRunPlan:
+    """Settings of a run.
+
+    `batch` is the number of transactions per batch, or 0 to send them singly; with `deadline_ms`
+    None the gateway's own deadline applies.
+    """
 
     target: Target
     connections: int
@@ -51,15 +55,16 @@ class Plan:
     no_model: bool = False
 
 
-def run(plan: Plan, say: Say) -> dict[str, Any]:
-    """Run and return the report.
+def run(plan: GatewayRunPlan, say: Say) -> dict[str, Any]:
+    """Start everything, measure, and return the report.
 
     Raises:
-        ConfigurationError, FatalError: it could not run; the text says why.
+        ConfigurationError: something that the run needs is missing.
+        FatalError: a service failed.
     """
     model = plan.model
     if model is None and not plan.no_model:
-        say("a model of the generated world (trained once, a minute)")
+        say("training a model of the generated world (once, about a minute)")
         model = prepared(plan.target.data, plan.seed)
     say("starting Kafka and Redis" if plan.target.bootstrap is None else "connecting")
     with deployed(plan.target) as place:
@@ -76,10 +81,10 @@ def run(plan: Plan, say: Say) -> dict[str, Any]:
 
 
 def _measured(
-    plan: Plan, place: Deployment, services: Services, gateway: GatewayProcess, say: Say
+    plan: GatewayRunPlan, place: Deployment, services: Services, gateway: GatewayProcess, say: Say
 ) -> dict[str, Any]:
     stream = rows(plan.customers, plan.seed, plan.first_day)
-    every = Load(plan, gateway, stream)
+    every = ClosedLoad(plan, gateway, stream)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         say(f"warm-up of {plan.warm_up_s:g} s")
         warm = runner.run(every.run(plan.warm_up_s))
@@ -91,19 +96,19 @@ def _measured(
             account = runner.run(every.run(plan.seconds))
         processes = meter.read()
     if services.dead() or not gateway.service.running:
-        raise FatalError(f"a service ended in mid-run: see the logs in {place.log_dir}")
+        raise FatalError(f"a service ended during the run: see the logs in {place.log_dir}")
     decisions = settled(place, warm.accepted() | account.accepted(), SETTLE_S)
     return built(plan, account, decisions, every.seconds, processes)
 
 
 def built(
-    plan: Plan,
-    account: Account,
+    plan: GatewayRunPlan,
+    account: GatewayAccount,
     decisions: Mapping[str, list[dict[str, Any]]],
     seconds: float,
     processes: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the report of what was exchanged in so many seconds."""
+    """Return the report of the exchanges of `account`, which took `seconds`."""
     counts = account.counts(decisions)
     return {
         "command": "gateway",
@@ -125,23 +130,25 @@ def built(
 def settled(
     place: Deployment, accepted: set[str], timeout_s: float
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return the decisions of each id once all that were accepted have one, or time is over."""
+    """Return the decisions by id once every accepted id has one, or after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     found: dict[str, list[dict[str, Any]]] = {}
     while True:
-        with suppress(BrokerUnavailable):  # it may have come back a moment ago
+        with suppress(BrokerUnavailable):  # the broker may still be starting
             found = by_transaction(read_all(place.settings, place.settings.topic(DECISIONS)))
         if accepted <= found.keys() or time.monotonic() > deadline:
             return found
         time.sleep(0.5)
 
 
-class Load:
-    """Sends on some connections at a time; `seconds` is how long the last run took."""
+class ClosedLoad:
+    """Sends on several connections at once; `seconds` is how long the last run took."""
 
-    def __init__(self, plan: Plan, gateway: GatewayProcess, stream: Iterator[Row]) -> None:
+    def __init__(
+        self, plan: GatewayRunPlan, gateway: GatewayProcess, stream: Iterator[GatewayRow]
+    ) -> None:
         self._plan, self._gateway, self._stream = plan, gateway, stream
-        self._ready: list[Row] = []
+        self._ready: list[GatewayRow] = []
         self.seconds = 0.0
         headers = {}
         if plan.deadline_ms is not None:
@@ -149,17 +156,21 @@ class Load:
         self._headers = headers
 
     def make_ready(self, count: int) -> None:
-        """Make transactions ahead of their time."""
+        """Encode transactions in advance."""
         self._ready = taken(self._stream, count)
         self._ready.reverse()
 
-    def _next(self, count: int) -> list[Row]:
+    def _next(self, count: int) -> list[GatewayRow]:
         ready = [self._ready.pop() for _ in range(min(count, len(self._ready)))]
         return ready + taken(self._stream, count - len(ready))
 
-    async def run(self, seconds: float) -> Account:
-        """Send for some time; return what was exchanged."""
-        account = Account()
+    async def run(self, seconds: float) -> GatewayAccount:
+        """Send for some time, and return the exchanges.
+
+        Raises:
+            FatalError: a batch was refused as a whole.
+        """
+        account = GatewayAccount()
         opened = [await connect(self._gateway.port) for _ in range(self._plan.connections)]
         began = time.monotonic_ns()
         until = began + int(seconds * 1e9)
@@ -172,7 +183,7 @@ class Load:
         self.seconds = (time.monotonic_ns() - began) / 1e9
         return account
 
-    async def _singles(self, connection: Connection, until: int, account: Account) -> None:
+    async def _singles(self, connection: Connection, until: int, account: GatewayAccount) -> None:
         key, headers = self._gateway.key, self._headers
         while (asked := time.monotonic_ns()) < until:
             [row] = self._next(1)
@@ -183,7 +194,7 @@ class Load:
                 Exchange(row.transaction_id, asked, reply.at, reply.status, reply.body)
             )
 
-    async def _batches(self, connection: Connection, until: int, account: Account) -> None:
+    async def _batches(self, connection: Connection, until: int, account: GatewayAccount) -> None:
         while time.monotonic_ns() < until:
             chosen = self._next(self._plan.batch)
             body = b"\n".join(row.body for row in chosen)
@@ -197,14 +208,14 @@ class Load:
             connection.on_piece = arrived
             reply = await connection.send(data)
             if reply.status != 200:
-                raise FatalError(f"the batch was answered {reply.status}: {reply.body[:500]!r}")
+                raise FatalError(f"a batch was refused with {reply.status}: {reply.body[:500]!r}")
             account.exchanges += _lines(chosen, asked, reply.body, arrivals)
 
 
 def _lines(
-    chosen: list[Row], asked: int, body: bytes, arrivals: list[tuple[int, int]]
+    chosen: list[GatewayRow], asked: int, body: bytes, arrivals: list[tuple[int, int]]
 ) -> Iterator[Exchange]:
-    """Yield what each line of a batch was answered; its latency counts from the batch's start."""
+    """Yield the exchange of each line of a batch; latency counts from the start of the batch."""
     moments = [at for count, at in arrivals for _ in range(count)]
     lines = body.splitlines()
     for row, line, at in zip(chosen, lines, moments, strict=False):

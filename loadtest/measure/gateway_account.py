@@ -1,4 +1,4 @@
-"""What was asked of the gateway, what it answered, and what the pipeline decided: every id once."""
+"""Compares the gateway's answers with the pipeline's decisions, id by id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACCEPTED = 200
 
 
 class Exchange(NamedTuple):
-    """One transaction asked for: when (ns, monotonic), and the answer; status 0: none came."""
+    """One request and its answer, with their times (ns, monotonic); status 0 without an answer."""
 
     transaction_id: str
     asked: int
@@ -30,15 +30,21 @@ class Exchange(NamedTuple):
 
     @property
     def latency(self) -> int:
-        """Nanoseconds, -1 without an answer."""
+        """Latency in ns, or -1 without an answer."""
         return self.answered - self.asked if self.status else -1
 
 
-class Counts(NamedTuple):
-    """`decided` were answered by the pipeline's decision, `fallback` by the policy's.
+class GatewayCounts(NamedTuple):
+    """The balance of a run.
 
-    `lost` were accepted and have no decision, `duplicated` have several, `conflicting` were
-    answered otherwise than decided, or twice differently. `unanswered` requests got no answer.
+    Attributes:
+        decided: ids answered with the pipeline's decision.
+        fallback: ids answered by the policy in its place.
+        problems: requests answered with an error.
+        unanswered: requests without an answer.
+        lost: accepted ids that have no decision.
+        duplicated: accepted ids that have several decisions.
+        conflicting: ids whose answers differ from each other or from the decision.
     """
 
     sent: int
@@ -53,17 +59,17 @@ class Counts(NamedTuple):
 
 
 @dataclass(slots=True)
-class Account:
-    """Exchanges, to be compared with the decisions when all is over."""
+class GatewayAccount:
+    """Collects exchanges, to be compared with the decisions after the run."""
 
     exchanges: list[Exchange] = field(default_factory=list)
 
     def latencies(self) -> npt.NDArray[np.int64]:
-        """Return nanoseconds of every exchange, -1 without an answer."""
+        """Return the latency of every exchange in ns, -1 without an answer."""
         return np.array([each.latency for each in self.exchanges], np.int64)
 
     def slowest(self, count: int) -> list[tuple[float, float]]:
-        """Return when the slowest were asked (s after the first) and what they took (ms)."""
+        """Return the start (s after the first request) and latency (ms) of the slowest ones."""
         first = min((each.asked for each in self.exchanges), default=0)
         found = nlargest(count, self.exchanges, key=lambda each: each.latency)
         return [
@@ -71,15 +77,15 @@ class Account:
         ]
 
     def accepted(self) -> set[str]:
-        """Return the ids that the gateway took."""
+        """Return the ids that the gateway accepted."""
         return {each.transaction_id for each in self.exchanges if each.status == ACCEPTED}
 
     def statuses(self) -> dict[str, int]:
-        """Return how many answers had which status."""
+        """Return the number of answers by HTTP status; "0" counts missing answers."""
         return {str(status): n for status, n in Counter(x.status for x in self.exchanges).items()}
 
-    def counts(self, decisions: Mapping[str, list[dict[str, Any]]]) -> Counts:
-        """Return the counts, given the decisions of each id in their order."""
+    def counts(self, decisions: Mapping[str, list[dict[str, Any]]]) -> GatewayCounts:
+        """Return the balance, given the decisions of each id in their order."""
         answers: dict[str, bytes] = {}
         conflicting: set[str] = set()
         for each in self.exchanges:
@@ -96,7 +102,7 @@ class Account:
                 conflicting.add(name)
         answered = sum(each.status != 0 for each in self.exchanges)
         good = sum(each.status == ACCEPTED for each in self.exchanges)
-        return Counts(
+        return GatewayCounts(
             sent=len(self.exchanges),
             answered=answered,
             decided=len(answers) - fallback,
@@ -120,7 +126,7 @@ def _same(answer: Mapping[str, Any], decision: Mapping[str, Any]) -> bool:
 
 
 def by_transaction(messages: Iterable[Message]) -> dict[str, list[dict[str, Any]]]:
-    """Return the decisions of each id in their order; one that was sent again counts once."""
+    """Return the decisions of each id in their order; a repeated message counts once."""
     found: dict[str, dict[tuple[int, int], dict[str, Any]]] = {}
     for message in messages:
         try:

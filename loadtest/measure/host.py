@@ -1,4 +1,4 @@
-"""How many transactions a second the empty Faust host carries, on a stack of its own.
+"""Measures how many transactions a second the empty Faust host reads, on a Kafka of its own.
 
 Example: python -m loadtest.measure.host --records 400000
 """
@@ -29,7 +29,7 @@ BATCH = 20_000
 
 
 def bench_host(records: int, folder: Path) -> dict[str, Any]:
-    """Fill `transactions`, read it through the host, and return its report.
+    """Fill `transactions`, read the topic through the host, and return the host's report.
 
     Raises:
         FatalError: the host ended with an error.

@@ -1,4 +1,4 @@
-"""Latency percentiles by HdrHistogram. Pure; used by report.py, maximum.py and watch.py."""
+"""Latency percentiles from an HdrHistogram."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PERCENTILES: Final = {"p50_ms": 50.0, "p90_ms": 90.0, "p99_ms": 99.0, "p999_ms":
 
 
 def histogram(latency_ns: npt.NDArray[np.int64]) -> Any:
-    """Return a histogram in µs of the latencies that are not negative (negative: unanswered)."""
+    """Return a histogram (µs) of latencies (ns), leaving out the negative ones of open answers."""
     found = HdrHistogram(1, MAX_US, DIGITS)
     answered = latency_ns[latency_ns >= 0] // 1000
     values, counts = np.unique(np.clip(answered, 1, MAX_US), return_counts=True)
@@ -24,7 +24,7 @@ def histogram(latency_ns: npt.NDArray[np.int64]) -> Any:
 
 
 def percentiles_ms(latency_ns: npt.NDArray[np.int64]) -> dict[str, float | None]:
-    """Return p50_ms, p90_ms, p99_ms, p999_ms and max_ms; None when nothing was answered."""
+    """Return p50_ms, p90_ms, p99_ms, p999_ms and max_ms; all None if nothing was answered."""
     found = histogram(latency_ns)
     if found.get_total_count() == 0:
         return dict.fromkeys((*PERCENTILES, "max_ms"))

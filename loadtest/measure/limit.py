@@ -1,4 +1,4 @@
-"""Latency and throughput of the bare echo: this machine's ceiling. Used by `limit` and `max`."""
+"""Measures latency and throughput of the bare echo, which are this machine's ceiling."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from loadtest.deploy.deployment import Deployment
 from loadtest.deploy.interrupt import Interrupt
 from loadtest.deploy.processes import Meter
 from loadtest.measure import report
-from loadtest.measure.echo import Echo
+from loadtest.measure.echo import BareEcho
 from loadtest.measure.latency import percentiles_ms
-from loadtest.measure.view import View
-from loadtest.measure.watch import Watch
+from loadtest.measure.view import RunView
+from loadtest.measure.watch import RunWatch
 from loadtest.traffic.feed import FeedSettings
 from loadtest.traffic.sender import Order
 from loadtest.traffic.traffic import Traffic
@@ -25,20 +25,22 @@ LATENCY_RATE: Final = 1_000.0
 def measure(
     place: Deployment,
     feed: FeedSettings,
-    watch: Watch,
-    view: View,
+    watch: RunWatch,
+    view: RunView,
     *,
     count: int,
     seconds: float = 5.0,
 ) -> dict[str, Any]:
-    """Send through the bare echo: `count` flat out for the throughput, then `seconds` at 1,000/s
-    for the latencies; all that after a warm-up, since Kafka's own code is compiled while it runs.
+    """Send through the bare echo and return the report.
+
+    After a warm-up, `count` transactions as fast as Kafka accepts them give the throughput, and
+    then `seconds` at 1,000/s the latencies.
     """
     place = place.with_prefix(PREFIX + place.settings.topic_prefix)
     watch.restart()
     create_topics(place.settings)
     with (
-        Echo(place.settings) as echo,
+        BareEcho(place.settings) as echo,
         Traffic(feed, place.settings, watch.note) as traffic,
         Interrupt() as stop,
     ):
@@ -53,7 +55,7 @@ def measure(
         for order in (Order(rate=LATENCY_RATE, seconds=WARM_UP_S), Order(count=count // 2)):
             traffic.run(order, tick)
             traffic.drain(tick=show)
-        view.say(f"bare echo: {count:,} transactions as fast as Kafka takes them")
+        view.say(f"bare echo: {count:,} transactions as fast as Kafka accepts them")
         traffic.begin(Order(count=count), tick)
         meter = Meter({**place.pids, **echo.pids(), **traffic.pids()})
         flat_out = traffic.finish(tick)
@@ -65,7 +67,7 @@ def measure(
         traffic.drain(tick=show)
         traffic.listen(0.5)
         if stop:
-            raise KeyboardInterrupt  # a part of it is no result
+            raise KeyboardInterrupt  # half a measurement is worth nothing
         sent_per_s = (flat_out.last - flat_out.first) / max(flat_out.seconds, 1e-9)
         return report.build(
             "limit", traffic.ledger, flat_out,

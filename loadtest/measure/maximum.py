@@ -1,4 +1,4 @@
-"""The highest rate that is held with p99 under a bound: ramp, then bisection. Used by `max`."""
+"""Searches for the highest rate at which p99 stays within a bound: ramp up, then bisect."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from loadtest.measure import limit, report
 from loadtest.measure.latency import percentiles_ms
 from loadtest.measure.measured_run import (
     SECOND_ANSWERS_S,
-    Plan,
+    RunPlan,
     dead_letters,
     model_for,
     raise_if_dead,
 )
-from loadtest.measure.view import View
-from loadtest.measure.watch import Watch
+from loadtest.measure.view import RunView
+from loadtest.measure.watch import RunWatch
 from loadtest.traffic.sender import Order
 from loadtest.traffic.traffic import Phase, Traffic
 
 GROWTH: Final = 1.6
 FINE: Final = 1.08
-"""The search ends when the highest rate held and the lowest not held are this close."""
+"""The bisection ends when the lowest rate not held is within this factor of the highest held."""
 BACK_OFF: Final = 0.93
-"""Of a rate that a short try held but the long one did not."""
+"""Share of a rate to try next if a short try held it but a long one did not."""
 LASTING: Final = 0.97
-"""Of what was answered while a long try failed."""
-LEAST: Final = 0.5
+"""Share of the answers per second of a failed long try that will probably last."""
+MIN_STEP_DOWN: Final = 0.5
+"""After a failed long try the rate falls at most to this share."""
 GIVE_UP_S: Final = 2.0
-"""A try ends early when this much of its load waits for answers."""
+"""A try ends early when this many seconds of its load wait for answers."""
 
 
 class Try(NamedTuple):
@@ -46,13 +47,16 @@ class Try(NamedTuple):
     held: bool
     p99_ms: float | None
     answered_per_s: float = 0.0
-    """Decided while it was sent, over the time that this took."""
+    """Answers a second while the load was being sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """`hold_s` at a rate with p99 of at most `p99_ms` is to be held; short tries last `try_s`; no
-    try begins later than `budget_s` after the first, but the last long one."""
+class RateSearch:
+    """Settings of the search.
+
+    The result must hold for `hold_s` with p99 of at most `p99_ms`. Short tries last `try_s`. After
+    `budget_s` only one more long try begins.
+    """
 
     p99_ms: float = 50.0
     hold_s: float = 30.0
@@ -61,8 +65,13 @@ class Search:
     budget_s: float = 300.0
 
 
-def find(search: Search, attempt: Callable[[float, float], Try], clock: Callable[[], float]) -> Try:
-    """Return the long try that was held, or the last one; `attempt` tries a rate for seconds."""
+def find(
+    search: RateSearch, attempt: Callable[[float, float], Try], clock: Callable[[], float]
+) -> Try:
+    """Return the first long try that was held, or the last one if none was.
+
+    `attempt(rate, seconds)` makes a try; `clock` returns seconds.
+    """
     began = clock()
     low, high = 0.0, float("inf")
     rate = search.first_rate
@@ -83,14 +92,19 @@ def find(search: Search, attempt: Callable[[float, float], Try], clock: Callable
         done = attempt(rate, search.hold_s)
         if done.held or clock() - began > search.budget_s:
             return done
-        # What was answered meanwhile is about what lasts: a bit less than that, so that the
-        # backlog of one long try after the other does not grow.
-        rate = min(rate * BACK_OFF, max(done.answered_per_s * LASTING, rate * LEAST))
+        # The answers per second of the failed try are about the rate that lasts. Go a little below
+        # it, so that no backlog grows from one long try to the next.
+        rate = min(rate * BACK_OFF, max(done.answered_per_s * LASTING, rate * MIN_STEP_DOWN))
 
 
-def run(plan: Plan, search: Search, watch: Watch, view: View, *, with_limit: int) -> dict[str, Any]:
-    """Return the report of the rate that was held, with every try, and with the bare echo of
-    `with_limit` transactions (0: none) on the same stack when the services are gone."""
+def run(
+    plan: RunPlan, search: RateSearch, watch: RunWatch, view: RunView, *, with_limit: int
+) -> dict[str, Any]:
+    """Return the report of the rate that was held, with all tries.
+
+    If `with_limit` is not 0, the bare echo then carries so many transactions on the same Kafka,
+    without the services, and its report is added.
+    """
     model = model_for(plan, view)
     view.say("starting Kafka and Redis" if plan.target.bootstrap is None else "connecting")
     with deployed(plan.target) as place:
@@ -105,10 +119,10 @@ def run(plan: Plan, search: Search, watch: Watch, view: View, *, with_limit: int
 
 
 def _search(
-    plan: Plan,
-    search: Search,
-    watch: Watch,
-    view: View,
+    plan: RunPlan,
+    search: RateSearch,
+    watch: RunWatch,
+    view: RunView,
     place: Deployment,
     services: Services,
     model_id: str | None,
@@ -150,13 +164,13 @@ def _search(
 
 
 class _Ladder:
-    """Tries rates one after the other; keeps what is reported of the last one."""
+    """Tries one rate after the other, and keeps the figures of the last one."""
 
     def __init__(
         self,
-        plan: Plan,
-        search: Search,
-        view: View,
+        plan: RunPlan,
+        search: RateSearch,
+        view: RunView,
         place: Deployment,
         services: Services,
         traffic: Traffic,
@@ -177,7 +191,7 @@ class _Ladder:
         self.processes: dict[str, dict[str, float]] = {}
 
     def attempt(self, rate: float, seconds: float) -> Try:
-        """Send at a rate; it is held if all is answered, p99 in bounds, and nothing piles up."""
+        """Send at a rate; it is held if everything is answered, in time, and nothing piles up."""
         traffic = self._traffic
         if self._stop:
             raise KeyboardInterrupt
@@ -206,7 +220,7 @@ class _Ladder:
         return done
 
     def show(self) -> bool:
-        """Show what goes on, and look whether the services live; True."""
+        """Update the view; FatalError if a service has ended. Always returns True."""
         raise_if_dead(self._services, self._place)
         return self._view.tick(self._traffic)
 

@@ -17,8 +17,8 @@ from loadtest.deploy.processes import Meter
 from loadtest.measure import report
 from loadtest.measure.recovery import back_to_normal
 from loadtest.measure.swap import Swap, Swapper, effect, rehearsal
-from loadtest.measure.view import View
-from loadtest.measure.watch import Watch
+from loadtest.measure.view import RunView
+from loadtest.measure.watch import RunWatch
 from loadtest.traffic.feed import FeedSettings
 from loadtest.traffic.ledger import Ledger
 from loadtest.traffic.sender import Order
@@ -29,14 +29,17 @@ from schemas.keys import hash_id
 from schemas.topics import DEAD_LETTER
 
 SECOND_ANSWERS_S = 1.0
-"""How long a second answer is waited for after the last first one."""
+"""How long to wait for duplicate answers when everything is answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to run. `warm_up_s` seconds at the order's rate come before what is measured; `queued`
-    transactions come then, while the services are away; `model` None trains one, unless `no_model`.
-    After the models of a swap the first champion's turn comes again; the warm-up rehearses it.
+class RunPlan:
+    """Settings of a run.
+
+    A warm-up of `warm_up_s` at the order's rate comes before the measurement. If `queued` is not 0,
+    the services are then stopped, and so many transactions wait for them when they start again.
+    Without a `model` one is trained, unless `no_model` is set. A swap goes through its models and
+    back to the first champion, and the warm-up rehearses it.
     """
 
     target: Target
@@ -53,11 +56,14 @@ class Plan:
     shadows: tuple[Path, ...] = ()
 
 
-def run(plan: Plan, watch: Watch, view: View) -> dict[str, Any]:
-    """Run and return the report; Ctrl-C ends the sending and the report is of what was sent.
+def run(plan: RunPlan, watch: RunWatch, view: RunView) -> dict[str, Any]:
+    """Start everything, measure, and return the report.
+
+    Ctrl-C ends sending early; the report then covers the transactions sent so far.
 
     Raises:
-        ConfigurationError, FatalError: it could not run; the text says why.
+        ConfigurationError: something that the run needs is missing.
+        FatalError: a service failed.
     """
     model = model_for(plan, view)
     view.say("starting Kafka and Redis" if plan.target.bootstrap is None else "connecting")
@@ -83,26 +89,26 @@ def run(plan: Plan, watch: Watch, view: View) -> dict[str, Any]:
             return measurement.measure(watch)
 
 
-def model_for(plan: Plan, view: View) -> Path | None:
-    """Return the bundle that the services should score with; trains one if none is named."""
+def model_for(plan: RunPlan, view: RunView) -> Path | None:
+    """Return the bundle that the services should score with; trains one if `plan` names none."""
     if plan.no_model or not plan.start_services:
         return None
     if plan.model is not None:
         return plan.model
-    view.say("a model of the generated world (trained once, a minute)")
+    view.say("training a model of the generated world (once, about a minute)")
     return prepared(plan.target.data, plan.feed.seed)
 
 
 class Measurement:
-    """One run on a deployment that stands."""
+    """One run on a deployment whose topics and models are ready."""
 
     def __init__(
         self,
-        plan: Plan,
+        plan: RunPlan,
         place: Deployment,
         services: Services,
         traffic: Traffic,
-        view: View,
+        view: RunView,
         model_id: str | None,
         shadows: Sequence[str],
         swapper: Swapper | None,
@@ -117,8 +123,8 @@ class Measurement:
         self._shadows = list(shadows)
         self._swapper = swapper
 
-    def measure(self, watch: Watch) -> dict[str, Any]:
-        """Start the services, send, wait for the answers, report."""
+    def measure(self, watch: RunWatch) -> dict[str, Any]:
+        """Start the services, send, wait for the answers, and return the report."""
         plan = self._plan
         if plan.warm_up_s or not plan.queued:
             self._start_services(wait=True)
@@ -156,7 +162,7 @@ class Measurement:
                 self._services.await_model(self._model_id)
 
     def _queue(self) -> int:
-        """Let a backlog come while the services are away; return when they start again (ns)."""
+        """Queue a backlog while the services are stopped; return when they start again (ns)."""
         plan = self._plan
         self._services.stop()
         self._view.say(f"queueing {plan.queued:,} transactions before the services start")
@@ -165,7 +171,7 @@ class Measurement:
         self._start_services(wait=False)
         return started
 
-    def _measure(self, watch: Watch, services_started: int) -> dict[str, Any]:
+    def _measure(self, watch: RunWatch, services_started: int) -> dict[str, Any]:
         plan, traffic = self._plan, self._traffic
         self._view.say("measuring")
         watch.models.clear()
@@ -175,7 +181,7 @@ class Measurement:
         before = self._metrics()
         phase = traffic.finish(self._tick)
         if plan.start_services:
-            self._services.wait_ready()  # a short order may be over before they serve
+            self._services.wait_ready()  # a short order may be over before they are ready
         traffic.drain(tick=self._show)
         processes = meter.read()
         costs = stage_costs(before, self._metrics())
@@ -193,18 +199,18 @@ class Measurement:
         )
 
     def _show(self) -> bool:
-        """Show what goes on, and look whether the services live; True."""
+        """Update the view; FatalError if a service has ended. Always returns True."""
         raise_if_dead(self._services, self._place)
         return self._view.tick(self._traffic)
 
     def _tick(self) -> bool:
-        """Show, swap if it is time; False once Ctrl-C came."""
+        """Swap models if it is time, and update the view; False once Ctrl-C has come."""
         phase = self._traffic.phase
         if self._swapper is not None:
             self._swapper.tick(phase.started, time.monotonic_ns())
         return self._show() and not self._interrupt
 
-    def _extra(self, phase: Phase, watch: Watch, services_started: int) -> dict[str, Any]:
+    def _extra(self, phase: Phase, watch: RunWatch, services_started: int) -> dict[str, Any]:
         plan = self._plan
         extra: dict[str, Any] = {
             "model": self._model_id,
@@ -234,14 +240,14 @@ class Measurement:
 
 
 def raise_if_dead(services: Processes, place: Deployment) -> None:
-    """Raise FatalError when a service that was started has ended."""
+    """Raise FatalError if a service that was started has ended."""
     dead = services.dead()
     if dead:
-        raise FatalError(f"{', '.join(dead)} ended in mid-run: see the logs in {place.log_dir}")
+        raise FatalError(f"{', '.join(dead)} ended during the run: see the logs in {place.log_dir}")
 
 
 def by_model(ledger: Ledger, model_ids: Iterable[str]) -> dict[str, Any]:
-    """Return how many decisions name each of `model_ids`, another model, and none."""
+    """Return how many decisions name each of `model_ids`, another model, and no model."""
     counts = {name: ledger.models[hash_id(name)] for name in model_ids}
     unnamed = ledger.models[0]
     others = sum(ledger.models.values()) - sum(counts.values()) - unnamed
@@ -249,5 +255,5 @@ def by_model(ledger: Ledger, model_ids: Iterable[str]) -> dict[str, Any]:
 
 
 def dead_letters(place: Deployment) -> int:
-    """Return how many messages are on the dead-letter topic."""
+    """Return the number of messages on the dead-letter topic."""
     return sum(end_offsets(place.settings, place.settings.topic(DEAD_LETTER)).values())

@@ -1,7 +1,7 @@
-"""The dashboard's live page for a long time in a real browser: load time, and whether memory grows.
+"""Watches the dashboard's live page in a real browser: load time, and whether its memory grows.
 
-Called by `python -m loadtest page`. Memory is read after a garbage collection, so that only what
-the page holds counts. The first third of the run is left out: the page's history fills up then.
+Memory is read after a garbage collection, so that only live objects count. The first third of the
+run is left out, because the page's history fills up during it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import CDPSession, Page
 
 FIGURES: Final = {"JSHeapUsedSize": "heap_bytes", "Nodes": "nodes", "JSEventListeners": "listeners"}
-STEADY_GROWTH: Final = 0.1
-"""Growth from the middle third to the last third that is still called steady."""
+MAX_STEADY_GROWTH: Final = 0.1
+"""Growth from the middle third of a run to its last third that still counts as steady."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
-    """Where to look, as whom, for how long."""
+class PageVisit:
+    """The dashboard's address, the account to log in with, and how long to stay."""
 
     address: str
     username: str
@@ -35,12 +35,12 @@ class Visit:
     every_s: float = 10.0
 
 
-def visit(what: Visit, tick: Callable[[float], None]) -> dict[str, Any]:
-    """Stay on the live page and return the report; `tick` is told how far it is, 0 to 1.
+def visit(what: PageVisit, tick: Callable[[float], None]) -> dict[str, Any]:
+    """Stay on the live page and return the report; `tick` is called with the progress, 0 to 1.
 
     Raises:
-        ConfigurationError: no Chromium can be had or no Playwright, or the log-in failed.
-        FatalError: the page showed nothing, or became stale.
+        ConfigurationError: Chromium or Playwright is missing, or the log-in failed.
+        FatalError: the page stopped receiving data.
     """
     try:
         from playwright.sync_api import sync_playwright
@@ -76,7 +76,7 @@ def built(load_ms: float, seconds: float, rows: Sequence[dict[str, float]]) -> d
 
 
 def judged(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Return the growth of each figure from the middle third to the last, and the verdict.
+    """Return the growth of each figure from the middle third to the last, and whether it is steady.
 
     >>> judged([{"heap_bytes": 10.0}, {"heap_bytes": 20.0}, {"heap_bytes": 21.0}])
     {'growth': {'heap_bytes': 0.05}, 'steady': True}
@@ -89,11 +89,11 @@ def judged(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
             for part in (rows[third : 2 * third], rows[2 * third :])
         )
         growth[name] = round(last / max(middle, 1.0) - 1.0, 4)
-    steady = bool(growth) and all(each <= STEADY_GROWTH for each in growth.values())
+    steady = bool(growth) and all(each <= MAX_STEADY_GROWTH for each in growth.values())
     return {"growth": growth, "steady": steady}
 
 
-def _log_in(page: Page, what: Visit) -> None:
+def _log_in(page: Page, what: PageVisit) -> None:
     page.goto(f"{what.address}/login")
     page.get_by_label("Username").fill(what.username)
     page.get_by_label("Password").fill(what.password)
@@ -104,7 +104,7 @@ def _log_in(page: Page, what: Visit) -> None:
 
 
 def _watch(
-    page: Page, session: CDPSession, what: Visit, tick: Callable[[float], None]
+    page: Page, session: CDPSession, what: PageVisit, tick: Callable[[float], None]
 ) -> list[dict[str, float]]:
     rows: list[dict[str, float]] = []
     session.send("Performance.enable")
@@ -118,5 +118,5 @@ def _watch(
         row = {"at_s": round(time.monotonic() - began, 1)}
         rows.append(row | {name: values[key] for key, name in FIGURES.items()})
         if page.locator("#live[data-stale]").count():
-            raise FatalError(f"the page became stale after {row['at_s']} s")
+            raise FatalError(f"the page stopped receiving data after {row['at_s']} s")
     return rows

@@ -1,4 +1,4 @@
-"""How long a backlog disturbs the live traffic. Pure; used by run.py."""
+"""Finds how long a backlog delays the live traffic behind it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ TOLERANCE: Final = 2.0
 def back_to_normal(ledger: Ledger, phase: Phase, since: int) -> dict[str, Any]:
     """Return when latency was normal again, in seconds after `since` (ns, monotonic).
 
-    Normal is the median p99 of the half-seconds in the last third of `phase`; latency is back when
-    a half-second's p99, and all after it but one in ten, are at most twice that. None: never.
+    The p99 of every half-second is compared with the median of those in the last third of `phase`.
+    Latency is normal from the first half-second on that is at most twice that median, provided that
+    the same holds for nine in ten of the later ones. Both figures are None if that never happens.
     """
     rows = slice(phase.first, phase.last)
     window = (ledger.due[rows] - phase.started) // WINDOW_NS

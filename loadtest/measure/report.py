@@ -1,6 +1,6 @@
-"""The report of a run: one JSON document, its promised keys always there. Pure but for git.
+"""Builds the report of a run: one JSON document that always has the promised keys.
 
-See loadtest/README.md for how to read it.
+loadtest/README.md explains the keys.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def build(
 ) -> dict[str, Any]:
     """Return the report.
 
-    Counts are of everything sent; throughput, latencies and stages of `phase` alone, up to
-    `last_answer` (ns, monotonic).
+    The counts cover everything that was sent; throughput, latencies and stages cover only `phase`,
+    up to `last_answer` (ns, monotonic).
     """
     counts = ledger.counts()
     rows = slice(phase.first, phase.last)
@@ -72,10 +72,10 @@ def build(
 def stages(
     ledger: Ledger, rows: slice, costs: Sequence[StageCost], events: int
 ) -> dict[str, dict[str, float]]:
-    """Return mean, p50 and p99 (ms) of each leg of the way, and the work of each service's stages.
+    """Return mean, p50 and p99 (ms) of each leg of the way, and the cost of each service's stages.
 
-    The legs' moments are the services' clock readings: the one between the first two is in whole
-    ms. The work is in µs an event, from the services' own metrics.
+    The legs are bounded by the services' own time stamps; the one between the first two is in whole
+    ms. The cost is in µs per event, from the services' metrics.
     """
     out: dict[str, dict[str, float]] = {}
     for number, name in enumerate(STAGES):
@@ -96,7 +96,7 @@ def stages(
 
 
 def commit() -> str:
-    """Return the commit of the code, "-dirty" added when files differ; "unknown" outside git."""
+    """Return the commit of the code, with "-dirty" if files differ; "unknown" outside of git."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
@@ -108,15 +108,15 @@ def commit() -> str:
 
 
 def failures(report: Mapping[str, Any]) -> list[str]:
-    """Return what makes the run a failure whatever its speed."""
+    """Return the faults that make the run a failure, however fast it was."""
     wrong = [
         f"{name}: {report[name]}" for name in ("lost", "duplicated", "conflicting") if report[name]
     ]
     if report.get("swapped"):
         if report["by_no_model"]:
-            wrong.append(f"decisions that name no model: {report['by_no_model']}")
+            wrong.append(f"decisions without a model: {report['by_no_model']}")
         if report["swaps_applied"] < len(report["swaps"]):
-            wrong.append(f"swaps: {report['swaps_applied']} of {len(report['swaps'])} were seen")
+            wrong.append(f"swaps applied: {report['swaps_applied']} of {len(report['swaps'])}")
     for name in ("unanswered", "after_deadline"):
         if report.get(name):
             wrong.append(f"{name}: {report[name]}")
@@ -124,7 +124,7 @@ def failures(report: Mapping[str, Any]) -> list[str]:
 
 
 def summary(report: Mapping[str, Any]) -> list[str]:
-    """Return the report's main figures as lines for people."""
+    """Return the report's main figures as lines of text."""
     latency = ", ".join(
         f"{name.removesuffix('_ms')} {report[name]:.2f} ms" if report[name] is not None else name
         for name in (*PERCENTILES, "max_ms")

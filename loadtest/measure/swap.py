@@ -1,4 +1,4 @@
-"""Model swaps in mid-run, and what they do to latency. Used by run.py."""
+"""Swaps models during a run, and finds what that does to latency."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from schemas.keys import hash_id
 SECOND_NS: Final = 1_000_000_000
 STEP_NS: Final = 100_000_000
 LOAD_NS: Final = 5 * SECOND_NS
-"""If no decision names the new model, its loading is looked for in this time."""
+"""Time allowed for loading a model that no decision names."""
 SETTLE_S: Final = 2.0
-"""Left of a warm-up after its last swap."""
+"""Time left of a warm-up after its last swap."""
 PUBLISH_S: Final = 60.0
-"""How long the last change may take after the run."""
+"""How long the last swap may take after the end of the run."""
 
 
 class Swap(NamedTuple):
-    """Make the bundles of `models` champion one after the other, `times` times, every `every_s`
-    seconds from `at_s` seconds after the start on."""
+    """Settings of the swaps: the bundles of `models` become champion in turn.
+
+    There are `times` swaps, the first `at_s` seconds after the start, then one every `every_s`.
+    """
 
     at_s: float
     models: tuple[Path, ...]
@@ -39,8 +41,11 @@ class Swap(NamedTuple):
 
 
 class Swapped(NamedTuple):
-    """One swap: the change was begun at `published` (ns, monotonic), and decisions named the model
-    from `applied` on, None if none did."""
+    """One swap that was made (times in ns, monotonic).
+
+    `published` is when the change began; `applied` is when the first decision named the model, or
+    None if no decision did.
+    """
 
     model_id: str
     published: int
@@ -48,11 +53,11 @@ class Swapped(NamedTuple):
 
 
 def rehearsal(swap: Swap, warm_up_s: float) -> Swap:
-    """Return the swaps to make in a warm-up: as many as measured, as far as they fit in, after
-    which the last of the models is the champion, as before.
+    """Return the swaps to make in a warm-up: as many as in the measurement, as far as they fit.
 
-    A broker that has written no transaction compiles its whole way of writing anew at the first
-    ones: for some four seconds on two cores. One that has been up for a day is past that.
+    They are whole rounds through the models, so that the same champion is in force afterwards. A
+    freshly started broker compiles its transaction code at the first swaps, for about four seconds
+    on two cores; a broker that has been up for a day is past that.
     """
     models = len(swap.models)
     wanted = -(-swap.times // models)
@@ -61,7 +66,7 @@ def rehearsal(swap: Swap, warm_up_s: float) -> Swap:
 
 
 class Swapper:
-    """Makes each change when its time has come, on a thread of its own. Context manager."""
+    """Makes each swap when it is due, on a thread of its own; waits for the last one on exit."""
 
     def __init__(self, settings: Settings) -> None:
         self._swap: Swap | None = None
@@ -72,20 +77,20 @@ class Swapper:
         self._opened = ExitStack()
 
     def plan(self, swap: Swap) -> None:
-        """Make these changes from now on; those made before are forgotten.
+        """Make these swaps from now on, and forget the earlier ones.
 
         Raises:
-            FraudError: one of them could not be made.
+            FraudError: an earlier swap failed.
         """
         self.swapped(())
         self._swap = swap
         self._begun = []
 
     def tick(self, started: int, now: int) -> None:
-        """Begin a change if it is time: `started` and `now` in ns, monotonic.
+        """Begin a swap if one is due; `started` and `now` are in ns, monotonic.
 
         Raises:
-            FraudError: an earlier change could not be made.
+            FraudError: an earlier swap failed.
         """
         for _, change in self._begun:
             if change.done():
@@ -99,7 +104,10 @@ class Swapper:
             self._begun.append((now, self._thread.submit(self._change, model)))
 
     def swapped(self, seen: Sequence[tuple[int, int]]) -> list[Swapped]:
-        """Return the swaps; `seen` is when decisions of which model (its hash) were first seen."""
+        """Return the swaps that were made.
+
+        `seen` lists when decisions of a model first appeared, and the hash of its id.
+        """
         found = []
         for published, change in self._begun:
             model_id = change.result(PUBLISH_S)
@@ -109,11 +117,11 @@ class Swapper:
         return found
 
     def __enter__(self) -> Swapper:
-        """Nothing is changed yet."""
+        """Return itself; `plan` sets the swaps."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wait for the change under way and let go of the registry."""
+        """Wait for the swap under way, and close the registry."""
         self._thread.shutdown(cancel_futures=True)
         self._opened.close()
 
@@ -124,17 +132,16 @@ class Swapper:
 
 
 def p99_ms(latency: npt.NDArray[np.int64]) -> float | None:
-    """Return the 99th percentile in ms of latencies in ns; None if there is none."""
+    """Return the 99th percentile (ms) of latencies (ns), or None if nothing was answered."""
     answered = latency[latency >= 0]
     return round(float(np.percentile(answered, 99)) / 1e6, 3) if len(answered) else None
 
 
 def effect(ledger: Ledger, phase: Phase, swaps: Sequence[Swapped]) -> dict[str, Any]:
-    """Return p99 before the first of `swaps` (at least one), in the worst second of each, and after
-    the last; and p99 over all the time from the first to the last, as one.
+    """Return p99 before, during and after the swaps, and in the worst second of each.
 
-    A new model is fetched and loaded after `published` and decides from `applied` on; the worst
-    second is looked for from the one until a second after the other.
+    `swaps` must not be empty. A new model is fetched and loaded after `published`, and decides from
+    `applied` on; the worst second is searched from `published` to a second after `applied`.
     """
     rows = slice(phase.first, phase.last)
     due, latency = ledger.due[rows], ledger.latency[rows]

@@ -1,4 +1,4 @@
-"""The live view of a run on standard error: a panel on a terminal, else a line now and then."""
+"""The live view of a run on standard error: a panel on a terminal, otherwise a line every 5 s."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
-from loadtest.measure.watch import Glance, Watch
+from loadtest.measure.watch import Glance, RunWatch
 from loadtest.traffic.traffic import Traffic
 
 PANEL_EVERY_S: Final = 0.5
@@ -18,25 +18,25 @@ LINE_EVERY_S: Final = 5.0
 COLOURS: Final = {"approve": "green", "review": "yellow", "block": "red"}
 
 
-class Details(Protocol):
-    """What a view shows besides the figures."""
+class ViewDetails(Protocol):
+    """Something that a view shows besides the figures."""
 
     def panel(self, traffic: Traffic) -> RenderableType:
-        """Return what is drawn under the figures on a terminal."""
+        """Return the part to draw under the figures on a terminal."""
 
     def lines(self) -> list[str]:
-        """Return what is new since the last call, for a log."""
+        """Return what is new since the last call, as lines of text."""
 
 
-class View:
-    """Context manager; call `tick` often."""
+class RunView:
+    """Context manager that shows a run while `tick` is called, at least every 50 ms or so."""
 
     def __init__(
         self,
-        watch: Watch,
+        watch: RunWatch,
         console: Console,
         *,
-        details: Details | None = None,
+        details: ViewDetails | None = None,
     ) -> None:
         self.title = ""
         self._watch = watch
@@ -47,12 +47,12 @@ class View:
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
 
     def say(self, text: str) -> None:
-        """Print a line above the panel, and name the step that goes on now."""
+        """Print a line above the panel, and make it the panel's title."""
         self.title = text
         self._console.print(text, markup=False, soft_wrap=True)
 
     def tick(self, traffic: Traffic) -> bool:
-        """Show what goes on, if it is time to; always True."""
+        """Update the view if it is time to; always returns True."""
         now = time.monotonic()
         if now - self._shown >= self._every:
             self._shown = now
@@ -72,19 +72,19 @@ class View:
         return Panel(Group(*parts), title=self.title, title_align="left")
 
     def __enter__(self) -> Self:
-        """Begin to draw."""
+        """Start drawing."""
         if self._live is not None:
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the last state on the screen."""
+        """Stop drawing; the last state stays on the screen."""
         if self._live is not None:
             self._live.stop()
 
 
 def line(glance: Glance) -> str:
-    """Return one line of figures."""
+    """Return the figures as one line of text."""
     mix = ", ".join(f"{name} {share:.1%}" for name, share in glance.mix.items())
     return (
         f"sent {glance.sent:,} ({glance.sent_per_s:,.0f}/s), decided {glance.decided:,} "

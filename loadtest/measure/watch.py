@@ -1,4 +1,4 @@
-"""A run while it goes on, as numbers. Pure; fed by traffic.py, shown by view.py."""
+"""Figures of a run while it goes on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.traffic.ledger import ACTIONS
-from loadtest.traffic.receiver import Report
+from loadtest.traffic.receiver import ReceiverReport
 from loadtest.traffic.traffic import Traffic
 from schemas.codec import avro
 from schemas.errors import BadMessage
@@ -21,7 +21,10 @@ NEWEST: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """The last interval: rates in events a second, latencies in ms (NaN: none), open answers."""
+    """Totals so far, and the rates and latencies since the last look.
+
+    Latencies are NaN if nothing was answered; `waiting` counts due transactions without an answer.
+    """
 
     sent: int
     decided: int
@@ -31,27 +34,29 @@ class Glance:
     p99_ms: float
     waiting: int
     mix: dict[str, float]
-    """Share of each decision so far."""
+    """Share of each kind of decision so far."""
 
 
 @dataclass(slots=True)
-class Watch:
-    """Follows a Traffic; `note` is its `on_report`."""
+class RunWatch:
+    """Follows a `Traffic`, which must have `note` as its `on_report`."""
 
     newest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=NEWEST))
     models: list[tuple[int, int]] = field(default_factory=list)
-    """When (ns, monotonic) decisions of a model were seen first, or again after a report without
-    any, and the model's hash."""
+    """When (ns, monotonic) decisions of a model appeared, and the hash of its id.
+
+    A model that is missing from one report and comes back is listed again.
+    """
     blocks: int = 0
-    """Blocks that went into `newest` so far."""
+    """Number of blocks put into `newest` so far."""
     _present: set[int] = field(default_factory=set)
     _recent: list[npt.NDArray[np.int64]] = field(default_factory=list)
     _sent: int = 0
     _decided: int = 0
     _looked: int = 0
 
-    def note(self, report: Report, latency: npt.NDArray[np.int64]) -> None:
-        """Take in what came back."""
+    def note(self, report: ReceiverReport, latency: npt.NDArray[np.int64]) -> None:
+        """Add a report of the receiver and its latencies (ns)."""
         self._recent.append(latency)
         found, rows = np.unique(report.answers.model, return_index=True)
         present = {
@@ -66,18 +71,18 @@ class Watch:
             try:
                 _, record = avro.decode(message)
             except BadMessage:
-                continue  # the ledger counts it
+                continue  # the ledger counts it as unknown
             if record["decision"] == "BLOCK":
                 self.newest.appendleft(record)
                 self.blocks += 1
 
     def restart(self) -> None:
-        """Follow another Traffic from now on."""
+        """Follow another `Traffic` from now on."""
         self._recent.clear()
         self._sent = self._decided = self._looked = 0
 
     def look(self, traffic: Traffic, now: int | None = None) -> Glance:
-        """Return what happened since the last look."""
+        """Return the figures since the last look; `now` is in ns, monotonic."""
         now = time.monotonic_ns() if now is None else now
         ledger = traffic.ledger
         waiting = ledger.waiting(now)

@@ -1,1 +1,1 @@
-"""Proofs that live equals offline, also through faults."""
+"""Proofs that survive faults: live equals replay, and the gateway answers every request."""

@@ -1,7 +1,4 @@
-"""Kills and restarts in the middle of a run, and how long each takes to be in service again.
-
-`verify` plans them; they are spread over the run by its progress, at random moments.
-"""
+"""Kills and restarts processes at random moments of a run, and times their recovery."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ READY_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """`strike` takes `name` away and brings it back; it returns when it serves again.
+    """One fault: `strike` stops a process, starts it again and blocks until it is ready.
 
-    It returns the seconds from the start of the new process until it was ready.
+    It returns the seconds from the start of the new process until it is ready.
     """
 
     name: str
@@ -58,9 +55,9 @@ def _timed(step: Callable[[], None]) -> float:
 
 
 class Chaos:
-    """Strikes in random order, each when the run has come to a random point of its share.
+    """Spreads disturbances over the rows of a run, in random order and at random points.
 
-    `recoveries` lists what was done.
+    `recoveries` lists those that have struck.
     """
 
     def __init__(self, plan: Sequence[Disturbance], rows: int, chance: random.Random) -> None:
@@ -72,16 +69,17 @@ class Chaos:
 
     @property
     def pending(self) -> bool:
-        """Whether there is anything left to strike."""
+        """Whether a disturbance has yet to strike."""
         return len(self.recoveries) < len(self._plan)
 
     def strike_if_due(self, done: int) -> bool:
-        """Strike once if `done` rows are past the next moment; return whether it did. Blocks.
+        """Strike if `done` rows have reached the next moment; return whether it struck.
 
-        Call it from a thread that lives to the end: children die with the thread that started them.
+        Blocks until the process is ready again. Call it from a thread that lives to the end of the
+        run, because children die with the thread that started them.
 
         Raises:
-            FatalError, TemporaryError: what was struck did not come back.
+            FatalError, TemporaryError: the process did not come back.
         """
         at = len(self.recoveries)
         if not self.pending or done < self._moments[at]:

@@ -1,6 +1,7 @@
-"""The gateway while scorer, Redis and Kafka are away in turn: every request is still answered.
+"""Proves that the gateway answers every request while scorer, Redis and Kafka are down in turn.
 
-Open loop at a rate; some requests are repeated a moment later, to see that they are answered alike.
+The load is an open loop at a fixed rate. Some requests are repeated a moment later, to check that
+both get the same answer.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from loadtest.deploy.gateway_process import GatewayProcess
 from loadtest.deploy.processes import machine
 from loadtest.measure import report
 from loadtest.measure.gateway import Say, settled
-from loadtest.measure.gateway_account import Account, Exchange
+from loadtest.measure.gateway_account import Exchange, GatewayAccount
 from loadtest.measure.latency import percentiles_ms
-from loadtest.traffic.gateway_rows import Row, rows, taken
+from loadtest.traffic.gateway_rows import GatewayRow, rows, taken
 from loadtest.traffic.http_load import Connection, connect, request, undelayed
 from schemas.errors import FatalError
 
@@ -35,14 +36,15 @@ UNANSWERED_S: Final = 10.0
 SETTLE_S: Final = 180.0
 SLOWEST: Final = 20
 RECOVERY_S: Final = 15.0
-"""Usual time from the return of one of the three to the next fault, beyond `between_s`."""
+"""Usual time until the pipeline decides again after an outage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultPlan:
-    """`away_s`: how long each of the three is away; `between_s`: pause before and after.
+    """Settings of a run.
 
-    `slack_ms`: what the way to the gateway and back may take beyond the deadline.
+    Each outage lasts `away_s`, with a pause of `between_s` before and after. `slack_ms` is the time
+    that the way to the gateway and back may add to the deadline.
     """
 
     directory: Path
@@ -56,13 +58,13 @@ class FaultPlan:
 
     @property
     def rows(self) -> int:
-        """How many transactions are usually sent."""
+        """Estimate of the transactions that will be sent."""
         return round(self.rate * (4 * self.between_s + 3 * (self.away_s + RECOVERY_S)))
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is taken away and brought back; both block."""
+    """An outage: `away` stops a process and `back` starts it again; both block."""
 
     name: str
     away: Callable[[], None]
@@ -70,7 +72,7 @@ class Fault:
 
 
 def run(plan: FaultPlan, say: Say) -> dict[str, Any]:
-    """Run on a stack of its own, which it leaves stopped; return the report."""
+    """Run on a Kafka and a Redis of its own, and return the report."""
     say("starting Kafka and Redis")
     with Stack(plan.directory / "stack") as stack:
         place = place_on(stack)
@@ -95,7 +97,7 @@ def run(plan: FaultPlan, say: Say) -> dict[str, Any]:
 
 
 def faults_of(stack: Stack, scorer: Service) -> list[Fault]:
-    """Return the three that go away in turn."""
+    """Return the outages in their order."""
     return [
         Fault("scorer", scorer.kill, scorer.start),
         Fault("redis", stack.redis.stop, stack.redis.start),
@@ -139,16 +141,17 @@ def _measured(
 def _through(
     plan: FaultPlan, load: OpenLoad, faults: Sequence[Fault], say: Say
 ) -> list[dict[str, Any]]:
-    """Send all the time while one after the other goes away; return each one's share.
+    """Keep sending through one outage after the other; return the figures of each.
 
-    The load has a thread of its own; processes are started on this one, with which they end.
+    The load runs on a thread of its own; processes are started on this one, because they end with
+    the thread that started them.
     """
     phases = []
     exchanges = load.account.exchanges
     with undelayed(), load:
         time.sleep(plan.between_s)
         for fault in faults:
-            say(f"{fault.name} is away for {plan.away_s:g} s")
+            say(f"{fault.name} is down for {plan.away_s:g} s")
             fault.away()
             first = len(exchanges)
             time.sleep(plan.away_s)
@@ -171,33 +174,33 @@ def _through(
 
 
 def is_fallback(exchange: Exchange) -> bool:
-    """Whether the policy answered in the pipeline's place."""
+    """Return whether the policy answered in the pipeline's place."""
     return b'"fallback": true' in exchange.body
 
 
 class OpenLoad:
-    """Sends at a rate, whatever the answers do; connections are opened as they are needed."""
+    """Sends at a fixed rate whether or not answers come; opens connections as needed."""
 
     def __init__(self, plan: FaultPlan, gateway: GatewayProcess) -> None:
         self._plan, self._gateway = plan, gateway
         stream = rows(plan.customers, plan.seed, 20_148)
-        self._stream: Iterator[Row] = chain(taken(stream, plan.rows), stream)
+        self._stream: Iterator[GatewayRow] = chain(taken(stream, plan.rows), stream)
         self._idle: list[Connection] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: list[BaseException] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="load", daemon=True)
         self._headers = {"Request_Timeout_Ms": str(plan.deadline_ms)}
-        self.account = Account()
+        self.account = GatewayAccount()
         self.repeated = 0
 
     def __enter__(self) -> Self:
-        """Send on a thread from now on."""
+        """Start sending, on a thread of its own."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Send no more; returns when everything asked is answered.
+        """Stop sending, and wait for the answers to all requests.
 
         Raises:
             FatalError: the load itself failed, so its figures mean nothing.
@@ -228,7 +231,7 @@ class OpenLoad:
             connection.close()
 
     def decided_again(self) -> float:
-        """Wait for an answer that is the pipeline's; return the seconds."""
+        """Wait until the pipeline decides again, at most READY_S; return the seconds."""
         began, seen = time.monotonic(), len(self.account.exchanges)
         while time.monotonic() - began < READY_S:
             time.sleep(0.05)
@@ -248,7 +251,7 @@ class OpenLoad:
         if (error := task.exception()) is not None:
             self._failures.append(error)
 
-    async def _ask(self, row: Row, after_s: float = 0.0) -> None:
+    async def _ask(self, row: GatewayRow, after_s: float = 0.0) -> None:
         if after_s:
             await asyncio.sleep(after_s)
         data = request("/score-transaction", self._gateway.key, row.body, **self._headers)
@@ -258,7 +261,7 @@ class OpenLoad:
             async with asyncio.timeout(UNANSWERED_S):
                 connection = connection or await connect(self._gateway.port)
                 reply = await connection.send(data)
-        except OSError:  # refused, broken off or not in time
+        except OSError:  # refused, broken off or timed out
             self.account.exchanges.append(Exchange(row.transaction_id, asked, 0, 0, b""))
             if connection is not None:
                 connection.close()

@@ -1,8 +1,8 @@
-"""Proof that live equals offline: a file through Kafka, under kills if wanted, against its replay.
+"""Proves that features served live equal those of a replay, also when processes are killed.
 
-`python -m loadtest verify` calls it. Everything runs as the processes that people run; what was
-served is read back by `stream_features dump` and compared with `… replay` bit for bit.
-Afterwards one probe a merchant is sent, whose features hold the sums over what all workers wrote.
+A file goes through Kafka and the real services. The served features are read back with
+`stream_features dump` and compared bit for bit with those of `stream_features replay`. At the end
+one probe per merchant is sent, because its features sum up what all workers have written.
 """
 
 from __future__ import annotations
@@ -46,17 +46,23 @@ Mode = Literal["backlog", "live"]
 Progress = Callable[[str, int, int], None]
 CHUNK: Final = 20_000
 MERCHANT_SHARE: Final = 0.999
-"""Rows whose merchant features must be equal where order across partitions is not given."""
+"""Share of rows whose merchant features must be equal if several workers run.
+
+The order of transactions across partitions is then not defined, so some rows may differ.
+"""
 PROBE: Final = "probe-"
 READY_S: Final = 60.0
 STALL_S: Final = 60.0
-"""Without a new decision for so long, the run has failed."""
+"""The run has failed if no new decision comes for so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOptions:
-    """What to run. `kills` is how often each service is killed; restarts of Kafka and Redis once
-    each come with it. `rate` is for the live mode, transactions a second."""
+    """Settings of a run.
+
+    Each service is killed `kills` times; if that is not 0, Kafka and Redis are restarted once.
+    `rate` (transactions a second) applies to the live mode.
+    """
 
     input: Path
     mapping: Path
@@ -72,10 +78,10 @@ class VerifyOptions:
 
 
 def verify(options: VerifyOptions, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Run all of it in `folder`; return the report (see loadtest/README.md).
+    """Run the proof in `folder`, and return the report (see loadtest/README.md).
 
     Raises:
-        ConfigurationError: the input cannot be read, or something is missing on this machine.
+        ConfigurationError: the input cannot be read, or a program is missing.
         FatalError: a service ended, or no decision came for a minute.
     """
     table = _plain(read_mapped(options.input, options.mapping, options.rows))
@@ -97,10 +103,10 @@ def verify(options: VerifyOptions, folder: Path, progress: Progress) -> dict[str
 
 
 def passed(report: dict[str, Any], merchant_share: float = MERCHANT_SHARE) -> bool:
-    """Whether nothing was lost, nothing answered differently twice, and every card is equal.
+    """Return whether nothing was lost or answered in two ways, and all card features are equal.
 
-    With one worker and a backlog the shared entities must be equal as well, otherwise
-    `merchant_share` of the merchants' rows.
+    With one worker and a backlog all merchant features must be equal, too; otherwise those of
+    `merchant_share` of the rows.
     """
     exact = report["mode"] == "backlog" and report["workers"] == 1
     return bool(
@@ -147,7 +153,7 @@ class _Run:
         ]
 
     def serve(self) -> None:
-        """Send labels ahead and all transactions; return when each has its decision."""
+        """Send the labels and then all transactions; return when each has its decision."""
         self._send_labels()
         encoded = encode_transactions(self.table)
         if self.options.mode == "backlog":
@@ -173,7 +179,7 @@ class _Run:
         return Chaos(plan, self.table.num_rows, random.Random(self.options.seed))
 
     def send_probes(self, probes: pa.Table) -> None:
-        """Send one transaction to each merchant, after everything else is done."""
+        """Send one transaction to each merchant, and wait for the decisions."""
         before = self.decided()
         self._send(encode_transactions(probes), rate=0.0)
         self._await(before + probes.num_rows, Chaos((), 0, random.Random(0)))
@@ -202,24 +208,26 @@ class _Run:
         self.producer.flush(READY_S)
 
     def decided(self) -> int:
-        """Return how many messages are on `decisions`; while Kafka is away, what was there."""
+        """Return the number of messages on `decisions`, as last known while Kafka is down."""
         with contextlib.suppress(TemporaryError):
             self._decided = sum(end_offsets(self.settings, self.settings.topic(DECISIONS)).values())
         return self._decided
 
     def _await(self, wanted: int, chaos: Chaos) -> None:
-        """Wait for `wanted` decisions, disturbing on the way."""
+        """Wait for `wanted` decisions, and let disturbances strike meanwhile."""
         last, since = -1, time.monotonic()
         while (found := self.decided()) < wanted or chaos.pending:
             self.progress("decided", min(found, wanted), wanted)
             if chaos.strike_if_due(found) or found != last:
                 last, since = found, time.monotonic()
             if time.monotonic() - since > STALL_S:
-                raise FatalError(f"{found} of {wanted} decisions came, none for {STALL_S:.0f} s")
+                raise FatalError(
+                    f"no decision came for {STALL_S:.0f} s: {found} of {wanted} are there"
+                )
             time.sleep(0.05)
 
     def stop_and_count(self, probes: int) -> dict[str, Any]:
-        """Stop the services; count what stands on the topics by source position."""
+        """Stop the services, and count the decisions by source position."""
         for service in [*self.streams, *self.scorers]:
             service.stop()
         self.producer.close()
@@ -247,7 +255,7 @@ class _Run:
         }
 
     def dump(self, path: Path) -> int:
-        """Write what is on `features`; return how many positions have two different vectors."""
+        """Write the vectors on `features` to a file; return how many positions have two different ones."""
         report = path.with_suffix(".json")
         _command(
             ["dump", "--output", str(path), "--json", str(report)], self.environment, allowed=(0, 1)
@@ -256,7 +264,7 @@ class _Run:
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Return the table without dictionaries, so that rows of other tables can join it."""
+    """Return the table without dictionary encoding, so that other tables can be appended."""
     return pa.table(
         {
             name: column.cast(column.type.value_type)
@@ -283,7 +291,7 @@ def _probes(table: pa.Table) -> pa.Table:
 
 
 def _compared(table: pa.Table, served: Path, folder: Path) -> dict[str, Any]:
-    """Replay the table and compare; return the counts."""
+    """Replay the table, compare it with the served vectors, and return the counts."""
     source, mapping = folder / "input.parquet", folder / "mapping.yaml"
     names = [name for name in table.column_names if name in FIELDS and name != "label"]
     fields: dict[str, Any] = {name: name for name in names}
@@ -337,4 +345,4 @@ def _command(
         env={**os.environ, **environment},
     )
     if answer.returncode not in allowed:
-        raise FatalError(f"stream_features {arguments[0]}: {answer.stderr.strip()[-2000:]}")
+        raise FatalError(f"stream_features {arguments[0]} failed: {answer.stderr.strip()[-2000:]}")

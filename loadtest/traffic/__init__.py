@@ -1,1 +1,1 @@
-"""Traffic: what is sent, received and accounted for."""
+"""Sends transactions, receives the decisions, and accounts for every one."""

@@ -1,6 +1,6 @@
-"""Messages of the decisions topic to what a load test needs: which transaction, what answer, when.
+"""Decodes messages of the decisions topic into arrays: which transaction, what decision, when.
 
-The bare echo sends the transactions themselves back; only their identity is read.
+The bare echo sends back the transactions themselves, of which only the identity is read.
 """
 
 from __future__ import annotations
@@ -20,16 +20,22 @@ from schemas.codec.decisions import DecodedDecisions, decode_decisions
 
 TRANSACTION_HEADER: Final = header("Transaction")
 ECHO: Final = -1
-"""The action of a transaction that came back."""
+"""The action of a transaction that the bare echo sent back."""
 
 
 class Answers(NamedTuple):
-    """n answers.
+    """n answers in columns.
 
-    `identity` as in encode.py; `content` (a hash) is equal if position, decision and score are;
-    `model` is the hash of the model's id, 0 if none decided; `action` 0 approve, 1 review, 2 block,
-    -1 an echo; `received_at` in ms UTC, the next two in µs UTC, 0 in an echo; `seen` in ns of the
-    monotonic clock.
+    Attributes:
+        identity: see `encode.identities`; 0 if the message could not be read.
+        content: hash of position, decision and score.
+        model: hash of the model's id, or 0 if the decision names no model.
+        action: 0 approve, 1 review, 2 block, -1 an echo.
+        degraded: whether the decision was made without a model.
+        received_at: ms UTC, 0 for an echo.
+        computed_at: µs UTC, 0 for an echo.
+        decided_at: µs UTC, 0 for an echo.
+        seen: when the receiver saw it, in ns of the monotonic clock.
     """
 
     identity: npt.NDArray[np.uint64]
@@ -44,12 +50,12 @@ class Answers(NamedTuple):
 
     @classmethod
     def join(cls, parts: Sequence[Answers]) -> Answers:
-        """Return all answers of all parts."""
+        """Return the answers of all parts in their order."""
         return cls._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
 def read_answers(messages: Sequence[bytes], seen: int) -> Answers:
-    """Decode messages of the decisions topic seen at `seen`; unreadable ones get identity 0."""
+    """Decode messages of the decisions topic; unreadable ones get identity 0."""
     n = len(messages)
     answers = Answers(
         identity=np.zeros(n, np.uint64),

@@ -1,4 +1,4 @@
-"""Tables of transactions to Avro messages, compiled: the load must not be the bottleneck.
+"""Encodes tables of transactions as Avro messages, fast enough never to be the bottleneck.
 
 A test compares the messages with the reference codec.
 """
@@ -21,7 +21,7 @@ MIXER: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Encoded(NamedTuple):
-    """n transactions ready to send; `identity` (uint64[n]) is one for each, see `identities`."""
+    """n transactions ready to send, with their `identities` and event times (ms UTC)."""
 
     keys: list[bytes]
     values: list[bytes]
@@ -42,7 +42,7 @@ class _Pool(NamedTuple):
 def identities(
     transaction: npt.NDArray[np.uint64], card: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.uint64]:
-    """Combine the hashes of transaction and card: an id is unique only for its card."""
+    """Combine the hashes of transaction and card, because ids are unique per card only."""
     with np.errstate(over="ignore"):
         return transaction ^ (card * MIXER)
 
@@ -99,7 +99,7 @@ def _channels(table: pa.Table) -> npt.NDArray[np.int8]:
 
 
 def encode_transactions(table: pa.Table) -> Encoded:
-    """Encode a table of schemas.mapping's columns; rows keep their order."""
+    """Encode a table with the columns of `schemas.mapping`; the rows keep their order."""
     n = table.num_rows
     if n == 0:
         return Encoded([], [], np.zeros(0, np.uint64), np.zeros(0, np.int64))
@@ -120,7 +120,7 @@ def encode_transactions(table: pa.Table) -> Encoded:
 def _one_pool(
     pools: list[_Pool],
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Return the texts of all pools, their bounds, and the codes by field, as the kernel takes."""
+    """Return the texts of all pools, their bounds, and the codes by field, as the kernel needs."""
     shift, at = 0, 0
     bounds, codes = [], []
     for pool in pools:

@@ -1,7 +1,6 @@
-"""What is sent, in event order: the world's live stream, or a file.
+"""The source of a run's transactions, in event order: the world's live stream, or a file.
 
-A feed hands out pieces of any size with the labels that become known on the way. Pure but for
-reading the file.
+A feed hands out pieces of any size, together with the labels that become known among them.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ class LabelMessage(NamedTuple):
     value: bytes
 
 
-class Piece(NamedTuple):
-    """Some transactions and the labels among them."""
+class FeedPiece(NamedTuple):
+    """Some transactions, and the labels to send among them."""
 
     transactions: Encoded
     labels: list[LabelMessage]
@@ -46,9 +45,10 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedSettings:
-    """Either a world of `customers` from day `first_day` on, or a mapped file.
+    """A world of `customers` from day `first_day` on, or the file `input` if it is given.
 
-    `labels`: sent when they become known in event time, all before the start, or not at all.
+    `labels` are sent when they become known in event time ("due"), all before the start ("ahead"),
+    or not at all ("none").
     """
 
     customers: int = 20_000
@@ -64,30 +64,30 @@ class FeedSettings:
 
 
 @dataclass(slots=True)
-class Feed:
-    """Cuts tables, each in event order and after the one before, into pieces.
+class TransactionFeed:
+    """Cuts a sequence of tables, which must be in event order, into pieces.
 
-    Event times are those of the tables, but never after `clock` (ms): what has not happened yet is
-    refused by the services.
+    Event times later than `clock` (ms) are moved back to it, because the services reject events
+    from the future.
     """
 
     tables: Iterator[pa.Table]
     clock: Callable[[], int]
     labels: LabelOrder = "due"
     remaining: int | None = None
-    """Rows not yet taken; None: without end."""
+    """Rows not yet taken; None if the feed has no end."""
     _table: pa.Table | None = None
     _at: int = 0
     _pending: list[tuple[int, int, bytes, bytes]] = field(default_factory=list)
     _count: int = 0
 
-    def take(self, count: int) -> Piece:
-        """Return up to `count` rows; none if the feed is at its end."""
+    def take(self, count: int) -> FeedPiece:
+        """Return the next rows, at most `count`; an empty piece at the end of the feed."""
         while self._table is None or self._at >= self._table.num_rows:
             self._table = next(self.tables, None)
             self._at = 0
             if self._table is None:
-                return Piece(encode_transactions(pa.table({})), self._rest())
+                return FeedPiece(encode_transactions(pa.table({})), self._rest())
         table = self._table.slice(self._at, count)
         self._at += table.num_rows
         if self.remaining is not None:
@@ -100,7 +100,7 @@ class Feed:
         labels: list[LabelMessage] = []
         if "label" in table.column_names and self.labels != "none":
             labels = self._labels(table)
-        return Piece(encode_transactions(table), labels)
+        return FeedPiece(encode_transactions(table), labels)
 
     def _labels(self, table: pa.Table) -> list[LabelMessage]:
         time = np.asarray(table.column("event_time").to_numpy(), np.int64)
@@ -115,21 +115,21 @@ class Feed:
         return found
 
     def _rest(self) -> list[LabelMessage]:
-        """Labels that come after the last transaction of a file are sent at its end."""
+        """Return the labels that become known only after the last transaction of a file."""
         rest = [LabelMessage(0, key, value) for _, _, key, value in sorted(self._pending)]
         self._pending.clear()
         return rest
 
 
 def fraud_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """Return transaction, card, time and time of the label of each fraud of a mapped table."""
+    """Return LABEL_COLUMNS of each transaction of a mapped table that is labelled as fraud."""
     bad = table.filter(pc.fill_null(table.column("label"), pa.scalar(False)))
     rows: list[dict[str, Any]] = bad.select(list(LABEL_COLUMNS)).to_pylist()
     return rows
 
 
 def label_message(row: dict[str, Any]) -> tuple[bytes, bytes]:
-    """Return key and value of the label that says a transaction was fraud."""
+    """Return key and value of the message that labels a transaction as fraud."""
     label = {
         "transaction_id": row["transaction_id"],
         "card_id": row["card_id"],
@@ -142,10 +142,10 @@ def label_message(row: dict[str, Any]) -> tuple[bytes, bytes]:
 
 
 def read_mapped(path: Path, mapping_path: Path, rows: int | None = None) -> pa.Table:
-    """Read a Parquet or CSV file as a mapped table in event order, its first `rows` rows.
+    """Read the first `rows` rows of a Parquet or CSV file as a mapped table in event order.
 
     Raises:
-        ConfigurationError: unreadable, or the mapping does not fit.
+        ConfigurationError: the file cannot be read, or the mapping does not fit it.
     """
     mapping = Mapping.load(mapping_path)
     try:
@@ -163,7 +163,7 @@ def read_mapped(path: Path, mapping_path: Path, rows: int | None = None) -> pa.T
 
 
 def event_order(table: pa.Table) -> npt.NDArray[np.int64]:
-    """Return the rows by event time, ties by length and text of transaction_id."""
+    """Return the row numbers in the order of event time; ties by length and text of the id."""
     time = np.asarray(table.column("event_time").to_numpy(), np.int64)
     if bool((np.diff(time) > 0).all()):
         return np.arange(len(time))
@@ -174,8 +174,10 @@ def event_order(table: pa.Table) -> npt.NDArray[np.int64]:
     return order
 
 
-def open_feed(settings: FeedSettings, clock: Callable[[], int]) -> tuple[Feed, list[LabelMessage]]:
-    """Return the feed and the labels to send before anything else.
+def open_feed(
+    settings: FeedSettings, clock: Callable[[], int]
+) -> tuple[TransactionFeed, list[LabelMessage]]:
+    """Return the feed, and the labels to send before its first transaction.
 
     Raises:
         ConfigurationError: the file cannot be read or mapped.
@@ -189,8 +191,8 @@ def open_feed(settings: FeedSettings, clock: Callable[[], int]) -> tuple[Feed, l
             wave_every=settings.wave_every,
         )
         if settings.labels == "ahead":
-            raise ConfigurationError("labels ahead need a file: the world's stream has no end")
-        return Feed(world.days(settings.first_day), clock, settings.labels), []
+            raise ConfigurationError("--labels ahead needs --input: the world's stream has no end")
+        return TransactionFeed(world.days(settings.first_day), clock, settings.labels), []
     if settings.mapping is None:
         raise ConfigurationError(f"--input {settings.input} needs a --mapping")
     table = read_mapped(settings.input, settings.mapping, settings.rows)
@@ -198,4 +200,4 @@ def open_feed(settings: FeedSettings, clock: Callable[[], int]) -> tuple[Feed, l
     if settings.labels == "ahead" and "label" in table.column_names:
         ahead = [LabelMessage(0, *label_message(row)) for row in fraud_rows(table)]
     order: LabelOrder = "due" if settings.labels == "due" else "none"
-    return Feed(iter([table]), clock, order, table.num_rows), ahead
+    return TransactionFeed(iter([table]), clock, order, table.num_rows), ahead

@@ -1,4 +1,4 @@
-"""The generated world's transactions as the gateway's clients send them: JSON."""
+"""The world's transactions as JSON, the way the gateway's clients send them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ FIELDS: Final = (
 CHUNK: Final = 5_000
 
 
-class Row(NamedTuple):
-    """A transaction's id and its JSON."""
+class GatewayRow(NamedTuple):
+    """A transaction's id and its JSON document."""
 
     transaction_id: str
     body: bytes
 
 
-def rows(customers: int, seed: int, first_day: int) -> Iterator[Row]:
-    """Yield the world's stream without end; no event lies in the future."""
+def rows(customers: int, seed: int, first_day: int) -> Iterator[GatewayRow]:
+    """Yield the world's endless stream; no event time lies in the future."""
     for day in World(customers, seed).days(first_day):
         held = day.select([name for name in FIELDS if name in day.column_names])
         for start in range(0, held.num_rows, CHUNK):
@@ -33,9 +33,9 @@ def rows(customers: int, seed: int, first_day: int) -> Iterator[Row]:
             for record in held.slice(start, CHUNK).to_pylist():
                 record["event_time"] = min(record["event_time"], now_ms)
                 known = {name: value for name, value in record.items() if value is not None}
-                yield Row(record["transaction_id"], json.dumps(known).encode())
+                yield GatewayRow(record["transaction_id"], json.dumps(known).encode())
 
 
-def taken(stream: Iterator[Row], count: int) -> list[Row]:
-    """Return the next rows, made ahead of the measuring."""
+def taken(stream: Iterator[GatewayRow], count: int) -> list[GatewayRow]:
+    """Return the next `count` rows; encode them before measuring starts."""
     return [next(stream) for _ in range(count)]

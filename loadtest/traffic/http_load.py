@@ -1,4 +1,4 @@
-"""A cheap HTTP/1.1 client for load: kept connections, one request at a time on each."""
+"""A cheap HTTP/1.1 client for load tests: kept connections, one request at a time on each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httptools
 
 
 class Reply(NamedTuple):
-    """An answer and when it was complete (ns, monotonic)."""
+    """A response, and when it was complete (ns, monotonic)."""
 
     status: int
     body: bytes
@@ -21,7 +21,7 @@ class Reply(NamedTuple):
 
 
 def request(path: str, key: str, body: bytes, **headers: str) -> bytes:
-    """Return the bytes of a POST."""
+    """Return the bytes of a POST; underscores in the names of `headers` become hyphens."""
     more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     head = (
         f"POST {path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {key}\r\n"
@@ -31,7 +31,10 @@ def request(path: str, key: str, body: bytes, **headers: str) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; opened by `connect`."""
+    """One connection, to be opened with `connect`.
+
+    `on_piece` is called with every part of a response's body as it arrives.
+    """
 
     def __init__(self) -> None:
         self.on_piece: Callable[[bytes], None] = lambda piece: None
@@ -47,7 +50,10 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, data: bytes) -> asyncio.Future[Reply]:
-        """Send one whole request; raises ConnectionError if the server has closed."""
+        """Send one whole request; raises ConnectionError if the server has closed the connection.
+
+        The future fails with ConnectionError if the server closes before it has answered.
+        """
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("the gateway closed the connection")
         self._reply = self._loop.create_future()
@@ -55,32 +61,32 @@ class Connection(asyncio.Protocol):
         return self._reply
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser."""
+        """Pass the bytes on to the parser."""
         self._parser.feed_data(data)
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of the answer."""
+        """Keep a part of the response's body."""
         self._parts.append(body)
         self.on_piece(body)
 
     def on_message_complete(self) -> None:
-        """Hand the answer over."""
+        """Resolve the future with the response."""
         body, self._parts = b"".join(self._parts), []
         reply, self._reply = self._reply, None
         if reply is not None and not reply.done():
             reply.set_result(Reply(self._parser.get_status_code(), body, time.monotonic_ns()))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell who waits."""
+        """Fail the future of a request that was not answered."""
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(ConnectionError("the gateway closed the connection"))
         self._transport = None
@@ -95,7 +101,7 @@ async def connect(port: int) -> Connection:
 
 @contextmanager
 def undelayed() -> Iterator[None]:
-    """Keep collections from what is there already: they would look like a gateway that is slow."""
+    """Keep garbage collections short: their pauses would look like a slow gateway."""
     gc.collect()
     gc.freeze()
     try:

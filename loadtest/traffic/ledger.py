@@ -1,7 +1,7 @@
-"""What was sent and what came back: the counts and latencies of a run. Pure; owned by runner.py.
+"""Accounts for every transaction of a run: was it answered, how often, and how fast?
 
-Every transaction sent gets the next index; columns by index hold when it was due, how long it took,
-and the stages. A hash table finds the index of an identity.
+Every transaction gets the next index. Columns by index hold its due time, its latency and the time
+spent in each stage; a hash table maps identities to indices. Pure: no I/O and no clock.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ UNANSWERED: Final = -1
 STAGES: Final = ("send_to_stream", "stream", "features_to_decision", "decision_to_receiver")
 ACTIONS: Final = ("approve", "review", "block")
 ANNOUNCED: Final = 20_000
-"""No more transactions than this are announced before they are due."""
+"""Upper limit of the transactions that are announced before they are due."""
 _FIRST: Final = 1 << 16
 
 
-class Counts(NamedTuple):
-    """`decided` counts transactions with an answer; `unknown` answers to nothing that was sent."""
+class LedgerCounts(NamedTuple):
+    """The balance of a run.
+
+    `decided` counts the transactions with an answer and `lost` those without; `unknown` counts
+    answers that belong to no transaction sent.
+    """
 
     sent: int
     decided: int
@@ -38,7 +42,8 @@ class Counts(NamedTuple):
 class Ledger:
     """Matches answers to transactions.
 
-    `wall_offset_ns` is wall clock minus monotonic clock, to compare the services' wall times.
+    `wall_offset_ns` is the wall clock minus the monotonic clock; it makes the services' time stamps
+    comparable with due times.
     """
 
     def __init__(self, wall_offset_ns: int) -> None:
@@ -47,9 +52,9 @@ class Ledger:
         self.unknown = 0
         self.degraded = 0
         self.models: Counter[int] = Counter()
-        """Decisions by the hash of the model that they name, 0 for none."""
+        """Decisions by the hash of the model that they name; 0 if they name no model."""
         self.answered = 0
-        """Transactions with an answer; one sent twice counts once."""
+        """Transactions with an answer; a transaction sent twice counts once."""
         self.actions = np.zeros(len(ACTIONS), np.int64)
         self._open = 0
         self._index = new_table(2 * _FIRST)
@@ -63,7 +68,7 @@ class Ledger:
         self.stages = np.full((_FIRST, len(STAGES)), np.nan, np.float32)
 
     def sent(self, identity: npt.NDArray[np.uint64], due: npt.NDArray[np.int64]) -> None:
-        """Note transactions about to be sent; `due` in ns of the monotonic clock."""
+        """Record transactions that are about to be sent; `due` is in ns of the monotonic clock."""
         self._reserve(self.size + len(identity))
         self._open += len(identity)
         self.size = _insert(
@@ -71,7 +76,7 @@ class Ledger:
         )
 
     def received(self, answers: Answers) -> npt.NDArray[np.int64]:
-        """Note answers; return the latencies (ns) of those that answer something anew."""
+        """Record answers; return the latencies (ns) of transactions answered for the first time."""
         index = _find(self._index, self._identity, answers.identity)
         known = index >= 0
         self.unknown += int((~known).sum())
@@ -107,11 +112,11 @@ class Ledger:
         for stage in range(len(STAGES)):
             self.stages[index, stage] = moments[stage + 1] - moments[stage]
 
-    def counts(self, first: int = 0, last: int | None = None) -> Counts:
-        """Return the counts of the transactions with index first..last-1."""
+    def counts(self, first: int = 0, last: int | None = None) -> LedgerCounts:
+        """Return the balance of the transactions with index first..last-1, by default of all."""
         rows = slice(first, self.size if last is None else last)
         expected, answered = self._expected[rows], self._answered[rows]
-        return Counts(
+        return LedgerCounts(
             sent=int(expected.sum()),
             decided=int(np.minimum(expected, answered).sum()),
             lost=int(np.maximum(expected - answered, 0).sum()),
@@ -121,19 +126,19 @@ class Ledger:
         )
 
     def first_answer(self) -> int | None:
-        """Return when the first answer came (ns, monotonic); None: none came."""
+        """Return when the first answer came (ns, monotonic), or None before that."""
         latency = self.latency[: self.size]
         came = self.due[: self.size][latency >= 0] + latency[latency >= 0]
         return int(came.min()) if len(came) else None
 
     def forget_mix(self) -> None:
-        """Count decisions by kind anew, after a warm-up."""
+        """Reset the counts by decision and by model, for example after a warm-up."""
         self.actions[:] = 0
         self.degraded = 0
         self.models.clear()
 
     def waiting(self, now: int) -> int:
-        """Return how many transactions were due by `now` (ns, monotonic) and have no answer yet."""
+        """Return how many transactions due by `now` (ns, monotonic) have no answer yet."""
         newest = self.due[max(self.size - ANNOUNCED, 0) : self.size]
         return max(self._open - int((newest > now).sum()), 0)
 
@@ -156,7 +161,7 @@ class Ledger:
 
 @njit(cache=True)
 def _insert(table, held, expected, dues, size, identity, due):  # type: ignore[no-untyped-def]
-    """An identity sent again is expected twice, under its first index."""
+    """Add identities; one that is sent again keeps its first index, and is expected twice."""
     for row in range(len(identity)):
         place = find(table, held, identity[row])
         if table[place] == EMPTY:

@@ -1,4 +1,4 @@
-"""Reads the decisions in a process of its own and notes when each was seen. Used by traffic.py."""
+"""Reads the decisions in a process of its own, and notes when it saw each."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from schemas.topics import DECISIONS
 
 REPORT_EVERY_NS: Final = 50_000_000
 SHOWN: Final = 4
-"""Whole decisions passed on with each report, for a view of the newest."""
+"""Whole decisions passed on with each report, to be shown in the live view."""
 
 
-class Report(NamedTuple):
-    """What was seen since the last one; `newest` are messages of some that were not approved."""
+class ReceiverReport(NamedTuple):
+    """The answers since the last report; `newest` has the messages of some reviews and blocks."""
 
     answers: Answers
     newest: list[bytes]
 
 
 def run_receiver(settings: Settings, pipe: Connection) -> None:
-    """Send Reports until told anything. Entry point of the process; True says that it reads."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner gets it and tells us
+    """Send True once it reads, then reports until a message comes. Entry point of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and ends this process
     configure_logging(settings, "receiver")
     gc.disable()
     try:
         topic = settings.topic(DECISIONS)
         reader = KafkaReader(settings, topic, end_offsets(settings, topic))
-        read_answers([], 0)  # compiled before anything is measured
+        read_answers([], 0)  # compiles the kernels before anything is measured
         reader.poll_batch(1, 0.2)
         pipe.send(True)
         _follow(reader, pipe)
@@ -47,7 +47,7 @@ def run_receiver(settings: Settings, pipe: Connection) -> None:
     except FraudError as error:
         pipe.send(Failed(str(error)))
     except (EOFError, BrokenPipeError):
-        return  # the runner is gone
+        return  # the parent is gone
 
 
 def _follow(reader: KafkaReader, pipe: Connection) -> None:
@@ -58,7 +58,7 @@ def _follow(reader: KafkaReader, pipe: Connection) -> None:
         try:
             messages = reader.poll_batch(10_000, 0.02)
         except BrokerUnavailable:
-            continue  # the broker comes back; the runner's own time-out bounds the wait
+            continue  # the broker will come back; the parent's time-out limits the wait
         now = time.monotonic_ns()
         if messages:
             values = [message.value or b"" for message in messages]
@@ -66,7 +66,7 @@ def _follow(reader: KafkaReader, pipe: Connection) -> None:
             held.append(answers)
             newest += [values[row] for row in np.flatnonzero(answers.action > 0)[-SHOWN:]]
         if held and now - reported > REPORT_EVERY_NS:
-            pipe.send(Report(Answers.join(held), list(newest)))
+            pipe.send(ReceiverReport(Answers.join(held), list(newest)))
             held.clear()
             newest.clear()
             reported = now

@@ -1,7 +1,7 @@
-"""The open-loop sender, a process of its own: arrivals do not wait for answers.
+"""The open-loop sender: transactions are sent when they are due, whether or not answers come.
 
-runner.py starts it and tells it what to send; it announces every transaction with its due time
-before sending it. Messages are encoded ahead of their time on a second thread.
+It runs as a process of its own and serves orders that come through a pipe. It announces every
+transaction with its due time before sending it. A second thread encodes messages in advance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.traffic.feed import Feed, FeedSettings, LabelMessage, Piece, open_feed
+from loadtest.traffic.feed import FeedPiece, FeedSettings, LabelMessage, TransactionFeed, open_feed
 from runtime.kafka.clients import KafkaProducer
 from runtime.kafka.protocols import BY_KEY
 from runtime.logs import configure_logging
@@ -29,26 +29,32 @@ from schemas.errors import FraudError
 from schemas.topics import LABELS, TRANSACTIONS
 
 STOP: Final = "stop"
-"""Sent to the sender in mid-order: finish now."""
+"""Message to the sender that ends the present order early."""
 AHEAD_ROWS: Final = 20_000
 AHEAD_S: Final = 20.0
-"""What is kept ahead of the sending, if the order has no end: so many rows, or seconds if more."""
-PREPARED_ROWS: Final = 2_000_000
-"""Encoded before the start at most: beyond this many, encoding goes on during the sending."""
+"""How much an order without an end keeps encoded: so many rows or seconds, whichever is more."""
+MAX_PREPARED_ROWS: Final = 2_000_000
+"""Upper limit of the rows encoded before the start; the rest is encoded while sending."""
 PIECE_S: Final = 0.1
 SPED_UP_ROWS: Final = 200
-"""Announced together when a file is sent in its own time."""
+"""Rows announced together when a file is sent at a multiple of its own pace."""
 COARSE_RATE: Final = 2_000.0
 COARSE_S: Final = 0.005
-"""Above that rate the sender wakes this often, as Kafka's own producers linger (its default since
-4.0): each wake costs sender and broker a request for every partition, 12 % of a core at 15,000/s
-with 2 ms, 4 % with 5 ms. What is sent late by it counts as latency."""
+"""Above COARSE_RATE the sender wakes only this often, like Kafka's producers (linger.ms since 4.0).
+
+Each wake costs sender and broker a request per partition: at 15,000/s that is 12 % of a core every
+2 ms, and 4 % every 5 ms. The delay counts as latency.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to send: at `rate` a second (0: as fast as Kafka takes it), or in the feed's own time,
-    `speedup` times as fast; for `seconds`, or `count` transactions, or to the feed's end."""
+    """What to send, and how fast.
+
+    Transactions are sent at `rate` a second, or at `speedup` times the feed's own pace, or as fast
+    as Kafka accepts them if both are 0. The order ends after `seconds` or `count` transactions, or
+    at the end of the feed.
+    """
 
     rate: float = 0.0
     speedup: float = 0.0
@@ -56,15 +62,17 @@ class Order:
     count: int | None = None
 
     def rows(self) -> int | None:
-        """Return the number of transactions, if the order bounds it."""
+        """Return the number of transactions, or None if the order does not limit it."""
         if self.count is not None:
             return self.count
         return None if self.seconds is None or not self.rate else round(self.rate * self.seconds)
 
 
-class Plan(NamedTuple):
-    """Announces transactions about to be sent, with how many labels; `event_time` (ms) is the
-    last one's."""
+class Announcement(NamedTuple):
+    """Transactions that are about to be sent, and how many labels among them.
+
+    `event_time` (ms) is that of the last transaction.
+    """
 
     identity: npt.NDArray[np.uint64]
     due: npt.NDArray[np.int64]
@@ -73,13 +81,13 @@ class Plan(NamedTuple):
 
 
 class Started(NamedTuple):
-    """The first transaction is due at this moment (ns, monotonic)."""
+    """The order begins: the first transaction is due at `at` (ns, monotonic)."""
 
     at: int
 
 
 class Finished(NamedTuple):
-    """Everything ordered was acknowledged by Kafka; `exhausted` if the feed is at its end."""
+    """Kafka has acknowledged the whole order; `exhausted` if the feed is at its end."""
 
     exhausted: bool
     labels: int
@@ -87,20 +95,19 @@ class Finished(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The sender cannot go on."""
+    """The process cannot go on."""
 
     reason: str
 
 
 class _Paced(NamedTuple):
-    piece: Piece
+    piece: FeedPiece
     due: npt.NDArray[np.int64]
     """ns after the start."""
 
 
 class Pacer:
-    """Gives each transaction its due time after the start, in ns: a Poisson stream, or the feed's
-    own times."""
+    """Assigns due times: a Poisson stream at the order's rate, or the feed's own pace."""
 
     def __init__(self, order: Order, seed: int) -> None:
         self._order = order
@@ -109,7 +116,10 @@ class Pacer:
         self._first_time: int | None = None
 
     def due(self, time_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the due times of the next transactions, whose event times are `time_ms`."""
+        """Return due times, in ns after the start, of the next transactions.
+
+        `time_ms` are their event times.
+        """
         if self._order.speedup:
             if self._first_time is None:
                 self._first_time = int(time_ms[0]) if len(time_ms) else 0
@@ -126,12 +136,13 @@ class Pacer:
 
 
 def run_sender(feed_settings: FeedSettings, settings: Settings, pipe: Connection) -> None:
-    """Serve orders until told None. Entry point of the process; the number of labels sent ahead
-    says that it is ready.
+    """Send the labels that come ahead, report their number, and serve orders until None comes.
+
+    Entry point of the process.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner gets it and tells us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and ends the order
     configure_logging(settings, "sender")
-    gc.disable()  # nothing here is cyclic, and a collection would delay a send
+    gc.disable()  # nothing here is cyclic, and a collection would delay sending
     sys.setswitchinterval(0.0005)
     try:
         feed, ahead = open_feed(feed_settings, lambda: time.time_ns() // 1_000_000)
@@ -142,18 +153,18 @@ def run_sender(feed_settings: FeedSettings, settings: Settings, pipe: Connection
         sender = _Sender(feed, producer, settings, pipe)
         pipe.send(len(ahead))
         while (order := pipe.recv()) is not None:
-            if order != STOP:  # a stop that came when the order was done
+            if order != STOP:  # STOP may come when the order is already done
                 sender.serve(order, feed_settings.seed)
         producer.close()
     except FraudError as error:
         pipe.send(Failed(str(error)))
     except (EOFError, BrokenPipeError):
-        return  # the runner is gone
+        return  # the parent is gone
 
 
 class _Sender:
     def __init__(
-        self, feed: Feed, producer: KafkaProducer, settings: Settings, pipe: Connection
+        self, feed: TransactionFeed, producer: KafkaProducer, settings: Settings, pipe: Connection
     ) -> None:
         self._feed = feed
         self._producer = producer
@@ -167,7 +178,9 @@ class _Sender:
             size = int(min(max(order.rate * PIECE_S, 20), 5_000))
         wanted = order.rows()
         known = [rows for rows in (wanted, self._feed.remaining) if rows is not None]
-        ahead = min(*known, PREPARED_ROWS) if known else max(AHEAD_ROWS, int(order.rate * AHEAD_S))
+        ahead = (
+            min(*known, MAX_PREPARED_ROWS) if known else max(AHEAD_ROWS, int(order.rate * AHEAD_S))
+        )
         ready: queue.Queue[_Paced | BaseException | None] = queue.Queue(ahead // size + 4)
         halt = threading.Event()
         filler = threading.Thread(
@@ -214,7 +227,7 @@ class _Sender:
                     break
                 left = None if left is None else left - rows
             ready.put(None)
-        except Exception as error:  # handed to the sending thread, which raises it
+        except Exception as error:  # the sending thread raises it
             ready.put(error)
 
     def _send(self, item: _Paced, begun: int, *, flat_out: bool) -> int:
@@ -224,7 +237,7 @@ class _Sender:
         if flat_out:
             due[:] = time.monotonic_ns()
         last_time = int(transactions.time[-1]) if count else 0
-        self._pipe.send(Plan(transactions.identity, due, len(labels), last_time))
+        self._pipe.send(Announcement(transactions.identity, due, len(labels), last_time))
         bounds = [*sorted({each.before for each in labels if each.before < count}), count]
         first = 0
         for last in bounds:
@@ -260,7 +273,7 @@ class _Sender:
 
 
 def _pause(gap_ns: int, span_ns: int, rows: int) -> float:
-    """Return how long to sleep (s): to the next message, at high rates at least COARSE_S."""
+    """Return the seconds to sleep until the next message; at high rates at least COARSE_S."""
     dense = rows > 1 and rows / max(span_ns, 1) * 1e9 > COARSE_RATE
     return max(gap_ns / 1e9, COARSE_S if dense else 0.0)
 

@@ -1,6 +1,7 @@
-"""Sender and receiver as processes, and the ledger of what they say. Used by all that measures.
+"""Runs sender and receiver as processes and keeps the ledger of their messages.
 
-One thread: `run` gives the sender an order and takes messages from both until it is done.
+Everything here happens on the caller's thread: `run` gives the sender an order and handles the
+messages of both processes until it is done.
 """
 
 from __future__ import annotations
@@ -19,22 +20,24 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.traffic.feed import FeedSettings
-from loadtest.traffic.ledger import Counts, Ledger
-from loadtest.traffic.receiver import Report, run_receiver
-from loadtest.traffic.sender import STOP, Failed, Finished, Order, Plan, Started, run_sender
+from loadtest.traffic.ledger import Ledger, LedgerCounts
+from loadtest.traffic.receiver import ReceiverReport, run_receiver
+from loadtest.traffic.sender import STOP, Announcement, Failed, Finished, Order, Started, run_sender
 from runtime.settings import Settings
 from schemas.errors import FatalError
 
 START_S: Final = 120.0
 QUIET_S: Final = 20.0
-"""No answer for so long: what is still open is lost."""
+"""After so many seconds without an answer, open transactions count as lost."""
 PUMP_S: Final = 0.05
 
 
 @dataclass(slots=True)
 class Phase:
-    """One order's part of the ledger: transactions `first`..`last`-1; `started` is the first due
-    time (ns, monotonic), `seconds` how long the sending took."""
+    """The part of the ledger that belongs to one order: transactions `first`..`last`-1.
+
+    `started` is the first due time (ns, monotonic); sending took `seconds`.
+    """
 
     order: Order
     first: int
@@ -46,13 +49,13 @@ class Phase:
 
 
 Tick = Callable[[], bool]
-"""Called at least every 50 ms; False ends the sending."""
-OnReport = Callable[[Report, npt.NDArray[np.int64]], None]
-"""Told of what came back, and the latencies (ns) of transactions answered for the first time."""
+"""Callback that runs at least every 50 ms; returning False ends sending."""
+OnReport = Callable[[ReceiverReport, npt.NDArray[np.int64]], None]
+"""Callback with a report and the latencies (ns) of transactions answered for the first time."""
 
 
 class Traffic:
-    """Context manager: both processes run when entered and are gone when left."""
+    """Context manager that starts both processes on entry and ends them on exit."""
 
     def __init__(
         self, feed: FeedSettings, settings: Settings, on_report: OnReport | None = None
@@ -62,9 +65,9 @@ class Traffic:
         self.labels = 0
         """Labels sent among the transactions so far."""
         self.event_time = 0
-        """Of the transaction announced last, ms."""
+        """Event time of the transaction announced last, ms."""
         self.last_answer = 0
-        """When the newest answer was seen (ns, monotonic)."""
+        """When the latest answer was seen (ns, monotonic)."""
         self._on_report = on_report
         self._phase: Phase | None = None
         self._finished = False
@@ -80,12 +83,16 @@ class Traffic:
         )
 
     def __enter__(self) -> Self:
-        """Start both; blocks until the receiver reads and the sender has its first rows."""
+        """Start both processes; blocks until the receiver reads and the feed is open.
+
+        Raises:
+            FatalError: one of them failed, or was not ready within two minutes.
+        """
         try:
             self._receiver.start()
             self._sender.start()
             for end in self._ends:
-                end.close()  # theirs now: a process that dies is then noticed here
+                end.close()  # the child has its own copy; ours would hide that the child died
             self._take(self._from_receiver, START_S)
             self.labels_ahead = int(self._take(self._from_sender, START_S))
         except BaseException:
@@ -94,22 +101,22 @@ class Traffic:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End both."""
+        """End both processes."""
         self.close()
 
     def pids(self) -> dict[str, int]:
-        """Return the process ids by name, our own as "runner"."""
+        """Return the process ids by name; this process is called "runner"."""
         both = (self._sender, self._receiver)
         found = {process.name: process.pid for process in both if process.pid is not None}
         return {**found, "runner": os.getpid()}
 
     def run(self, order: Order, tick: Tick = lambda: True) -> Phase:
-        """Send what is ordered, until it is all acknowledged by Kafka or `tick` says to stop."""
+        """Send an order until Kafka has acknowledged all of it, or `tick` returns False."""
         self.begin(order, tick)
         return self.finish(tick)
 
     def finish(self, tick: Tick = lambda: True) -> Phase:
-        """Go on with the order that has begun; see `run`."""
+        """Wait for the end of the order that `begin` started; see `run`."""
         stopped = False
         while not self.pump():
             if not tick() and not stopped:
@@ -119,13 +126,13 @@ class Traffic:
 
     @property
     def phase(self) -> Phase:
-        """The newest order's part; raises FatalError before the first one."""
+        """The phase of the latest order; raises FatalError before the first one."""
         if self._phase is None:
-            raise FatalError("nothing was ordered yet")
+            raise FatalError("no order was given yet")
         return self._phase
 
     def begin(self, order: Order, tick: Tick = lambda: True) -> None:
-        """Give the order and wait until messages are encoded and the first is about to be due."""
+        """Give an order; returns when messages are encoded and the first is about to be due."""
         self._phase = Phase(order, self.ledger.size, self.ledger.size)
         self._finished = False
         self._from_sender.send(order)
@@ -133,22 +140,23 @@ class Traffic:
             self.pump()
 
     def stop(self) -> None:
-        """Ask for the end of the sending; `pump` on."""
+        """Ask the sender to end the order; `pump` until it is done."""
         if not self._finished:
             self._from_sender.send(STOP)
 
     def pump(self, timeout_s: float = PUMP_S) -> bool:
-        """Take what sender and receiver say; return whether the order is done."""
+        """Handle the messages of both processes; return whether the order is done."""
         wait([self._from_sender, self._from_receiver], timeout_s)
         report = self._take(self._from_receiver, 0.0) if self._from_receiver.poll() else None
-        while self._from_sender.poll():  # an answer's transaction was announced before it was sent
+        # A transaction is announced before it is sent, so announcements go first.
+        while self._from_sender.poll():
             self._note(self._take(self._from_sender, 0.0))
         if report is not None:
             self._note(report)
         return self._finished
 
-    def drain(self, quiet_s: float = QUIET_S, tick: Tick = lambda: True) -> Counts:
-        """Wait for the answers; gives up `quiet_s` after the last one, or when `tick` says so."""
+    def drain(self, quiet_s: float = QUIET_S, tick: Tick = lambda: True) -> LedgerCounts:
+        """Wait for all answers; give up `quiet_s` after the last one, or when `tick` is False."""
         since = time.monotonic_ns()
         while self.ledger.waiting(time.monotonic_ns()):
             quiet = time.monotonic_ns() - max(self.last_answer, since)
@@ -158,13 +166,13 @@ class Traffic:
         return self.ledger.counts()
 
     def listen(self, seconds: float, tick: Tick = lambda: True) -> None:
-        """Take messages for some time, for example second answers after the last first one."""
+        """Handle messages for some time, for example to notice duplicate answers."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and tick():
             self.pump()
 
     def close(self) -> None:
-        """End both processes; harmless when ended."""
+        """End both processes; does nothing if they have ended."""
         for pipe, process in (
             (self._from_sender, self._sender),
             (self._from_receiver, self._receiver),
@@ -186,18 +194,20 @@ class Traffic:
                 raise FatalError(f"the {name} was not ready within {timeout_s:.0f} s")
             message = pipe.recv()
         except (EOFError, ConnectionResetError) as error:
-            raise FatalError(f"the {name} ended; its message stands above") from error
+            raise FatalError(
+                f"the {name} ended unexpectedly; its error is printed above"
+            ) from error
         if isinstance(message, Failed):
             raise FatalError(f"{name}: {message.reason}")
         return message
 
     def _note(self, message: Any) -> None:
-        if isinstance(message, Plan):
+        if isinstance(message, Announcement):
             self.ledger.sent(message.identity, message.due)
             self.phase.last = self.ledger.size
             self.labels += message.labels
             self.event_time = message.event_time
-        elif isinstance(message, Report):
+        elif isinstance(message, ReceiverReport):
             self.last_answer = time.monotonic_ns()
             latency = self.ledger.received(message.answers)
             if self._on_report is not None:

@@ -13,14 +13,14 @@ import numpy as np
 
 from loadtest.world.places import RESALE_MCCS
 from loadtest.world.population import Population
-from loadtest.world.rows import ECOM, Rows
+from loadtest.world.rows import ECOM, WorldRows
 
 SHARE: Final = 0.012
 """Of honest transactions, once everybody who will has changed."""
 RAMP_DAYS: Final = 2
 
 
-def drifted(people: Population, seed: int, day: int, since: int, rows: Rows) -> Rows:
+def drifted(people: Population, seed: int, day: int, since: int, rows: WorldRows) -> WorldRows:
     """Return an honest day with some purchases made the new way, `since` days after the onset."""
     rng = np.random.default_rng([seed, 7, day])
     share = SHARE * min((since + 1) / RAMP_DAYS, 1.0)
@@ -38,4 +38,4 @@ def drifted(people: Population, seed: int, day: int, since: int, rows: Rows) -> 
     for name, values in changed.items():
         columns[name] = columns[name].copy()
         columns[name][chosen] = values
-    return Rows(**columns)
+    return WorldRows(**columns)

@@ -15,10 +15,10 @@ import numpy as np
 from loadtest.world.genuine import DAY_MS, HOUR_MS
 from loadtest.world.places import CITIES, DIGITAL_MCCS, RESALE_MCCS
 from loadtest.world.population import Ints, Population
-from loadtest.world.rows import ATM, ECOM, POS, Rows, join, make_rows
+from loadtest.world.rows import ATM, ECOM, POS, WorldRows, join, make_rows
 
 MINUTE_MS: Final = 60_000
-Behaviour = Callable[[Population, np.random.Generator, int], Rows]
+Behaviour = Callable[[Population, np.random.Generator, int], WorldRows]
 
 
 def _moment(rng: np.random.Generator, day: int) -> int:
@@ -35,7 +35,7 @@ def _cards(people: Population, rng: np.random.Generator, count: int) -> Ints:
     return rng.integers(0, len(people.card_owner), count)
 
 
-def card_testing(people: Population, rng: np.random.Generator, day: int) -> Rows:
+def card_testing(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
     """Dozens of stolen cards tried with tiny amounts at one shop; some are then used."""
     start, count = _moment(rng, day), int(rng.integers(15, 50))
     cards = _cards(people, rng, count)
@@ -59,7 +59,7 @@ def card_testing(people: Population, rng: np.random.Generator, day: int) -> Rows
     return join([tests, *uses])
 
 
-def _spree_online(people: Population, rng: np.random.Generator, start: int, card: int) -> Rows:
+def _spree_online(people: Population, rng: np.random.Generator, start: int, card: int) -> WorldRows:
     n = int(rng.integers(2, 7))
     shops = rng.choice(people.of_category(RESALE_MCCS, online=True), n)
     return make_rows(
@@ -72,7 +72,7 @@ def _spree_online(people: Population, rng: np.random.Generator, start: int, card
     )
 
 
-def stolen_card_spree(people: Population, rng: np.random.Generator, day: int) -> Rows:
+def stolen_card_spree(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
     """A stolen card in shops of one city, for things that resell, until it is blocked."""
     card = int(_cards(people, rng, 1)[0])
     own = int(people.city[people.card_owner[card]])
@@ -90,7 +90,7 @@ def stolen_card_spree(people: Population, rng: np.random.Generator, day: int) ->
     )  # fmt: skip
 
 
-def account_takeover(people: Population, rng: np.random.Generator, day: int) -> Rows:
+def account_takeover(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
     """A known card from a new device and an address abroad, buying big."""
     card = _cards(people, rng, 1)
     start = day * DAY_MS + int(rng.integers(0, 6 * HOUR_MS))
@@ -106,7 +106,7 @@ def account_takeover(people: Population, rng: np.random.Generator, day: int) -> 
     )
 
 
-def compromised_merchant(people: Population, rng: np.random.Generator, day: int) -> Rows:
+def compromised_merchant(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
     """A shop's terminal is tapped: for days, purchases there are copies, and cards leak."""
     shop = int(rng.choice(people.favourite_shop[int(rng.integers(0, people.customers)), :3]))
     victims = np.flatnonzero((people.favourite_shop == shop).any(1))
@@ -126,7 +126,7 @@ def compromised_merchant(people: Population, rng: np.random.Generator, day: int)
     return join([copies, *uses])
 
 
-def farm(people: Population, rng: np.random.Generator, day: int) -> Rows:
+def farm(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
     """A few devices behind a few addresses work through a list of cards for days."""
     cards = _cards(people, rng, int(rng.integers(20, 60)))
     each = np.repeat(cards, rng.integers(1, 5, len(cards)))
@@ -143,7 +143,7 @@ def farm(people: Population, rng: np.random.Generator, day: int) -> Rows:
     )
 
 
-def slow_abuse(people: Population, rng: np.random.Generator, day: int) -> Rows:
+def slow_abuse(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
     """Small payments from afar for weeks, in the hope that nobody reads the statement."""
     n = int(rng.integers(8, 24))
     shops = rng.choice(people.of_category(DIGITAL_MCCS, online=True), 2)
@@ -157,7 +157,7 @@ def slow_abuse(people: Population, rng: np.random.Generator, day: int) -> Rows:
     )
 
 
-def bust_out(people: Population, rng: np.random.Generator, day: int) -> Rows:
+def bust_out(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
     """The holder empties the line: own phone, own town, ever larger, cash and goods."""
     customer = rng.integers(0, people.customers, 1)
     n = int(rng.integers(10, 30))
@@ -179,7 +179,7 @@ def bust_out(people: Population, rng: np.random.Generator, day: int) -> Rows:
     )  # fmt: skip
 
 
-def remote_access(people: Population, rng: np.random.Generator, day: int) -> Rows:
+def remote_access(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
     """The new pattern: the victim's own device, guided by a caller, pays round sums to mules.
 
     Callers work from eight to nine in the evening (UTC).
@@ -236,12 +236,12 @@ def incidents(
     new_pattern_day: int | None,
     factor: float = 1.0,
     new_pattern_factor: float = 1.0,
-) -> Rows:
+) -> WorldRows:
     """Return all transactions of the incidents that start on a day; some are on later days.
 
     `factor` multiplies the rates, `new_pattern_factor` that of the new pattern once more.
     """
-    parts: list[Rows] = []
+    parts: list[WorldRows] = []
     for number, scenario in enumerate(SCENARIOS):
         new = number == NEW_PATTERN
         if scenario.play is None or (new and (new_pattern_day is None or day < new_pattern_day)):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from loadtest.world.places import CITIES, CITY_COUNTRY, HOURS, holiday_factor
 from loadtest.world.population import Ints, Population
-from loadtest.world.rows import ATM, ECOM, MOTO, POS, Rows, join, make_rows
+from loadtest.world.rows import ATM, ECOM, MOTO, POS, WorldRows, join, make_rows
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -35,7 +35,7 @@ def away(people: Population, seed: int, day: int) -> Ints:
     return where
 
 
-def genuine_day(people: Population, seed: int, day: int) -> Rows:
+def genuine_day(people: Population, seed: int, day: int) -> WorldRows:
     """Return the honest transactions of one day (days since the epoch), unsorted."""
     rng = np.random.default_rng([seed, 4, day])
     date = datetime.fromtimestamp(day * 86_400, UTC)
@@ -56,7 +56,7 @@ def _purchases(
     visit: Ints,
     online: float,
     weekend: bool,
-) -> Rows:
+) -> WorldRows:
     n = len(customer)
     abroad = visit >= 0
     city = np.where(abroad, visit, people.city[customer])
@@ -165,7 +165,7 @@ def _access(
     return device, np.where(remote, address, -1)
 
 
-def _subscriptions(people: Population, rng: np.random.Generator, day: int, date: int) -> Rows:
+def _subscriptions(people: Population, rng: np.random.Generator, day: int, date: int) -> WorldRows:
     customer, which = np.nonzero(people.subscription_day == date)
     time = day * DAY_MS + 2 * HOUR_MS + rng.integers(0, 4 * HOUR_MS, len(customer))
     return make_rows(

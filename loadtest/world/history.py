@@ -17,7 +17,7 @@ from schemas.errors import ConfigurationError
 MAPPING: Final = Path(__file__).parents[1] / "mappings" / "generator.yaml"
 
 
-class Written(NamedTuple):
+class HistoryCounts(NamedTuple):
     """What a history holds; `rows` by day."""
 
     rows: list[int]
@@ -33,7 +33,7 @@ def write_history(
     progress: Callable[[int], None] = lambda day: None,
     *,
     messages: bool = False,
-) -> Written:
+) -> HistoryCounts:
     """Write whole days, in event order; the file appears whole or not at all.
 
     With `messages` a column `message` holds each transaction as a message of `transactions`.
@@ -64,4 +64,4 @@ def write_history(
         raise ConfigurationError(f"--output {path} cannot be written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
-    return Written(rows, int(frauds), int(reported))
+    return HistoryCounts(rows, int(frauds), int(reported))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 POS, ECOM, ATM, MOTO = range(4)
 
 
-class Rows(NamedTuple):
+class WorldRows(NamedTuple):
     """n transactions; ids are positions in Population.ids, -1 is missing; time in ms UTC.
 
     `amount` is in minor units, `scenario` a position in fraud.SCENARIOS (0 is genuine), `located`
@@ -28,9 +28,9 @@ class Rows(NamedTuple):
     located: npt.NDArray[np.bool_]
     scenario: npt.NDArray[np.int8]
 
-    def take(self, index: Any) -> Rows:
+    def take(self, index: Any) -> WorldRows:
         """Return some rows: positions or a mask."""
-        return Rows._make(column[index] for column in self)
+        return WorldRows._make(column[index] for column in self)
 
 
 def make_rows(
@@ -44,10 +44,10 @@ def make_rows(
     ip: Any = -1,
     located: Any = False,
     scenario: int = 0,
-) -> Rows:
+) -> WorldRows:
     """Build rows from arrays or scalars; times and amounts may be fractions."""
     n = len(time)
-    return Rows(
+    return WorldRows(
         np.asarray(time).astype(np.int64),
         np.broadcast_to(np.asarray(card, np.int64), n),
         np.broadcast_to(np.asarray(merchant, np.int64), n),
@@ -60,6 +60,6 @@ def make_rows(
     )
 
 
-def join(parts: Sequence[Rows]) -> Rows:
+def join(parts: Sequence[WorldRows]) -> WorldRows:
     """Return all rows of all parts."""
-    return Rows._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return WorldRows._make(np.concatenate(columns) for columns in zip(*parts, strict=True))

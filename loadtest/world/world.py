@@ -20,7 +20,7 @@ from loadtest.world.behaviour_drift import drifted
 from loadtest.world.genuine import DAY_MS, HOUR_MS, genuine_day
 from loadtest.world.places import COUNTRIES
 from loadtest.world.population import Population, numbered
-from loadtest.world.rows import Rows, join
+from loadtest.world.rows import WorldRows, join
 from schemas.columns import CHANNELS
 
 CURRENCY: Final = "EUR"
@@ -66,7 +66,7 @@ class World:
         self.drift_day = drift_day
         self.fraud_factor = fraud_factor
         self.wave_every = wave_every
-        self._incidents: dict[int, Rows] = {}
+        self._incidents: dict[int, WorldRows] = {}
 
     def day(self, day: int) -> pa.Table:
         """Return one day's transactions in event order, ids and labels included.
@@ -85,7 +85,7 @@ class World:
             yield self.day(day)
             day += 1
 
-    def _rows(self, day: int) -> Rows:
+    def _rows(self, day: int) -> WorldRows:
         honest = genuine_day(self.people, self.seed, day)
         if self.drift_day is not None and day >= self.drift_day:
             honest = drifted(self.people, self.seed, day, day - self.drift_day, honest)
@@ -111,7 +111,7 @@ class World:
         wave = self.wave_every is not None and day % self.wave_every == 0
         return self.fraud_factor * (WAVE_FACTOR if wave else 1.0)
 
-    def _table(self, rows: Rows, day: int) -> pa.Table:
+    def _table(self, rows: WorldRows, day: int) -> pa.Table:
         people, ids = self.people, self.people.ids
         n = len(rows.time)
         owner = people.card_owner[rows.card]
@@ -152,7 +152,9 @@ class World:
     def _countries(self) -> pa.StringArray:
         return pa.array(COUNTRIES)
 
-    def _labels(self, rows: Rows, day: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    def _labels(
+        self, rows: WorldRows, day: int
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         """Return what is reported as fraud, and when; honest customers dispute a few, too."""
         rng = np.random.default_rng([self.seed, 6, day])
         n = len(rows.time)

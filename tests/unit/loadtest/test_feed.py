@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from loadtest.traffic.feed import Feed, FeedSettings, event_order, open_feed
+from loadtest.traffic.feed import FeedSettings, TransactionFeed, event_order, open_feed
 from schemas.codec import avro
 from schemas.errors import ConfigurationError
 
@@ -47,7 +47,7 @@ def settings(tmp_path: Path) -> FeedSettings:
     return FeedSettings(input=tmp_path / "day.parquet", mapping=tmp_path / "m.yaml")
 
 
-def drained(feed: Feed, size: int) -> list[tuple[str, str]]:
+def drained(feed: TransactionFeed, size: int) -> list[tuple[str, str]]:
     """Everything in the order of sending: ("transaction" | "label", transaction_id)."""
     out: list[tuple[str, str]] = []
     while True:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from devstack.ports import free_port
-from loadtest.measure.gateway_account import Account, Exchange
+from loadtest.measure.gateway_account import Exchange, GatewayAccount
 from loadtest.proof import gateway_faults
 from loadtest.proof.gateway_faults import FaultPlan, OpenLoad
 from schemas.errors import FatalError
@@ -54,11 +54,11 @@ def test_a_load_that_fails_itself_is_no_result(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_slowest_are_told_with_their_moments() -> None:
     asked = [(5.0, 0.1, 200), (6.0, 0.3, 200), (9.0, 0.0, 0), (7.5, 0.2, 503)]
-    account = Account(
+    account = GatewayAccount(
         [
             Exchange(str(number), int(at * 1e9), int((at + took) * 1e9), status, b"")
             for number, (at, took, status) in enumerate(asked)
         ]
     )
     assert account.slowest(2) == [(1.0, 300.0), (2.5, 200.0)]
-    assert Account().slowest(2) == []
+    assert GatewayAccount().slowest(2) == []

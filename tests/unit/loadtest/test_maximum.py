@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.measure.maximum import Search, Try, find
+from loadtest.measure.maximum import RateSearch, Try, find
 
 
 class Machine:
@@ -29,7 +29,7 @@ class Machine:
 @pytest.mark.parametrize("capacity", [700.0, 2_500.0, 17_000.0, 90_000.0])
 def test_it_comes_close_to_what_is_held(capacity: float) -> None:
     machine = Machine(capacity)
-    found = find(Search(), machine.attempt, machine.clock)
+    found = find(RateSearch(), machine.attempt, machine.clock)
     assert found.held
     assert found.seconds == 30.0
     assert capacity / 1.1 <= found.rate <= capacity
@@ -37,7 +37,7 @@ def test_it_comes_close_to_what_is_held(capacity: float) -> None:
 
 def test_a_rate_that_only_short_tries_held_is_lowered() -> None:
     machine = Machine(20_000.0, lasting=17_000.0)
-    found = find(Search(), machine.attempt, machine.clock)
+    found = find(RateSearch(), machine.attempt, machine.clock)
     assert found.held
     assert 16_000 < found.rate <= 17_000
     assert sum(each.seconds == 30.0 for each in machine.tries) == 2
@@ -45,11 +45,11 @@ def test_a_rate_that_only_short_tries_held_is_lowered() -> None:
 
 def test_it_ends_when_its_time_is_over() -> None:
     machine = Machine(20_000.0, lasting=0.0)
-    found = find(Search(budget_s=60.0), machine.attempt, machine.clock)
+    found = find(RateSearch(budget_s=60.0), machine.attempt, machine.clock)
     assert not found.held
     assert machine.now <= 60.0 + 2 * 30.0 + 6.0
 
 
 def test_nothing_is_held() -> None:
     machine = Machine(0.0)
-    assert not find(Search(budget_s=60.0), machine.attempt, machine.clock).held
+    assert not find(RateSearch(budget_s=60.0), machine.attempt, machine.clock).held

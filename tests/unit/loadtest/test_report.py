@@ -12,7 +12,7 @@ import pytest
 from loadtest.deploy.deployment import Target
 from loadtest.deploy.exposition import StageCost
 from loadtest.measure import bounds, gateway, page, report
-from loadtest.measure.gateway_account import Account, Exchange
+from loadtest.measure.gateway_account import Exchange, GatewayAccount
 from loadtest.measure.latency import percentiles_ms
 from loadtest.measure.measured_run import by_model
 from loadtest.measure.recovery import back_to_normal
@@ -137,7 +137,7 @@ def gateway_report(
     connections: int = 16, batch: int = 0, *, took_ms: float = 3.0, status: int = 200
 ) -> dict[str, Any]:
     """Return the report of a second in which 10,000 transactions were answered."""
-    plan = gateway.Plan(
+    plan = gateway.GatewayRunPlan(
         target=Target(data=Path()), connections=connections, seconds=1.0, batch=batch
     )
     body = json.dumps({"fallback": True}).encode()
@@ -145,7 +145,7 @@ def gateway_report(
         Exchange(f"t-{number}", 1, 1 + round(took_ms * 1e6), status, body)
         for number in range(10_000)
     ]
-    return gateway.built(plan, Account(exchanges), {}, 1.0, {})
+    return gateway.built(plan, GatewayAccount(exchanges), {}, 1.0, {})
 
 
 @pytest.mark.parametrize(("connections", "batch"), [(1, 0), (16, 0), (2, 5_000)])
@@ -217,8 +217,8 @@ def test_a_swap_that_no_decision_shows_or_a_decision_without_a_model_is_a_failur
     assert found == {"decisions_by_model": {"a": 5}, "by_other_models": 3, "by_no_model": 2}
     swapped = effect(ledger, phase, [Swapped("a", START, None)])
     assert report.failures({**whole, **found, **swapped, "swapped": True}) == [
-        "decisions that name no model: 2",
-        "swaps: 0 of 1 were seen",
+        "decisions without a model: 2",
+        "swaps applied: 0 of 1",
     ]
 
 

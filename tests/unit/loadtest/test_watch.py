@@ -10,10 +10,10 @@ import pytest
 from loadtest.demo.view import why
 from loadtest.deploy.exposition import label_values, read_metrics, stage_costs, total
 from loadtest.measure.view import line
-from loadtest.measure.watch import Watch
+from loadtest.measure.watch import RunWatch
 from loadtest.traffic.answers import read_answers
 from loadtest.traffic.ledger import Ledger
-from loadtest.traffic.receiver import Report
+from loadtest.traffic.receiver import ReceiverReport
 from runtime.health import HealthServer
 from runtime.metrics import Metrics
 from schemas.keys import hash_id
@@ -29,17 +29,17 @@ class Flow:
         self.ledger = ledger
 
 
-def report(messages: list[bytes], seen: int) -> Report:
-    return Report(read_answers(messages, seen), messages)
+def report(messages: list[bytes], seen: int) -> ReceiverReport:
+    return ReceiverReport(read_answers(messages, seen), messages)
 
 
-def noted(run: Run, watch: Watch, messages: list[bytes], seen: int) -> None:
+def noted(run: Run, watch: RunWatch, messages: list[bytes], seen: int) -> None:
     found = report(messages, seen)
     watch.note(found, run.ledger.received(found.answers))
 
 
 def test_rates_latencies_and_mix_are_of_what_came_since_the_last_look() -> None:
-    run, watch = Run(), Watch()
+    run, watch = Run(), RunWatch()
     flow: Any = Flow(run.ledger)
     watch.look(flow, now=20 * MS)
     messages = [decision(row) for row in run.rows[:100]]
@@ -55,7 +55,7 @@ def test_rates_latencies_and_mix_are_of_what_came_since_the_last_look() -> None:
 
 
 def test_the_newest_blocks_come_first_with_their_reasons() -> None:
-    run, watch = Run(), Watch()
+    run, watch = Run(), RunWatch()
     rows = run.rows[:10]
     noted(run, watch, [decision(row, decision="REVIEW") for row in rows[:1]], 0)
     for row in rows:
@@ -68,7 +68,7 @@ def test_the_newest_blocks_come_first_with_their_reasons() -> None:
 
 
 def test_a_model_is_noticed_when_it_begins_to_decide_also_again() -> None:
-    run, watch = Run(), Watch()
+    run, watch = Run(), RunWatch()
     noted(run, watch, [decision(row) for row in run.rows[:3]], seen=5)
     noted(run, watch, [decision(run.rows[3]), decision(run.rows[4], model_id="next")], seen=9)
     noted(run, watch, [decision(run.rows[5], model_id=None)], seen=11)
@@ -79,7 +79,7 @@ def test_a_model_is_noticed_when_it_begins_to_decide_also_again() -> None:
 
 
 def test_an_unreadable_message_is_passed_over() -> None:
-    run, watch = Run(), Watch()
+    run, watch = Run(), RunWatch()
     noted(run, watch, [b"junk", decision(run.rows[0], decision="BLOCK")], seen=5)
     assert watch.blocks == 1
 
