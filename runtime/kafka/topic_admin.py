@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -10,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from runtime.kafka.clients import connection
+from runtime.retries import Retry
 from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.topics import ALL_TOPICS, LABELS, MAX_MESSAGE_BYTES, TRANSACTIONS
@@ -62,10 +62,14 @@ def create_topics(settings: Settings, timeout_s: float = 30.0) -> None:
             )
 
 
+class _NotYetKnown(BrokerUnavailable):
+    """A topic was created, but the broker that was asked does not know it yet."""
+
+
 def _await_partitions(admin: AdminClient, names: set[str], timeout_s: float) -> dict[str, int]:
     """Return the partitions of each topic; a broker knows a new topic only a moment later."""
-    deadline = time.monotonic() + timeout_s
-    while True:
+
+    def ask() -> dict[str, int]:
         try:
             topics = admin.list_topics(timeout=timeout_s).topics
         except KafkaException as error:
@@ -75,8 +79,8 @@ def _await_partitions(admin: AdminClient, names: set[str], timeout_s: float) -> 
             for name in names & topics.keys()
             if topics[name].error is None and topics[name].partitions
         }
-        if len(found) == len(names):
-            return found
-        if time.monotonic() > deadline:
-            raise BrokerUnavailable(f"topics {sorted(names - found.keys())} do not appear")
-        time.sleep(0.02)
+        if len(found) < len(names):
+            raise _NotYetKnown(f"topics {sorted(names - found.keys())} do not appear")
+        return found
+
+    return Retry(errors=_NotYetKnown, max_time_s=timeout_s, first_wait_s=0.02)(ask)
