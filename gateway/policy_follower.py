@@ -37,13 +37,13 @@ class PolicyFollower:
 
     def _open(self) -> list[Feed]:
         try:
-            self._take(self._reader.read_to_end())
+            self._apply(self._reader.read_to_end())
         except BaseException:
             self._reader.close()
             raise
-        return [Feed(self._reader, self._take)]
+        return [Feed(self._reader, self._apply)]
 
-    def _take(self, messages: Sequence[Message]) -> None:
+    def _apply(self, messages: Sequence[Message]) -> None:
         for message in messages:
             try:
                 self.policy, _ = read_policy(message)

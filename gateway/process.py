@@ -16,8 +16,8 @@ from gateway.app import application
 from gateway.background import Background
 from gateway.policy_follower import PolicyFollower
 from gateway.scoring.gateway import Gateway
-from gateway.scoring.idempotency import MAX_KNOWN
-from gateway.scoring.listener import Listener, heard
+from gateway.scoring.idempotency import MAX_REMEMBERED
+from gateway.scoring.listener import Listener, decision_messages
 from gateway.scoring.lookups import Sources
 from gateway.scoring.reading import TransactionReader
 from gateway.scoring.score_many import ScoreMany
@@ -26,7 +26,7 @@ from gateway.scoring.stored import StoredDecisions
 from gateway.web.access import Keyring
 from gateway.web.protocol import GatewayProtocol
 from runtime.feature_store.redis import RedisFeatureStore
-from runtime.kafka.non_blocking_producer import KafkaPromptProducer
+from runtime.kafka.non_blocking_producer import KafkaNonBlockingProducer
 from runtime.kafka.reader import KafkaReader
 from runtime.kafka.tail import KafkaTail
 from runtime.process import ServiceProcess
@@ -56,11 +56,11 @@ class GatewayService:
         )
         self._store = process.keep(RedisFeatureStore.from_settings(settings))
         process.create_topics()
-        self._producer = KafkaPromptProducer(settings, settings.topic(TRANSACTIONS))
+        self._producer = KafkaNonBlockingProducer(settings, settings.topic(TRANSACTIONS))
         self._policy = process.patiently(self._follow)
         process.parts.callback(self._policy.stop)
         topics = [settings.topic(DECISIONS), settings.topic(DEAD_LETTER)]
-        self._tail = process.patiently(lambda: KafkaTail(settings, topics, MAX_KNOWN))
+        self._tail = process.patiently(lambda: KafkaTail(settings, topics, MAX_REMEMBERED))
         self._failure = ""
         self._server: WebServer | None = None
         self._background: Background | None = None
@@ -78,14 +78,14 @@ class GatewayService:
             FatalError: a part has ended, or Kafka did not take everything.
         """
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._serve(bound))
+            runner.run(self._serve_http(bound))
         held = self._producer.flush(FLUSH_S)
         if held:
             log.error("Kafka did not take accepted transactions", count=held)
         if self._failure or held:
             raise FatalError(self._failure or "Kafka does not answer")
 
-    async def _serve(self, bound: socket.socket) -> None:
+    async def _serve_http(self, bound: socket.socket) -> None:
         settings, loop = self._settings, asyncio.get_running_loop()
         stored = StoredDecisions(self._database)
         gateway = Gateway(
@@ -99,11 +99,16 @@ class GatewayService:
         keys = Keyring(self._load_keys, self._process.clock, settings.api_rate)
         await keys.refresh()
         reader = TransactionReader.from_settings(settings, self._process.clock)
-        max_line = settings.api_body_kb * 1024
+        max_line_bytes = settings.api_body_kb * 1024
         app = application(
-            one=ScoreOne(gateway, reader, max_bytes=max_line, deadline_ms=settings.api_deadline_ms),
+            one=ScoreOne(
+                gateway, reader, max_bytes=max_line_bytes, deadline_ms=settings.api_deadline_ms
+            ),
             many=ScoreMany(
-                gateway, reader, max_bytes=settings.api_batch_kb * 1024, max_line=max_line
+                gateway,
+                reader,
+                max_bytes=settings.api_batch_kb * 1024,
+                max_line_bytes=max_line_bytes,
             ),
             sources=Sources(
                 gateway=gateway,
@@ -188,6 +193,6 @@ class GatewayService:
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Call it in the main thread."""
     with ServiceProcess(SERVICE, settings, low_latency=True) as process:
-        heard([])  # loads the kernel
+        decision_messages([])  # loads the kernel
         bound = process.keep(bind_to(settings.api_host, settings.api_port, "FRAUD_API_PORT"))
         GatewayService(process).run(bound)

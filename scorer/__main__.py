@@ -21,7 +21,7 @@ PolicyFile = Annotated[Path, typer.Argument(help="JSON or YAML document, see doc
 
 @app.command("run")
 def run_service() -> None:
-    """Answer every vector of `features` on `decisions` until stopped; settings by FRAUD_*.
+    """Score the vectors of `features` onto `decisions` until stopped. Settings: FRAUD_*.
 
     Example: FRAUD_BOOTSTRAP=localhost:9092 FRAUD_HEALTH_PORT=8082 python -m scorer run
     """
@@ -33,7 +33,7 @@ def run_service() -> None:
 
 @app.command("compile")
 def compile_kernels() -> None:
-    """Compile the kernels of the scorer into the cache.
+    """Compile the scorer's kernels into the cache.
 
     Example: python -m scorer compile
     """
@@ -48,11 +48,11 @@ def bench(
     bundle: Annotated[Path, typer.Argument(help="directory of a model bundle")],
     policy: Annotated[Path | None, typer.Option(help="policy document")] = None,
     shadows: Annotated[
-        int, typer.Option(min=0, help="measure what so many copies of the bundle cost as shadows")
+        int, typer.Option(min=0, help="also measure the cost of this many shadow models")
     ] = 0,
     json_path: Json = None,
 ) -> None:
-    """Measure the scorer's own work on one thread, without Kafka: decode to encoded decision.
+    """Measure the scorer on one thread, without Kafka, from decoding to the encoded decision.
 
     Example: python -m scorer bench var/models/bootstrap-1 --json var/bench.json
 
@@ -66,7 +66,7 @@ def bench(
 
     path = bundle / MANIFEST_NAME
     if not path.is_file():
-        raise ConfigurationError(f"{bundle} is no bundle: it has no {MANIFEST_NAME}")
+        raise ConfigurationError(f"{bundle} is not a bundle: it has no {MANIFEST_NAME}")
     digest = sha256(path.read_bytes())
     model = load_model(bundle, digest)
     rules = DEFAULT_POLICY if policy is None else compile_policy(policy_text(policy))
@@ -75,7 +75,7 @@ def bench(
     for row in report["batches"]:
         say(
             f"{row['rows']:5d} rows: p50 {row['p50_ms']:.3f} ms, p99 {row['p99_ms']:.3f} ms, "
-            f"{row['per_s']:,} decisions/s, {row['cpu_us_per_row']:.1f} µs of CPU a row"
+            f"{row['per_s']:,} decisions/s, {row['cpu_us_per_row']:.1f} µs of CPU per row"
         )
     if shadows:
         copies = [load_model(bundle, digest) for _ in range(shadows)]
@@ -91,7 +91,7 @@ def bench(
 
 @policy_app.command("check")
 def check_policy(path: PolicyFile) -> None:
-    """Say whether a policy would be taken; exit code 2 if not.
+    """Check whether scorers would accept a policy; the exit code is 2 if not.
 
     Example: python -m scorer policy check docs/policy.example.json
     """
@@ -109,7 +109,7 @@ def publish_policy(
     path: PolicyFile,
     actor: Annotated[str, typer.Option(help="who publishes it")] = "operator",
 ) -> None:
-    """Check a policy and put it in force; running scorers take it between two batches.
+    """Check a policy and put it in force; running scorers switch to it between two batches.
 
     Example: python -m scorer policy publish docs/policy.example.json --actor jane
     """
@@ -136,12 +136,12 @@ def publish_policy(
     producer.produce(settings.topic(POLICY), POLICY_ID.encode(), avro.encode("PolicyEvent", event))
     producer.flush(30.0)
     producer.close()
-    say(f"policy {policy.version} is published")
+    say(f"policy {policy.version} was published")
 
 
 @policy_app.command("show")
 def show_policy() -> None:
-    """Print the policy document in force: the newest on the topic that is not refused.
+    """Print the policy in force: the newest valid document on the topic.
 
     Example: python -m scorer policy show
     """

@@ -1,7 +1,7 @@
-"""Which source positions have a decision already, so that none is answered twice. Pure.
+"""Source positions that already have a decision, so that none is answered twice. Pure.
 
-Within a partition vectors come in the order of their source offsets, and a re-emission repeats
-earlier ones; so the highest answered offset of a partition says it all.
+Vectors of a partition arrive in the order of their source offsets, and re-emissions only repeat
+earlier ones. The highest answered offset of each partition is therefore enough.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ NOTHING = -1
 
 
 class Answered:
-    """Highest answered source offset by partition; used by one thread."""
+    """The highest answered source offset of each partition. Not thread-safe."""
 
     def __init__(self) -> None:
         self._highest: dict[int, int] = {}
 
     def know(self, partition: int, offset: int) -> None:
-        """Note what the tail of the decisions says; NOTHING if there is none."""
+        """Set the last answered offset of a partition; NOTHING if it has no decisions."""
         self._highest[partition] = offset
 
     def fresh(
         self, partition: npt.NDArray[np.int64], offset: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_]:
-        """Return which rows (in order of arrival) have no answer yet; does not note them.
+        """Return a mask of the rows (in order of arrival) without an answer; changes nothing.
 
         >>> answered = Answered()
         >>> answered.know(0, 4)
@@ -41,7 +41,7 @@ class Answered:
         return fresh
 
     def note(self, partition: npt.NDArray[np.int64], offset: npt.NDArray[np.int64]) -> None:
-        """Note rows that are answered now."""
+        """Record that these rows have been answered."""
         for number in np.unique(partition).tolist():
             highest = int(offset[partition == number].max())
             self._highest[number] = max(highest, self._highest.get(number, NOTHING))

@@ -1,6 +1,6 @@
-"""How long the scorer's own work takes, without Kafka.
+"""Benchmark of the scorer's own work, without Kafka.
 
-Real vectors are decoded, scored, judged and encoded as the service does it, on one thread.
+Sample vectors are decoded, scored, judged and encoded on one thread, exactly as in the service.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from scorer.model.bundle import Model
 
 SIZES: Final = (1, 8, 32, 64, 128, 500, 2000)
 SHADOW_SIZES: Final = (1, 8, 64, 1000)
-SECONDS: Final = 1.0
-"""How long each measurement repeats."""
+REPEAT_S: Final = 1.0
+"""How long each measurement is repeated."""
 
 
 def measure(serving: Serving, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
-    """Return for each batch size the batches' p50 and p99 in ms and the decisions a second."""
+    """Return, for each batch size, the p50 and p99 in ms and the decisions per second."""
     encoded = sample_vectors(2 * max(sizes))
     found: dict[str, Any] = {"batches": [_batches(serving, encoded, size) for size in sizes]}
     if serving.champion is not None:
@@ -38,8 +38,11 @@ def measure(serving: Serving, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
 def measure_shadows(
     serving: Serving, shadows: Sequence[Model], sizes: Sequence[int] = SHADOW_SIZES
 ) -> list[dict[str, Any]]:
-    """Return for each batch size what `shadows` cost: median CPU time in ms of a batch without and
-    with them, measured in turn, and the quotient."""
+    """Return the cost of `shadows` for each batch size.
+
+    A batch's median CPU time in ms is measured without and with them, alternately; `ratio` is the
+    quotient.
+    """
     encoded = sample_vectors(2 * max(sizes))
     watched = replace(serving, shadows=tuple(shadows))
     found = []
@@ -58,7 +61,7 @@ def measure_shadows(
                 decide(decode_feature_vectors(encoded[at : at + size]), each, 0)
                 took[shadowed].append(time.thread_time() - began)
 
-        _repeat(turn, 2 * SECONDS)
+        _repeat(turn, 2 * REPEAT_S)
         alone, beside = (float(np.median(took[shadowed])) * 1e3 for shadowed in (False, True))
         found.append(
             {
@@ -72,7 +75,7 @@ def measure_shadows(
 
 
 def _windows(encoded: list[bytes], size: int) -> Callable[[], int]:
-    """Return where the next batch begins: other rows each time, as a branch predictor learns."""
+    """Return a function that moves to other rows at each call: a branch predictor learns them."""
     starts = cycle(range(0, len(encoded) - size + 1, size))
     return lambda: next(starts)
 
@@ -120,10 +123,10 @@ def _parts(serving: Serving, model: Model, encoded: list[bytes], size: int) -> d
 
 
 def _us_per_row(part: Callable[[], object], rows: int) -> float:
-    return round(float(np.median(_repeat(part, SECONDS / 4))) * 1e6 / rows, 3)
+    return round(float(np.median(_repeat(part, REPEAT_S / 4))) * 1e6 / rows, 3)
 
 
-def _repeat(part: Callable[[], object], seconds: float = SECONDS) -> list[float]:
+def _repeat(part: Callable[[], object], seconds: float = REPEAT_S) -> list[float]:
     part()
     took: list[float] = []
     end = time.perf_counter() + seconds

@@ -1,4 +1,4 @@
-"""Who serves in which role, by the state of the `models` topic and the bundles that load. Pure."""
+"""The line-up: which model serves in which role, from the registry and the usable bundles. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from schemas.records import ModelEvent
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """Who serves: the champion, canaries and shadows in the order of their events."""
+class LineUp:
+    """The serving models: champion, canaries and shadows, in the order of their events."""
 
     champion: ModelEvent | None = None
     canaries: tuple[ModelEvent, ...] = ()
@@ -19,22 +19,23 @@ class Line:
 
     @property
     def events(self) -> tuple[ModelEvent, ...]:
-        """Every model that must be loaded."""
+        """The events of all models that must be loaded."""
         first = () if self.champion is None else (self.champion,)
         return (*first, *self.canaries, *self.shadows)
 
 
-def line(states: ModelStates, refused: Mapping[str, str] | None = None) -> Line:
-    """Return who serves, without `refused` (model_id to SHA-256): bundles that do not load.
+def line_up(states: ModelStates, refused: Mapping[str, str] | None = None) -> LineUp:
+    """Return the line-up of the usable models.
 
-    A champion that does not load leaves its place to the one before it.
+    `refused` maps model_id to the SHA-256 of a bundle that could not be loaded; such models are
+    left out. If the champion is among them, the previous champion serves.
     """
     bad = refused or {}
 
     def usable(events: list[ModelEvent]) -> list[ModelEvent]:
         return [event for event in events if bad.get(event["model_id"]) != event["sha256"]]
 
-    return Line(
+    return LineUp(
         next(iter(usable(states.champions())), None),
         tuple(usable(states.at("CANARY"))),
         tuple(usable(states.at("SHADOW"))),

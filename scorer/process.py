@@ -12,13 +12,13 @@ from runtime.settings import Settings
 from schemas.codec import avro
 from schemas.records import Alert
 from schemas.topics import ALERTS, DEAD_LETTER, DECISIONS, FEATURES, MODELS, POLICY
-from scorer.service import GROUP, SERVICE, TAIL, Scorer
+from scorer.service import GROUP, SERVICE, TAIL_MESSAGES, Scorer
 from scorer.serving import ServingFollower
 from scorer.warm_up import warm_up
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Call it in the main thread."""
+    """Serve until SIGTERM or SIGINT. Call this from the main thread."""
     with ServiceProcess(SERVICE, settings, low_latency=True) as process:
         warm_up()
         process.create_topics()
@@ -31,7 +31,7 @@ def run(settings: Settings) -> None:
             decisions=decisions,
             dead_letter=settings.topic(DEAD_LETTER),
             serving=lambda: follower.serving,
-            tail=lambda partition: read_tail(settings, decisions, partition, TAIL),
+            tail=lambda partition: read_tail(settings, decisions, partition, TAIL_MESSAGES),
             clock=process.clock,
             metrics=process.metrics,
         )
@@ -54,7 +54,7 @@ def run(settings: Settings) -> None:
 
 
 def _follow(process: ServiceProcess, producer: Producer) -> ServingFollower:
-    """Return what follows `models` and `policy`, once both were read to their end."""
+    """Return a follower of `models` and `policy` that has read both topics to their end."""
     settings = process.settings
     alerts, key = settings.topic(ALERTS), settings.bundle_public_key
 

@@ -1,8 +1,8 @@
-"""The scoring loop: vectors in, decisions out, each position once. `python -m scorer run` runs it.
+"""The scoring loop: vectors in, decisions out, exactly one for each source position.
 
-poll → decode → drop what has an answer → decide → publish → commit. Offsets are committed only
-after the decisions are acknowledged; a new owner reads the tail of its `decisions` partition and so
-knows what was answered.
+poll → decode → drop what is already answered → decide → publish → commit. Offsets are committed
+only after Kafka has acknowledged the decisions. A new owner of a partition reads the tail of its
+`decisions` partition to find the last answered position.
 """
 
 from __future__ import annotations
@@ -41,18 +41,19 @@ GROUP: Final = "scorer"
 MAX_ROWS: Final = 2_000
 POLL_S: Final = 0.2
 COMMIT_EVERY_S: Final = 0.1
-"""How often decisions are awaited and offsets committed: a flush a batch costs throughput."""
-TAIL: Final = 200
-"""Messages of a decisions partition that are read to find the last answered position."""
+"""How often decisions are flushed and offsets committed: a flush per batch costs throughput."""
+TAIL_MESSAGES: Final = 200
+"""Messages read at the end of a `decisions` partition to find the last answered position."""
 LEASE_S: Final = 4.0
-"""A process that was suspended for so long may have lost its partitions (after 6 s of silence)."""
+"""After a suspension of this length the partitions may be lost: Kafka reassigns them after 6 s."""
 
 
 class Scorer:
-    """Owns the assigned partitions of `features`. Single-threaded; `serving` is asked once a batch.
+    """Answers the vectors of the assigned partitions of `features`. Single-threaded.
 
     Args:
         decisions, dead_letter: full topic names.
+        serving: returns the models and the policy in force; called once per batch.
         tail: returns the last messages of a partition of `decisions`.
     """
 
@@ -77,17 +78,17 @@ class Scorer:
         self._stop = StopSignal(install=False)
         self.partitions: set[TopicPartition] = set()
         self.waiting_for = ""
-        """What it waits for, "" if nothing: Kafka's error."""
+        """Kafka's error while the scorer waits for Kafka, else ""."""
 
     def assigned(self, places: list[TopicPartition]) -> None:
-        """Take partitions over: find out what was answered there. Waits for Kafka if it must."""
+        """Take over partitions and find the last answered position of each. May wait for Kafka."""
         for place in places:
             self._answered.know(place.partition, self._last_answered(place.partition))
         self.partitions |= set(places)
         self._metrics.set("partitions", len(self.partitions))
 
     def revoked(self, places: list[TopicPartition]) -> None:
-        """Let partitions go: what was published must have arrived before somebody else goes on."""
+        """Give up partitions; their decisions must reach Kafka before the next owner continues."""
         self.partitions -= set(places)
         self._metrics.set("partitions", len(self.partitions))
         self._metrics.forget("lag")
@@ -96,21 +97,21 @@ class Scorer:
         try:
             self._producer.flush()
         except BrokerUnavailable as error:
-            log.warning("let partitions go without an acknowledgement", reason=str(error))
+            log.warning("partitions given up without an acknowledgement", reason=str(error))
 
     def run(self, join: Callable[[], Consumer], stop: StopSignal) -> None:
-        """Serve until told to stop, as a member of the group that `join` opens.
+        """Serve until `stop` is set; `join` makes a member of the consumer group.
 
         Raises:
-            FatalError: Kafka will never take a decision.
+            FatalError: Kafka will never accept a decision.
         """
         self._stop = stop
         with suppress(Stopped):
             while not stop:
-                self._retry(MembershipLost)(lambda: self._serve(join(), stop))
+                self._retry(MembershipLost)(lambda: self._run_as_member(join(), stop))
 
-    def _serve(self, consumer: Consumer, stop: StopSignal) -> None:
-        """Serve as one member of the group, until told to stop or until it has lost that."""
+    def _run_as_member(self, consumer: Consumer, stop: StopSignal) -> None:
+        """Serve as a member of the group until `stop` is set or the membership is lost."""
         retry = self._retry(BrokerUnavailable)
         try:
             with suppress(Stopped):
@@ -120,8 +121,8 @@ class Scorer:
                     self._metrics.set("ready", 1)
             try:
                 self._acknowledge(consumer)
-            except BrokerUnavailable as error:  # the next owner finds out what arrived
-                log.warning("left without an acknowledgement", reason=str(error))
+            except BrokerUnavailable as error:  # the next owner sees what arrived
+                log.warning("stopped without an acknowledgement", reason=str(error))
         except MembershipLost:
             self.revoked(list(self.partitions))
             raise
@@ -136,11 +137,11 @@ class Scorer:
         self._metrics.set("ready", 0)
 
     def step(self, consumer: Consumer) -> None:
-        """Poll once, answer what came, and commit now and then.
+        """Poll once, answer the vectors, and commit every COMMIT_EVERY_S.
 
         Raises:
             BrokerUnavailable: Kafka did not answer; nothing is lost, call again.
-            FatalError: Kafka will never take a decision, or took only some of a batch.
+            FatalError: Kafka will never accept a decision, or accepted only part of a batch.
         """
         if self.waiting_for:
             self._acknowledge(consumer)
@@ -161,8 +162,8 @@ class Scorer:
                 self._metrics.set("lag", lag, topic=place.topic, partition=str(place.partition))
 
     def _read_again(self, consumer: Consumer, messages: Sequence[Message]) -> None:
-        """Go back to the first of `messages`; the next poll tells if another owns them now."""
-        log.warning("stood still", rows=len(messages), seconds=LEASE_S)
+        """Go back to the first of `messages`; the next poll shows whether we still own them."""
+        log.warning("suspended for too long, reading again", rows=len(messages), seconds=LEASE_S)
         self._metrics.count("retries", step="stood still")
         for message in reversed(messages):
             place = TopicPartition(message.topic, message.partition)
@@ -170,7 +171,7 @@ class Scorer:
                 consumer.seek(place, message.offset)
 
     def _answer(self, messages: Sequence[Message], asked: float) -> bool:
-        """Publish the decisions; do not, and return False, if it stood still since `asked`."""
+        """Publish the decisions and return True; return False if `asked` is LEASE_S ago."""
         self._metrics.count("records", len(messages), topic=messages[0].topic)
         began = self._monotonic()
         vectors = decode_feature_vectors([message.value for message in messages])
@@ -195,8 +196,8 @@ class Scorer:
             self._producer.produce_many(
                 self._decisions, zip(numbers, vectors.keys(), found.messages, strict=True)
             )
-        except BrokerUnavailable as error:  # who starts anew reads from `decisions` which it took
-            raise FatalError(f"Kafka took only some decisions of a batch: {error}") from error
+        except BrokerUnavailable as error:  # after a restart `decisions` shows the accepted ones
+            raise FatalError(f"Kafka took only part of a batch: {error}") from error
         self._answered.note(vectors.source_partition, vectors.source_offset)
         self._metrics.observe("stage_seconds", self._monotonic() - decided, stage="publish")
         self._count(vectors, found.action, found.role)
@@ -224,7 +225,7 @@ class Scorer:
         self._metrics.set("freshness_seconds", max(now_ms - newest, 0) / 1e3)
 
     def _in_place(self, messages: Sequence[Message], vectors: DecodedVectors) -> DecodedVectors:
-        """Refuse vectors that are not in the partition that they name: positions would mix."""
+        """Refuse vectors outside the partition that they name: source positions would mix."""
         actual = np.fromiter((message.partition for message in messages), np.int64, len(messages))
         right = vectors.source_partition == actual[vectors.rows]
         if right.all():
@@ -236,8 +237,8 @@ class Scorer:
                 (
                     int(vectors.rows[row]),
                     InvalidField(
-                        f"source_partition {vectors.source_partition[row]} is not the partition "
-                        f"{actual[vectors.rows[row]]} that it came in",
+                        f"source_partition is {vectors.source_partition[row]}, but the vector came "
+                        f"in partition {actual[vectors.rows[row]]}",
                         field="source_partition",
                         value=int(vectors.source_partition[row]),
                     ),
@@ -264,7 +265,7 @@ class Scorer:
             self._metrics.count("dead_letters", error_class=type(error).__name__)
 
     def _acknowledge(self, consumer: Consumer) -> None:
-        """Commit what was read, once Kafka has every decision of it."""
+        """Commit the offsets read so far, once Kafka has acknowledged all their decisions."""
         self._producer.flush()
         consumer.commit(self._next)
         self._next.clear()
@@ -275,7 +276,7 @@ class Scorer:
         for message in self._read_tail(partition):
             try:
                 name, decision = avro.decode(message.value or b"")
-            except BadMessage as error:  # somebody else's: it answers nothing
+            except BadMessage as error:  # not written by a scorer, so it answers nothing
                 log.warning("unreadable decision", offset=message.offset, reason=str(error))
                 continue
             if name == "Decision" and decision["source_partition"] == partition:
@@ -286,4 +287,4 @@ class Scorer:
         try:
             return self._retry(BrokerUnavailable)(lambda: self._tail(partition))
         except Stopped:
-            raise BrokerUnavailable("asked to stop before it was known what was answered") from None
+            raise BrokerUnavailable("stopped before the last answered position was known") from None

@@ -1,7 +1,8 @@
-"""The `models` and `policy` topics, followed on a thread: what serves now, replaced as a whole.
+"""The models and the policy in force, kept up to date from the `models` and `policy` topics.
 
-A new bundle is fetched, verified and warmed up here; the service takes `serving` once a batch, so a
-swap falls between two batches. What does not load is refused with an alert; what served goes on.
+A new bundle is loaded, verified and warmed up on the follower's thread, and `serving` is replaced
+as a whole. As the scorer reads `serving` once per batch, a change takes effect between two batches.
+A bundle or policy that cannot be used is refused with an alert, and its predecessor stays in force.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from schemas.errors import BadMessage, ConfigurationError
 from schemas.model_stages import ModelStates
 from schemas.records import Alert, ModelEvent
 from scorer.decision.decide import Canary, Serving
-from scorer.line_up import Line, line
+from scorer.line_up import LineUp, line_up
 from scorer.model.bundle import Model, load_model
 from scorer.policy.document import Policy
 from scorer.policy.event import read_policy
@@ -31,19 +32,19 @@ POLL_S = 0.1
 
 
 def bundle_directory(uri: str) -> Path:
-    """Return the directory of a file: URI or plain path.
+    """Return the directory that a file: URI or a plain path names.
 
     Raises:
-        ConfigurationError: another scheme.
+        ConfigurationError: the URI has another scheme.
     """
     parts = urlparse(uri)
     if parts.scheme not in ("", "file"):
-        raise ConfigurationError(f"artefact {uri}: only file: URIs and paths can be read")
+        raise ConfigurationError(f"artefact {uri}: only file: URIs and paths are supported")
     return Path(unquote(parts.path))
 
 
 class ServingFollower:
-    """Keeps `serving` up to date. `start` blocks until both topics were read to their end."""
+    """Keeps `serving` up to date; it may be read from any thread."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class ServingFollower:
         self._follower = Follower("models and policy", self._open)
 
     def start(self) -> None:
-        """Read both topics to their end, load what serves, then follow on a thread.
+        """Read both topics to their end and load the models, then follow on a thread. Blocks.
 
         Raises:
             BrokerUnavailable: Kafka does not answer.
@@ -77,7 +78,7 @@ class ServingFollower:
         self._follower.stop()
 
     def dead(self) -> str:
-        """Return "" while the thread follows, else why the process should be restarted."""
+        """Return why the process should be restarted, or "" while the thread is alive."""
         return self._follower.dead()
 
     def _open(self) -> list[Feed]:
@@ -96,7 +97,7 @@ class ServingFollower:
             except (BadMessage, ConfigurationError) as error:
                 self._refuse("policy", (message.key or b"").decode(errors="replace"), error)
         if newest is not None:
-            self._serve(policy=newest)
+            self._replace(policy=newest)
             log.info("policy", version=newest.version)
 
     def _apply_models(self, messages: Sequence[Message]) -> None:
@@ -106,20 +107,20 @@ class ServingFollower:
             except BadMessage as error:
                 self._refuse("event", (message.key or b"").decode(errors="replace"), error)
         if messages:
-            self._change_line()
+            self._change_line_up()
 
     def _apply_event(self, message: Message) -> None:
         event = self._states.read(message.key, message.value)
-        if event is not None:  # published again: perhaps its bundle was repaired
+        if event is not None:  # the bundle may have been repaired before publishing it again
             self._refused.pop(event["model_id"], None)
 
-    def _change_line(self) -> None:
-        """Load what is missing; a bundle that does not load leaves its place to the one before."""
+    def _change_line_up(self) -> None:
+        """Load missing bundles; after one is refused, the line-up is formed again without it."""
         while True:
-            now = line(self._states, self._refused)
+            now = line_up(self._states, self._refused)
             if all(self._load(event) for event in now.events):
                 break
-        self._serve(now=now)
+        self._replace(now=now)
 
     def _load(self, event: ModelEvent) -> bool:
         model_id, sha256 = event["model_id"], event["sha256"]
@@ -128,7 +129,7 @@ class ServingFollower:
         try:
             model = load_model(bundle_directory(event["artefact_uri"]), sha256, self._public_key)
             if model.model_id != model_id:
-                raise ConfigurationError(f"the bundle of {model_id} is {model.model_id}'s")
+                raise ConfigurationError(f"the bundle of {model_id} holds {model.model_id}")
         except ConfigurationError as error:
             self._refused[model_id] = sha256
             self._refuse("bundle", model_id, error)
@@ -136,7 +137,7 @@ class ServingFollower:
         self._loaded[model_id] = (sha256, model)
         return True
 
-    def _serve(self, *, policy: Policy | None = None, now: Line | None = None) -> None:
+    def _replace(self, *, policy: Policy | None = None, now: LineUp | None = None) -> None:
         before = self.serving
         if now is None:
             champion, canaries, shadows = before.champion, before.canaries, before.shadows
@@ -176,7 +177,7 @@ class ServingFollower:
             {
                 "rule": f"{kind}_refused",
                 "severity": "CRITICAL",
-                "summary": f"{kind} {name} was refused; what served before goes on",
+                "summary": f"{kind} {name} was refused; its predecessor stays in force",
                 "detail": {"name": name, "reason": str(error)[:2000]},
                 "service": SERVICE,
                 "occurred_at": self._clock.now_ms(),

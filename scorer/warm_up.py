@@ -1,4 +1,4 @@
-"""Everything compiled before the first transaction: at start-up and by `scorer compile`."""
+"""Compilation of all kernels before the first transaction arrives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scorer.decision.decide import Canary, Serving, decide
 from scorer.model.anomaly import AnomalyModel
 from scorer.model.bundle import Model, Thresholds
 from scorer.model.forest import Forest
-from scorer.model.leaf_masks import FEWEST
+from scorer.model.leaf_masks import MIN_MASKED_ROWS
 from scorer.model.trees import Tree, join
 from scorer.policy.document import compile_policy
 
@@ -20,7 +20,7 @@ POLICY = """{"version": "warm-up", "rules": [
 
 
 def warm_up() -> None:
-    """Decide a few made-up transactions; compiling takes seconds, loading what is cached 0.4 s."""
+    """Decide a few sample transactions. Compiling takes seconds, loading from the cache 0.4 s."""
     stump = Tree(
         left=np.array([1, -1, -1]),
         right=np.array([2, -1, -1]),
@@ -39,5 +39,5 @@ def warm_up() -> None:
         Thresholds(),
     )
     serving = Serving(compile_policy(POLICY), model, (Canary(model, 0.5),), (model,))
-    for count in (1, 8, FEWEST):
+    for count in (1, 8, MIN_MASKED_ROWS):
         decide(decode_feature_vectors(sample_vectors(count)), serving, 0)

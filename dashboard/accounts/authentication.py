@@ -38,7 +38,7 @@ def log_in(
     """
     now_ms = parts.clock.now_ms()
     name = username.strip().lower()
-    account, address = attempts.account(name[: audit.MAX_NAME_LENGTH]), attempts.address(client)
+    account, address = attempts.account(name[: audit.MAX_NAME_LENGTH]), attempts.ip_address(client)
     hashed = _verify(parts, name, password, keys=(address, account))
     if isinstance(hashed, Refused):
         parts.metrics.count("login_failures", reason=hashed.reason)
@@ -53,7 +53,7 @@ def log_in(
             parts.metrics.count("login_failures", reason="wrong")
             return Refused("wrong")  # changed or disabled in this very moment
         attempts.forget(connection, account)
-        attempts.take_back(connection, address)
+        attempts.uncount(connection, address)
         if replaces is not None:
             sessions.end(connection, replaces)
         audit.record(

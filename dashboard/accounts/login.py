@@ -85,7 +85,7 @@ def log_out(request: Request, person: Viewer, parts: TheParts) -> Response:
 @router.get("/password")
 def show_password(request: Request, _person: Viewer) -> Response:
     """Ask for a new password."""
-    return page(request, "password.html", problem="", shortest=passwords.SHORTEST)
+    return page(request, "password.html", problem="", shortest=passwords.MIN_LENGTH)
 
 
 @router.post("/password")
@@ -114,7 +114,7 @@ def change_password(
             status = 429 if made.reason == "locked" else 401
             problem = _problem(made, "The present password is wrong.")
     return page(
-        request, "password.html", status=status, problem=problem, shortest=passwords.SHORTEST
+        request, "password.html", status=status, problem=problem, shortest=passwords.MIN_LENGTH
     )
 
 

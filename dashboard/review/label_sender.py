@@ -16,7 +16,7 @@ import structlog
 
 from dashboard.review.case_counts import CaseCounts
 from database.core.database import Database
-from database.review.case_labels import labels_sent, take_labels, unsent_labels
+from database.review.case_labels import labels_sent, lease_labels, unsent_labels
 from runtime.clock import Clock
 from runtime.kafka.clients import KafkaProducer
 from runtime.kafka.protocols import BY_KEY, Outgoing, Producer
@@ -118,7 +118,7 @@ class LabelSender:
             if not unsent_labels(connection):
                 return {}
         with self._database.begin() as connection:
-            return take_labels(connection, self._clock.now_ms(), self._undo_ms)
+            return lease_labels(connection, self._clock.now_ms(), self._undo_ms)
 
     def _hand_over(self) -> Producer:
         """Give what is under way to Kafka's client, once."""

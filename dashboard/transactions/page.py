@@ -17,7 +17,7 @@ from dashboard.transactions.norm import Line, lines
 from dashboard.web.pages import page
 from dashboard.web.wording import masked
 from database.decisions import decisions
-from database.decisions.decisions import Stored
+from database.decisions.decisions import StoredDecision
 from database.decisions.transaction_evidence import Past, card_around, case_of, vectors_before
 from database.review.cases import Case
 from schemas.currency import amount
@@ -61,7 +61,7 @@ def _shown(
 class _Found:
     """What the database knows: the transaction, how many have its id, and what is around it."""
 
-    stored: Stored
+    stored: StoredDecision
     alike: int
     history: list[Past]
     earlier: list[FeatureVector]

@@ -28,7 +28,7 @@ def account(username: str) -> str:
     return f"account:{storable(username)}"
 
 
-def address(client: str) -> str:
+def ip_address(client: str) -> str:
     """Return the key of a client's address, of IPv6 its /64: one client has all of that."""
     try:
         found = ipaddress.ip_address(client)
@@ -76,7 +76,7 @@ def wait_ms(key: str, failures: int) -> int:
     return 0 if beyond < 0 else min(FIRST_WAIT_MS << min(beyond, 16), MAX_WAIT_MS)
 
 
-def take_back(connection: Connection, key: str) -> None:
+def uncount(connection: Connection, key: str) -> None:
     """Uncount a try that was none of guessing."""
     connection.execute(
         update(attempts)

@@ -50,7 +50,7 @@ MAX_NAME_LENGTH: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One line of the audit; `at` in ms, `before` and `after` as JSON or None."""
 
     entry_id: int
@@ -98,7 +98,7 @@ def entries(
     subject: str | None = None,
     older_than: int | None = None,
     limit: int = PAGE,
-) -> Sequence[Entry]:
+) -> Sequence[AuditEntry]:
     """Return the newest entries that fit, newest first; `older_than` is the page before's last."""
     query = select(audit).order_by(audit.c.entry_id.desc()).limit(limit)
     for column, wanted in (
@@ -110,7 +110,7 @@ def entries(
             query = query.where(column == storable(wanted))
     if older_than is not None:
         query = query.where(audit.c.entry_id < older_than)
-    return [Entry(**row) for row in connection.execute(query).mappings()]
+    return [AuditEntry(**row) for row in connection.execute(query).mappings()]
 
 
 def _json(values: Mapping[str, Any] | None) -> str | None:

@@ -11,8 +11,8 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 from schemas.errors import ConfigurationError
 
-SHORTEST: Final = 12
-LONGEST: Final = 256
+MIN_LENGTH: Final = 12
+MAX_LENGTH: Final = 256
 ONE_TIME_BYTES: Final = 12
 AT_ONCE: Final = 2
 """Hashes computed at the same time: each takes 64 MB and all of a processor."""
@@ -42,7 +42,7 @@ class Passwords:
 
     def verify(self, stored: str | None, password: str) -> bool:
         """Tell whether it is the password; without a stored hash it takes as long to say no."""
-        if len(password) > LONGEST:
+        if len(password) > MAX_LENGTH:
             password = ""  # no hash of so much; as slow as any other wrong one
         with self._turns:
             try:
@@ -62,10 +62,10 @@ def check(password: str, username: str) -> None:
     Raises:
         ConfigurationError: it breaks one; the text says which.
     """
-    if len(password) < SHORTEST:
-        raise ConfigurationError(f"a password has at least {SHORTEST} characters")
-    if len(password) > LONGEST:
-        raise ConfigurationError(f"a password has at most {LONGEST} characters")
+    if len(password) < MIN_LENGTH:
+        raise ConfigurationError(f"a password has at least {MIN_LENGTH} characters")
+    if len(password) > MAX_LENGTH:
+        raise ConfigurationError(f"a password has at most {MAX_LENGTH} characters")
     if username.lower() in password.lower():
         raise ConfigurationError("the password contains the username")
     if len(set(password)) < 5:

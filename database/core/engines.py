@@ -22,7 +22,7 @@ _SILENT_MS: Final = 10_000
 _EXAMPLES: Final = "sqlite:///var/fraud.db or postgresql+psycopg://user:password@host/database"
 
 
-def read_address(text: str) -> URL:
+def parse_url(text: str) -> URL:
     """Return the address of a database.
 
     Raises:

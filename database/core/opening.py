@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from database.core.database import Database
-from database.core.engines import make_engine, read_address
+from database.core.engines import make_engine, parse_url
 from database.core.migrate import to_head
 from runtime.settings import Settings
 
@@ -18,7 +18,7 @@ def open_database(settings: Settings) -> Database:
             those of a newer version of this program.
         DatabaseUnavailable: it does not answer now.
     """
-    database = Database(make_engine(read_address(settings.database_url.get_secret_value())))
+    database = Database(make_engine(parse_url(settings.database_url.get_secret_value())))
     try:
         to_head(database)
     except BaseException:

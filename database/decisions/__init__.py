@@ -1,1 +1,1 @@
-"""Stored decisions, policies and the evidence around a transaction."""
+"""StoredDecision decisions, policies and the evidence around a transaction."""

@@ -25,7 +25,7 @@ _KEYS_AT_ONCE: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredDecision:
     """A decision, and its vector if that is there."""
 
     decision: Decision
@@ -57,7 +57,9 @@ def answers(connection: Connection, keys: Sequence[Key]) -> dict[Key, str]:
     return found
 
 
-def find(connection: Connection, transaction_id: str, card_id: str | None = None) -> list[Stored]:
+def find(
+    connection: Connection, transaction_id: str, card_id: str | None = None
+) -> list[StoredDecision]:
     """Return the decisions of a transaction, on one card or on every card that has such a one.
 
     Newest first.
@@ -75,7 +77,7 @@ def find(connection: Connection, transaction_id: str, card_id: str | None = None
         .where(chosen)
         .order_by(decisions.c.decided_at.desc())
     ).mappings()
-    return [Stored(_decision(row), _vector(row)) for row in rows]
+    return [StoredDecision(_decision(row), _vector(row)) for row in rows]
 
 
 def history(

@@ -19,7 +19,7 @@ from schemas.records import Label
 LEASE_MS: Final = 10_000
 
 
-def take_labels(
+def lease_labels(
     connection: Connection, now_ms: int, undo_ms: int, limit: int = 500
 ) -> dict[int, Label]:
     """Take labels that are due, oldest first, by case id; nobody else gets them for LEASE_MS."""

@@ -31,8 +31,8 @@ SETTLED_BY: Final = "CHARGEBACK"
 """Who has decided a case that nobody had to: a label's source; people have small letters."""
 MIN_VALUE: Final = 100.0
 """Below so many minor units all cases are worth the same; a logarithm needs a floor."""
-_HIGHEST: Final = 1000.0
-_AT_ONCE: Final = 500
+_MAX_DOUBLINGS: Final = 1000.0
+_CASES_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class Case:
 
     def grown_value(self, now_ms: int) -> float:
         """Return the value at risk with its doublings by now, which the order goes by."""
-        return math.exp2(min(self.urgency + now_ms / DOUBLING_MS, _HIGHEST))
+        return math.exp2(min(self.urgency + now_ms / DOUBLING_MS, _MAX_DOUBLINGS))
 
     def undo_until(self, undo_ms: int) -> int:
         """Return until when the verdict can be taken back; 0 if it cannot."""
@@ -133,8 +133,10 @@ def open_cases(
     ]
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     opened = 0
-    for start in range(0, len(rows), _AT_ONCE):
-        statement = insert(cases).values(rows[start : start + _AT_ONCE]).on_conflict_do_nothing()
+    for start in range(0, len(rows), _CASES_AT_ONCE):
+        statement = (
+            insert(cases).values(rows[start : start + _CASES_AT_ONCE]).on_conflict_do_nothing()
+        )
         new = connection.scalars(statement.returning(cases.c.case_id)).all()
         _note_devices(connection, new)
         opened += len(new)

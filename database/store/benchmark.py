@@ -33,7 +33,7 @@ REVIEWED_EVERY: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class _Served:
+class _PreparedTopics:
     """Vectors and decisions of as many transactions, on a broker in memory."""
 
     broker: MemoryBroker
@@ -52,12 +52,12 @@ def measure(rows: int, url: str | None = None) -> dict[str, Any]:
     Raises:
         ConfigurationError: the database was measured before.
     """
-    served = _serve(rows)
+    served = _prepare(rows)
     with TemporaryDirectory(prefix="fraud-store-") as folder:
         return _store(served, url or f"sqlite:///{Path(folder) / 'fraud.db'}")
 
 
-def _store(served: _Served, url: str) -> dict[str, Any]:
+def _store(served: _PreparedTopics, url: str) -> dict[str, Any]:
     with open_database(load_settings(database_url=url)) as database:
         store = Store(
             database,
@@ -93,7 +93,7 @@ def _store(served: _Served, url: str) -> dict[str, Any]:
         }
 
 
-def _serve(rows: int) -> _Served:
+def _prepare(rows: int) -> _PreparedTopics:
     broker = MemoryBroker(1)
     messages = sample_vectors(rows)
     for start in range(0, rows, 2_000):
@@ -115,4 +115,4 @@ def _serve(rows: int) -> _Served:
         for vector, decision in zip(some, decisions, strict=True):
             broker.append("bench.features", (0, b"", vector))
             broker.append("bench.decisions", (0, b"", decision))
-    return _Served(broker, rows)
+    return _PreparedTopics(broker, rows)

@@ -25,15 +25,15 @@ REVIEW: Final = ACTIONS.index("REVIEW")
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of a table, the Decisions among them that ask for a review, and what is none."""
+class StoredRows:
+    """StoredRows of a table, the Decisions among them that ask for a review, and what is none."""
 
     rows: list[dict[str, Any]]
     rejected: list[Rejected]
     reviews: list[dict[str, Any]]
 
 
-def decision_rows(messages: Sequence[Message]) -> Rows:
+def decision_rows(messages: Sequence[Message]) -> StoredRows:
     """Return rows of `decisions`; duplicates ask for no review of their own."""
     values = [message.value or b"" for message in messages]
     found = decode_decisions(values)
@@ -57,10 +57,10 @@ def decision_rows(messages: Sequence[Message]) -> Rows:
     )  # fmt: skip
     rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     asked = np.flatnonzero((found.action == REVIEW) & ~found.duplicate).tolist()
-    return Rows(rows, found.rejected, [_review(records[row], rows[row]) for row in asked])
+    return StoredRows(rows, found.rejected, [_review(records[row], rows[row]) for row in asked])
 
 
-def vector_rows(messages: Sequence[Message]) -> Rows:
+def vector_rows(messages: Sequence[Message]) -> StoredRows:
     """Return rows of `vectors`."""
     values = [message.value or b"" for message in messages]
     found = decode_feature_vectors(values)
@@ -75,10 +75,10 @@ def vector_rows(messages: Sequence[Message]) -> Rows:
         {"transaction_id": transaction, "card_id": card, "computed_at": at, "record": record}
         for transaction, card, at, record in columns
     ]
-    return Rows(rows, found.rejected, [])
+    return StoredRows(rows, found.rejected, [])
 
 
-def policy_rows(messages: Sequence[Message]) -> Rows:
+def policy_rows(messages: Sequence[Message]) -> StoredRows:
     """Return rows of `policies`, also of documents that scorers refuse; a deletion is none."""
     rows: list[dict[str, Any]] = []
     rejected: list[Rejected] = []
@@ -96,7 +96,7 @@ def policy_rows(messages: Sequence[Message]) -> Rows:
             continue
         texts = {field: storable(event[field]) for field in ("version", "document", "actor")}
         rows.append(texts | {"published_at": event["occurred_at"]})
-    return Rows(rows, rejected, [])
+    return StoredRows(rows, rejected, [])
 
 
 def label_reader(

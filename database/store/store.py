@@ -24,7 +24,7 @@ from database.decisions.decisions import add_decisions, add_vectors, answers, de
 from database.decisions.policies import add_policies
 from database.review.case_work import settle
 from database.review.cases import open_cases
-from database.store.rows import Rows, decision_rows, policy_rows, readable_labels, vector_rows
+from database.store.rows import StoredRows, decision_rows, policy_rows, readable_labels, vector_rows
 from runtime.clock import Clock
 from runtime.kafka.protocols import Message, PartitionReader
 from runtime.metrics import Metrics
@@ -47,7 +47,7 @@ LOCK: Final = "store.lock"
 MAX_ROWS: Final = 2_000
 """Of a topic in one transaction: others who write to SQLite wait for it, some 50 ms."""
 POLL_S: Final = 0.2
-LOOK_S: Final = 10.0
+CHECK_S: Final = 10.0
 """How often it asks whether a topic has got more partitions, and whether Kafka is there."""
 EXPIRE_S: Final = 60.0
 EXPIRE_ROWS: Final = 2_000
@@ -58,7 +58,7 @@ AWAY: Final = (
 
 Bounds = Callable[[str], Mapping[int, tuple[int, int]]]
 """First and next offset of each partition of a topic."""
-Open = Callable[[str, Mapping[int, int]], PartitionReader]
+OpenReader = Callable[[str, Mapping[int, int]], PartitionReader]
 """Topic, first offset by partition."""
 
 
@@ -87,7 +87,7 @@ class _Followed:
 
 
 @dataclass(slots=True)
-class Counts:
+class StoreCounts:
     """What became of the records."""
 
     stored: dict[str, int] = field(
@@ -121,7 +121,7 @@ class Store:
         features: str,
         labels: str,
         policy: str,
-        open_reader: Open,
+        open_reader: OpenReader,
         bounds: Bounds,
         keep_ms: int,
         currencies: CurrencyTable,
@@ -138,8 +138,8 @@ class Store:
         self._followed: list[_Followed] = []
         for topic in (features, decisions, policy):
             metrics.count("unstored", 0, topic=topic)
-        self._look_at = self._expire_at = 0.0
-        self.counts = Counts()
+        self._check_at = self._expire_at = 0.0
+        self.counts = StoreCounts()
         self.waiting_for = "its first look at the database"
         """What it waits for, "" if nothing."""
 
@@ -197,7 +197,7 @@ class Store:
             stored = {number: found[topic].get(number) for number in limits}
             ends = {number: end for number, (_, end) in limits.items()}
             self._followed.append(_Followed(topic, self._open_reader(topic, starts), stored, ends))
-        self._look_at = self._monotonic() + LOOK_S
+        self._check_at = self._monotonic() + CHECK_S
 
     def close(self) -> None:
         """Stop reading, and let go of the lock."""
@@ -219,7 +219,7 @@ class Store:
         labelled = labels.reader.poll_batch(MAX_ROWS, 0.0) if decisions.caught_up() else []
         self._write(vectors, decided, labelled, policy.reader.poll_batch(MAX_ROWS, 0.0))
         self._expire()
-        self._look()
+        self._check_topics()
 
     def _write(
         self,
@@ -268,7 +268,7 @@ class Store:
         self._metrics.observe("stage_seconds", self._monotonic() - began, stage="store")
 
     def _account(
-        self, topic: str, table: str, messages: list[Message], rows: Rows, inserted: Inserted
+        self, topic: str, table: str, messages: list[Message], rows: StoredRows, inserted: Inserted
     ) -> None:
         """Count what was committed, and tell of what was left out."""
         if messages:
@@ -307,14 +307,14 @@ class Store:
         if max(gone.values()) < EXPIRE_ROWS:
             self._expire_at = self._monotonic() + EXPIRE_S
 
-    def _look(self) -> None:
+    def _check_topics(self) -> None:
         """Tell the lag; now and then see whether there are new partitions, which reopens."""
         for each in self._followed:
             for number, behind in each.reader.lag().items():
                 self._metrics.set("lag", behind, topic=each.topic, partition=str(number))
-        if self._monotonic() < self._look_at:
+        if self._monotonic() < self._check_at:
             return
-        self._look_at = self._monotonic() + LOOK_S
+        self._check_at = self._monotonic() + CHECK_S
         for each in self._followed:
             if set(each.reader.partitions()) != set(each.stored):
                 log.info("the partitions have changed", topic=each.topic)

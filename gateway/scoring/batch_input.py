@@ -65,7 +65,7 @@ class Elements:
     more than `max_bytes` characters, ends all."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._most = max_bytes
+        self._max_chars = max_bytes
         self._decoder = json.JSONDecoder(object_pairs_hook=self._object)
         self._text = codecs.getincrementaldecoder("utf-8")()
         self._rest = ""
@@ -100,12 +100,12 @@ class Elements:
             try:
                 value, end = self._decoder.raw_decode(rest, at)
             except (ValueError, RecursionError):
-                if last or len(rest) - at > self._most:
+                if last or len(rest) - at > self._max_chars:
                     raise self._broken() from None
                 break
             if end == len(rest) and not last:
                 break  # a number may go on
-            if end - at > self._most:
+            if end - at > self._max_chars:
                 raise self._broken()
             yield self._item(value)
             self._state, at = "next", end
@@ -123,7 +123,7 @@ class Elements:
     def _broken(self) -> Problem:
         return Problem(
             "bad-request",
-            f"from here on the array is not JSON, or has more than {self._most} characters a "
+            f"from here on the array is not JSON, or has more than {self._max_chars} characters a "
             "transaction",
         )
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from schemas.records import Transaction
 
-MAX_KNOWN: Final = 50_000
+MAX_REMEMBERED: Final = 50_000
 """Transactions remembered, about 1 kB each."""
 
 
@@ -24,7 +24,7 @@ def digest(value: bytes) -> bytes:
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class IdempotencyEntry:
     """One transaction_id. While `future` is there, requests wait for it.
 
     `content` is None for a transaction that came another way. `message` is the Decision as it came
@@ -45,22 +45,22 @@ class Entry:
         self.position = (partition, offset)
 
 
-class Known:
+class IdempotencyCache:
     """Entries by transaction_id (UTF-8), at most `most` of them beside those under way."""
 
-    def __init__(self, most: int = MAX_KNOWN) -> None:
-        self._most = most
-        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+    def __init__(self, max_entries: int = MAX_REMEMBERED) -> None:
+        self._max_entries = max_entries
+        self._entries: OrderedDict[bytes, IdempotencyEntry] = OrderedDict()
 
-    def get(self, identity: bytes) -> Entry | None:
+    def get(self, identity: bytes) -> IdempotencyEntry | None:
         """Return the entry of an id."""
         return self._entries.get(identity)
 
-    def add(self, identity: bytes, entry: Entry) -> None:
+    def add(self, identity: bytes, entry: IdempotencyEntry) -> None:
         """Remember an entry; the oldest is forgotten when there are too many."""
         entries = self._entries
         entries[identity] = entry
-        while len(entries) > self._most:
+        while len(entries) > self._max_entries:
             oldest = next(iter(entries))
             if entries[oldest].future is not None:
                 entries.move_to_end(oldest)
@@ -75,6 +75,6 @@ class Known:
         """Entries remembered."""
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[IdempotencyEntry]:
         """Every entry, the oldest first."""
         return iter(self._entries.values())

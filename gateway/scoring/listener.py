@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.scoring.gateway import Heard, Refused
+from gateway.scoring.gateway import DecisionMessage, RefusedTransaction
 from runtime.kafka.follower import Feed, Follower, Source
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics
@@ -41,8 +41,8 @@ class Listener:
         transactions: str,
         decisions: str,
         tell: Callable[[Callable[[Any], None], Any], None],
-        on_decided: Callable[[Sequence[Heard]], None],
-        on_refused: Callable[[Sequence[Refused]], None],
+        on_decided: Callable[[Sequence[DecisionMessage]], None],
+        on_refused: Callable[[Sequence[RefusedTransaction]], None],
         metrics: Metrics,
     ) -> None:
         self._transactions, self._decisions = transactions, decisions
@@ -50,7 +50,7 @@ class Listener:
         self._metrics = metrics
         self._taken = threading.Event()
         self._taken.set()
-        feed = Feed(tail, self._take, POLL_S, MAX_ROWS)
+        feed = Feed(tail, self._handle, POLL_S, MAX_ROWS)
         self._follower = Follower("decisions", lambda: [feed], self._count_retry)
 
     def start(self) -> None:
@@ -69,11 +69,11 @@ class Listener:
         if problem:
             self._metrics.count("retries", step="kafka")
 
-    def _take(self, messages: Sequence[Message]) -> None:
+    def _handle(self, messages: Sequence[Message]) -> None:
         decisions = [message for message in messages if message.topic == self._decisions]
         if decisions:
             self._metrics.count("records", len(decisions), topic=self._decisions)
-            self._tell_all(self._on_decided, heard(decisions))
+            self._tell_all(self._on_decided, decision_messages(decisions))
         if len(decisions) < len(messages):
             letters = (message for message in messages if message.topic != self._decisions)
             self._tell_all(self._on_refused, dead_letters(letters, self._transactions))
@@ -95,7 +95,7 @@ class Listener:
             self._tell(take, found[first : first + PIECE_ROWS])
 
 
-def heard(messages: Sequence[Message]) -> list[Heard]:
+def decision_messages(messages: Sequence[Message]) -> list[DecisionMessage]:
     """Return the decisions of a batch; what is none is left out."""
     values = [message.value or b"" for message in messages]
     found = decode_decisions(values)
@@ -103,7 +103,7 @@ def heard(messages: Sequence[Message]) -> list[Heard]:
         log.warning("unreadable decisions", count=len(found.rejected))
         values = [values[row] for row in found.rows.tolist()]
     return [
-        Heard(*each)
+        DecisionMessage(*each)
         for each in zip(
             found.raw("transaction_id"),
             found.raw("card_id"),
@@ -114,7 +114,7 @@ def heard(messages: Sequence[Message]) -> list[Heard]:
     ]
 
 
-def dead_letters(messages: Iterable[Message], topic: str) -> list[Refused]:
+def dead_letters(messages: Iterable[Message], topic: str) -> list[RefusedTransaction]:
     """Return the dead letters of readable transactions of `topic`."""
     found = []
     for message in messages:
@@ -127,7 +127,7 @@ def dead_letters(messages: Iterable[Message], topic: str) -> list[Refused]:
             continue
         if name == "Transaction":
             found.append(
-                Refused(
+                RefusedTransaction(
                     transaction["transaction_id"].encode(),
                     (letter["partition"], letter["offset"]),
                     letter["field"],

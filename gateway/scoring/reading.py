@@ -16,7 +16,7 @@ from schemas.records import Transaction
 from schemas.validation import decode_json, invalid_fields, validate_transaction
 
 TIMEOUT_HEADER: Final = b"request-timeout-ms"
-MAX_MS: Final = 60_000
+MAX_DEADLINE_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,8 @@ def deadline_s(scope: Scope, default_ms: int) -> float:
     value = header(scope, TIMEOUT_HEADER)
     if value is None:
         return default_ms / 1000
-    if not value.isdigit() or len(value) > 5 or not 1 <= int(value) <= MAX_MS:
-        raise Problem("bad-request", f"Request-Timeout-Ms: send a number from 1 to {MAX_MS}")
+    if not value.isdigit() or len(value) > 5 or not 1 <= int(value) <= MAX_DEADLINE_MS:
+        raise Problem(
+            "bad-request", f"Request-Timeout-Ms: send a number from 1 to {MAX_DEADLINE_MS}"
+        )
     return int(value) / 1000

@@ -35,17 +35,17 @@ from runtime.web.bodies import (
 NDJSON: Final = b"application/x-ndjson"
 WINDOW: Final = 1_000
 """Transactions of one batch that are under way at one time."""
-MAX_BATCHES: Final = 4
+MAX_BATCHES_PER_KEY: Final = 4
 """Of one key at one time."""
-MAX_OF_ALL: Final = 16
+MAX_BATCHES_TOTAL: Final = 16
 """Batches of all keys at one time: their windows together are less than may wait at the gateway."""
-MIN_RATE: Final = 16_384
+MIN_BYTES_PER_S: Final = 16_384
 """Bytes a second that a body must come with, SLOW_S aside."""
 DEADLINE_MS: Final = 5_000
 """Default deadline of each transaction of a batch: nobody stands at a till."""
 YIELD_EVERY: Final = 16
 """Transactions after which other requests get their turn."""
-CHUNK: Final = 65_536
+CHUNK_BYTES: Final = 65_536
 Slot = asyncio.Future[bytes] | bytes
 
 
@@ -58,11 +58,11 @@ class ScoreMany:
         reader: TransactionReader,
         *,
         max_bytes: int,
-        max_line: int,
+        max_line_bytes: int,
         slow_s: float = SLOW_S,
     ) -> None:
         self._gateway, self._reader = gateway, reader
-        self._max_bytes, self._max_line, self._slow_s = max_bytes, max_line, slow_s
+        self._max_bytes, self._max_line, self._slow_s = max_bytes, max_line_bytes, slow_s
         self._running: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,16 +82,16 @@ class ScoreMany:
 
     def _refuse_many(self, key_id: str) -> None:
         later = {"Retry-After": "1"}
-        if self._running[key_id] >= MAX_BATCHES:
+        if self._running[key_id] >= MAX_BATCHES_PER_KEY:
             raise Problem(
                 "rate-limit",
-                f"{MAX_BATCHES} batches of this key are under way: send this one later",
+                f"{MAX_BATCHES_PER_KEY} batches of this key are under way: send this one later",
                 headers=later,
             )
-        if self._running.total() >= MAX_OF_ALL:
+        if self._running.total() >= MAX_BATCHES_TOTAL:
             raise Problem(
                 "unavailable",
-                f"{MAX_OF_ALL} batches are under way: send this one later",
+                f"{MAX_BATCHES_TOTAL} batches are under way: send this one later",
                 headers=later,
             )
 
@@ -175,10 +175,10 @@ class _Body:
         """Return the next piece.
 
         Raises:
-            RefusedBody: too much came, nothing for `slow_s`, or less than MIN_RATE.
+            RefusedBody: too much came, nothing for `slow_s`, or less than MIN_BYTES_PER_S.
             Disconnected: the client went away.
         """
-        over = self._began + self._slow_s + self._size / MIN_RATE
+        over = self._began + self._slow_s + self._size / MIN_BYTES_PER_S
         left = over - asyncio.get_running_loop().time()
         piece = await next_piece(self._receive, min(left, self._slow_s))
         self._size += len(piece.data)
@@ -253,7 +253,7 @@ async def _write(slots: asyncio.Queue[Slot | None], send: Send) -> None:
                 line = _problem_line(problem, number)
         lines.append(line)
         size += len(line)
-        if size > CHUNK:
+        if size > CHUNK_BYTES:
             await hand_over()
 
 

@@ -9,8 +9,8 @@ from typing import Final
 import structlog
 
 from database.core.database import Database
-from database.decisions.decisions import Stored, find
-from gateway.scoring.gateway import Found
+from database.decisions.decisions import StoredDecision, find
+from gateway.scoring.gateway import FoundDecision
 from schemas.errors import TemporaryError
 from schemas.records import Decision, Transaction
 
@@ -34,7 +34,7 @@ class StoredDecisions:
         """
         return [stored.decision for stored in self._find(transaction_id, None)]
 
-    async def original(self, transaction: Transaction) -> Found | None:
+    async def original(self, transaction: Transaction) -> FoundDecision | None:
         """Return the decision of the first transaction of this id on this card, None if unknown."""
         names = transaction["transaction_id"], transaction["card_id"]
         loop = asyncio.get_running_loop()
@@ -46,10 +46,10 @@ class StoredDecisions:
                 found = []
             if found:
                 decision, vector = found[0].decision, found[0].vector
-                return Found(decision, None if vector is None else vector["transaction"])
+                return FoundDecision(decision, None if vector is None else vector["transaction"])
             await asyncio.sleep(WAIT_S)
         return None
 
-    def _find(self, transaction_id: str, card_id: str | None) -> list[Stored]:
+    def _find(self, transaction_id: str, card_id: str | None) -> list[StoredDecision]:
         with self._database.read() as connection:
             return find(connection, transaction_id, card_id)

@@ -22,10 +22,10 @@ from schemas.errors import TemporaryError
 
 log = structlog.get_logger(__name__)
 REFRESH_S: Final = 2.0
-AGAIN_S: Final = 0.2
+MIN_RELOAD_PAUSE_S: Final = 0.2
 """A key that nobody knows makes the keys be read again, at most this often."""
 BEARER: Final = b"bearer "
-MAX_KEY: Final = 200
+MAX_KEY_BYTES: Final = 200
 _NOBODY: Final = bytes(32)
 
 
@@ -105,7 +105,7 @@ class Keyring:
         """Read the keys, unless that was done a moment ago; if it fails, those read last hold."""
         loop = asyncio.get_running_loop()
         async with self._loading:
-            if loop.time() - self._loaded_at < AGAIN_S:
+            if loop.time() - self._loaded_at < MIN_RELOAD_PAUSE_S:
                 return
             self._loaded_at = loop.time()
             try:
@@ -130,7 +130,7 @@ class Keyring:
         if authorization is None or authorization[: len(BEARER)].lower() != BEARER:
             raise _unknown("send an API key: Authorization: Bearer fraud_…")
         key = authorization[len(BEARER) :].strip()
-        if len(key) > MAX_KEY:
+        if len(key) > MAX_KEY_BYTES:
             raise _unknown("this API key is not valid")
         found = self._find(key)
         if found is None:

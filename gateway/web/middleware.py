@@ -88,7 +88,7 @@ class Middleware:
         self._in_flight += 1
         self._metrics.set("api_in_flight", self._in_flight)
         try:
-            await self._serve(route, scope, receive, watched)
+            await self._admit_and_route(route, scope, receive, watched)
         except Problem as problem:
             if status == 0:
                 await reply_problem(watched, problem)
@@ -111,7 +111,9 @@ class Middleware:
             took = asyncio.get_running_loop().time() - began
             self._metrics.observe("api_seconds", took, route=route.path)
 
-    async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _admit_and_route(
+        self, route: Route, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         if route.scope is not None:
             caller = await self._keys.caller(header(scope, b"authorization"))
             if route.scope and route.scope not in caller.scopes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-from gateway.scoring.reading import MAX_MS
+from gateway.scoring.reading import MAX_DEADLINE_MS
 from gateway.web.middleware import (
     CARD,
     DECISION,
@@ -191,7 +191,7 @@ _TIMEOUT: Final[Json] = {
     "in": "header",
     "required": False,
     "description": "deadline of this request, from the end of its body",
-    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_MS},
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE_MS},
 }
 
 

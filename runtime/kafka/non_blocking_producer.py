@@ -1,6 +1,7 @@
-"""A producer for a caller that must not wait and wants to know what Kafka has: the gateway's.
+"""A producer for callers that must not block and need each message's offset, as the gateway does.
 
-`kafka.KafkaProducer` waits for room and reports in batches; this one refuses, and reports each.
+`clients.KafkaProducer` waits for room and acknowledges in batches; this one refuses a message when
+its queue is full and reports every acknowledgement.
 """
 
 from __future__ import annotations
@@ -15,43 +16,48 @@ from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable, DeliveryRejected
 
 OnAcknowledged = Callable[[int, int], None]
-"""Told partition and offset, from within `send`, `serve` or `flush`."""
-MAX_HELD: Final = 50_000
-"""Messages without an acknowledgement above which none is taken."""
+"""Called with partition and offset, from within `send`, `poll` or `flush`."""
+MAX_UNACKNOWLEDGED: Final = 50_000
+"""Messages that may be unacknowledged at a time; further ones are refused."""
 
 
-class PromptProducer(Protocol):
-    """Sends to one topic, in order within a partition, none twice. Nothing but `flush` waits."""
+class NonBlockingProducer(Protocol):
+    """Sends to one topic, in order within a partition and without duplicates.
+
+    Only `flush` blocks.
+    """
 
     def send(self, key: bytes, value: bytes, on_acknowledged: OnAcknowledged) -> None:
-        """Take one message. It is sent whenever Kafka is there again, however long that takes.
+        """Queue one message. It is retried until Kafka accepts it, however long that takes.
 
         Raises:
-            BrokerUnavailable: too many wait already; this one was not taken.
-            DeliveryRejected: Kafka will never take it, or refused an earlier one for good.
+            BrokerUnavailable: the queue is full; the message was not queued.
+            DeliveryRejected: Kafka will never accept it, or has rejected an earlier one for good.
         """
 
-    def serve(self) -> None:
-        """Tell of what was acknowledged meanwhile."""
+    def poll(self) -> None:
+        """Report the acknowledgements that have arrived since the last call."""
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until Kafka has everything; return how many messages it has not."""
+        """Wait until everything is acknowledged; return the number of messages that are not."""
 
 
-class KafkaPromptProducer:
-    """See `PromptProducer`."""
+class KafkaNonBlockingProducer:
+    """The `NonBlockingProducer` of a real broker."""
 
-    def __init__(self, settings: Settings, topic: str, most_held: int = MAX_HELD) -> None:
-        self._topic, self._most_held = topic, most_held
+    def __init__(
+        self, settings: Settings, topic: str, max_unacknowledged: int = MAX_UNACKNOWLEDGED
+    ) -> None:
+        self._topic, self._most_held = topic, max_unacknowledged
         self._refused: str | None = None
         self._producer = ck.Producer(connection(settings) | idempotent(linger_ms=0))
 
     def send(self, key: bytes, value: bytes, on_acknowledged: OnAcknowledged) -> None:
-        """Take one message; see `PromptProducer`."""
+        """Queue one message; see `NonBlockingProducer`."""
         if self._refused is not None:
-            raise DeliveryRejected(f"Kafka refused a message to {self._refused}")
+            raise DeliveryRejected(f"Kafka rejected a message to {self._refused}")
         if len(self._producer) >= self._most_held:
-            raise BrokerUnavailable(f"{self._most_held} messages wait for Kafka already")
+            raise BrokerUnavailable(f"{self._most_held} messages are already waiting for Kafka")
 
         def report(error: ck.KafkaError | None, message: Any) -> None:
             if error is None:
@@ -62,16 +68,16 @@ class KafkaPromptProducer:
         try:
             self._producer.produce(self._topic, value=value, key=key, on_delivery=report)
         except BufferError as error:
-            raise BrokerUnavailable("no room: Kafka takes no messages") from error
+            raise BrokerUnavailable("the queue is full: Kafka does not accept messages") from error
         except ck.KafkaException as error:
             reason = error.args[0].str()
             raise DeliveryRejected(f"cannot send to {self._topic}: {reason}") from error
         self._producer.poll(0)
 
-    def serve(self) -> None:
-        """Tell of what was acknowledged meanwhile."""
+    def poll(self) -> None:
+        """Report the acknowledgements that have arrived since the last call."""
         self._producer.poll(0)
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until Kafka has everything; see `PromptProducer`."""
+        """Wait until everything is acknowledged; see `NonBlockingProducer`."""
         return int(self._producer.flush(timeout_s))

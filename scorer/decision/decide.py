@@ -1,6 +1,6 @@
-"""From vectors to decisions: models, policy, reasons. Pure; `scorer.service` calls it once a batch.
+"""From vectors to encoded decisions: models, policy and reasons. Pure.
 
-One batch is judged by one `Serving`: models and policy change only between batches.
+One `Serving` judges a whole batch: models and policy change only between batches.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NO_MODEL, UNKNOWN_FINGERPRINT = "no_model", "unknown_fingerprint"
 
 @dataclass(slots=True)
 class Decided:
-    """Decisions of n vectors: encoded messages, and what the metrics count."""
+    """The decisions on n vectors: encoded messages, and the figures that become metrics."""
 
     messages: list[bytes]
     action: Codes
@@ -41,7 +41,7 @@ class Decided:
 
 
 def decide(vectors: DecodedVectors, serving: Serving, decided_at: int) -> Decided:
-    """Judge n vectors; `decided_at` in µs since the epoch. Never raises for a vector."""
+    """Judge n vectors; `decided_at` is in µs since the epoch. No vector makes it raise."""
     judged = judge(vectors, serving)
     action, scores, hits = judged.action, judged.scores, judged.hits
     degraded = _degraded(vectors, scores)
@@ -71,7 +71,7 @@ def decide(vectors: DecodedVectors, serving: Serving, decided_at: int) -> Decide
 
 
 def _degraded(vectors: DecodedVectors, scores: Scores) -> dict[int, str]:
-    """Return why no model judged a row, for the rows of which that is so."""
+    """Return the reason for each row that no model scored."""
     if bool((scores.model >= 0).all()):
         return {}
     known = vectors.known.tolist()
@@ -87,7 +87,7 @@ def _explanations(
     hits: Hits,
     degraded: dict[int, str],
 ) -> dict[int, bytes]:
-    """Return the explanation of each row that has one: not approved, a rule hit, degraded."""
+    """Return the explanations of rows that were not approved, hit a rule, or are degraded."""
     wanted = set(degraded) | hits.keys()
     wanted.update(np.flatnonzero(action != APPROVE).tolist())
     reasons = _feature_reasons(action, scores)

@@ -1,7 +1,7 @@
-"""From a batch to scores and actions: models, thresholds, rules, lists. Pure.
+"""From a batch to scores and actions: models, thresholds, rules and lists. Pure.
 
-`scorer.decision.decide` judges messages by it, `trainer.backtest.backtest` a replayed table:
-the same decisions.
+Live messages (`scorer.decision.decide`) and replayed tables (`trainer.backtest.backtest`) are
+judged by the same code, so that a backtest makes the decisions of the live system.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Hits = dict[int, list[Rule | ListPart]]
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A model that decides for `share` of the cards."""
+    """A model that decides for a `share` (0 to 1) of the cards."""
 
     model: Model
     share: float
@@ -38,7 +38,7 @@ class Canary:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What decides now. Models first in `canaries` take their cards first."""
+    """The models and the policy in force. Earlier canaries take their share of cards first."""
 
     policy: Policy = DEFAULT_POLICY
     champion: Model | None = None
@@ -47,7 +47,7 @@ class Serving:
 
 
 class Batch(Protocol):
-    """n transactions with their vectors: of messages (`DecodedVectors`) or of a table."""
+    """n transactions with their vectors, from messages (`DecodedVectors`) or from a table."""
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -55,36 +55,36 @@ class Batch(Protocol):
 
     @property
     def matrix(self) -> npt.NDArray[np.float32]:
-        """Vectors, float32[n, 70], C order."""
+        """The vectors, float32[n, 70] in C order."""
         ...
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
-        """Whether a row's vector is of our catalogue."""
+        """Whether each row's vector belongs to our catalogue."""
         ...
 
     @property
     def channel(self) -> npt.NDArray[np.integer[Any]]:
-        """Position in `schemas.columns.CHANNELS`."""
+        """Each row's position in `schemas.columns.CHANNELS`."""
         ...
 
     @property
     def card_hash(self) -> npt.NDArray[np.uint64]:
-        """Hash of the card id: splits canaries."""
+        """Hash of each card id, by which canaries get their share of the cards."""
         ...
 
     def strings(self, field: str) -> npt.NDArray[np.str_]:
-        """Return a text field of every row, "" if missing."""
+        """Return a text field of every row; "" where it is missing."""
         ...
 
     def rows_with(self, field: str, values: Collection[bytes]) -> list[int]:
-        """Return the rows, ascending, whose text field (UTF-8) is one of `values`."""
+        """Return, in ascending order, the rows whose text field (UTF-8) is among `values`."""
         ...
 
 
 @dataclass(slots=True)
 class Scores:
-    """Scores of a batch; NaN where no model could judge. `models` is indexed by `model`."""
+    """The scores of a batch; NaN where no model could score. `model` indexes `models`, or is -1."""
 
     score: Floats
     anomaly: Floats
@@ -97,7 +97,7 @@ class Scores:
 
 @dataclass(slots=True)
 class Judgement:
-    """What became of n rows. `hits` names the rules and lists that fired, by row."""
+    """The actions for n rows; `hits` maps rows to the rules and lists that fired."""
 
     action: Codes
     scores: Scores
@@ -105,14 +105,14 @@ class Judgement:
 
 
 class Columns(Mapping[str, Any]):
-    """The batch as the rules see it; a column is made when a rule first asks for it."""
+    """A batch as rules see it; each column is made when a rule first uses it."""
 
     def __init__(self, batch: Batch, scores: Scores) -> None:
         self._batch, self._scores = batch, scores
         self._made: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
-        """Return shape (n,): float32 features, float64 scores, texts ("" if missing)."""
+        """Return a column of n values: float32 feature, float64 score or text ("" if missing)."""
         if name not in self._made:
             self._made[name] = self._make(name)
         return self._made[name]
@@ -129,7 +129,7 @@ class Columns(Mapping[str, Any]):
         return self._batch.matrix[:, NAMES.index(name)]
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names made so far."""
+        """Iterate over the names of the columns made so far."""
         return iter(self._made)
 
     def __len__(self) -> int:
@@ -138,7 +138,7 @@ class Columns(Mapping[str, Any]):
 
 
 def judge(batch: Batch, serving: Serving) -> Judgement:
-    """Score n rows and apply the policy to them. Never raises for a row."""
+    """Score n rows and apply the policy. No row makes it raise."""
     rows = len(batch)
     scores = _score(batch, serving)
     columns = Columns(batch, scores)
@@ -189,7 +189,7 @@ def _watch(
     matrix: npt.NDArray[np.float32],
     todo: npt.NDArray[np.int64],
 ) -> None:
-    """Score `matrix`, the rows `todo`, by every shadow; one copy of it serves all of them."""
+    """Score `matrix`, the rows `todo`, with every shadow; they share one copy of the inputs."""
     inputs = shadows[0].inputs(matrix)
     for place, shadow in enumerate(shadows):
         if place:
@@ -205,7 +205,7 @@ def _watch(
 def _shares(
     batch: Batch, serving: Serving, todo: npt.NDArray[np.int64]
 ) -> Iterator[tuple[Model, int, npt.NDArray[np.int64]]]:
-    """Yield who judges which rows: each canary its share of the cards, the champion the rest."""
+    """Yield model, role and rows: canaries get their shares of the cards, the champion the rest."""
     if serving.canaries:
         place = batch.card_hash[todo] / 2.0**64
         edge = 0.0
@@ -223,7 +223,7 @@ def _shares(
 def _by_model(
     scores: Scores, columns: Columns, policy: Policy, known: npt.NDArray[np.bool_], rows: int
 ) -> Codes:
-    """Apply thresholds; the fallback where the vector is not of our catalogue."""
+    """Apply the thresholds, or the fallback where the vector is of an unknown catalogue."""
     block, review = np.full(rows, np.inf), np.full(rows, np.inf)
     for index, model in enumerate(scores.models):
         mine = scores.model == index
@@ -259,7 +259,7 @@ def _by_rules(action: Codes, columns: Columns, policy: Policy, hits: Hits, rows:
 
 
 def _by_lists(action: Codes, batch: Batch, policy: Policy, hits: Hits) -> None:
-    """Apply the lists, allowing ones first so that blocking ones win."""
+    """Apply the lists: allow lists first, so that block lists win."""
     for part, values in sorted(policy.lists, key=lambda each: each[0].action):
         for row in batch.rows_with(part.field, values):
             action[row] = ACTIONS.index(part.action)

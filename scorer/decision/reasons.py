@@ -13,18 +13,18 @@ from schemas.words.feature_words import feature_text
 from scorer.policy.document import ListPart
 from scorer.policy.expressions import Rule
 
-TOP: Final = 4
-"""Features named at most."""
+MAX_FEATURES: Final = 4
+"""Largest number of features among the reasons."""
 
 
 def feature_reasons(
     inputs: npt.NDArray[np.float32], contributions: npt.NDArray[np.float64]
 ) -> list[Reason]:
-    """Return the features of one row that raise the score most, strongest first.
+    """Return the features that raise one row's score most, the strongest first.
 
     `inputs` and `contributions` have shape (71,); contributions are in log-odds.
     """
-    strongest = np.argsort(-contributions)[:TOP]
+    strongest = np.argsort(-contributions)[:MAX_FEATURES]
     return [
         {
             "code": CATALOGUE[column].name if column < len(CATALOGUE) else ANOMALY_FEATURE,
@@ -37,6 +37,6 @@ def feature_reasons(
 
 
 def hit_reason(hit: Rule | ListPart) -> Reason:
-    """Return the reason that a rule or list gives."""
+    """Return the reason of a rule or list that fired; it has no contribution."""
     code = hit.rule_id if isinstance(hit, Rule) else hit.id
     return {"code": code, "text": hit.text, "contribution": None}

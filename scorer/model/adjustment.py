@@ -1,7 +1,7 @@
-"""A light adjustment of a model's log-odds, linear in a few inputs. Pure.
+"""A light adjustment of a model's log-odds that is linear in a few inputs. Pure.
 
-It belongs to one model and lies in a bundle made from that model's as adjustment.json; the online
-learner of `trainer.online.learner` writes it, `scorer.model.bundle` applies it before the
+It belongs to one model: a copy of that model's bundle carries it as adjustment.json. The online
+learner (`trainer.online.learner`) fits it, and `scorer.model.bundle` applies it before the
 calibration.
 """
 
@@ -20,20 +20,20 @@ FILE: Final = "adjustment.json"
 FORMAT: Final = 1
 COLUMNS: Final = (*NAMES, ANOMALY_FEATURE)
 MAX_BOUND: Final = 10.0
-LEAST: Final = 2.0**-24
-"""Probabilities count within this and 1 less this, next to which a float32 has only 1."""
+MIN_PROBABILITY: Final = 2.0**-24
+"""Probabilities are clipped to this distance from 0 and 1; above 1 - 2**-24 a float32 is 1."""
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adjustment:
-    """What is added to the log-odds of `base`, a model's id: within ± `bound`,
+    """A correction of the log-odds of the model with the id `base`, clipped to ± `bound`:
 
-    champion · log-odds + intercept + Σ weights · (`squeezed`(feature) − means) / scales,
+    champion · log-odds + intercept + Σ weights · (`squeezed`(feature) − means) / scales.
 
-    a missing feature counting as its mean. `features` names m of the 71 columns; means, scales and
-    weights are float64[m]. `version` counts up; `created_at` in ms.
+    A missing feature counts as its mean. `features` names m of the 71 columns; means, scales and
+    weights are float64[m]. `version` increases by one each time; `created_at` is in ms.
     """
 
     base: str
@@ -50,7 +50,7 @@ class Adjustment:
     """Positions of the features among the 71 inputs."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an adjustment that cannot be applied."""
+        """Raise ValueError if the adjustment cannot be applied."""
         count = len(self.features)
         unknown = set(self.features) - set(COLUMNS)
         if unknown or len(set(self.features)) != count:
@@ -59,30 +59,31 @@ class Adjustment:
             raise ValueError(f"means, scales and weights do not fit {count} features")
         numbers = [self.champion, self.intercept, *self.means, *self.scales, *self.weights]
         if not np.isfinite(numbers).all() or not (self.scales > 0).all():
-            raise ValueError("its numbers must be finite and its scales above 0")
+            raise ValueError("the numbers must be finite and the scales positive")
         if not 0.0 < self.bound <= MAX_BOUND:
-            raise ValueError(f"bound {self.bound} is not above 0 and up to {MAX_BOUND:g}")
+            raise ValueError(f"the bound {self.bound} is not above 0 and at most {MAX_BOUND:g}")
         places = np.array([COLUMNS.index(name) for name in self.features], np.int64)
         object.__setattr__(self, "columns", places)
 
     def added(self, inputs: Matrix, log_odds: Floats) -> Floats:
-        """Return what is added to `log_odds` (float64[n]) of inputs float32[n, 71]."""
+        """Return the correction of `log_odds` (float64[n]) for inputs float32[n, 71]."""
         total = self._parts(inputs).sum(axis=1) + self.intercept + self.champion * log_odds
         bounded: Floats = np.minimum(np.maximum(total, -self.bound), self.bound)
         return bounded
 
     def adjusted(self, inputs: Matrix, probability: Matrix) -> Matrix:
-        """Return the adjusted probability, float32[n], of the base's for inputs float32[n, 71]."""
+        """Return the base model's `probability`, float32[n], adjusted for inputs float32[n, 71]."""
         before = log_odds(probability)
         after = before + self.added(inputs, before)
         result: Matrix = (1.0 / (1.0 + np.exp(-after))).astype(np.float32)
         return result
 
     def contributions(self, inputs: Matrix, probability: Matrix, base: Floats) -> Floats:
-        """Return what each column adds to the log-odds of the adjusted model, float64[n, 71].
+        """Return each column's contribution to the adjusted model's log-odds, float64[n, 71].
 
-        `base` is what it adds to the base's. The share of the log-odds themselves goes to the
-        columns that made them; where the bound holds, all parts are as much smaller.
+        `base` holds the contributions to the base model's log-odds. The term for the log-odds
+        themselves is shared among the columns that contributed to them; where the bound clips the
+        sum, all parts shrink in proportion.
         """
         parts = self.champion * base
         parts[:, self.columns] += self._parts(inputs)
@@ -93,7 +94,7 @@ class Adjustment:
         return result
 
     def _parts(self, inputs: Matrix) -> Floats:
-        """Return what each feature adds, float64[n, m]."""
+        """Return each feature's term of the sum, float64[n, m]."""
         scaled = squeezed(inputs[:, self.columns])
         scaled -= self.means
         scaled /= self.scales
@@ -102,7 +103,7 @@ class Adjustment:
         return scaled
 
     def document(self) -> str:
-        """Return it as the text of its file."""
+        """Return the text of adjustment.json."""
         return json.dumps(
             {
                 "format": FORMAT,
@@ -121,15 +122,15 @@ class Adjustment:
         )
 
 
-def read(data: bytes) -> Adjustment:
-    """Return the adjustment of a file.
+def parse(data: bytes) -> Adjustment:
+    """Parse the content of adjustment.json.
 
     Raises:
-        ValueError, LookupError, TypeError: it is not one, or cannot be applied.
+        ValueError, LookupError, TypeError: the content is malformed or cannot be applied.
     """
     document: dict[str, Any] = json.loads(data)
     if document["format"] != FORMAT:
-        raise ValueError(f"adjustment of format {document['format']}, expected {FORMAT}")
+        raise ValueError(f"the adjustment has format {document['format']}, expected {FORMAT}")
     return Adjustment(
         base=str(document["base"]),
         version=int(document["version"]),
@@ -145,18 +146,20 @@ def read(data: bytes) -> Adjustment:
 
 
 def log_odds(probability: npt.NDArray[Any]) -> Floats:
-    """Return the log-odds, float64[n], of probabilities, finite also of 0 and 1.
+    """Return the log-odds of probabilities, float64[n]; finite for 0 and 1, too.
 
     >>> log_odds(np.array([0.5, 0.0])).round(2).tolist()
     [0.0, -16.64]
     """
-    exact = np.minimum(np.maximum(probability.astype(np.float64), LEAST), 1.0 - LEAST)
+    exact = np.minimum(
+        np.maximum(probability.astype(np.float64), MIN_PROBABILITY), 1.0 - MIN_PROBABILITY
+    )
     result: Floats = np.log(exact / (1.0 - exact))
     return result
 
 
 def squeezed(values: npt.NDArray[Any]) -> Floats:
-    """Return sign(x) · log(1 + |x|), float64: sums and counts have tails that no line follows."""
+    """Return sign(x) · log(1 + |x|), float64: sums and counts have tails too long to be linear."""
     exact = values.astype(np.float64)
     result: Floats = np.copysign(np.log1p(np.abs(exact)), exact)
     return result

@@ -1,6 +1,6 @@
-"""Anomaly score of a card's behaviour by an isolation forest, walked by `scorer.model.trees`.
+"""The anomaly score of a card's behaviour, from an isolation forest. It is input 71 of the model.
 
-`trainer.training.isolation_forest` fits it, the bundle carries it: it is feature 71.
+`trainer.training.isolation_forest` fits the forest, and the bundle carries it.
 Source: Liu, Ting, Zhou, "Isolation Forest", ICDM 2008: score = 2 ** (-mean path length / c(psi)).
 """
 
@@ -20,7 +20,7 @@ from scorer.model.trees import Matrix, Trees, trees_from
 
 @dataclass(frozen=True, slots=True)
 class AnomalyModel:
-    """`length` is the path length of a row that ends at a node; `normaliser` is c(psi)."""
+    """An isolation forest. `length` is the path length to each node; `normaliser` is c(psi)."""
 
     trees: Trees
     length: npt.NDArray[np.float32]
@@ -28,17 +28,17 @@ class AnomalyModel:
     masks: Masks = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Make the masks."""
+        """Derive the masks from the trees."""
         object.__setattr__(self, "masks", masks_of(self.trees))
 
     def arrays(self) -> dict[str, Any]:
-        """Return what `anomaly_from_arrays` takes, for an .npz file."""
+        """Return the arrays of an .npz file that `anomaly_from_arrays` reads back."""
         normaliser = np.array([self.normaliser], np.float64)
         return {**self.trees._asdict(), "length": self.length, "normaliser": normaliser}
 
 
 def anomaly_from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> AnomalyModel:
-    """Return the model that `AnomalyModel.arrays` stored.
+    """Rebuild the model from the arrays of `AnomalyModel.arrays`.
 
     Raises:
         KeyError, ValueError: arrays are missing or do not fit together.
@@ -51,7 +51,7 @@ def anomaly_from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> AnomalyModel:
 
 
 def anomaly_scores(model: AnomalyModel, vectors: Matrix) -> Matrix:
-    """Return scores in [0, 1], float32[n], of vectors float32[n, 70 or more], C order."""
+    """Return scores in [0, 1], float32[n], for vectors float32[n, 70 or more] in C order."""
     total = row_sums(model.trees, model.masks, model.length, 0.0, vectors)
     scores: Matrix = np.exp2(total / np.float32(-len(model.trees.roots) * model.normaliser))
     return scores

@@ -1,7 +1,7 @@
-"""A verified model bundle in memory: vectors in, calibrated scores out. Pure but for reading files.
+"""A verified model bundle in memory: vectors in, calibrated scores out. Its only I/O is loading.
 
-`scorer.serving` loads it on a background thread, `scorer.decision.decide` scores by it. What it
-reads are arrays, which takes milliseconds, so that loading does not delay answers.
+Bundles are loaded on a background thread while the scorer answers. They hold plain arrays, which
+load within milliseconds, so that loading does not delay answers.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from scorer.model.anomaly import AnomalyModel, anomaly_from_arrays, anomaly_scor
 from scorer.model.forest import Forest, contributions, forest_from_arrays, probabilities
 
 COLUMNS: Final = VECTOR_SIZE + 1
-"""The catalogue's features and the anomaly score."""
+"""Number of inputs: the catalogue's features and the anomaly score."""
 BOOSTER, FOREST, ANOMALY, CALIBRATION, THRESHOLDS, HISTOGRAMS = (
     "model.ubj", "forest.npz", "anomaly.npz", "calibration.json", "thresholds.json",
     "histograms.json",
 )  # fmt: skip
 SIGNATURE: Final = "manifest.sig"
 MAX_ROW_S: Final = 0.003
-"""A model that takes longer for one transaction is refused."""
+"""A model that needs longer for one transaction is refused."""
 WARM_UP_RUNS: Final = 20
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
@@ -41,7 +41,7 @@ Matrix = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """BLOCK above `block`, REVIEW above `review`, both on the calibrated score."""
+    """Limits on the calibrated score: BLOCK above `block`, else REVIEW above `review`."""
 
     block: float = 0.95
     review: float = 0.75
@@ -49,7 +49,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One bundle. Thread-safe: nothing changes after loading."""
+    """One loaded bundle. Thread-safe, as nothing changes after loading."""
 
     model_id: str
     forest: Forest
@@ -60,14 +60,14 @@ class Model:
     adjustment: Adjustment | None = None
 
     def inputs(self, vectors: Matrix) -> Matrix:
-        """Return float32[n, 71]: vectors float32[n, 70] and the anomaly score."""
+        """Return the inputs float32[n, 71]: `vectors` float32[n, 70] plus the anomaly score."""
         rows = np.empty((len(vectors), COLUMNS), np.float32)
         rows[:, :VECTOR_SIZE] = vectors
         self.renew(rows)
         return rows
 
     def renew(self, inputs: Matrix) -> None:
-        """Turn the inputs of another model, in place, into this one's: its own anomaly score."""
+        """Turn another model's inputs into this one's, in place: only the anomaly score differs."""
         inputs[:, VECTOR_SIZE] = anomaly_scores(self.anomaly, inputs)
 
     def probability(self, inputs: Matrix) -> Matrix:
@@ -83,7 +83,7 @@ class Model:
         return scores
 
     def contributions(self, inputs: Matrix) -> Floats:
-        """Return what each of the 71 columns adds to the log-odds, float64[n, 71]."""
+        """Return the contribution of each of the 71 columns to the log-odds, float64[n, 71]."""
         added = contributions(self.forest, inputs)
         if self.adjustment is None:
             return added
@@ -91,20 +91,22 @@ class Model:
 
 
 def load_model(directory: Path, sha256: str, public_key: bytes | None = None) -> Model:
-    """Load, verify and warm up a bundle; `sha256` is its manifest's, from the registry.
+    """Load, verify and warm up a bundle. Blocks.
 
-    `public_key` (32 bytes, Ed25519) demands a signature of the manifest.
+    Args:
+        sha256: the hash of the bundle's manifest, as the registry names it.
+        public_key: 32 bytes (Ed25519); if given, the manifest must be signed with it.
 
     Raises:
-        ConfigurationError: a hash, the signature, the catalogue or the contents are not right.
+        ConfigurationError: a hash, the signature, the catalogue or the content is wrong.
     """
     manifest, files = read_verified(directory, sha256)
     if public_key is not None:
         _check_signature(directory, public_key)
     if manifest.fingerprint != FINGERPRINT:
         raise ConfigurationError(
-            f"{manifest.model_id} was trained on the catalogue {manifest.fingerprint.hex()}, this "
-            f"scorer computes {FINGERPRINT.hex()}: train it again"
+            f"{manifest.model_id} was trained on the catalogue {manifest.fingerprint.hex()}, but "
+            f"this scorer has {FINGERPRINT.hex()}: train the model again"
         )
     missing = {FOREST, ANOMALY, CALIBRATION, THRESHOLDS} - files.keys()
     if missing:
@@ -136,12 +138,14 @@ def _assemble(model_id: str, files: dict[str, bytes]) -> Model:
         and (np.diff(knots_y) >= 0).all()
         and 0 <= knots_y[0] <= knots_y[-1] <= 1
     ):
-        raise ValueError("the calibration does not ascend within [0, 1]")
+        raise ValueError("the calibration does not increase within [0, 1]")
     limits: dict[str, float] = json.loads(files[THRESHOLDS])
     thresholds = Thresholds(float(limits["block"]), float(limits["review"]))
     if not 0.0 <= thresholds.review <= thresholds.block <= 1.0:
-        raise ValueError(f"review {thresholds.review} and block {thresholds.block} do not ascend")
-    change = adjustment.read(files[adjustment.FILE]) if adjustment.FILE in files else None
+        raise ValueError(
+            f"review {thresholds.review} and block {thresholds.block} are not in ascending order"
+        )
+    change = adjustment.parse(files[adjustment.FILE]) if adjustment.FILE in files else None
     return Model(model_id, forest, anomaly, knots_x, knots_y, thresholds, change)
 
 
@@ -160,16 +164,16 @@ def _check_signature(directory: Path, public_key: bytes) -> None:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, signed)
     except (OSError, ValueError, InvalidSignature) as error:
         raise ConfigurationError(
-            f"{directory}: its manifest is not signed by the key of FRAUD_BUNDLE_PUBLIC_KEY "
+            f"{directory}: the manifest is not signed by the key of FRAUD_BUNDLE_PUBLIC_KEY "
             f"({type(error).__name__}): sign it, or unset the key"
         ) from error
 
 
 def _warm_up(model: Model) -> None:
-    """Touch everything that the first answer would wait for, and time one row.
+    """Touch everything that would delay the first answer, and time one row.
 
     Raises:
-        ConfigurationError: a row takes too long.
+        ConfigurationError: one row takes longer than MAX_ROW_S.
     """
     rows = np.zeros((3, VECTOR_SIZE), np.float32)
     rows[::2] = np.nan
@@ -177,8 +181,8 @@ def _warm_up(model: Model) -> None:
     fastest = min(_seconds(model, rows[:1]) for _ in range(WARM_UP_RUNS))
     if fastest > MAX_ROW_S:
         raise ConfigurationError(
-            f"{model.model_id} takes {fastest * 1e3:.1f} ms a transaction, {MAX_ROW_S * 1e3:g} ms "
-            "are allowed: train fewer trees"
+            f"{model.model_id} takes {fastest * 1e3:.1f} ms per transaction, at most "
+            f"{MAX_ROW_S * 1e3:g} ms are allowed: train fewer trees"
         )
 
 

@@ -1,8 +1,8 @@
-"""The boosted forest: XGBoost's model as trees for the compiled walk of `scorer.model.trees`.
+"""The boosted forest: an XGBoost model as flat trees for the compiled walk of `scorer.model.trees`.
 
 The walk is faster than XGBoost's own predictor at every batch size (docs/decisions), so the scorer
-uses nothing else. Splits compare float32 with float32 and margins add up in float32 in tree order,
-as XGBoost does it.
+does not need XGBoost. Splits compare float32 with float32, and margins add up in float32 in tree
+order, exactly as in XGBoost.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from scorer.model.trees import Matrix, Tree, Trees, join, steps, trees_from
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """`expected` is the mean weight of the leaves below a node by training rows: a leaf's is its
-    weight. `base` is the margin (log-odds) in front of the first tree."""
+    """Trees with the values that a score and its explanation add up.
+
+    `expected` holds for each node the mean weight of the leaves below it, weighted by training
+    rows; for a leaf this is its own weight. `base` is the margin (log-odds) before the first tree.
+    """
 
     trees: Trees
     expected: npt.NDArray[np.float32]
@@ -32,17 +35,17 @@ class Forest:
     masks: Masks = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Make the masks."""
+        """Derive the masks from the trees."""
         object.__setattr__(self, "masks", masks_of(self.trees))
 
     def arrays(self) -> dict[str, Any]:
-        """Return what `forest_from_arrays` takes, for an .npz file."""
+        """Return the arrays of an .npz file that `forest_from_arrays` reads back."""
         base = np.array([self.base], np.float64)
         return {**self.trees._asdict(), "expected": self.expected, "base": base}
 
 
 def forest_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], features: int) -> Forest:
-    """Return the forest that `Forest.arrays` stored.
+    """Rebuild the forest from the arrays of `Forest.arrays`.
 
     Raises:
         KeyError, ValueError: arrays are missing or do not fit together.
@@ -57,8 +60,8 @@ def forest_from_json(data: bytes, features: int) -> Forest:
     """Read a `binary:logistic` gbtree model in XGBoost's JSON form.
 
     Raises:
-        ConfigurationError: another objective, booster or number of features, or a categorical
-            split, for which this walk would give other scores than XGBoost.
+        ConfigurationError: the objective, booster or number of features differs, or a split is
+            categorical; the walk's scores would differ from XGBoost's.
     """
     try:
         learner: dict[str, Any] = json.loads(data)["learner"]
@@ -67,7 +70,7 @@ def forest_from_json(data: bytes, features: int) -> Forest:
         parameters = learner["learner_model_param"]
         stored: list[dict[str, Any]] = learner["gradient_booster"]["model"]["trees"]
         if objective != "binary:logistic" or booster != "gbtree":
-            raise ValueError(f"{objective} by {booster}; binary:logistic by gbtree is needed")
+            raise ValueError(f"{objective} by {booster}; it must be binary:logistic by gbtree")
         if int(parameters["num_feature"]) != features:
             raise ValueError(f"{parameters['num_feature']} features, expected {features}")
         if not stored:
@@ -88,7 +91,7 @@ def forest_from_json(data: bytes, features: int) -> Forest:
             base=math.log(prior / (1.0 - prior)),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ConfigurationError(f"not a model that can be served: {error}") from error
+        raise ConfigurationError(f"this model cannot be served: {error}") from error
     return forest
 
 
@@ -103,21 +106,24 @@ def _tree(stored: dict[str, Any]) -> Tree:
     own = np.arange(len(tree.left))
     inner = tree.left >= 0
     if any(len(column) != len(own) for column in tree):
-        raise ValueError("columns of a tree differ in length")
+        raise ValueError("the columns of a tree differ in length")
     if np.any(inner != (tree.right >= 0)):
-        raise ValueError("a node with one child")
+        raise ValueError("a node has only one child")
     for child in (tree.left, tree.right):
         if np.any(inner & ((child <= own) | (child >= len(own)))):
-            raise ValueError("a child that is not below its parent in the same tree")
+            raise ValueError("a child does not follow its parent in the same tree")
     children = np.concatenate([tree.left[inner], tree.right[inner]])
     if len(np.unique(children)) != len(children):
-        raise ValueError("a node with two parents")
+        raise ValueError("a node has two parents")
     return tree
 
 
 def _expected(tree: Tree, cover: list[float]) -> npt.NDArray[np.float64]:
-    """Return the mean leaf weight below each node, weighted by cover; children follow parents."""
-    mean = tree.condition.astype(np.float64)  # XGBoost keeps a leaf's weight there
+    """Return the mean leaf weight below each node, weighted by cover.
+
+    Children come after their parents, so one pass from the end is enough.
+    """
+    mean = tree.condition.astype(np.float64)  # XGBoost stores a leaf's weight here
     for node in np.flatnonzero(tree.left >= 0)[::-1].tolist():
         a, b = int(tree.left[node]), int(tree.right[node])
         total = cover[a] + cover[b]
@@ -127,9 +133,9 @@ def _expected(tree: Tree, cover: list[float]) -> npt.NDArray[np.float64]:
 
 
 def probabilities(forest: Forest, matrix: Matrix) -> Matrix:
-    """Return the uncalibrated probability of each row, float32[n], as XGBoost's `predict` does.
+    """Return each row's uncalibrated probability, float32[n], equal to XGBoost's `predict`.
 
-    `matrix` is float32 (n, features), C order; NaN is missing.
+    `matrix` is float32[n, features] in C order; NaN means missing.
     """
     margins = row_sums(forest.trees, forest.masks, forest.expected, forest.base, matrix)
     result: Matrix = np.float32(1.0) / (np.float32(1.0) + np.exp(-margins))
@@ -137,9 +143,9 @@ def probabilities(forest: Forest, matrix: Matrix) -> Matrix:
 
 
 def contributions(forest: Forest, matrix: Matrix) -> npt.NDArray[np.float64]:
-    """Return what each feature adds to the log-odds of each row, float64[n, features].
+    """Return each feature's contribution to the log-odds of each row, float64[n, features].
 
-    The steps of the expected value along the path of each tree (Saabas, "Interpreting random
-    forests", 2014); what XGBoost calls approximate contributions.
+    These are the changes of the expected value along the row's path through each tree (Saabas,
+    "Interpreting random forests", 2014), XGBoost's "approximate contributions".
     """
     return steps(forest.trees, forest.expected, matrix)

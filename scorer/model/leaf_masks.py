@@ -1,10 +1,10 @@
-"""The walk of many rows at once, without walking: every split rules out leaves in all rows.
+"""Scoring of many rows at once, without walking trees: each split rules out leaves in all rows.
 
-A row that goes right at a node cannot end in a leaf left of it. So the leaves of a tree are bits,
-each split clears those on its left in the rows that pass it, and the lowest bit that is left is
-the row's leaf. Nothing is looked up by row, so the processor takes sixteen rows in a step: up to
-four times as fast as `scorer.model.trees`, and the same sums to the last bit (docs/decisions).
-Source: Lucchese et al., "QuickScorer", SIGIR 2015.
+A row that goes right at a node cannot end in a leaf to the left of it. The leaves of a tree are
+therefore bits, each split clears the bits on its left in the rows that go right, and the lowest
+remaining bit is the row's leaf. Nothing is looked up per row, so the processor handles sixteen rows
+in one step: up to four times as fast as `scorer.model.trees`, with sums that are equal to the last
+bit (docs/decisions). Source: Lucchese et al., "QuickScorer", SIGIR 2015.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from numba.cpython.unsafe import numbers
 from schemas.compiled import compiled
 from scorer.model.trees import Matrix, Trees, sums
 
-FEWEST: Final = 32
-"""From so many rows on the masks are faster than the walk."""
+MIN_MASKED_ROWS: Final = 32
+"""Number of rows from which the masks are faster than the walk."""
 BLOCK: Final = 128
-"""Rows judged at once."""
+"""Rows scored together."""
 WORD: Final = 32
-"""Leaves in one mask; a larger tree has several, one after the other."""
+"""Leaves per mask; a larger tree has several consecutive masks."""
 TOGETHER: Final = 4
-"""Splits applied at once; the splits of a word are filled up with some that do nothing."""
+"""Splits applied at once; each word is padded with splits that change nothing."""
 ALL: Final = np.uint32(0xFFFFFFFF)
-CACHE_LINE: Final = 64
+CACHE_LINE_BYTES: Final = 64
 trailing_zeros: Final[Any] = numbers.trailing_zeros
 
 
 class Masks(NamedTuple):
-    """Trees as masks: e splits, in w words of at most 32 leaves, of all trees in turn.
+    """Trees as masks: all splits, grouped in words of at most 32 leaves, tree after tree.
 
-    Rows with column `split` (2 * feature + missing_right) >= `condition` keep the bits `kept`.
-    Word i owns splits start[i]..start[i+1]-1, has the bits `whole` of the leaves from `first[i]`
-    on, and ends its tree if `last`. `leaf` are the nodes of all leaves, left to right; `features`
-    what the splits read.
+    A row whose column `split` (2 * feature + missing_right) is >= `condition` keeps only the bits
+    `kept`. Word i owns the splits start[i] to start[i+1] - 1, starts with the bits `whole[i]`,
+    which stand for the leaves from `first[i]` on, and ends its tree if `last[i]`. `leaf` lists the
+    nodes of all leaves from left to right, `features` the features that splits read.
     """
 
     split: npt.NDArray[np.int32]
@@ -52,7 +52,7 @@ class Masks(NamedTuple):
 
 
 def masks_of(trees: Trees) -> Masks:
-    """Return the masks of checked trees (`scorer.model.trees.trees_from`)."""
+    """Return the masks of trees that `scorer.model.trees.trees_from` has checked."""
     nodes = len(trees.child)
     below, before = np.zeros(nodes, np.int32), np.zeros(nodes, np.int32)
     _count_leaves(trees.roots, trees.child, below, before)
@@ -93,12 +93,12 @@ def masks_of(trees: Trees) -> Masks:
 
 
 def _ones(count: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
-    """Return numbers of which the lowest `count` bits are set."""
+    """Return numbers with the lowest `count` bits set."""
     return ((np.uint64(1) << count.astype(np.uint64)) - np.uint64(1)).astype(np.uint32)
 
 
 def _rank(ascending: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return how many equal values stand before each one.
+    """Return how many equal values precede each one.
 
     >>> _rank(np.array([3, 3, 5])).tolist()
     [0, 1, 0]
@@ -110,8 +110,8 @@ def _rank(ascending: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def row_sums(
     trees: Trees, masks: Masks, leaves: npt.NDArray[np.float32], base: float, matrix: Matrix
 ) -> Matrix:
-    """Return the same as `trees.sums`, float32[n], by whichever way is faster for n rows."""
-    if len(matrix) < FEWEST:
+    """Return the result of `trees.sums`, float32[n], by the faster method for n rows."""
+    if len(matrix) < MIN_MASKED_ROWS:
         return sums(trees, leaves, base, matrix)
     out = np.empty(len(matrix), np.float32)
     _masked_sums(
@@ -123,15 +123,15 @@ def row_sums(
 
 
 def _aligned(count: int, kind: Any) -> npt.NDArray[Any]:
-    """Return zeros of four bytes each from the start of a cache line on: vectors never straddle."""
-    raw = np.zeros(4 * count + CACHE_LINE, np.uint8)
-    skipped = -raw.ctypes.data % CACHE_LINE
+    """Return `count` four-byte zeros aligned to a cache line, so that no vector load straddles."""
+    raw = np.zeros(4 * count + CACHE_LINE_BYTES, np.uint8)
+    skipped = -raw.ctypes.data % CACHE_LINE_BYTES
     return raw[skipped : skipped + 4 * count].view(kind)
 
 
 @compiled
 def _count_leaves(roots, child, below, before):  # type: ignore[no-untyped-def]
-    """Fill the leaves below each node and those left of it in its tree; children follow parents."""
+    """Count the leaves below each node and to its left in its tree; children follow parents."""
     for node in range(len(child) - 1, -1, -1):
         first = child[node]
         below[node] = 1 if first == node else below[first] + below[first + 1]

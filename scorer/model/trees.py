@@ -1,9 +1,8 @@
-"""Decision trees as flat arrays and the compiled walk through them.
+"""Decision trees as flat arrays, and the compiled walk through them.
 
-Both models of a bundle use it: the boosted forest (`scorer.model.forest`) and the isolation forest
-(`scorer.model.anomaly`). Sixteen trees are walked at once, without a branch: the processor then
-waits for sixteen nodes in the time of one. Larger batches go another way
-(`scorer.model.leaf_masks`).
+Both models of a bundle are such trees: the boosted forest (`scorer.model.forest`) and the isolation
+forest (`scorer.model.anomaly`). Sixteen trees are walked at once and without branches, so that
+sixteen memory accesses overlap. Larger batches are scored by `scorer.model.leaf_masks`.
 """
 
 from __future__ import annotations
@@ -18,13 +17,14 @@ from schemas.compiled import compiled
 
 Matrix = npt.NDArray[np.float32]
 TOGETHER: Final = 16
-"""Trees walked at once; 8 and more are equally fast."""
+"""Trees walked at once; any number from 8 on is equally fast."""
+MAX_DEPTH: Final = 64
 
 
 class Tree(NamedTuple):
-    """One tree as its library has it: child positions, -1 on a leaf; shape (nodes,) each.
+    """One tree in the layout of its library: each array has shape (nodes,); leaf children are -1.
 
-    A row goes right when its value >= condition, or when it is missing and `missing_right`.
+    A row goes right if its value is >= `condition`, or is missing and `missing_right` is set.
     """
 
     left: npt.NDArray[np.int64]
@@ -35,10 +35,10 @@ class Tree(NamedTuple):
 
 
 class Trees(NamedTuple):
-    """All trees one after the other; the children of a node stand side by side, `child` first.
+    """All trees, one after the other; a node's children are adjacent and `child` is the left one.
 
-    `split` is 2 * feature + missing_right. A leaf is its own child and its condition NaN, which no
-    value reaches, so that every row takes `depth` (int32[1]) steps in every tree.
+    `split` is 2 * feature + missing_right. A leaf is its own child and its condition is NaN, which
+    no value reaches, so that every row takes exactly `depth` (int32[1]) steps in every tree.
     """
 
     roots: npt.NDArray[np.int32]
@@ -49,10 +49,10 @@ class Trees(NamedTuple):
 
 
 def join(trees: Sequence[Tree]) -> tuple[Trees, npt.NDArray[np.int64]]:
-    """Return the trees as flat arrays, and where each of their nodes stood before.
+    """Return the trees as flat arrays, and each node's position before.
 
-    The places count through the nodes of all `trees`, one tree after the other. The trees must be
-    sound: every node but the root has one parent.
+    The positions count through the nodes of all `trees`, one tree after the other. The trees must
+    be sound: every node but the root has exactly one parent.
     """
     roots, places, children = [0], [], []
     deepest = 0
@@ -79,7 +79,7 @@ def join(trees: Sequence[Tree]) -> tuple[Trees, npt.NDArray[np.int64]]:
 
 
 def _breadth_first(tree: Tree) -> tuple[list[int], list[int], int]:
-    """Return the nodes in their new order, the new place of each one's first child, the depth."""
+    """Return the nodes in their new order, the new position of each first child, and the depth."""
     left, right = tree.left.tolist(), tree.right.tolist()
     order, depths, child = [0], [0], []
     for place, node in enumerate(order):  # grows while it is read
@@ -93,10 +93,11 @@ def _breadth_first(tree: Tree) -> tuple[list[int], list[int], int]:
 
 
 def trees_from(arrays: Mapping[str, npt.NDArray[Any]], features: int) -> Trees:
-    """Return the trees that `Trees._asdict` stored, checked for a walk that checks nothing.
+    """Rebuild trees from the arrays of `Trees._asdict`, fully checked: the walk checks nothing.
 
     Raises:
-        KeyError, ValueError: a column is missing, or says what is wrong.
+        KeyError: a column is missing.
+        ValueError: the trees are not sound; the text names the fault.
     """
     trees = Trees(*(arrays[name] for name in Trees._fields))
     for name, column in trees._asdict().items():
@@ -105,39 +106,36 @@ def trees_from(arrays: Mapping[str, npt.NDArray[Any]], features: int) -> Trees:
             raise ValueError(f"{name} is {column.dtype} of {column.ndim} dimensions")
     nodes = len(trees.child)
     if len(trees.split) != nodes or len(trees.condition) != nodes or len(trees.depth) != 1:
-        raise ValueError("columns of the trees differ in length")
+        raise ValueError("the columns of the trees differ in length")
     roots = trees.roots
     if len(roots) == 0 or roots[0] != 0 or np.any(np.diff(roots) <= 0) or roots[-1] >= nodes:
-        raise ValueError("roots are not ascending places of nodes")
+        raise ValueError("the roots are not ascending positions of nodes")
     if not 0 <= trees.depth[0] <= MAX_DEPTH:
-        raise ValueError(f"a depth of {trees.depth[0]} is not served: at most {MAX_DEPTH}")
+        raise ValueError(f"the depth {trees.depth[0]} is not between 0 and {MAX_DEPTH}")
     sizes = np.diff(np.append(roots, nodes))
     own, stop = np.arange(nodes), np.repeat(roots + sizes, sizes)
     inner = trees.child != own
     if np.any(inner & ((trees.child < own) | (trees.child + 1 >= stop))):
-        raise ValueError("a child that is not below its parent in the same tree")
+        raise ValueError("a child does not follow its parent in the same tree")
     children = np.concatenate([trees.child[inner], trees.child[inner] + 1])
     parents = np.bincount(children, minlength=nodes)
     parents[roots] += 1
     if np.any(parents != 1):
-        raise ValueError("a node with two parents, or with none")
+        raise ValueError("a node has two parents, or none")
     if np.any(~inner & ~np.isnan(trees.condition)):
-        raise ValueError("a leaf with a condition")
+        raise ValueError("a leaf has a condition")
     if np.any(np.isinf(trees.condition)):
-        raise ValueError("a split at infinity")
+        raise ValueError("a split is at infinity")
     if np.any((trees.split < 0) | (trees.split >= 2 * features)):
-        raise ValueError("a split on an unknown feature")
+        raise ValueError("a split is on an unknown feature")
     return trees
 
 
-MAX_DEPTH: Final = 64
-
-
 def sums(trees: Trees, leaves: npt.NDArray[np.float32], base: float, matrix: Matrix) -> Matrix:
-    """Return base + the sum of each row's leaves in tree order, float32[n].
+    """Return `base` plus the sum of each row's leaf values in tree order, float32[n].
 
-    `leaves` holds a value for every node; `matrix` is float32 (n, features or more), C order, NaN
-    is missing.
+    `leaves` holds a value for every node; `matrix` is float32[n, features or more] in C order, and
+    NaN means missing.
     """
     out = np.empty(len(matrix), np.float32)
     _sums(*trees, leaves, np.float32(base), matrix, np.empty(TOGETHER, np.int32), out)
@@ -145,7 +143,7 @@ def sums(trees: Trees, leaves: npt.NDArray[np.float32], base: float, matrix: Mat
 
 
 def steps(trees: Trees, expected: npt.NDArray[np.float32], matrix: Matrix) -> npt.NDArray[Any]:
-    """Return the steps of `expected` along each row's paths, by feature: float64 as `matrix`."""
+    """Return the changes of `expected` along each row's paths by feature, in `matrix`'s shape."""
     out = np.zeros(matrix.shape, np.float64)
     _steps(*trees, expected, matrix, out)
     return out

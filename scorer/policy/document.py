@@ -1,8 +1,8 @@
-"""The policy as people write it: one JSON document, checked and compiled as a whole.
+"""The policy document: JSON that people write, checked and compiled as a whole.
 
-It comes on the `policy` topic. Precedence, highest first: a block list; an allow list; REVIEW and
-BLOCK rules and the model, the most severe of them. An APPROVE rule lifts the model's answer where
-no REVIEW or BLOCK rule fires.
+It arrives on the `policy` topic. Precedence, highest first: block lists; allow lists; the severest
+of the REVIEW and BLOCK rules and the model. An APPROVE rule overrides the model where no REVIEW or
+BLOCK rule fires.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TEXT_FIELDS: Final = (
 LIST_FIELDS: Final = ("card_id", "customer_id", "merchant_id", "device_id", "ip", "ip_country",
                       "card_country", "merchant_country")  # fmt: skip
 COLUMN_NAMES: Final = frozenset((*NAMES, *TEXT_FIELDS, "score", "anomaly_score"))
-"""What an expression may read: features, transaction fields, and the model's scores."""
+"""Names that an expression may use: features, transaction fields and the model's scores."""
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
@@ -36,7 +36,7 @@ class _Strict(BaseModel):
 
 
 class ThresholdsPart(_Strict):
-    """BLOCK above `block`, REVIEW above `review`."""
+    """Limits on the score: BLOCK above `block`, else REVIEW above `review`."""
 
     block: Probability
     review: Probability
@@ -49,14 +49,14 @@ class ThresholdsPart(_Strict):
 
 
 class SegmentPart(ThresholdsPart):
-    """Thresholds of the transactions for which `when` is true; the first that fits counts."""
+    """Thresholds for the transactions where `when` is true; the first matching segment counts."""
 
     name: Identifier
     when: str
 
 
 class RulePart(_Strict):
-    """`action` where `when` is true; `text` tells the customer's side why."""
+    """A rule: `action` applies where `when` is true; `text` is the reason shown to people."""
 
     id: Identifier
     action: Action
@@ -76,9 +76,9 @@ class ListPart(_Strict):
 
 
 class PolicyDocument(_Strict):
-    """The whole document. Without `thresholds` those of the model's bundle hold.
+    """The whole document. Without `thresholds`, those of the model's bundle apply.
 
-    `fallback` answers what no model and no rule can judge (a vector of an unknown catalogue).
+    `fallback` is the action for vectors of an unknown catalogue, which no model can score.
     """
 
     version: Identifier
@@ -91,7 +91,7 @@ class PolicyDocument(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A compiled document: `segments` pair a condition with its thresholds."""
+    """A compiled document; `segments` pairs conditions with thresholds."""
 
     document: PolicyDocument
     segments: tuple[tuple[Rule, ThresholdsPart], ...]
@@ -100,7 +100,7 @@ class Policy:
 
     @property
     def version(self) -> str:
-        """The document's version, named in every decision."""
+        """The document's version, which every decision carries."""
         return self.document.version
 
 
@@ -108,7 +108,7 @@ def compile_policy(text: str | bytes) -> Policy:
     """Check and compile a JSON document.
 
     Raises:
-        ConfigurationError: names every part that is wrong.
+        ConfigurationError: the document is invalid; the text names every fault.
     """
     try:
         document = PolicyDocument.model_validate_json(text)
@@ -142,7 +142,7 @@ def compile_policy(text: str | bytes) -> Policy:
 
 
 def _try_out(rule: Rule) -> None:
-    """Refuse what would fail in service: a text compared with a number, a constant too large."""
+    """Refuse rules that would fail in service, such as comparisons of texts with numbers."""
     sample: dict[str, npt.NDArray[Any]] = dict.fromkeys(NAMES, np.ones(1, np.float32))
     sample |= dict.fromkeys(("score", "anomaly_score"), np.ones(1))
     sample |= dict.fromkeys(TEXT_FIELDS, np.array(["text"]))
@@ -155,4 +155,4 @@ def _try_out(rule: Rule) -> None:
 
 
 DEFAULT_POLICY: Final = compile_policy('{"version": "default"}')
-"""In force until the first document comes: the model's own thresholds, no rules."""
+"""In force until the first document arrives: the model's own thresholds and no rules."""

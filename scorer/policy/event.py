@@ -1,4 +1,4 @@
-"""The event that carries a policy on the `policy` topic: what is published, followed and shown."""
+"""The event that carries a policy on the `policy` topic."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from schemas.records import PolicyEvent
 from scorer.policy.document import DEFAULT_POLICY, Policy, compile_policy
 
 POLICY_ID: Final = "default"
-"""The one policy that scorers follow; the topic's key."""
+"""Key of the one policy that scorers follow."""
 
 
 def read_policy(message: Message) -> tuple[Policy, PolicyEvent | None]:
-    """Return the policy that a message puts in force, and its event; a deletion has none.
+    """Return the policy that a message puts in force, and its event.
+
+    A deletion (a message without a value) restores DEFAULT_POLICY and has no event.
 
     Raises:
-        BadMessage: it is no event of the policy that scorers follow.
-        ConfigurationError: the document is refused.
+        BadMessage: the message is not an event of the policy that scorers follow.
+        ConfigurationError: the document is invalid.
     """
     if message.key != POLICY_ID.encode():
-        raise BadMessage(f"the key is {message.key!r}: only {POLICY_ID!r} is followed")
+        raise BadMessage(f"the key is {message.key!r}, but scorers follow only {POLICY_ID!r}")
     if message.value is None:
         return DEFAULT_POLICY, None
     name, record = avro.decode(message.value)
@@ -32,6 +34,6 @@ def read_policy(message: Message) -> tuple[Policy, PolicyEvent | None]:
     policy = compile_policy(event["document"])
     if policy.version != event["version"]:
         raise ConfigurationError(
-            f"the event says version {event['version']}, its document {policy.version}"
+            f"the event has version {event['version']}, but its document {policy.version}"
         )
     return policy, event

@@ -1,7 +1,7 @@
-"""Rules of a policy: expressions over columns, compiled once, evaluated on a whole batch.
+"""Rules of a policy: expressions over columns, compiled once and evaluated on whole batches.
 
-The text is parsed to Python's AST and rebuilt from a closed list of nodes into numpy calls; nothing
-is ever passed to `eval`. A rule that is not allowed is refused when the policy is loaded.
+The text is parsed into Python's AST, and a closed list of nodes is translated into numpy calls;
+nothing is ever passed to `eval`. Anything else is refused when the policy is loaded.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Rule:
     condition: Node
 
     def hits(self, columns: Columns, rows: int) -> npt.NDArray[np.bool_]:
-        """Return shape (rows,); a comparison with a missing value (NaN) is false, `!=` included."""
+        """Return bool[rows]; any comparison with a missing value (NaN) is false, even `!=`."""
         with np.errstate(divide="ignore", invalid="ignore"):
             result = np.asarray(self.condition(columns), np.bool_)
         return np.broadcast_to(result, (rows,))
@@ -58,11 +58,15 @@ class Rule:
 def compile_rule(
     rule_id: str, action: Action, expression: str, text: str, names: Collection[str]
 ) -> Rule:
-    """Compile `expression`, which may read the columns `names`.
+    """Compile `expression`, which may use the columns `names`.
 
     Raises:
-        ConfigurationError: not an expression, an unknown name, something outside the closed list,
-            or not a condition.
+        ConfigurationError: the text is not an expression, is not a condition, or uses an unknown
+            name or syntax outside the closed list.
+
+    >>> rule = compile_rule("r1", "REVIEW", "amount > 100", "a large amount", {"amount"})
+    >>> rule.hits({"amount": np.array([50.0, 200.0, np.nan])}, 3).tolist()
+    [False, True, False]
     """
     try:
         if len(expression) > MAX_LENGTH:
@@ -104,10 +108,10 @@ def _comparison(compare: Callable[[Any, Any], Any], a: Node, b: Node) -> Node:
 
 def _membership(left: ast.expr, right: ast.expr, negated: bool, names: Collection[str]) -> Node:
     if not isinstance(right, ast.Tuple | ast.List) or not right.elts:
-        raise ValueError("`in` needs a list of constants")
+        raise ValueError("`in` needs a non-empty list of constants")
     members = [_constant(item) for item in right.elts]
     if len({isinstance(member, str) for member in members}) > 1:
-        raise ValueError("a list holds either texts or numbers")
+        raise ValueError("a list holds either texts or numbers, not both")
     value = _value(left, names)
 
     def run(columns: Columns) -> Any:

@@ -1,4 +1,4 @@
-"""A policy from a file that people write, in YAML or JSON. Read by the command lines."""
+"""Reading a policy from a YAML or JSON file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from schemas.errors import ConfigurationError
 def policy_text(path: Path) -> str:
     """Return the policy of a .yaml, .yml or .json file as the JSON text that the topic carries.
 
+    The policy itself is not checked; `compile_policy` does that.
+
     Raises:
-        ConfigurationError: it cannot be read, or is no YAML.
+        ConfigurationError: the file cannot be read or is not valid YAML.
     """
     try:
         text = path.read_text()

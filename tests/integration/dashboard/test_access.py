@@ -44,7 +44,7 @@ def test_the_audit_can_be_added_to_and_never_changed(database: Database) -> None
             connection.execute(again.prefix_with("OR REPLACE"))
     with database.read() as connection:
         (entry,) = audit.entries(connection)
-    assert entry == audit.Entry(1, NOW, "jane", "verdict", "t-1", None, '{"\\u00e9": 1}')
+    assert entry == audit.AuditEntry(1, NOW, "jane", "verdict", "t-1", None, '{"\\u00e9": 1}')
 
 
 def test_an_entry_counts_only_with_the_change_that_it_tells_of(database: Database) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from database.accounts.people import ONE_TIME_MS, accounts
 from database.core.database import Database
-from database.core.engines import make_engine, read_address
+from database.core.engines import make_engine, parse_url
 from database.core.exclusive import ExclusiveLock
 from database.core.migrate import SCRIPTS
 from database.core.opening import open_database
@@ -67,7 +67,7 @@ def test_those_that_start_at_once_make_the_tables_once(empty_url: str) -> None:
 
 def test_one_time_passwords_of_before_get_an_end(empty_url: str) -> None:
     settings = load_settings(database_url=empty_url)
-    with Database(make_engine(read_address(empty_url))) as before, before.begin() as connection:
+    with Database(make_engine(parse_url(empty_url))) as before, before.begin() as connection:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(SCRIPTS))
         command.upgrade(config, "0001")

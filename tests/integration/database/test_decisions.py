@@ -1,4 +1,4 @@
-"""Stored decisions on SQLite and PostgreSQL: once, found, listed and deleted."""
+"""StoredDecision decisions on SQLite and PostgreSQL: once, found, listed and deleted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from database.core.database import Database
 from database.core.inserts import Inserted
 from database.core.positions import move_positions, read_positions
 from database.decisions.decisions import (
-    Stored,
+    StoredDecision,
     add_decisions,
     add_vectors,
     answers,
@@ -44,7 +44,9 @@ def attach(database: Database, *records: dict[str, Any]) -> Inserted:
         return add_vectors(connection, vector_rows(messages("FeatureVector", records)).rows)
 
 
-def found(database: Database, transaction_id: str, card_id: str | None = None) -> list[Stored]:
+def found(
+    database: Database, transaction_id: str, card_id: str | None = None
+) -> list[StoredDecision]:
     with database.read() as connection:
         return find(connection, transaction_id, card_id)
 
@@ -60,7 +62,7 @@ def test_a_decision_is_found_with_its_vector_whichever_came_first(
     add(database, one)
     if not vector_first:
         attach(database, vector(1))
-    assert found(database, "tx-1") == [Stored(one, vector(1))]  # type: ignore[arg-type]
+    assert found(database, "tx-1") == [StoredDecision(one, vector(1))]  # type: ignore[arg-type]
     assert found(database, "tx-1", "card-2") == []
 
 
@@ -69,7 +71,7 @@ def test_the_first_answer_stays_and_nothing_is_stored_twice(database: Database) 
     assert add(database, first, decision(2)).new == 2
     again = decision(1, decision="BLOCK", score=0.99)
     assert add(database, again, decision(3), decision(3, score=0.5)).new == 1
-    assert found(database, "tx-1") == [Stored(first, None)]  # type: ignore[arg-type]
+    assert found(database, "tx-1") == [StoredDecision(first, None)]  # type: ignore[arg-type]
     assert attach(database, vector(1), vector(1)).new == 1
     with database.read() as connection:
         assert answers(connection, [("tx-1", "card-1"), ("tx-9", "card-1")]) == {
@@ -120,7 +122,7 @@ def test_what_a_database_cannot_hold_does_not_stop_the_others(database: Database
     refused = [row["transaction_id"] for row, _ in inserted.refused]
     assert refused == ([] if database.file else ["tx-3", "tx-17"])
     assert inserted.new == 20 - len(refused)
-    assert found(database, "tx-16") == [Stored(rows[16], None)]  # type: ignore[arg-type]
+    assert found(database, "tx-16") == [StoredDecision(rows[16], None)]  # type: ignore[arg-type]
 
 
 def test_a_nul_in_a_text_hides_nothing(database: Database) -> None:
@@ -138,7 +140,7 @@ def test_a_nul_in_a_text_hides_nothing(database: Database) -> None:
 def test_a_missing_score_stays_missing(database: Database) -> None:
     one = decision(1, score=None, model_id=None, degraded="no_model", model_role="NONE")
     add(database, one)
-    assert found(database, "tx-1") == [Stored(one, None)]  # type: ignore[arg-type]
+    assert found(database, "tx-1") == [StoredDecision(one, None)]  # type: ignore[arg-type]
 
 
 def test_positions_move_from_where_they_were_read_only(database: Database) -> None:

@@ -12,7 +12,7 @@ from database.accounts import audit
 from database.core.database import Database
 from database.core.tables import vectors
 from database.review.case_evidence import neighbours, similar_cases
-from database.review.case_labels import LEASE_MS, labels_sent, take_labels, unsent_labels
+from database.review.case_labels import LEASE_MS, labels_sent, lease_labels, unsent_labels
 from database.review.case_work import (
     MAX_HELD,
     claim,
@@ -177,7 +177,7 @@ def test_a_verdict_can_be_undone_for_a_while(database: Database) -> None:
         assert back is not None
         assert (back.verdict, back.decided_at, back.note) == (None, None, "called the customer")
         assert back.holder(NOW + UNDO - 1) == "ann"
-        assert take_labels(connection, NOW + 10 * UNDO, UNDO) == {}
+        assert lease_labels(connection, NOW + 10 * UNDO, UNDO) == {}
         assert decide(connection, number, "ann", "GENUINE", "", NOW + UNDO) is not None
         assert undo(connection, number, "ann", NOW + 2 * UNDO, **options) is None  # too late
 
@@ -185,10 +185,10 @@ def test_a_verdict_can_be_undone_for_a_while(database: Database) -> None:
 def test_a_label_is_due_once_and_then_not_undone(database: Database) -> None:
     number = decided_case(database, 1)
     with database.begin() as connection:
-        assert take_labels(connection, NOW + UNDO - 1, UNDO) == {}
+        assert lease_labels(connection, NOW + UNDO - 1, UNDO) == {}
         assert unsent_labels(connection) == 1
-        taken = take_labels(connection, NOW + UNDO, UNDO)
-        assert take_labels(connection, NOW + UNDO + LEASE_MS - 1, UNDO) == {}
+        taken = lease_labels(connection, NOW + UNDO, UNDO)
+        assert lease_labels(connection, NOW + UNDO + LEASE_MS - 1, UNDO) == {}
         # Another machine's clock is behind, and thinks that it may still be undone.
         assert undo(connection, number, "ann", NOW, undo_ms=UNDO, claim_ms=CLAIM) is None
     assert taken == {
@@ -202,11 +202,11 @@ def test_a_label_is_due_once_and_then_not_undone(database: Database) -> None:
         }
     }
     with database.begin() as connection:
-        again = take_labels(connection, NOW + UNDO + LEASE_MS, UNDO)
+        again = lease_labels(connection, NOW + UNDO + LEASE_MS, UNDO)
         assert avro.encode("Label", again[number]) == avro.encode("Label", taken[number])
         labels_sent(connection, again, NOW + UNDO + LEASE_MS)
         assert unsent_labels(connection) == 0
-        assert take_labels(connection, NOW + 100 * LEASE_MS, UNDO) == {}
+        assert lease_labels(connection, NOW + 100 * LEASE_MS, UNDO) == {}
 
 
 def chargeback(case: Case, **changes: Any) -> Label:
@@ -228,7 +228,7 @@ def test_a_chargeback_settles_what_is_not_yet_on_its_way(database: Database) -> 
             claim(connection, case.case_id, "ann", now, CLAIM)
             if case is not held:
                 assert decide(connection, case.case_id, "ann", "GENUINE", "fine", now)
-        assert set(take_labels(connection, NOW, UNDO)) == {final.case_id}
+        assert set(lease_labels(connection, NOW, UNDO)) == {final.case_id}
         labels = [chargeback(case) for case in (free, held, fresh, final)]
         assert settle(connection, [chargeback(free, source="CUSTOMER")], NOW) == 0
         assert settle(connection, [chargeback(free, card_id="another")], NOW) == 0
@@ -246,7 +246,7 @@ def test_a_chargeback_settles_what_is_not_yet_on_its_way(database: Database) -> 
             assert undo(connection, number, "ann", NOW + 2, undo_ms=UNDO, claim_ms=CLAIM) is None
         assert kept is not None
         assert (kept.verdict, kept.decided_by) == ("GENUINE", "ann")
-        assert take_labels(connection, NOW + 2 * UNDO, UNDO).keys() == {final.case_id}
+        assert lease_labels(connection, NOW + 2 * UNDO, UNDO).keys() == {final.case_id}
         told = audit.entries(connection, action="case settled")
     assert [(entry.who, entry.subject) for entry in told[::-1]] == [
         ("CHARGEBACK", case.transaction_id)
@@ -260,8 +260,8 @@ def test_a_chargeback_settles_what_is_not_yet_on_its_way(database: Database) -> 
 def test_labels_are_taken_oldest_first_in_parts(database: Database) -> None:
     numbers = [decided_case(database, n, at=NOW - n * MINUTE) for n in range(5)]
     with database.begin() as connection:
-        first = take_labels(connection, NOW + UNDO, UNDO, limit=3)
-        second = take_labels(connection, NOW + UNDO, UNDO, limit=3)
+        first = lease_labels(connection, NOW + UNDO, UNDO, limit=3)
+        second = lease_labels(connection, NOW + UNDO, UNDO, limit=3)
     assert list(first) == numbers[:1:-1]
     assert list(second) == [numbers[1], numbers[0]]
 
@@ -334,5 +334,5 @@ def test_text_is_kept_as_it_is(database: Database, text: str) -> None:
         done = decide(connection, case.case_id, "ann", "FRAUD", text, NOW)
         assert done is not None
         assert (done.merchant_id, done.transaction_id, done.note) == (text, text, text)
-        (label,) = take_labels(connection, NOW + UNDO, UNDO).values()
+        (label,) = lease_labels(connection, NOW + UNDO, UNDO).values()
     assert label["transaction_id"] == text

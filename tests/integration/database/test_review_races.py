@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from database.core.database import Database
-from database.review.case_labels import take_labels
+from database.review.case_labels import lease_labels
 from database.review.case_work import MAX_HELD, claim, claim_next, decide
 from database.review.cases import list_cases, read_case
 from tests.support.database.cases import CLAIM, NOW, UNDO, decided_case, decision, opened
@@ -81,7 +81,7 @@ def test_of_many_senders_one_takes_a_label(database: Database) -> None:
     def work(_: str) -> None:
         for _round in range(5):
             with database.begin() as connection:
-                taken.extend(take_labels(connection, NOW + UNDO, UNDO, limit=3))
+                taken.extend(lease_labels(connection, NOW + UNDO, UNDO, limit=3))
 
     at_once(database, work)
     assert sorted(taken) == sorted(numbers)

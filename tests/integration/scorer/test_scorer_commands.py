@@ -148,5 +148,5 @@ def test_a_model_goes_through_its_stages_by_commands(bench: Bench, tmp_path: Pat
 def test_what_is_no_bundle_is_not_registered(bench: Bench, tmp_path: Path) -> None:
     refused = bench.run("trainer", "register", str(tmp_path))
     assert refused.returncode == 2
-    assert "no bundle" in refused.stderr
+    assert "is not a bundle" in refused.stderr
     assert bench.pipeline.messages(MODELS) == []

@@ -10,8 +10,8 @@ import httpx
 
 from database.accounts.api_keys import ApiKey, hashed
 from gateway.app import application
-from gateway.scoring.gateway import Found, Gateway, Heard
-from gateway.scoring.idempotency import Known
+from gateway.scoring.gateway import DecisionMessage, FoundDecision, Gateway
+from gateway.scoring.idempotency import IdempotencyCache
 from gateway.scoring.lookups import Sources
 from gateway.scoring.reading import TransactionReader
 from gateway.scoring.score_many import ScoreMany
@@ -86,7 +86,7 @@ class Pipeline:
     def __init__(self) -> None:
         self.sent: list[Transaction] = []
         self.away = self.full = False
-        self.decided: Callable[[Sequence[Heard]], None] = lambda heard: None
+        self.decided: Callable[[Sequence[DecisionMessage]], None] = lambda heard: None
         self.answers: Callable[[Transaction], dict[str, Any]] | None = None
         self._reports: list[tuple[int, OnAcknowledged]] = []
 
@@ -102,14 +102,14 @@ class Pipeline:
             offset, changes = len(self.sent) - 1, self.answers(sent)
             asyncio.get_running_loop().call_soon(lambda: self.decide(sent, offset, **changes))
 
-    def serve(self) -> None:
+    def poll(self) -> None:
         if not self.away:
             reports, self._reports = self._reports, []
             for offset, report in reports:
                 report(0, offset)
 
     def flush(self, timeout_s: float) -> int:
-        self.serve()
+        self.poll()
         return len(self._reports)
 
     def decide(self, sent: Transaction, offset: int, **changes: Any) -> Decision:
@@ -119,9 +119,9 @@ class Pipeline:
         return made
 
 
-def heard(made: Decision) -> Heard:
+def heard(made: Decision) -> DecisionMessage:
     """Return a decision as the listener tells of it."""
-    return Heard(
+    return DecisionMessage(
         made["transaction_id"].encode(),
         made["card_id"].encode(),
         made["duplicate"],
@@ -159,7 +159,7 @@ class Bench:
         self.clock = ManualClock(NOW)
         self.metrics = Metrics("gateway")
         self.pipeline = Pipeline()
-        self.stored: dict[tuple[str, str], Found] = {}
+        self.stored: dict[tuple[str, str], FoundDecision] = {}
         self.cards: dict[str, EntityState] = {}
         self.keys = [api_key()]
         self.gateway = Gateway(
@@ -168,7 +168,7 @@ class Bench:
             original=self._original,
             clock=self.clock,
             metrics=self.metrics,
-            known=Known(known),
+            known=IdempotencyCache(known),
             max_waiting=max_waiting,
         )
         self.pipeline.decided = self.gateway.decided
@@ -185,7 +185,7 @@ class Bench:
                 self.gateway,
                 self.reader,
                 max_bytes=MAX_BATCH,
-                max_line=MAX_BYTES,
+                max_line_bytes=MAX_BYTES,
                 slow_s=slow_s,
             ),
             sources=Sources(
@@ -202,7 +202,7 @@ class Bench:
             alive=lambda: "",
         )
 
-    async def _original(self, sent: Transaction) -> Found | None:
+    async def _original(self, sent: Transaction) -> FoundDecision | None:
         return self.stored.get((sent["transaction_id"], sent["card_id"]))
 
     def client(self, key: str | None = KEY) -> httpx.AsyncClient:

@@ -87,10 +87,10 @@ def test_an_address_that_tries_many_names_is_locked_and_others_are_not(site: Sit
 
 
 def test_a_client_with_many_ipv6_addresses_counts_as_one() -> None:
-    assert attempts.address("2001:db8:0:1::5") == attempts.address("2001:db8:0:1:ffff::1")
-    assert attempts.address("2001:db8:0:2::5") != attempts.address("2001:db8:0:1::5")
-    assert attempts.address("192.0.2.1") == "address:192.0.2.1"
-    assert attempts.address("unknown") == "address:unknown"
+    assert attempts.ip_address("2001:db8:0:1::5") == attempts.ip_address("2001:db8:0:1:ffff::1")
+    assert attempts.ip_address("2001:db8:0:2::5") != attempts.ip_address("2001:db8:0:1::5")
+    assert attempts.ip_address("192.0.2.1") == "address:192.0.2.1"
+    assert attempts.ip_address("unknown") == "address:unknown"
 
 
 def test_people_who_log_in_do_not_lock_their_office(site: Site) -> None:

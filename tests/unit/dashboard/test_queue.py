@@ -13,7 +13,7 @@ from dashboard.review.label_sender import LabelSender
 from dashboard.review.queue import REFUSALS
 from database.accounts import audit
 from database.core.database import Database
-from database.review.case_labels import take_labels
+from database.review.case_labels import lease_labels
 from database.review.case_work import MAX_HELD, settle
 from database.review.cases import Case, read_case
 from runtime.kafka.protocols import Producer
@@ -161,7 +161,7 @@ def test_a_verdict_leads_to_the_next_case_and_can_be_undone(desk: Desk) -> None:
     assert 'action="/queue/3/undo"' not in desk.ann.get("/queue").text
     assert desk.post(desk.ann, "/queue/3/undo") == "/queue/3?refused=undo"
     with desk.site.database.begin() as connection:
-        (label,) = take_labels(connection, desk.site.clock.now_ms(), 60_000).values()
+        (label,) = lease_labels(connection, desk.site.clock.now_ms(), 60_000).values()
     assert label["label"] == "GENUINE"
     with desk.site.database.read() as connection:
         entries = audit.entries(connection, subject="tx-3")

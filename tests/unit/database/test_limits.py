@@ -8,7 +8,7 @@ from database.accounts import api_keys, attempts, passwords, people, sessions
 from database.core.database import Database
 from database.core.positions import move_positions, read_positions
 from database.decisions.decisions import add_decisions, answers
-from database.review.case_labels import take_labels
+from database.review.case_labels import lease_labels
 from database.review.case_work import claim, claim_next
 from database.review.cases import open_cases, urgency
 from database.store.rows import decision_rows
@@ -40,7 +40,7 @@ def test_failures_count_for_a_day_after_the_last_one(database: Database) -> None
 
 @on_sqlite
 def test_an_address_fails_25_times_before_it_waits(database: Database) -> None:
-    key = attempts.address("192.0.2.1")
+    key = attempts.ip_address("192.0.2.1")
     with database.begin() as connection:
         for _ in range(24):
             attempts.begin(connection, key, now_ms=NOW)
@@ -56,11 +56,11 @@ def test_the_longest_wait_is_a_quarter_of_an_hour() -> None:
 
 @on_sqlite
 def test_what_is_taken_back_is_one_failure(database: Database) -> None:
-    key = attempts.address("192.0.2.1")
+    key = attempts.ip_address("192.0.2.1")
     with database.begin() as connection:
         for _ in range(24):
             attempts.begin(connection, key, now_ms=NOW)
-        attempts.take_back(connection, key)
+        attempts.uncount(connection, key)
         assert attempts.begin(connection, key, now_ms=NOW) == 0
         assert attempts.locked(connection, now_ms=NOW) == {}, "24 again, not 25"
         attempts.begin(connection, key, now_ms=NOW)
@@ -73,10 +73,10 @@ def test_a_label_that_was_taken_and_not_sent_is_taken_again_after_ten_seconds(
 ) -> None:
     number = decided_case(database, 1)
     with database.begin() as connection:
-        assert take_labels(connection, NOW + 59_999, 60_000) == {}
-        assert list(take_labels(connection, NOW + 60_000, 60_000)) == [number]
-        assert take_labels(connection, NOW + 69_999, 60_000) == {}
-        assert list(take_labels(connection, NOW + 70_000, 60_000)) == [number]
+        assert lease_labels(connection, NOW + 59_999, 60_000) == {}
+        assert list(lease_labels(connection, NOW + 60_000, 60_000)) == [number]
+        assert lease_labels(connection, NOW + 69_999, 60_000) == {}
+        assert list(lease_labels(connection, NOW + 70_000, 60_000)) == [number]
 
 
 @on_sqlite

@@ -14,7 +14,7 @@ import structlog
 from database.accounts.api_keys import ApiKey
 from gateway.scoring import gateway
 from gateway.scoring.reading import deadline_s
-from gateway.scoring.score_many import MAX_BATCHES, MAX_OF_ALL
+from gateway.scoring.score_many import MAX_BATCHES_PER_KEY, MAX_BATCHES_TOTAL
 from gateway.web import middleware
 from gateway.web.access import Bucket, Keyring
 from gateway.web.middleware import ROUTES
@@ -286,12 +286,12 @@ def test_a_key_has_so_many_batches_and_keeps_no_other_key_out() -> None:
     async def scenario(bench: Bench) -> None:
         keys = [f"fraud_k{number}_s" for number in range(2, 7)]
         bench.keys += map(api_key, keys)
-        mine = [Batch(bench) for _ in range(MAX_BATCHES)]
-        assert await begun(*mine) == [200] * MAX_BATCHES
+        mine = [Batch(bench) for _ in range(MAX_BATCHES_PER_KEY)]
+        assert await begun(*mine) == [200] * MAX_BATCHES_PER_KEY
         over = Batch(bench)
         assert await begun(over) == [429]
-        others = [Batch(bench, key) for key in keys[:3] for _ in range(MAX_BATCHES)]
-        assert await begun(*others) == [200] * (MAX_OF_ALL - MAX_BATCHES)
+        others = [Batch(bench, key) for key in keys[:3] for _ in range(MAX_BATCHES_PER_KEY)]
+        assert await begun(*others) == [200] * (MAX_BATCHES_TOTAL - MAX_BATCHES_PER_KEY)
         assert await begun(Batch(bench, keys[3])) == [503]
         mine[0].send(b"", more=False)
         await mine[0].task
@@ -302,7 +302,7 @@ def test_a_key_has_so_many_batches_and_keeps_no_other_key_out() -> None:
 
 def test_a_client_that_does_not_take_its_answers_is_given_up() -> None:
     async def scenario(bench: Bench) -> None:
-        stuck = [Batch(bench, takes=False) for _ in range(MAX_BATCHES)]
+        stuck = [Batch(bench, takes=False) for _ in range(MAX_BATCHES_PER_KEY)]
         for batch in stuck:
             batch.send(b"", more=False)
         async with asyncio.timeout(30):

@@ -10,7 +10,7 @@ import pytest
 
 from database.accounts.api_keys import ApiKey
 from gateway.background import Background
-from gateway.web.access import AGAIN_S, Keyring
+from gateway.web.access import MIN_RELOAD_PAUSE_S, Keyring
 from gateway.web.problems import Problem
 from runtime.clock import ManualClock
 from schemas.errors import ConfigurationError, DatabaseUnavailable
@@ -40,7 +40,7 @@ def test_a_key_is_revoked_though_reading_failed_in_between(error: Exception) -> 
                 raise failures.pop()
             return list(keys)
 
-        keyring = Keyring(load, ManualClock(NOW), 1e6, refresh_s=AGAIN_S)
+        keyring = Keyring(load, ManualClock(NOW), 1e6, refresh_s=MIN_RELOAD_PAUSE_S)
         await keyring.refresh()
         failures += [error, error]
         keeping = asyncio.create_task(keyring.keep())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.scoring.gateway import Found, Refused
+from gateway.scoring.gateway import FoundDecision, RefusedTransaction
 from gateway.web.problems import Problem
 from schemas.records import Transaction
 from tests.support.gateway.stand_ins import NOW, Bench, decision, heard, transaction
@@ -233,7 +233,7 @@ def test_a_duplicate_older_than_memory_is_answered_from_the_store(same: bool) ->
     async def scenario(bench: Bench) -> None:
         sent = read(bench)
         original = sent if same else read(bench, device_id="d-9")
-        found = Found(decision(original, 2, decision="BLOCK"), original)
+        found = FoundDecision(decision(original, 2, decision="BLOCK"), original)
         bench.stored[sent["transaction_id"], sent["card_id"]] = found
         future = bench.gateway.score(sent, LONG_S)
         bench.pipeline.decide(sent, 800, duplicate=True)
@@ -250,9 +250,9 @@ def test_a_duplicate_older_than_memory_is_answered_from_the_store(same: bool) ->
 def test_a_dead_letter_of_ours_is_a_problem_and_may_be_sent_again() -> None:
     async def scenario(bench: Bench) -> None:
         future = bench.gateway.score(read(bench), LONG_S)
-        bench.gateway.refused([Refused(b"t-1", (0, 99), "amount", "somebody else's")])
+        bench.gateway.refused([RefusedTransaction(b"t-1", (0, 99), "amount", "somebody else's")])
         assert not future.done()
-        bench.gateway.refused([Refused(b"t-1", (0, 0), "amount", "cannot be")])
+        bench.gateway.refused([RefusedTransaction(b"t-1", (0, 0), "amount", "cannot be")])
         with pytest.raises(Problem) as caught:
             await future
         assert caught.value.status == 422

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.scoring.gateway import Refused
-from gateway.scoring.listener import PIECE_ROWS, Listener, dead_letters, heard
+from gateway.scoring.gateway import RefusedTransaction
+from gateway.scoring.listener import PIECE_ROWS, Listener, dead_letters, decision_messages
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics
 from schemas.codec import avro
@@ -79,7 +79,7 @@ def test_the_loop_is_told_the_next_piece_when_it_has_taken_the_one_before() -> N
 
 def test_noise_among_the_decisions_leaves_the_others_as_they_are() -> None:
     noise = Message("decisions", 0, 1, NOW, b"", b"noise")
-    found = heard([message(0), noise, message(2)])
+    found = decision_messages([message(0), noise, message(2)])
     assert [each.identity for each in found] == [b"t-0", b"t-2"]
     assert [each.message for each in found] == [message(0).value, message(2).value]
 
@@ -97,7 +97,9 @@ def test_only_dead_letters_of_transactions_are_told() -> None:
         Message("dead-letter", 0, 9, NOW, b"", b"noise"),
         letter("transactions", 6, sent),
     ]
-    assert dead_letters(letters, "transactions") == [Refused(b"t-1", (2, 6), "amount", "too much")]
+    assert dead_letters(letters, "transactions") == [
+        RefusedTransaction(b"t-1", (2, 6), "amount", "too much")
+    ]
 
 
 def test_it_stops_while_the_loop_takes_nothing() -> None:

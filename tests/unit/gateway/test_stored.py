@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from database.decisions.decisions import Stored
+from database.decisions.decisions import StoredDecision
 from gateway.scoring import stored as module
-from gateway.scoring.gateway import Found
+from gateway.scoring.gateway import FoundDecision
 from gateway.scoring.stored import StoredDecisions
 from schemas.errors import DatabaseUnavailable
 from tests.support.gateway.stand_ins import decision, transaction
@@ -26,11 +26,13 @@ class Database:
         return nullcontext()
 
 
-def looked_up(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[Found | None, list[Any]]:
+def looked_up(
+    monkeypatch: pytest.MonkeyPatch, *answers: Any
+) -> tuple[FoundDecision | None, list[Any]]:
     """Return the original, and by which names it was asked for, if the store answers like this."""
     left, asked = list(answers), []
 
-    def find(_: object, *names: str | None) -> list[Stored]:
+    def find(_: object, *names: str | None) -> list[StoredDecision]:
         asked.append(names)
         answer = left.pop(0) if left else []
         if isinstance(answer, Exception):
@@ -48,14 +50,14 @@ def test_an_original_is_found_though_the_store_is_behind_or_away_at_first(
     monkeypatch: pytest.MonkeyPatch, before: list[Any]
 ) -> None:
     vector: Any = {"transaction": SENT}
-    found, asked = looked_up(monkeypatch, *before, [Stored(ORIGINAL, vector)])
-    assert found == Found(ORIGINAL, SENT)
+    found, asked = looked_up(monkeypatch, *before, [StoredDecision(ORIGINAL, vector)])
+    assert found == FoundDecision(ORIGINAL, SENT)
     assert asked == [("t-1", "card-1")] * (len(before) + 1)
 
 
 def test_without_its_vector_the_decision_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _ = looked_up(monkeypatch, [Stored(ORIGINAL, None)])
-    assert found == Found(ORIGINAL, None)
+    found, _ = looked_up(monkeypatch, [StoredDecision(ORIGINAL, None)])
+    assert found == FoundDecision(ORIGINAL, None)
 
 
 def test_an_original_that_is_nowhere_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from runtime.kafka import topic_admin
 from runtime.kafka.clients import KafkaConsumer, KafkaProducer, poll_batch
-from runtime.kafka.non_blocking_producer import KafkaPromptProducer
+from runtime.kafka.non_blocking_producer import KafkaNonBlockingProducer
 from runtime.kafka.reader import KafkaReader, offset_bounds
 from runtime.kafka.tail import KafkaTail
 from runtime.kafka.topic_admin import create_topics
@@ -83,7 +83,7 @@ def test_producers_lose_nothing_repeat_nothing_and_never_give_up(
 ) -> None:
     settings = load_settings()
     KafkaProducer(settings)
-    KafkaPromptProducer(settings, "t")
+    KafkaNonBlockingProducer(settings, "t")
     promised = {
         "enable.idempotence": True,
         "acks": "all",

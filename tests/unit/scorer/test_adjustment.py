@@ -13,7 +13,7 @@ import pytest
 from schemas.errors import ConfigurationError
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.manifest import write_manifest
-from scorer.model.adjustment import FILE, Adjustment, log_odds, read
+from scorer.model.adjustment import FILE, Adjustment, log_odds, parse
 from scorer.model.bundle import Model, load_model
 from tests.support.scorer.stand_ins import small_bundle, small_model
 
@@ -86,7 +86,7 @@ def test_contributions_add_up_to_the_adjustment(model: Model, inputs: Any) -> No
 
 
 def test_a_file_gives_the_same_adjustment() -> None:
-    again = read(change().document().encode())
+    again = parse(change().document().encode())
     assert again.document() == change().document()
     assert again.columns.tolist() == [0, 12]
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from scorer.model.leaf_masks import BLOCK, FEWEST, masks_of, row_sums
+from scorer.model.leaf_masks import BLOCK, MIN_MASKED_ROWS, masks_of, row_sums
 from scorer.model.trees import Tree, Trees, join, sums, trees_from
 
 FEATURES = 9
@@ -36,7 +36,9 @@ def forest(seed: int) -> tuple[Trees, npt.NDArray[np.float32]]:
     return trees, draw.normal(size=len(trees.child)).astype(np.float32)
 
 
-@pytest.mark.parametrize("rows", [0, 1, FEWEST - 1, FEWEST, BLOCK, BLOCK + 1, 5 * BLOCK - 3])
+@pytest.mark.parametrize(
+    "rows", [0, 1, MIN_MASKED_ROWS - 1, MIN_MASKED_ROWS, BLOCK, BLOCK + 1, 5 * BLOCK - 3]
+)
 def test_equal_to_the_walk(rows: int) -> None:
     trees, leaves = forest(rows)
     draw = np.random.default_rng(rows)
