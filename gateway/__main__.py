@@ -15,10 +15,12 @@ app.add_typer(keys_app, name="keys")
 
 @app.command("run")
 def run_gateway(
-    host: Annotated[str | None, typer.Option(help="instead of FRAUD_API_HOST")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="or FRAUD_API_PORT")] = None,
+    host: Annotated[str | None, typer.Option(help="overrides FRAUD_API_HOST")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="overrides FRAUD_API_PORT")
+    ] = None,
 ) -> None:
-    """Answer transactions over HTTP with the pipeline's decisions, until stopped.
+    """Answer transactions over HTTP with the pipeline's decisions until stopped.
 
     Example: python -m gateway run --port 8000
     """

@@ -1,4 +1,4 @@
-"""The web application: its routes, behind the middleware that every request passes."""
+"""The web application: its routes behind the middleware."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def application(
     ready: Callable[[], str],
     alive: Callable[[], str],
 ) -> Middleware:
-    """Return the whole application. `ready` and `alive` return "" or why not."""
+    """Return the whole application. `ready` and `alive` return "", or the reason why not."""
 
     async def healthy(_: Request) -> Response:
         return _check(alive())

@@ -1,4 +1,4 @@
-"""Tasks that must run as long as the process does: one that ends is a failure, never silence."""
+"""Background tasks that must run as long as the process: one that ends is a failure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ log = structlog.get_logger(__name__)
 
 
 class Background:
-    """Runs them. `failed` says which one ended and why, "" while all run.
+    """Runs background tasks. `failed` names the first one that ended and why, else it is "".
 
     Args:
-        ended: called when the first one has ended.
+        ended: called whenever a task has ended by itself.
     """
 
     def __init__(self, ended: Callable[[], None]) -> None:
@@ -25,13 +25,13 @@ class Background:
         self.failed = ""
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work`; `name` is what it does, for people."""
+        """Start `work` as a task; `name` describes it to people."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._done)
         self._tasks.append(task)
 
     async def stop(self) -> None:
-        """End all."""
+        """Cancel all tasks and wait for their end."""
         for task in self._tasks:
             task.remove_done_callback(self._done)
             task.cancel()
@@ -40,6 +40,6 @@ class Background:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        log.error("a task in the background ended", task=task.get_name(), exc_info=error)
+        log.error("a background task ended", task=task.get_name(), exc_info=error)
         self.failed = self.failed or f"ended: {task.get_name()}: {error!r}"
         self._ended()

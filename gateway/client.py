@@ -4,8 +4,8 @@
         answer = client.score({"transaction_id": "t-1", ...})
         if answer["decision"] == "BLOCK": ...
 
-A request is repeated when the gateway did not take it or the connection broke: transaction_id makes
-that harmless.
+A request is repeated if the gateway did not accept it or the connection broke; the transaction_id
+makes that harmless.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import httpx
 
 RETRIED: Final = frozenset((429, 503))
 MARGIN_S: Final = 2.0
-"""What a request may take beyond its deadline before the connection counts as broken."""
+"""Time beyond a request's deadline after which the connection counts as broken."""
 
 
 class Reason(TypedDict):
-    """Why a transaction was not approved; contribution in log-odds."""
+    """One reason why a transaction was not approved; `contribution` is in log-odds."""
 
     code: str
     text: str
@@ -34,14 +34,14 @@ class Reason(TypedDict):
 
 
 class Position(TypedDict):
-    """Place of the transaction on its topic."""
+    """Position of the transaction on its topic."""
 
     partition: int
     offset: int
 
 
 class Answer(TypedDict):
-    """What the gateway answers; times in ms. See /openapi.json."""
+    """The gateway's answer; times are in ms since the epoch. See /openapi.json."""
 
     transaction_id: str
     card_id: str
@@ -64,7 +64,7 @@ class Answer(TypedDict):
 
 
 class GatewayError(Exception):
-    """The gateway answered with a problem (RFC 9457). `errors` name fields and reasons."""
+    """The gateway answered with a problem (RFC 9457); `errors` names fields and reasons."""
 
     def __init__(self, problem: Mapping[str, Any]) -> None:
         super().__init__(f"{problem['status']} {problem['title']}: {problem['detail']}")
@@ -75,15 +75,15 @@ class GatewayError(Exception):
 
 
 class GatewayUnreachable(Exception):
-    """No answer came, or none that a gateway gives."""
+    """There was no answer, or one that did not come from a gateway."""
 
 
 class FraudClient:
-    """One gateway, by a pool of kept connections; may be used from several threads.
+    """A client of one gateway with a pool of connections. Thread-safe.
 
     Args:
-        attempts: how often a request is sent before its failure is raised.
-        ca_file: certificates (PEM) to trust for https instead of the system's.
+        attempts: how many times a request is sent before its failure is raised.
+        ca_file: PEM certificates to trust for https instead of the system's.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class FraudClient:
         )
 
     def score(self, transaction: Mapping[str, Any]) -> Answer:
-        """Return the decision, or the fallback, of a transaction.
+        """Return the decision on a transaction, or the fallback.
 
         Raises:
-            GatewayError: it was refused; the text says why.
+            GatewayError: the transaction was refused; the text says why.
             GatewayUnreachable: no attempt was answered; send it again later under the same id.
         """
         headers = {"Request-Timeout-Ms": str(self._deadline_ms)}
@@ -121,11 +121,11 @@ class FraudClient:
     def score_many(
         self, transactions: Iterable[Mapping[str, Any]], *, timeout_s: float = 60.0
     ) -> Iterator[Answer | GatewayError]:
-        """Yield the answer of each transaction in their order; a refused one gives its error.
+        """Yield the answer to each transaction, in order; a refused one yields its GatewayError.
 
         Raises:
             GatewayError: the whole batch was refused.
-            GatewayUnreachable: the connection broke: send the rest again.
+            GatewayUnreachable: the connection broke; send the rest again.
         """
         body = "\n".join(json.dumps(dict(each)) for each in transactions).encode()
         try:
@@ -142,16 +142,16 @@ class FraudClient:
             raise GatewayUnreachable(str(error)) from error
 
     def decision(self, transaction_id: str) -> Answer:
-        """Return the decision that stands; raises as `score` (404: none is known yet)."""
+        """Return the decision on a transaction; raises as `score` (404 if there is none yet)."""
         return cast(Answer, self._call("GET", f"/decisions/{quote(transaction_id, safe='')}"))
 
     def card(self, card_id: str) -> dict[str, Any]:
-        """Return what the online store holds of a card; raises as `score`."""
+        """Return the online store's state of a card; raises as `score`."""
         found: dict[str, Any] = self._call("GET", f"/cards/{quote(card_id, safe='')}/features")
         return found
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._client.close()
 
     def __enter__(self) -> Self:
@@ -159,7 +159,7 @@ class FraudClient:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go; see close()."""
+        """Close the connections."""
         self.close()
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
@@ -181,7 +181,7 @@ class FraudClient:
 
 
 def _pause_s(failure: Exception, attempt: int) -> float:
-    """Return how long to wait: a moment for a broken connection, else longer each time."""
+    """Return the pause: short after a broken connection, else longer after each attempt."""
     return 0.05 if isinstance(failure, GatewayUnreachable) else min(0.1 * 2**attempt, 1.0)
 
 
@@ -189,4 +189,4 @@ def _error(response: httpx.Response) -> Exception:
     try:
         return GatewayError(response.json())
     except (ValueError, KeyError, TypeError):
-        return GatewayUnreachable(f"status {response.status_code}, and no problem document")
+        return GatewayUnreachable(f"status {response.status_code} without a problem document")

@@ -1,4 +1,4 @@
-"""`python -m gateway keys`: API keys of the gateway, made, listed and revoked; it is audited."""
+"""`python -m gateway keys`: create, list and revoke API keys. Every change is audited."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.errors import ConfigurationError
 if TYPE_CHECKING:
     from database.core.database import Database
 
-app = typer.Typer(no_args_is_help=True, help="API keys of the gateway.")
+app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
 
 def _open() -> Database:
@@ -25,11 +25,11 @@ def _open() -> Database:
 
 @app.command("create")
 def create_key(
-    name: Annotated[str, typer.Argument(help="whose it is, for people")],
+    name: Annotated[str, typer.Argument(help="name of the key's owner, for people")],
     scopes: Annotated[str, typer.Option(help="score, read, or both: score,read")] = "score,read",
-    expires: Annotated[str | None, typer.Option(help="life of the key, like 90d")] = None,
+    expires: Annotated[str | None, typer.Option(help="lifetime of the key, such as 90d")] = None,
 ) -> None:
-    """Make a key and print it, this once: only its SHA-256 is kept.
+    """Create a key and print it. It cannot be shown again: only its SHA-256 is stored.
 
     Example: python -m gateway keys create checkout --scopes score --expires 90d
     """
@@ -41,13 +41,16 @@ def create_key(
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
     with _open() as database, database.begin() as connection:
         made, key = create(connection, name, wanted, by=operator(), now_ms=now_ms, expires_at=until)
-    say(f"key {made.key_id} of {name}, {' '.join(sorted(made.scopes))}: it is not shown again")
+    say(
+        f"key {made.key_id} of {name} with scope {' '.join(sorted(made.scopes))}; "
+        "it will not be shown again"
+    )
     print(key)
 
 
 @app.command("list")
 def list_keys() -> None:
-    """Print every key: id, name, scopes, when it was made and whether it is valid.
+    """Print every key: id, name, scopes, creation time and state.
 
     Example: python -m gateway keys list
     """
@@ -70,8 +73,8 @@ def list_keys() -> None:
 
 
 @app.command("revoke")
-def revoke_key(key_id: Annotated[str, typer.Argument(help="id, see list")]) -> None:
-    """Let a key open nothing any more; running gateways know it within seconds.
+def revoke_key(key_id: Annotated[str, typer.Argument(help="the key's id, see `list`")]) -> None:
+    """Revoke a key; running gateways stop accepting it within seconds.
 
     Example: python -m gateway keys revoke 0123456789ab
     """
@@ -80,7 +83,7 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="id, see list")]) -> N
 
     with _open() as database, database.begin() as connection:
         revoke(connection, key_id, by=operator(), now_ms=SystemClock().now_ms())
-    say(f"key {key_id} is revoked")
+    say(f"key {key_id} was revoked")
 
 
 def _life_ms(text: str) -> int:

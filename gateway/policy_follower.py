@@ -1,4 +1,4 @@
-"""The policy in force, kept up to date: its fallback answers what comes back too late."""
+"""The policy in force, kept up to date: its fallback replaces decisions that are too late."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 class PolicyFollower:
-    """Keeps `policy` up to date; a refused document leaves the one before, as in the scorer."""
+    """Keeps `policy` up to date; an invalid document changes nothing, as in the scorer."""
 
     def __init__(self, reader: Reader) -> None:
         self.policy: Policy = DEFAULT_POLICY
@@ -24,7 +24,7 @@ class PolicyFollower:
         self._follower = Follower("policy", self._open)
 
     def start(self) -> None:
-        """Read the topic to its end, then follow it on a thread.
+        """Read the topic to its end, then follow it on a thread. Blocks until then.
 
         Raises:
             BrokerUnavailable: Kafka does not answer.

@@ -42,11 +42,11 @@ WATCH_S: Final = 0.5
 FLUSH_S: Final = 30.0
 KEEP_ALIVE_S: Final = 75
 STOP_S: Final = 10
-"""Time that requests under way get when the process is stopped."""
+"""Time that pending requests have to finish when the process is stopped."""
 
 
 class GatewayService:
-    """Answers requests, with everything that it reads and writes beside them."""
+    """The web server and the clients of Kafka, Redis and the database that it works with."""
 
     def __init__(self, process: ServiceProcess) -> None:
         self._process, settings = process, process.settings
@@ -72,16 +72,16 @@ class GatewayService:
         return follower
 
     def run(self, bound: socket.socket) -> None:
-        """Serve until the process is asked to stop, and send what was accepted to Kafka.
+        """Serve until the process is asked to stop, then flush accepted transactions to Kafka.
 
         Raises:
-            FatalError: a part has ended, or Kafka did not take everything.
+            FatalError: a part has failed, or Kafka did not accept every transaction.
         """
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve_http(bound))
         held = self._producer.flush(FLUSH_S)
         if held:
-            log.error("Kafka did not take accepted transactions", count=held)
+            log.error("accepted transactions were not delivered to Kafka", count=held)
         if self._failure or held:
             raise FatalError(self._failure or "Kafka does not answer")
 
@@ -133,8 +133,8 @@ class GatewayService:
         )
         server = self._server = WebServer(config, self._process.stop)
         self._background = Background(ended=lambda: setattr(server, "should_exit", True))
-        self._background.start("read the API keys", keys.keep())
-        self._background.start("watch the gateway", self._watch(gateway, listener, server))
+        self._background.start("reloading the API keys", keys.keep_fresh())
+        self._background.start("watching the gateway", self._watch(gateway, listener, server))
         host, port = bound.getsockname()[:2]
         self._process.started(
             lambda: self._not_ready(gateway),
@@ -147,13 +147,13 @@ class GatewayService:
         await self._background.stop()
         self._failure = self._failed(gateway, listener)
 
-    def _listen(self, gateway: Gateway, tell: Callable[..., Any]) -> Listener:
+    def _listen(self, gateway: Gateway, call_on_loop: Callable[..., Any]) -> Listener:
         settings = self._settings
         listener = Listener(
             self._tail,
             transactions=settings.topic(TRANSACTIONS),
             decisions=settings.topic(DECISIONS),
-            tell=tell,
+            call_on_loop=call_on_loop,
             on_decided=gateway.decided,
             on_refused=gateway.refused,
             metrics=self._metrics,
@@ -167,20 +167,20 @@ class GatewayService:
             return all_keys(connection)
 
     def _not_ready(self, gateway: Gateway) -> str:
-        """Return "" while it answers: without Kafka, too, by the fallback."""
+        """Return "" while it answers requests; without Kafka it answers with the fallback."""
         started = self._server is not None and self._server.started
         ended = gateway.failed or self._background_failed()
         return ended or ("" if started else "not serving yet")
 
     def _failed(self, gateway: Gateway, listener: Listener) -> str:
-        """Return why the process must end, "" while it must not."""
+        """Return why the process must end, or "" if it need not."""
         return gateway.failed or listener.dead() or self._background_failed()
 
     def _background_failed(self) -> str:
         return "" if self._background is None else self._background.failed
 
     async def _watch(self, gateway: Gateway, listener: Listener, server: WebServer) -> None:
-        """Show what waits, and end the process when it can do its work no more."""
+        """Update the metrics, and stop the server when a part has failed or the process stops."""
         while True:
             self._metrics.set("api_waiting", gateway.waiting)
             self._failure = self._failed(gateway, listener)
@@ -191,8 +191,8 @@ class GatewayService:
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Call it in the main thread."""
+    """Serve until SIGTERM or SIGINT. Call this from the main thread."""
     with ServiceProcess(SERVICE, settings, low_latency=True) as process:
-        decision_messages([])  # loads the kernel
+        decision_messages([])  # loads the compiled decoder
         bound = process.keep(bind_to(settings.api_host, settings.api_port, "FRAUD_API_PORT"))
         GatewayService(process).run(bound)

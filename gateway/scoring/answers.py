@@ -1,4 +1,4 @@
-"""Decisions and fallbacks as the JSON that a client reads. Pure."""
+"""Decisions and fallbacks as JSON answers. Pure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from schemas.records import Decision, Transaction
 from scorer.policy.document import Policy
 
 FALLBACK: Final = "fallback"
-"""Code of the reason that a fallback carries."""
+"""Reason code of a fallback."""
 
 
 def read_decision(message: bytes) -> Decision:
-    """Return a Decision as it came on its topic."""
+    """Decode a Decision as it came on its topic."""
     _, record = avro.decode(message)
     decision: Decision = record  # type: ignore[assignment]
     return decision
 
 
 def decided(decision: Decision) -> bytes:
-    """Return the answer that a decision is: the same bytes for the same decision, always."""
+    """Return a decision as an answer; equal decisions give equal bytes."""
     return json.dumps(
         {
             "transaction_id": decision["transaction_id"],
@@ -52,9 +52,10 @@ def decided(decision: Decision) -> bytes:
 def fallback(
     transaction: Transaction, policy: Policy, reason: str, now_ms: int, *, recorded: bool
 ) -> bytes:
-    """Return the answer that stands in for a decision that did not come in time.
+    """Return the answer that replaces a decision that was not made in time.
 
-    `recorded`: Kafka has the transaction already; else the gateway holds it and will send it.
+    `recorded` means that Kafka has the transaction; otherwise the gateway keeps it and sends it
+    later.
     """
     empty: dict[str, Any] = dict.fromkeys(("score", "anomaly_score"))
     return json.dumps(
@@ -81,7 +82,7 @@ def fallback(
 
 
 def same_transaction(decision: Decision, transaction: Transaction) -> bool:
-    """Whether a decision answers this transaction, as far as a decision tells."""
+    """Whether a decision answers this transaction, judged by the fields that a decision has."""
     return (
         decision["card_id"] == transaction["card_id"]
         and decision["merchant_id"] == transaction["merchant_id"]

@@ -1,4 +1,4 @@
-"""The transactions of a batch as they come in: a JSON array or one JSON object a line (NDJSON).
+"""Incremental parsing of a batch: a JSON array, or one JSON object per line (NDJSON).
 
 Pure: pieces of the body go in, texts or objects come out.
 """
@@ -14,34 +14,34 @@ from gateway.web.problems import Problem
 
 _SPACE: Final = " \t\r\n"
 Item = bytes | dict[str, Any] | Problem
-"""A line still to be decoded, an element of an array, or what stands in the place of one."""
+"""An undecoded line, an element of an array, or the problem that replaces one of them."""
 
 
 class BatchInput(Protocol):
-    """One body. `feed` takes the next piece of it, `last` says that it was the last one."""
+    """The parser of one body."""
 
     def feed(self, data: bytes, *, last: bool) -> Iterator[Item]:
-        """Yield what is complete now.
+        """Take the next piece of the body, and yield the items that it completes.
 
         Raises:
-            Problem: from here on nothing can be read.
+            Problem: the rest of the body cannot be parsed.
         """
 
 
 def batch_input(first: bytes, max_bytes: int) -> BatchInput:
-    """Return the reader of a body that begins with `first`."""
+    """Return the parser of a body that begins with `first`: an array begins with a bracket."""
     return Elements(max_bytes) if first.lstrip()[:1] == b"[" else Lines(max_bytes)
 
 
 class Lines:
-    """NDJSON; empty lines are passed over, one of more than `max_bytes` is a problem."""
+    """NDJSON: blank lines are skipped, and a line of more than `max_bytes` becomes a problem."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._rest = bytearray()
 
     def feed(self, data: bytes, *, last: bool) -> Iterator[Item]:
-        """Yield the lines that are complete; see `BatchInput`."""
+        """Yield the completed lines; see `BatchInput`."""
         rest = self._rest
         rest += data
         start = 0
@@ -55,14 +55,17 @@ class Lines:
 
     def _line(self, line: bytes) -> Iterator[Item]:
         if len(line) > self._max_bytes:
-            yield Problem("too-large", f"send at most {self._max_bytes} bytes a transaction")
+            yield Problem("too-large", f"send at most {self._max_bytes} bytes per transaction")
         elif line.strip():
             yield line
 
 
 class Elements:
-    """A JSON array of objects. An element that is none is a problem; broken JSON, or an element of
-    more than `max_bytes` characters, ends all."""
+    """A JSON array of objects.
+
+    An element of another type becomes a problem. Broken JSON, or an element of more than
+    `max_bytes` characters, ends the batch.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_chars = max_bytes
@@ -78,11 +81,11 @@ class Elements:
         return record
 
     def feed(self, data: bytes, *, last: bool) -> Iterator[Item]:
-        """Yield the elements that are complete; see `BatchInput`."""
+        """Yield the completed elements; see `BatchInput`."""
         try:
             self._rest += self._text.decode(data, last)
         except UnicodeDecodeError:
-            raise Problem("bad-request", "the array is not UTF-8 from here on") from None
+            raise Problem("bad-request", "the rest of the array is not UTF-8") from None
         rest, at = self._rest, 0
         while True:
             at = _past_space(rest, at)
@@ -92,7 +95,7 @@ class Elements:
                 at = self._separator(rest[at], at)
                 continue
             if self._state == "done":
-                raise Problem("bad-request", "something follows the array")
+                raise Problem("bad-request", "the body has more than the array")
             if rest[at] == "]" and self._state == "first":
                 self._state, at = "done", at + 1
                 continue
@@ -104,34 +107,34 @@ class Elements:
                     raise self._broken() from None
                 break
             if end == len(rest) and not last:
-                break  # a number may go on
+                break  # a number may continue in the next piece
             if end - at > self._max_chars:
                 raise self._broken()
             yield self._item(value)
             self._state, at = "next", end
         self._rest = rest[at:]
         if last and self._state != "done":
-            raise Problem("bad-request", "the array does not end: ] is missing")
+            raise Problem("bad-request", "the array is not closed: ] is missing")
 
     def _separator(self, found: str, at: int) -> int:
         wanted = {"open": "[", "next": ",]"}[self._state]
         if found not in wanted:
-            raise Problem("bad-request", f"the array is not JSON: {wanted} expected here")
+            raise Problem("bad-request", f"the array is not JSON: one of {wanted} is expected here")
         self._state = {"[": "first", ",": "element", "]": "done"}[found]
         return at + 1
 
     def _broken(self) -> Problem:
         return Problem(
             "bad-request",
-            f"from here on the array is not JSON, or has more than {self._max_chars} characters a "
-            "transaction",
+            f"the rest of the array is not JSON, or a transaction has more than {self._max_chars} "
+            "characters",
         )
 
     def _item(self, value: object) -> Item:
         if self._twice:
-            return Problem("bad-request", "JSON names a field twice: send each once")
+            return Problem("bad-request", "the JSON object has a field twice")
         if not isinstance(value, dict):
-            return Problem("bad-request", f"a {type(value).__name__} where an object belongs")
+            return Problem("bad-request", f"expected an object, found a {type(value).__name__}")
         return value
 
 

@@ -1,7 +1,7 @@
 """A transaction in, the pipeline's decision out: produce, await, or fall back at the deadline.
 
-Lives on the event loop's thread; nothing here blocks. An answer once given for a transaction_id is
-given again for the same content, as long as it is remembered.
+Everything runs on the event loop's thread and nothing blocks. As long as a transaction_id is in the
+idempotency cache, the same content gets the same answer again.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from scorer.policy.document import Policy
 
 log = structlog.get_logger(__name__)
 MAX_WAITING: Final = 20_000
-"""Transactions that may wait for their decision at one time."""
+"""Transactions that may wait for a decision at the same time."""
 Original = Callable[[Transaction], Awaitable["FoundDecision | None"]]
-"""Finds the first decision of a transaction that the stream calls a duplicate, in the store."""
+"""Looks up the first decision on a transaction that the pipeline has marked as a duplicate."""
 
 
 class FoundDecision(NamedTuple):
-    """A decision of the store, and the transaction that it answers if that is there, too."""
+    """A stored decision, and the transaction that it answers if that is stored, too."""
 
     decision: Decision
     transaction: Transaction | None
 
 
 class DecisionMessage(NamedTuple):
-    """A Decision that came on its topic; ids in UTF-8."""
+    """An encoded Decision with the fields that the gateway needs; ids are UTF-8."""
 
     identity: bytes
     card: bytes
@@ -47,7 +47,7 @@ class DecisionMessage(NamedTuple):
 
 
 class RefusedTransaction(NamedTuple):
-    """A dead letter of a transaction at a position; `identity` in UTF-8."""
+    """A transaction that became a dead letter; `identity` is its transaction_id in UTF-8."""
 
     identity: bytes
     position: tuple[int, int]
@@ -56,7 +56,10 @@ class RefusedTransaction(NamedTuple):
 
 
 class Gateway:
-    """Answers transactions. `failed` says why the process must end, "" while it must not."""
+    """Answers transactions with the pipeline's decisions.
+
+    `failed` is why the process must end, or "" if it need not.
+    """
 
     def __init__(
         self,
@@ -78,11 +81,11 @@ class Gateway:
         self.failed = ""
 
     def score(self, transaction: Transaction, deadline_s: float) -> asyncio.Future[bytes]:
-        """Return a future of the answer; it is there within `deadline_s`. Do not cancel it.
+        """Return a future that has the answer within `deadline_s`. Do not cancel it: it is shared.
 
         Raises:
-            Problem: another transaction had this id, or nothing can be taken now. The future may
-                raise one, too.
+            Problem: the id belongs to another transaction, or nothing can be accepted now. The
+                future may raise one, too.
         """
         identity = transaction["transaction_id"].encode()
         value = avro.encode("Transaction", transaction)
@@ -98,7 +101,7 @@ class Gateway:
         return future
 
     def find(self, transaction_id: str) -> bytes | None:
-        """Return the decision that is remembered of an id, as JSON; None if there is none yet."""
+        """Return the cached decision on a transaction as JSON, or None."""
         entry = self._cache.get(transaction_id.encode())
         if entry is None or entry.message is None:
             return None
@@ -106,7 +109,7 @@ class Gateway:
 
     @staticmethod
     def answer(entry: IdempotencyEntry) -> bytes:
-        """Return what is answered for an entry of which something is known."""
+        """Return the answer for an entry that has a fallback or a decision."""
         if entry.fallback is not None:
             return entry.fallback
         return decided(read_decision(entry.message or b""))
@@ -127,8 +130,8 @@ class Gateway:
         log.info("conflict", transaction_id=transaction_id)
         return Problem(
             "conflict",
-            f"transaction_id {transaction_id!r} came before with other content: "
-            "send each transaction under an id of its own",
+            f"transaction_id {transaction_id!r} was already used with other content: "
+            "give each transaction its own id",
             transaction_id=transaction_id,
         )
 
@@ -136,7 +139,7 @@ class Gateway:
         self, identity: bytes, value: bytes, transaction: Transaction, deadline_s: float
     ) -> asyncio.Future[bytes]:
         if self.waiting >= self._max_waiting:
-            raise _unavailable(f"{self.waiting} transactions wait for their decision already")
+            raise _unavailable(f"{self.waiting} transactions are already waiting for a decision")
         card = transaction["card_id"].encode()
         entry = IdempotencyEntry(card, digest(value), transaction)
         try:
@@ -145,7 +148,9 @@ class Gateway:
             raise _unavailable(str(error)) from error
         except FatalError as error:
             self.failed = str(error)
-            raise _unavailable("this gateway stops: Kafka refuses its messages") from error
+            raise _unavailable(
+                "this gateway is stopping because Kafka rejects its messages"
+            ) from error
         loop = asyncio.get_running_loop()
         future = entry.future = loop.create_future()
         entry.timer = loop.call_later(deadline_s, self._fall_back, identity, entry)
@@ -154,14 +159,14 @@ class Gateway:
         return future
 
     def _hasten(self, identity: bytes, entry: IdempotencyEntry, deadline_s: float) -> None:
-        """Let an earlier deadline hold for an entry, and for all that wait for it."""
+        """Apply an earlier deadline to an entry, and so to all requests that wait for it."""
         loop = asyncio.get_running_loop()
         if entry.timer is not None and loop.time() + deadline_s < entry.timer.when():
             entry.timer.cancel()
             entry.timer = loop.call_later(deadline_s, self._fall_back, identity, entry)
 
     def decided(self, batch: Sequence[DecisionMessage]) -> None:
-        """Take decisions that came on their topic; the first one of a transaction counts."""
+        """Apply decisions from their topic; the first one on each transaction counts."""
         for identity, card, duplicate, message in batch:
             entry = self._cache.get(identity)
             if entry is None:
@@ -192,13 +197,13 @@ class Gateway:
             _log_decision("decision", decision)
             self._metrics.count("api_answers", source="decision")
             future.set_result(decided(decision))
-        else:  # somebody else had the id, and was first
+        else:  # another transaction with this id was decided first
             entry.content = None
             self._metrics.count("api_answers", source="conflict")
             future.set_exception(self._conflict(transaction))
 
     def _release(self, entry: IdempotencyEntry) -> None:
-        """Nobody waits for an entry any more."""
+        """Stop the timer and detach the waiting requests from an entry."""
         if entry.timer is not None:
             entry.timer.cancel()
         entry.future = entry.timer = entry.transaction = None
@@ -221,7 +226,7 @@ class Gateway:
         future.set_result(entry.fallback)
 
     def _search(self, entry: IdempotencyEntry, transaction: Transaction, message: bytes) -> None:
-        """Answer a duplicate with the decision of its original, which is older than memory."""
+        """Answer a duplicate with the stored decision on its original, no longer in the cache."""
 
         async def search() -> None:
             found = await self._original(transaction)
@@ -236,7 +241,7 @@ class Gateway:
         task.add_done_callback(self._searches.discard)
 
     def refused(self, batch: Sequence[RefusedTransaction]) -> None:
-        """Take dead letters of transactions: what waits for such a position is told so."""
+        """Apply dead letters: a request that waits for such a transaction gets a problem."""
         self._producer.poll()
         for letter in batch:
             entry = self._cache.get(letter.identity)
@@ -253,14 +258,14 @@ class Gateway:
 def _unavailable(reason: str) -> Problem:
     return Problem(
         "unavailable",
-        f"not taken: {reason}; send it again",
+        f"not accepted: {reason}; send it again",
         headers={"Retry-After": "1"},
     )
 
 
 def _log_decision(event: str, decision: Decision) -> None:
-    tell = log.debug if decision["decision"] == "APPROVE" else log.info
-    tell(
+    write = log.debug if decision["decision"] == "APPROVE" else log.info
+    write(
         event,
         transaction_id=decision["transaction_id"],
         decision=decision["decision"],

@@ -1,6 +1,6 @@
-"""What the gateway remembers of transactions: those under way and the newest that were decided.
+"""The idempotency cache: pending transactions and the newest decided ones, by transaction_id.
 
-Used on the event loop's thread only.
+Not thread-safe: use it on the event loop's thread.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from typing import Final
 from schemas.records import Transaction
 
 MAX_REMEMBERED: Final = 50_000
-"""Transactions remembered, about 1 kB each."""
+"""Transactions in the cache, about 1 kB each."""
 
 
 def digest(value: bytes) -> bytes:
-    """Return what tells the content of two transactions apart."""
+    """Return a digest that identifies the content of a transaction."""
     return hashlib.blake2b(value, digest_size=16).digest()
 
 
 @dataclass(slots=True, eq=False)
 class IdempotencyEntry:
-    """One transaction_id. While `future` is there, requests wait for it.
+    """The state of one transaction_id. While `future` is set, requests are waiting for it.
 
-    `content` is None for a transaction that came another way. `message` is the Decision as it came
-    on its topic; `fallback` the answer that was given instead, if it was.
+    `content` is the digest, or None if the transaction did not come through this gateway. `message`
+    is the encoded Decision, `fallback` the answer given in its place, `position` the partition and
+    offset once Kafka has acknowledged the transaction.
     """
 
     card: bytes
@@ -41,23 +42,23 @@ class IdempotencyEntry:
     fallback: bytes | None = None
 
     def acknowledged(self, partition: int, offset: int) -> None:
-        """Note where Kafka put the transaction."""
+        """Record the transaction's position on its topic."""
         self.position = (partition, offset)
 
 
 class IdempotencyCache:
-    """Entries by transaction_id (UTF-8), at most `most` of them beside those under way."""
+    """Entries by transaction_id (UTF-8): at most `max_entries`, not counting pending ones."""
 
     def __init__(self, max_entries: int = MAX_REMEMBERED) -> None:
         self._max_entries = max_entries
         self._entries: OrderedDict[bytes, IdempotencyEntry] = OrderedDict()
 
     def get(self, identity: bytes) -> IdempotencyEntry | None:
-        """Return the entry of an id."""
+        """Return the entry of an id, or None."""
         return self._entries.get(identity)
 
     def add(self, identity: bytes, entry: IdempotencyEntry) -> None:
-        """Remember an entry; the oldest is forgotten when there are too many."""
+        """Add an entry; the oldest decided ones are evicted if there are too many."""
         entries = self._entries
         entries[identity] = entry
         while len(entries) > self._max_entries:
@@ -68,13 +69,13 @@ class IdempotencyCache:
             del entries[oldest]
 
     def remove(self, identity: bytes) -> None:
-        """Forget an id."""
+        """Remove an id; harmless if it is absent."""
         self._entries.pop(identity, None)
 
     def __len__(self) -> int:
-        """Entries remembered."""
+        """Return the number of entries."""
         return len(self._entries)
 
     def __iter__(self) -> Iterator[IdempotencyEntry]:
-        """Every entry, the oldest first."""
+        """Iterate over the entries, the oldest first."""
         return iter(self._entries.values())

@@ -1,6 +1,6 @@
-"""The thread that reads `decisions` and `dead-letter` and tells the event loop, piece by piece.
+"""The thread that reads `decisions` and `dead-letter` and passes them to the event loop in pieces.
 
-After a fault thousands of decisions come at once: between two pieces the loop answers requests.
+After an outage thousands of decisions arrive at once; between two pieces the loop answers requests.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from schemas.errors import BadMessage
 log = structlog.get_logger(__name__)
 MAX_ROWS: Final = 2_000
 PIECE_ROWS: Final = 50
-"""Told together: some 3 ms of the loop's time."""
+"""Rows passed on together: about 3 ms of the loop's time."""
 POLL_S: Final = 0.5
 
 
 class Listener:
-    """Tells of decisions, and of dead letters of the topic `transactions`.
+    """Passes on decisions, and dead letters of the topic `transactions`.
 
     Args:
-        tail: reads the topics `decisions` and `dead_letter` (full names).
-        tell: calls a function with one argument on the event loop's thread, without waiting.
+        tail: reads the topics `decisions` and `dead-letter`.
+        transactions, decisions: full topic names.
+        call_on_loop: calls a function with one argument on the event loop's thread, without
+            waiting.
+        on_decided, on_refused: receive the pieces, on the event loop's thread.
     """
 
     def __init__(
@@ -40,13 +43,15 @@ class Listener:
         *,
         transactions: str,
         decisions: str,
-        tell: Callable[[Callable[[Any], None], Any], None],
+        call_on_loop: Callable[[Callable[[Any], None], Any], None],
         on_decided: Callable[[Sequence[DecisionMessage]], None],
         on_refused: Callable[[Sequence[RefusedTransaction]], None],
         metrics: Metrics,
     ) -> None:
         self._transactions, self._decisions = transactions, decisions
-        self._tell, self._on_decided, self._on_refused = tell, on_decided, on_refused
+        self._call_on_loop, self._on_decided, self._on_refused = (
+            call_on_loop, on_decided, on_refused,
+        )  # fmt: skip
         self._metrics = metrics
         self._taken = threading.Event()
         self._taken.set()
@@ -54,15 +59,15 @@ class Listener:
         self._follower = Follower("decisions", lambda: [feed], self._count_retry)
 
     def start(self) -> None:
-        """Read on a thread from now on."""
+        """Start the thread."""
         self._follower.start()
 
     def stop(self) -> None:
-        """Stop reading."""
+        """Stop the thread."""
         self._follower.stop()
 
     def dead(self) -> str:
-        """Return "" while the thread reads, else why the process should be restarted."""
+        """Return why the process should be restarted, or "" while the thread is alive."""
         return self._follower.dead()
 
     def _count_retry(self, problem: str) -> None:
@@ -73,17 +78,17 @@ class Listener:
         decisions = [message for message in messages if message.topic == self._decisions]
         if decisions:
             self._metrics.count("records", len(decisions), topic=self._decisions)
-            self._tell_all(self._on_decided, decision_messages(decisions))
+            self._pass_on(self._on_decided, decision_messages(decisions))
         if len(decisions) < len(messages):
             letters = (message for message in messages if message.topic != self._decisions)
-            self._tell_all(self._on_refused, dead_letters(letters, self._transactions))
+            self._pass_on(self._on_refused, dead_letters(letters, self._transactions))
 
-    def _tell_all(self, told: Callable[[Any], None], found: Sequence[Any]) -> None:
-        """Hand over each piece when the one before was taken."""
+    def _pass_on(self, receive: Callable[[Any], None], found: Sequence[Any]) -> None:
+        """Pass on each piece when the previous one has been handled."""
 
         def take(piece: Sequence[Any]) -> None:
             try:
-                told(piece)
+                receive(piece)
             finally:
                 self._taken.set()
 
@@ -92,11 +97,11 @@ class Listener:
                 if self._follower.stopping:
                     return
             self._taken.clear()
-            self._tell(take, found[first : first + PIECE_ROWS])
+            self._call_on_loop(take, found[first : first + PIECE_ROWS])
 
 
 def decision_messages(messages: Sequence[Message]) -> list[DecisionMessage]:
-    """Return the decisions of a batch; what is none is left out."""
+    """Return the decisions of a batch; unreadable messages are left out and logged."""
     values = [message.value or b"" for message in messages]
     found = decode_decisions(values)
     if found.rejected:
@@ -115,7 +120,7 @@ def decision_messages(messages: Sequence[Message]) -> list[DecisionMessage]:
 
 
 def dead_letters(messages: Iterable[Message], topic: str) -> list[RefusedTransaction]:
-    """Return the dead letters of readable transactions of `topic`."""
+    """Return the dead letters of `topic` whose transaction is readable."""
     found = []
     for message in messages:
         try:

@@ -1,4 +1,4 @@
-"""What can be looked up: a decision, and what the online store holds of a card."""
+"""Look-ups: a decision by transaction_id, and the online store's state of a card."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ MAX_ID_LENGTH: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where look-ups look; the functions block.
+    """The sources of look-ups; the functions block.
 
-    `stored`: the decisions of an id in the store. `card`: the state of a card, None if there is
-    none. `pan_key`: as for the stream.
+    `stored` returns the stored decisions on a transaction_id, `card` the state of a card or None.
+    `pan_key` is the key of the stream processor, which tokenises card numbers.
     """
 
     gateway: Gateway
@@ -39,7 +39,7 @@ class Sources:
 
 
 def lookups(sources: Sources) -> list[Route]:
-    """Return the routes; an id may contain slashes."""
+    """Return the routes of look-ups; an id may contain slashes."""
 
     async def decision(request: Request) -> Response:
         transaction_id = _id(request, "transaction_id")
@@ -52,7 +52,7 @@ def lookups(sources: Sources) -> list[Route]:
         card_id = _token(_id(request, "card_id"), sources.pan_key)
         state = _available(lambda: sources.card(card_id))
         if state is None:
-            raise Problem("not-found", "the online store holds nothing of this card")
+            raise Problem("not-found", "the online store does not know this card")
         report = state.report()
         del report["key"]
         return JSONResponse(report)
@@ -73,9 +73,7 @@ def _id(request: Request, name: str) -> str:
 def _stored(sources: Sources, transaction_id: str) -> bytes:
     found = _available(lambda: sources.stored(transaction_id))
     if not found:
-        raise Problem(
-            "not-found", "no decision of this transaction is known, or not yet: ask again"
-        )
+        raise Problem("not-found", "there is no decision on this transaction yet: ask again later")
     return decided(found[0])
 
 
@@ -87,9 +85,9 @@ def _available(find: Callable[[], Found]) -> Found:
 
 
 def _token(card_id: str, pan_key: bytes | None) -> str:
-    """Return the id under which the system knows a card."""
+    """Return a card's id, or the token of a card number."""
     if not looks_like_pan(card_id):
         return card_id
     if pan_key is None:
-        raise Problem("bad-request", "this looks like a card number: send the token")
+        raise Problem("bad-request", "this looks like a card number: send its token instead")
     return tokenised(card_id, pan_key)

@@ -1,4 +1,4 @@
-"""What a client sent, as a clean Transaction, or the problem that names all that is wrong."""
+"""From a client's JSON to a valid Transaction, or to a problem that names every invalid field."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_DEADLINE_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class TransactionReader:
-    """Reads by the rules of schemas/README.md, as the stream does."""
+    """Reads transactions by the rules of schemas/README.md, like the stream processor."""
 
     currencies: CurrencyTable
     clock: Clock
@@ -29,7 +29,7 @@ class TransactionReader:
 
     @classmethod
     def from_settings(cls, settings: Settings, clock: Clock) -> TransactionReader:
-        """Return the one that reads as the services of these settings."""
+        """Return a reader with the currencies and the key of these settings."""
         return cls(
             CurrencyTable(settings.base_currency, settings.currency_rates),
             clock,
@@ -37,10 +37,10 @@ class TransactionReader:
         )
 
     def json(self, data: bytes | str) -> Transaction:
-        """Return the transaction that a JSON text is.
+        """Return the transaction of a JSON text.
 
         Raises:
-            Problem: it is none.
+            Problem: the text is not JSON, or the transaction is invalid.
         """
         try:
             record = decode_json(data)
@@ -49,7 +49,7 @@ class TransactionReader:
         return self.record(record)
 
     def record(self, record: Mapping[str, Any]) -> Transaction:
-        """Return the transaction that a decoded JSON object is; raises as `json`."""
+        """Return the transaction of a decoded JSON object; raises as `json`."""
         now_ms = self.clock.now_ms()
         try:
             return validate_transaction(
@@ -63,10 +63,10 @@ class TransactionReader:
 
 
 def deadline_s(scope: Scope, default_ms: int) -> float:
-    """Return the seconds within which the request wants its answer.
+    """Return the request's deadline in seconds, from its Request-Timeout-Ms header.
 
     Raises:
-        Problem: the header is no number of ms within bounds.
+        Problem: the header is not a number of ms from 1 to MAX_DEADLINE_MS.
     """
     value = header(scope, TIMEOUT_HEADER)
     if value is None:

@@ -1,10 +1,10 @@
-"""`POST /score-transactions`: a batch in, one line a transaction back, in the order of the input.
+"""`POST /score-transactions`: a batch in, one line per transaction out, in the order of the input.
 
-Three tasks a batch: one reads the body (all the time, so that a client that first sends and then
-reads does not stand still; its size is bounded), one starts transactions, at most WINDOW at a time,
-and one writes. So memory is bounded by the body, and the pipeline by the window. A client that is
-too slow in sending or reading is hung up on, and of each key only so many batches are under way:
-nobody keeps the others out.
+Each batch has three tasks. One reads the body without a pause, as a client that sends everything
+before it reads would otherwise block. One starts transactions, at most WINDOW at a time. One writes
+the answers. Memory is therefore bounded by the size of the body, and the load on the pipeline by
+the window. Clients that send or read too slowly are disconnected, and the number of batches per key
+is limited, so that nobody can shut the others out.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from runtime.web.bodies import (
 
 NDJSON: Final = b"application/x-ndjson"
 WINDOW: Final = 1_000
-"""Transactions of one batch that are under way at one time."""
+"""Transactions of one batch that may wait for their decision at the same time."""
 MAX_BATCHES_PER_KEY: Final = 4
-"""Of one key at one time."""
+"""Simultaneous batches of one key."""
 MAX_BATCHES_TOTAL: Final = 16
-"""Batches of all keys at one time: their windows together are less than may wait at the gateway."""
+"""Simultaneous batches of all keys: their windows together stay below `gateway.MAX_WAITING`."""
 MIN_BYTES_PER_S: Final = 16_384
-"""Bytes a second that a body must come with, SLOW_S aside."""
+"""Lowest average rate of a body after its first SLOW_S seconds."""
 DEADLINE_MS: Final = 5_000
-"""Default deadline of each transaction of a batch: nobody stands at a till."""
+"""Default deadline of each transaction of a batch, as nobody is waiting at a till."""
 YIELD_EVERY: Final = 16
-"""Transactions after which other requests get their turn."""
+"""Number of transactions after which other requests get a turn."""
 CHUNK_BYTES: Final = 65_536
 Slot = asyncio.Future[bytes] | bytes
 
 
 class ScoreMany:
-    """The ASGI endpoint."""
+    """The ASGI endpoint of batches."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class ScoreMany:
         self._running: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one batch; raises Problem or RefusedBody before the answer has begun."""
+        """Answer one batch; may raise Problem or RefusedBody, but only before the answer begins."""
         deadline = deadline_s(scope, DEADLINE_MS)
         caller: Caller = scope["caller"]
         self._refuse_many(caller.key_id)
@@ -78,20 +78,20 @@ class ScoreMany:
             await self._answer(first, deadline, caller, body, _patiently(send, self._slow_s))
         finally:
             self._running[caller.key_id] -= 1
-            self._running = +self._running  # forgets keys that have none
+            self._running = +self._running  # drops keys without a batch
 
     def _refuse_many(self, key_id: str) -> None:
         later = {"Retry-After": "1"}
         if self._running[key_id] >= MAX_BATCHES_PER_KEY:
             raise Problem(
                 "rate-limit",
-                f"{MAX_BATCHES_PER_KEY} batches of this key are under way: send this one later",
+                f"{MAX_BATCHES_PER_KEY} batches of this key are in progress: send this one later",
                 headers=later,
             )
         if self._running.total() >= MAX_BATCHES_TOTAL:
             raise Problem(
                 "unavailable",
-                f"{MAX_BATCHES_TOTAL} batches are under way: send this one later",
+                f"{MAX_BATCHES_TOTAL} batches are in progress: send this one later",
                 headers=later,
             )
 
@@ -165,7 +165,7 @@ class ScoreMany:
 
 
 class _Body:
-    """The pieces of a body, under limits of size and time; its time begins now."""
+    """The pieces of a body, with limits on size and time; the time counts from construction."""
 
     def __init__(self, receive: Receive, max_bytes: int, slow_s: float) -> None:
         self._receive, self._max_bytes, self._slow_s = receive, max_bytes, slow_s
@@ -175,8 +175,9 @@ class _Body:
         """Return the next piece.
 
         Raises:
-            RefusedBody: too much came, nothing for `slow_s`, or less than MIN_BYTES_PER_S.
-            Disconnected: the client went away.
+            RefusedBody: the body is too large, or is slower than `slow_s` and MIN_BYTES_PER_S
+                allow.
+            Disconnected: the client has disconnected.
         """
         over = self._began + self._slow_s + self._size / MIN_BYTES_PER_S
         left = over - asyncio.get_running_loop().time()
@@ -187,7 +188,10 @@ class _Body:
         return piece
 
     async def first(self) -> Piece:
-        """Return the beginning, with something in it: it tells the form. Raises as `next`."""
+        """Return the beginning up to the first non-blank byte, which shows the body's format.
+
+        Raises as `next`.
+        """
         data = b""
         while True:
             piece = await self.next()
@@ -205,11 +209,13 @@ async def _read(first: Piece, body: _Body, pieces: asyncio.Queue[Piece | Problem
     except RefusedBody as refused:
         pieces.put_nowait(of_body(refused))
     except Disconnected:
-        pieces.put_nowait(Problem("bad-request", "the connection ended before the body"))
+        pieces.put_nowait(
+            Problem("bad-request", "the connection was closed before the end of the body")
+        )
 
 
 def _patiently(send: Send, slow_s: float) -> Send:
-    """Return `send` that raises Disconnected when the client takes nothing for so long."""
+    """Wrap `send` so that it raises Disconnected if the client reads nothing for `slow_s`."""
 
     async def sent(event: Event) -> None:
         try:
@@ -222,7 +228,7 @@ def _patiently(send: Send, slow_s: float) -> Send:
 
 
 async def _write(slots: asyncio.Queue[Slot | None], send: Send) -> None:
-    """Send answers in order, as many at once as are there."""
+    """Send the answers in order, as many together as are available."""
     lines: list[bytes] = []
     size, number = 0, 0
 

@@ -1,4 +1,4 @@
-"""`POST /score-transaction`: one transaction, one answer."""
+"""`POST /score-transaction`: one transaction in, one answer out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runtime.web.bodies import SLOW_S, read_body, refuse_large
 
 
 class ScoreOne:
-    """The ASGI endpoint. The deadline counts from the end of the body."""
+    """The ASGI endpoint of single transactions; the deadline counts from the end of the body."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class ScoreOne:
         self._max_bytes, self._deadline_ms, self._slow_s = max_bytes, deadline_ms, slow_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; raises Problem or RefusedBody."""
+        """Answer one request; may raise Problem or RefusedBody."""
         deadline = deadline_s(scope, self._deadline_ms)
         refuse_large(header(scope, b"content-length"), self._max_bytes)
         body = await read_body(receive, max_bytes=self._max_bytes, within_s=self._slow_s)

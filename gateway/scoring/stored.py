@@ -1,4 +1,4 @@
-"""Decisions older than the gateway's memory, read from the database."""
+"""Decisions that are no longer in the gateway's cache, read from the database."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from schemas.records import Decision, Transaction
 log = structlog.get_logger(__name__)
 ATTEMPTS: Final = 5
 WAIT_S: Final = 0.05
-"""The store is some ms behind `decisions`: a decision that is not there is asked for again."""
+"""Pause between attempts: the store lags a few ms behind the topic `decisions`."""
 
 
 class StoredDecisions:
-    """Looks decisions up."""
+    """Looks up decisions in the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def find(self, transaction_id: str) -> Sequence[Decision]:
-        """Return the decisions of an id, one a card, the newest first. Blocks.
+        """Return the decisions on a transaction_id, one per card, the newest first. Blocks.
 
         Raises:
             DatabaseUnavailable: the database does not answer.
@@ -35,7 +35,7 @@ class StoredDecisions:
         return [stored.decision for stored in self._find(transaction_id, None)]
 
     async def original(self, transaction: Transaction) -> FoundDecision | None:
-        """Return the decision of the first transaction of this id on this card, None if unknown."""
+        """Return the first decision on this transaction_id and card, or None if it is unknown."""
         names = transaction["transaction_id"], transaction["card_id"]
         loop = asyncio.get_running_loop()
         for _ in range(ATTEMPTS):

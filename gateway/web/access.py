@@ -1,7 +1,7 @@
-"""Who may do what: API keys, their scopes, and how much each may send.
+"""Access: API keys, their scopes and their rate limits.
 
-Keys are read again every two seconds, so that a revoked one opens nothing from then on; while the
-database does not answer, those read last hold.
+The keys are reloaded every two seconds, so a revoked key stops working within that time. While the
+database does not answer, the keys of the last successful load remain valid.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from schemas.errors import TemporaryError
 log = structlog.get_logger(__name__)
 REFRESH_S: Final = 2.0
 MIN_RELOAD_PAUSE_S: Final = 0.2
-"""A key that nobody knows makes the keys be read again, at most this often."""
+"""An unknown key causes a reload, but not more often than this."""
 BEARER: Final = b"bearer "
 MAX_KEY_BYTES: Final = 200
 _NOBODY: Final = bytes(32)
 
 
 class Bucket:
-    """Token bucket: `rate` a second, and as many at once after a quiet second."""
+    """Token bucket: `rate` tokens per second, and as many at once after a quiet second."""
 
     def __init__(self, rate: float, now: float) -> None:
         self._rate, self._tokens, self._at = rate, rate, now
@@ -40,7 +40,7 @@ class Bucket:
         self._at = now
 
     def take(self, now: float) -> float:
-        """Take one token and return 0, or take none and return the seconds until there is one."""
+        """Take a token and return 0; if there is none, return the seconds until the next one."""
         self._fill(now)
         if self._tokens < 1:
             return (1 - self._tokens) / self._rate
@@ -48,7 +48,7 @@ class Bucket:
         return 0.0
 
     def reserve(self, now: float) -> float:
-        """Take one token, on credit if need be; return how many seconds to wait first."""
+        """Take a token, on credit if necessary; return the seconds to wait before using it."""
         self._fill(now)
         self._tokens -= 1
         return max(-self._tokens / self._rate, 0.0)
@@ -56,7 +56,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request."""
+    """The sender of a request: an API key with its scopes and its rate limit."""
 
     key_id: str
     scopes: frozenset[str]
@@ -66,19 +66,19 @@ class Caller:
         """Count one transaction or look-up.
 
         Raises:
-            Problem: too many came.
+            Problem: the key has exceeded its rate.
         """
         wait = self.bucket.take(now)
         if wait > 0:
             raise Problem(
                 "rate-limit",
-                "more than this key may send: wait, or ask for a higher FRAUD_API_RATE",
+                "this key has exceeded its rate: wait, or ask for a higher FRAUD_API_RATE",
                 headers={"Retry-After": str(math.ceil(wait))},
             )
 
 
 class Keyring:
-    """The keys in force, on the event loop's thread. `load` blocks and is called on another."""
+    """The keys in force. Use it on the event loop; `load` blocks and runs on another thread."""
 
     def __init__(
         self,
@@ -95,14 +95,14 @@ class Keyring:
         self._loaded_at = -math.inf
         self._loading = asyncio.Lock()
 
-    async def keep(self) -> None:
-        """Read the keys again and again, until cancelled."""
+    async def keep_fresh(self) -> None:
+        """Reload the keys periodically, until cancelled."""
         while True:
             await asyncio.sleep(self._refresh_s)
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Read the keys, unless that was done a moment ago; if it fails, those read last hold."""
+        """Reload the keys, unless that has just been done; on failure the present ones remain."""
         loop = asyncio.get_running_loop()
         async with self._loading:
             if loop.time() - self._loaded_at < MIN_RELOAD_PAUSE_S:
@@ -111,10 +111,10 @@ class Keyring:
             try:
                 keys = await loop.run_in_executor(None, self._load)
             except TemporaryError as error:
-                log.warning("API keys could not be read; those read last hold", reason=str(error))
+                log.warning("API keys not reloaded, the last ones remain valid", reason=str(error))
                 return
-            except Exception:  # a revoked key must stop as soon as they can be read again
-                log.exception("API keys could not be read; those read last hold")
+            except Exception:  # go on reloading, or a revoked key would work for ever
+                log.exception("API keys not reloaded, the last ones remain valid")
                 return
         self._keys = {key.key_id: key for key in keys}
         self._buckets = {
@@ -122,10 +122,10 @@ class Keyring:
         }
 
     async def caller(self, authorization: bytes | None) -> Caller:
-        """Return whose key an Authorization header carries.
+        """Return the caller whose key an Authorization header carries.
 
         Raises:
-            Problem: none that is valid.
+            Problem: the header has no valid key.
         """
         if authorization is None or authorization[: len(BEARER)].lower() != BEARER:
             raise _unknown("send an API key: Authorization: Bearer fraud_…")
@@ -134,7 +134,7 @@ class Keyring:
             raise _unknown("this API key is not valid")
         found = self._find(key)
         if found is None:
-            await self.refresh()  # it may have been made a moment ago
+            await self.refresh()  # the key may have just been created
             found = self._find(key)
         if found is None or not found.valid(self._clock.now_ms()):
             raise _unknown("this API key is not valid: unknown, revoked or expired")

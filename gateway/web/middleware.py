@@ -1,6 +1,6 @@
-"""What every request passes: key, scope, rate, metrics, and a problem for whatever goes wrong.
+"""The middleware of every request: key, scope, rate limit, metrics and problem documents.
 
-Pure ASGI, around the framework, because it is paid for by each transaction.
+Plain ASGI around the framework, because every transaction pays for it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from runtime.web.bodies import Disconnected, RefusedBody
 
 log = structlog.get_logger(__name__)
 GONE: Final = 499
-"""Status, in metrics only, of a request whose client went away."""
+"""Status of a request whose client disconnected; it appears in metrics only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One address. `scope` is what a key needs, "" for any key, None for no key at all.
+    """A route and its access rules.
 
-    `counted`: a request counts against the key's rate.
+    `scope` is the scope that a key needs: "" means any valid key, None means no key. If `counted`,
+    requests count against the key's rate.
     """
 
     path: str
@@ -50,7 +51,7 @@ _BEGINNING: Final = {route.path.split("/", 2)[1]: route for route in (DECISION, 
 
 
 def route_of(path: str) -> Route:
-    """Return what the address belongs to; OTHER is closed, too.
+    """Return the route of a path; unknown paths are OTHER, which needs a key, too.
 
     >>> route_of("/decisions/t-1").path
     '/decisions/{transaction_id}'
@@ -62,9 +63,9 @@ def route_of(path: str) -> Route:
 
 
 class Middleware:
-    """The whole application: `app` behind key, scope, rate and metrics.
+    """The whole application: `app` behind key, scope, rate limit and metrics.
 
-    Every error becomes a problem document here and nowhere else.
+    This is the only place where errors become problem documents.
     """
 
     def __init__(self, app: Application, keys: Keyring, metrics: Metrics) -> None:
@@ -121,5 +122,5 @@ class Middleware:
             if route.counted:
                 caller.admit(asyncio.get_running_loop().time())
             scope["caller"] = caller
-        scope["app"] = self._app  # routes then raise what they refuse
+        scope["app"] = self._app  # makes routes raise HTTPException instead of answering
         await self._app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: paths here, the fields from the Avro schemas, so that both are one."""
+"""The OpenAPI document. Its fields come from the Avro schemas, so that the two cannot diverge."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ ANSWER: Final[Json] = {
 }  # fmt: skip
 _OWN: Final[Json] = {
     "position": {
-        "description": "place on `transactions`; null in a fallback",
+        "description": "position on the topic `transactions`; null in a fallback",
         "anyOf": [
             {
                 "type": "object",
@@ -80,13 +80,13 @@ _OWN: Final[Json] = {
     },
     "decided_at": {"description": "ms since the epoch", "type": "integer"},
     "fallback": {
-        "description": "true: the policy's fallback stands in for a decision that came too late; "
-        "GET /decisions/{transaction_id} has it when it is made",
+        "description": "true if the policy's fallback replaces a decision that was not made in "
+        "time; GET /decisions/{transaction_id} returns the decision once it is made",
         "type": "boolean",
     },
     "recorded": {
-        "description": "false: Kafka has not acknowledged the transaction; the gateway holds it and"
-        " sends it as soon as it can",
+        "description": "false if Kafka has not yet acknowledged the transaction; the gateway keeps "
+        "it and sends it as soon as possible",
         "type": "boolean",
     },
 }
@@ -152,7 +152,7 @@ def _problem() -> Json:
             "status": {"type": "integer"},
             "detail": {"type": "string"},
             "errors": {
-                "description": "every field that breaks a rule",
+                "description": "every invalid field, with the reason",
                 "type": "array",
                 "items": {
                     "type": "object",
@@ -160,7 +160,7 @@ def _problem() -> Json:
                 },
             },
             "transaction_id": {"type": "string"},
-            "line": {"description": "of a batch, from 1 on", "type": "integer"},
+            "line": {"description": "line of the batch, counted from 1", "type": "integer"},
         },
         "required": ["type", "title", "status", "detail"],
     }
@@ -190,7 +190,7 @@ _TIMEOUT: Final[Json] = {
     "name": "Request-Timeout-Ms",
     "in": "header",
     "required": False,
-    "description": "deadline of this request, from the end of its body",
+    "description": "deadline of this request in ms, counted from the end of its body",
     "schema": {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE_MS},
 }
 
@@ -219,19 +219,19 @@ def _paths() -> Json:
                 "parameters": [_TIMEOUT],
                 "requestBody": {"required": True, **_body("Transaction")},
                 "responses": _answers(
-                    {"description": "the decision, or the fallback", **_body("Answer")}, *_SCORING
+                    {"description": "The decision, or the fallback", **_body("Answer")}, *_SCORING
                 ),
             }
         },
         SCORE_MANY.path: {
             "post": {
                 "summary": "Score a batch",
-                "description": "One line a transaction, in the order of the input; one that cannot"
-                " be scored is answered by a problem with its line.",
+                "description": "Returns one line per transaction, in the order of the input. A "
+                "transaction that cannot be scored gets a problem that names its line.",
                 "parameters": [_TIMEOUT],
                 "requestBody": {"required": True, "content": batch},
                 "responses": _answers(
-                    {"description": "answers as they come",
+                    {"description": "Answers, streamed as they become available",
                      "content": {"application/x-ndjson": lines}},
                     "bad-request", "too-slow", "too-large", "rate-limit", "unavailable",
                 ),
@@ -242,33 +242,35 @@ def _paths() -> Json:
                 "summary": "Look up a decision",
                 "parameters": [_id("transaction_id")],
                 "responses": _answers(
-                    {"description": "the decision", **_body("Answer")},
+                    {"description": "The decision", **_body("Answer")},
                     "not-found", "invalid-transaction", "rate-limit", "unavailable",
                 ),
             }
         },
         CARD.path: {
             "get": {
-                "summary": "What the online store holds of a card",
+                "summary": "Look up the online store's state of a card",
                 "parameters": [_id("card_id")],
                 "responses": _answers(
-                    {"description": "times in ms, amounts in minor units of the base currency",
+                    {"description": "Times are in ms, amounts in minor units of the base currency",
                      "content": {"application/json": {"schema": {"type": "object"}}}},
                     "bad-request", "not-found", "invalid-transaction", "rate-limit", "unavailable",
                 ),
             }
         },
         HEALTHY.path: {
-            "get": free | {"summary": "Alive?", "responses": {
-                "200": {"description": "yes", **text}, "503": {"description": "no", **text}}}
+            "get": free | {"summary": "Check whether the gateway is alive", "responses": {
+                "200": {"description": "Alive", **text},
+                "503": {"description": "Not alive; the text says why", **text}}}
         },
         READY.path: {
-            "get": free | {"summary": "Ready for requests?", "responses": {
-                "200": {"description": "yes", **text}, "503": {"description": "no", **text}}}
+            "get": free | {"summary": "Check whether the gateway accepts requests", "responses": {
+                "200": {"description": "Ready", **text},
+                "503": {"description": "Not ready; the text says why", **text}}}
         },
         METRICS.path: {
             "get": {"summary": "Prometheus metrics",
-                    "responses": _answers({"description": "text format", **text})}
+                    "responses": _answers({"description": "Prometheus text format", **text})}
         },
         OPENAPI.path: {
             "get": {"summary": "This document", "responses": _answers({"description": "OpenAPI"})}
@@ -284,7 +286,7 @@ def document() -> Json:
         "info": {
             "title": "Fraud scoring",
             "version": "1",
-            "description": "Each transaction is scored by the pipeline behind Kafka, once.",
+            "description": "Each transaction is scored exactly once, by the pipeline behind Kafka.",
         },
         "security": [{"key": []}],
         "paths": _paths(),

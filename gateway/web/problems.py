@@ -1,4 +1,4 @@
-"""Every error that the gateway answers with: problem details (RFC 9457)."""
+"""The gateway's error answers: problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ MEDIA_TYPE: Final = "application/problem+json"
 KINDS: Final = {
     "bad-request": (400, "The request cannot be read"),
     "unauthorized": (401, "A valid API key is needed"),
-    "forbidden": (403, "The API key has not the scope for this"),
-    "not-found": (404, "There is nothing here"),
-    "method-not-allowed": (405, "This address does not take the method"),
-    "too-slow": (408, "The body came too slowly"),
+    "forbidden": (403, "The API key lacks the required scope"),
+    "not-found": (404, "Not found"),
+    "method-not-allowed": (405, "This path does not support the method"),
+    "too-slow": (408, "The body arrived too slowly"),
     "conflict": (409, "This transaction_id was used for another transaction"),
     "too-large": (413, "The body is too large"),
     "invalid-transaction": (422, "The transaction breaks a rule"),
     "refused-transaction": (422, "The feature engine refused the transaction"),
-    "rate-limit": (429, "More than this key may send"),
+    "rate-limit": (429, "The key has exceeded its limit"),
     "internal": (500, "The gateway failed"),
-    "unavailable": (503, "The gateway cannot take this now"),
+    "unavailable": (503, "The gateway cannot accept this now"),
 }
-"""Last part of the type, with its status and title."""
+"""Status and title by the last part of the problem's type."""
 
 
 class Problem(Exception):
-    """An answer that is an error. `more` are extension members; `headers` go with the answer."""
+    """An error answer. `more` are extension members; `headers` are sent with the answer."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Problem(Exception):
         self.more = more
 
     def document(self) -> dict[str, Any]:
-        """Return the members of the problem."""
+        """Return the problem's members as a dictionary."""
         return {
             "type": f"urn:fraud-scoring:{self.kind}",
             "title": self.title,
@@ -63,19 +63,19 @@ class Problem(Exception):
 
 
 def invalid(errors: Iterable[BadMessage]) -> Problem:
-    """Return the problem of a transaction whose fields break rules, naming all of them."""
+    """Return the problem for a transaction with invalid fields; it names all of them."""
     found = [{"field": error.field, "reason": error.reason} for error in errors]
     names = ", ".join(str(each["field"]) for each in found)
-    return Problem("invalid-transaction", f"not valid: {names}", errors=found)
+    return Problem("invalid-transaction", f"invalid: {names}", errors=found)
 
 
 def of_body(refused: RefusedBody) -> Problem:
-    """Return the problem of a body that was not read to its end."""
+    """Return the problem for a body that was not read to its end."""
     return of_status(refused.status, refused.reason, {"Connection": "close"})
 
 
 def of_status(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Problem:
-    """Return the problem of a status that the web framework answers with."""
+    """Return the problem for a status that the web framework raised."""
     for kind, (each, _title) in KINDS.items():
         if each == status:
             return Problem(kind, detail, headers=headers)

@@ -1,7 +1,7 @@
-"""The gateway's HTTP protocol: slow heads end, who does not read its answer is hung up on, and what
-is no HTTP is refused by a problem.
+"""The gateway's HTTP protocol: time-outs for slow clients, and problem documents for invalid HTTP.
 
-It touches uvicorn's private parts; a test fails if they change.
+Clients that send headers too slowly or do not read their answer are disconnected. This relies on
+private parts of uvicorn; a test fails if they change.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from runtime.web.header_timeout import HeaderTimeoutProtocol
 
 
 class GatewayProtocol(HeaderTimeoutProtocol):
-    """One connection; a subclass may give readers another time."""
+    """One connection. A client has `read_s` seconds to go on reading its answer."""
 
     read_s: float = SLOW_S
     _unread: TimerHandle | None = None
 
     def pause_writing(self) -> None:
-        """Wait for the client to read: closing alone would wait for what it does not take."""
+        """Abort after `read_s`: a normal close would wait for the client to read the rest."""
         super().pause_writing()
         self._unread = self.loop.call_later(self.read_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Cancel the abort: the client is reading again."""
         super().resume_writing()
         self._was_read()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Cancel a pending abort."""
         self._was_read()
         super().connection_lost(exc)
 
@@ -40,7 +40,7 @@ class GatewayProtocol(HeaderTimeoutProtocol):
             self._unread = None
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP."""
+        """Answer invalid HTTP with a problem document, and close."""
         self._head_came()
         body = Problem("bad-request", msg).body()
         self.transport.write(

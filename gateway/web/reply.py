@@ -1,4 +1,4 @@
-"""What the gateway sends back over ASGI, without a framework in between."""
+"""Answers over plain ASGI, without a framework in between."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def reply(
     media_type: bytes = JSON,
     headers: Mapping[str, str] | None = None,
 ) -> None:
-    """Send a whole answer."""
+    """Send a complete answer."""
     fields = [
         (b"content-type", media_type),
         (b"content-length", str(len(body)).encode()),
@@ -42,12 +42,12 @@ async def reply(
 
 
 async def reply_problem(send: Send, problem: Problem) -> None:
-    """Send a problem."""
+    """Send a problem as the answer."""
     await reply(send, problem.status, problem.body(), MEDIA_TYPE.encode(), problem.headers)
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
-    """Return the value of a request header (name in small letters), the first if there are more."""
+    """Return the first value of a request header, or None; `name` is in lower case."""
     for key, value in scope["headers"]:
         if key == name:
             return bytes(value)

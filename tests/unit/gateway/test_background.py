@@ -43,7 +43,7 @@ def test_a_key_is_revoked_though_reading_failed_in_between(error: Exception) -> 
         keyring = Keyring(load, ManualClock(NOW), 1e6, refresh_s=MIN_RELOAD_PAUSE_S)
         await keyring.refresh()
         failures += [error, error]
-        keeping = asyncio.create_task(keyring.keep())
+        keeping = asyncio.create_task(keyring.keep_fresh())
         while readings < 2:
             await asyncio.sleep(0.01)
         assert (await keyring.caller(HEADER)).key_id == "k1", "those read last hold"

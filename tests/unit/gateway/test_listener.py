@@ -48,12 +48,13 @@ ROWS = 2 * PIECE_ROWS + 1
 
 
 def made(calls: queue.Queue[Told], taken: list[bytes]) -> Listener:
-    """Return a listener with ROWS decisions to tell of; `calls` is what the loop is told."""
+    """Return a listener with ROWS decisions; `calls` holds the calls on the loop."""
+    decision_messages([])  # compiling the decoder must not count as waiting
     return Listener(
         BufferedTail([message(number) for number in range(ROWS)]),
         transactions="transactions",
         decisions="decisions",
-        tell=lambda function, piece: calls.put((function, piece)),
+        call_on_loop=lambda function, piece: calls.put((function, piece)),
         on_decided=lambda piece: taken.extend(each.identity for each in piece),
         on_refused=lambda piece: None,
         metrics=Metrics("gateway"),
