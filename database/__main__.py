@@ -19,11 +19,12 @@ def database() -> None:
 @app.command("store")
 def store_service(
     once: Annotated[
-        bool, typer.Option("--once", help="End when everything that is there now is stored.")
+        bool,
+        typer.Option("--once", help="Stop when everything that is on the topics now is stored."),
     ] = False,
     json_path: Json = None,
 ) -> None:
-    """Store every decision and its vector in the database until stopped; settings by FRAUD_*.
+    """Store every decision and its vector in the database until stopped. Settings: FRAUD_*.
 
     Example: FRAUD_DATABASE_URL=sqlite:///var/fraud.db python -m database store
 
@@ -38,7 +39,7 @@ def store_service(
 
 @app.command("compile")
 def compile_kernels() -> None:
-    """Compile the decoders of the store into the cache.
+    """Compile the store's decoders into the cache.
 
     Example: python -m database compile
     """
@@ -51,14 +52,16 @@ def compile_kernels() -> None:
 
 @app.command("bench")
 def bench_store(
-    rows: Annotated[int, typer.Option(min=1, help="decisions, each with its vector")] = 100_000,
+    rows: Annotated[
+        int, typer.Option(min=1, help="number of decisions, each with its vector")
+    ] = 100_000,
     database: Annotated[
         str | None,
-        typer.Option(help="an empty database, which it fills; else SQLite in a temporary folder"),
+        typer.Option(help="an empty database to fill; by default SQLite in a temporary folder"),
     ] = None,
     json_path: Json = None,
 ) -> None:
-    """Measure what the store takes in on one thread, without Kafka.
+    """Measure the store's throughput on one thread, without Kafka.
 
     Example: python -m database bench --rows 100000 --json -
     """

@@ -1,7 +1,7 @@
-"""API keys: made, listed, revoked, and read by the gateway. A key is stored as its SHA-256 only.
+"""API keys of the gateway: create, list and revoke. Only a key's SHA-256 is stored.
 
-Making and revoking one is audited, without secret and hash. A key reads `fraud_<key_id>_<secret>`;
-the secret has 256 random bits.
+Creation and revocation are audited, without secret and hash. A key has the form
+`fraud_<key_id>_<secret>`; the secret has 256 random bits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_NAME_LENGTH: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """What is known of a key; times in ms. `hashed` is the SHA-256 of the whole key."""
+    """A stored key; times are in ms. `hashed` is the SHA-256 of the whole key."""
 
     key_id: str
     hashed: bytes
@@ -37,17 +37,17 @@ class ApiKey:
     revoked_at: int | None
 
     def valid(self, now_ms: int) -> bool:
-        """Whether it opens anything at a time."""
+        """Return whether the key is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now_ms < self.expires_at)
 
 
 def hashed(key: bytes) -> bytes:
-    """Return what is stored of a key."""
+    """Return the SHA-256 that is stored in place of a key."""
     return hashlib.sha256(key).digest()
 
 
 def id_of(key: str) -> str:
-    """Return the id within a key, "" if it has not the form of one.
+    """Return the id within a key, or "" if the text does not have the form of a key.
 
     >>> id_of("fraud_a1b2_secret_part")
     'a1b2'
@@ -65,10 +65,10 @@ def create(
     now_ms: int,
     expires_at: int | None = None,
 ) -> tuple[ApiKey, str]:
-    """Store a new key; return what is known of it, and the key itself, which nobody sees again.
+    """Create a key; return its record and the key itself, which cannot be recovered later.
 
     Raises:
-        ConfigurationError: a scope that does not exist, none at all, or no name.
+        ConfigurationError: a scope is unknown, there is no scope, or the name is empty or too long.
     """
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
@@ -110,7 +110,7 @@ def create(
 
 
 def all_keys(connection: Connection) -> list[ApiKey]:
-    """Return every key, revoked and expired ones too, the oldest first."""
+    """Return all keys, including revoked and expired ones, the oldest first."""
     rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.key_id))
     return [
         ApiKey(
@@ -127,7 +127,7 @@ def all_keys(connection: Connection) -> list[ApiKey]:
 
 
 def revoke(connection: Connection, key_id: str, *, by: str, now_ms: int) -> None:
-    """Let a key open nothing any more; harmless for one that was revoked before.
+    """Revoke a key; harmless if it is already revoked.
 
     Raises:
         ConfigurationError: there is no such key.
@@ -150,4 +150,6 @@ def revoke(connection: Connection, key_id: str, *, by: str, now_ms: int) -> None
         )
         return
     if connection.scalar(select(api_keys.c.key_id).where(api_keys.c.key_id == key_id)) is None:
-        raise ConfigurationError(f"there is no key {key_id}: `python -m gateway keys list` has all")
+        raise ConfigurationError(
+            f"there is no key {key_id}: `python -m gateway keys list` shows all keys"
+        )

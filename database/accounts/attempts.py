@@ -1,7 +1,8 @@
-"""Failed log-ins by account and by address, and the wait that follows too many of them.
+"""Failed log-ins by account and by IP address, and the lock that follows too many of them.
 
-An account that does not exist is counted like one that does, so that being locked says nothing. A
-try counts as failed before the password is looked at: many at once gain nothing.
+Accounts that do not exist are counted, too, so that a lock does not reveal which ones do. An
+attempt counts as failed until the password has been verified, so that parallel attempts gain
+nothing.
 """
 
 from __future__ import annotations
@@ -16,20 +17,23 @@ from database.core.inserts import storable
 from database.core.tables import attempts
 
 FREE: Final = {"account": 5, "address": 25}
-"""Failures that cost no wait; an address may be that of a whole office."""
+"""Failures without a lock; a whole office may share an IP address."""
 FIRST_WAIT_MS: Final = 30_000
 MAX_WAIT_MS: Final = 15 * 60_000
 FORGOTTEN_MS: Final = 24 * 3_600_000
-"""After so long without a failure, all are forgotten."""
+"""All failures are forgotten after this time without a new one."""
 
 
 def account(username: str) -> str:
-    """Return the key under which the failures of an account are counted."""
+    """Return the key that counts the failures of an account."""
     return f"account:{storable(username)}"
 
 
 def ip_address(client: str) -> str:
-    """Return the key of a client's address, of IPv6 its /64: one client has all of that."""
+    """Return the key that counts the failures of a client's IP address.
+
+    For IPv6 it is the /64 network, as one client usually has all of its addresses.
+    """
     try:
         found = ipaddress.ip_address(client)
     except ValueError:
@@ -40,9 +44,9 @@ def ip_address(client: str) -> str:
 
 
 def begin(connection: Connection, key: str, *, now_ms: int) -> int:
-    """Count a try as failed; return for how many ms none is let in, 0 if this one is.
+    """Count an attempt as failed; return 0 if it may go on, else how many ms the key is locked.
 
-    A try while the key is locked changes nothing.
+    An attempt during a lock changes nothing.
     """
     connection.execute(delete(attempts).where(attempts.c.last_at <= now_ms - FORGOTTEN_MS))
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
@@ -71,13 +75,13 @@ def begin(connection: Connection, key: str, *, now_ms: int) -> int:
 
 
 def wait_ms(key: str, failures: int) -> int:
-    """Return how long a key is locked after so many failures: twice as long after each."""
+    """Return how long a key is locked after this many failures: each doubles the time."""
     beyond = failures - FREE[key.partition(":")[0]]
     return 0 if beyond < 0 else min(FIRST_WAIT_MS << min(beyond, 16), MAX_WAIT_MS)
 
 
 def uncount(connection: Connection, key: str) -> None:
-    """Uncount a try that was none of guessing."""
+    """Uncount an attempt that turned out not to be a guess, and unlock its key."""
     connection.execute(
         update(attempts)
         .where(attempts.c.key == key, attempts.c.failures > 0)
@@ -91,7 +95,7 @@ def forget(connection: Connection, key: str) -> None:
 
 
 def locked(connection: Connection, *, now_ms: int) -> dict[str, int]:
-    """Return the keys that are locked now, and until when (ms)."""
+    """Return the keys that are locked now, each with the end of its lock in ms."""
     rows = connection.execute(
         select(attempts.c.key, attempts.c.locked_until).where(attempts.c.locked_until > now_ms)
     )

@@ -1,6 +1,6 @@
-"""The audit: who did what, when, and what was before and after. It only grows.
+"""The audit log: who changed what and when, with the values before and after. It is append-only.
 
-Every change that a person makes is recorded in the transaction that makes it.
+Every change by a person is recorded in the same transaction as the change itself.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ Action = Literal[
     "key created",
     "key revoked",
 ]
-"""A closed list: whoever adds an action to the product adds it here."""
+"""A closed list: new kinds of actions must be added here."""
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 PAGE: Final = 50
-"""Entries of one page."""
+"""Entries per page."""
 MAX_NAME_LENGTH: Final = 128
-"""Characters of `who` and `subject` that are kept: a failed log-in may say anything."""
+"""Characters of `who` and `subject` that are kept: a failed log-in may contain any text."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One line of the audit; `at` in ms, `before` and `after` as JSON or None."""
+    """One entry of the audit log; `at` is in ms, `before` and `after` are JSON or None."""
 
     entry_id: int
     at: int
@@ -72,11 +72,12 @@ def record(
     after: Mapping[str, Any] | None = None,
     now_ms: int,
 ) -> None:
-    """Add one entry; it counts when the caller's transaction is committed.
+    """Add an entry; it becomes permanent when the caller's transaction is committed.
 
     Args:
-        who: the person, or the account on the machine as `command line: NAME`.
-        subject: what it was done to: a username, model_id, transaction_id or key_id.
+        who: the person; for the command line `command line: NAME` with the operating system's
+            user name.
+        subject: the username, model_id, transaction_id or key_id that was changed.
     """
     connection.execute(
         insert(audit).values(
@@ -99,7 +100,10 @@ def entries(
     older_than: int | None = None,
     limit: int = PAGE,
 ) -> Sequence[AuditEntry]:
-    """Return the newest entries that fit, newest first; `older_than` is the page before's last."""
+    """Return one page of the matching entries, newest first.
+
+    `older_than` is the last entry_id of the previous page.
+    """
     query = select(audit).order_by(audit.c.entry_id.desc()).limit(limit)
     for column, wanted in (
         (audit.c.who, who),

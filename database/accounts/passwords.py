@@ -1,4 +1,4 @@
-"""Passwords: argon2 hashes, the rules that a new one must keep, one-time passwords."""
+"""Passwords: argon2 hashes, the rules for new passwords, and one-time passwords."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MIN_LENGTH: Final = 12
 MAX_LENGTH: Final = 256
 ONE_TIME_BYTES: Final = 12
 AT_ONCE: Final = 2
-"""Hashes computed at the same time: each takes 64 MB and all of a processor."""
+"""Hashes computed at the same time: each needs 64 MB and a whole processor core."""
 
 
 class Passwords:
-    """Hashes and verifies; both block for some 50 ms, on purpose.
+    """Hashes and verifies passwords; both block for about 50 ms, on purpose. Thread-safe.
 
     Args:
-        hasher: argon2's parameters; tests take cheap ones.
+        hasher: argon2 with its parameters; tests use cheap ones.
     """
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
@@ -36,14 +36,14 @@ class Passwords:
             return self._hasher.hash(password)
 
     def one_time(self) -> tuple[str, str]:
-        """Return a random password, to be changed at the first log-in, and its hash."""
+        """Return a random password for one log-in, and its hash."""
         password = secrets.token_urlsafe(ONE_TIME_BYTES)
         return password, self.hash(password)
 
     def verify(self, stored: str | None, password: str) -> bool:
-        """Tell whether it is the password; without a stored hash it takes as long to say no."""
+        """Return whether the password matches. Without a stored hash, False takes just as long."""
         if len(password) > MAX_LENGTH:
-            password = ""  # no hash of so much; as slow as any other wrong one
+            password = ""  # do not hash so much text, but take as long as for any wrong password
         with self._turns:
             try:
                 self._hasher.verify(stored or self._nobody, password)
@@ -52,15 +52,15 @@ class Passwords:
         return stored is not None
 
     def outdated(self, stored: str) -> bool:
-        """Tell whether the hash was made by other parameters and should be made anew."""
+        """Return whether the hash has outdated parameters and should be replaced."""
         return self._hasher.check_needs_rehash(stored)
 
 
 def check(password: str, username: str) -> None:
-    """Check the rules for a new password.
+    """Check a new password against the rules.
 
     Raises:
-        ConfigurationError: it breaks one; the text says which.
+        ConfigurationError: it breaks a rule; the text says which.
     """
     if len(password) < MIN_LENGTH:
         raise ConfigurationError(f"a password has at least {MIN_LENGTH} characters")

@@ -1,4 +1,4 @@
-"""People, their roles and passwords. Each change is audited and ends the person's sessions."""
+"""People, their roles and passwords. Every change is audited and ends the person's sessions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from database.core.tables import people
 from schemas.errors import ConfigurationError
 
 ONE_TIME_MS: Final = 3 * 86_400_000
-"""How long a one-time password opens the page that replaces it."""
+"""How long a one-time password can be exchanged for a permanent one."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One person; times in ms. With `one_time_until` the password is a one-time one."""
+    """One person; times are in ms. If `one_time_until` is set, the password is a one-time one."""
 
     username: str
     role: Role
@@ -33,32 +33,32 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class StoredPassword:
-    """What a log-in is held against; of a one-time password until when (ms) it opens anything."""
+    """The stored hash of a password; a one-time password expires at `one_time_until` (ms)."""
 
     hashed: str
     one_time_until: int | None
 
     def expired(self, now_ms: int) -> bool:
-        """Tell whether it is a one-time password of which the time is over."""
+        """Return whether this is a one-time password that has expired."""
         return self.one_time_until is not None and now_ms >= self.one_time_until
 
 
 def add(
     connection: Connection, username: str, role: str, one_time: str, *, by: str, now_ms: int
 ) -> None:
-    """Add a person, whose one-time password hashes to `one_time` and lives for ONE_TIME_MS.
+    """Add a person. `one_time` is the hash of a one-time password, valid for ONE_TIME_MS.
 
     Raises:
-        ConfigurationError: no username, no role, or the person is there already.
+        ConfigurationError: the username or role is invalid, or the username is taken.
     """
     if not _NAME.fullmatch(username):
         raise ConfigurationError(
-            f"{username!r} is no username: 1 to 64 small letters, digits and . _ @ -, "
+            f"{username!r} is not a username: use 1 to 64 lower-case letters, digits and . _ @ -, "
             "beginning with a letter or digit"
         )
     checked = _role(role)
     if get(connection, username) is not None:
-        raise ConfigurationError(f"{username} is there already")
+        raise ConfigurationError(f"{username} already exists")
     connection.execute(
         insert(people).values(
             username=username,
@@ -80,20 +80,20 @@ def add(
 
 
 def get(connection: Connection, username: str) -> Account | None:
-    """Return a person, None if there is none of that name."""
+    """Return a person, or None if the username is unknown."""
     named = _accounts().where(people.c.username == storable(username))
     row = connection.execute(named).mappings().first()
     return None if row is None else Account(**row)
 
 
 def accounts(connection: Connection) -> Sequence[Account]:
-    """Return everybody, by name."""
+    """Return all people, ordered by username."""
     rows = connection.execute(_accounts().order_by(people.c.username)).mappings()
     return [Account(**row) for row in rows]
 
 
 def state(account: Account, locked: Mapping[str, int], now_ms: int) -> str:
-    """Return what keeps a person out or waits for them; `locked` is of `attempts.locked`."""
+    """Return the state of an account in words; `locked` comes from `attempts.locked`."""
     if account.disabled:
         return "disabled"
     if attempts.account(account.username) in locked:
@@ -104,7 +104,7 @@ def state(account: Account, locked: Mapping[str, int], now_ms: int) -> str:
 
 
 def stored_password(connection: Connection, username: str) -> StoredPassword | None:
-    """Return what a log-in is held against; None: nobody may log in by that name."""
+    """Return the stored password; None if the person is unknown or disabled."""
     row = connection.execute(
         select(people.c.password_hash, people.c.one_time_until).where(
             people.c.username == storable(username), people.c.disabled.is_(False)
@@ -117,7 +117,7 @@ def set_role(connection: Connection, username: str, role: str, *, by: str, now_m
     """Give a person another role.
 
     Raises:
-        ConfigurationError: no such person or role, or nobody would be admin any more.
+        ConfigurationError: the person or role does not exist, or this is the last admin.
     """
     account, checked = _existing(connection, username), _role(role)
     if account.role == checked:
@@ -139,10 +139,10 @@ def set_role(connection: Connection, username: str, role: str, *, by: str, now_m
 def reset_password(
     connection: Connection, username: str, one_time: str, *, by: str, now_ms: int
 ) -> None:
-    """Give a person another one-time password, which hashes to `one_time`; see `add`.
+    """Give a person a new one-time password with the hash `one_time`, and unlock the account.
 
     Raises:
-        ConfigurationError: no such person.
+        ConfigurationError: the person does not exist.
     """
     _existing(connection, username)
     until = now_ms + ONE_TIME_MS
@@ -152,21 +152,21 @@ def reset_password(
 
 
 def check_new_password(username: str, old: str, new: str) -> None:
-    """Check the password that a person chose.
+    """Check a password that a person has chosen.
 
     Raises:
         ConfigurationError: it is the old one, or breaks a rule; the text says which.
     """
     if old == new:
-        raise ConfigurationError("the new password is the present one")
+        raise ConfigurationError("the new password is the same as the present one")
     passwords.check(new, username)
 
 
 def change_password(connection: Connection, username: str, hashed: str, *, now_ms: int) -> None:
-    """Store the hash of the password that a person chose; the caller has verified the old one.
+    """Store the hash of a chosen password. The caller must have verified the old one.
 
     Raises:
-        ConfigurationError: no such person.
+        ConfigurationError: the person does not exist.
     """
     _existing(connection, username)
     _change(connection, username, {"password_hash": hashed, "one_time_until": None})
@@ -176,7 +176,10 @@ def change_password(connection: Connection, username: str, hashed: str, *, now_m
 
 
 def renew_hash(connection: Connection, username: str, hashed: str, *, replaces: str) -> None:
-    """Store the same password hashed by today's parameters; sessions stay."""
+    """Replace the hash of an unchanged password by one with today's parameters.
+
+    Sessions stay open. Nothing happens if the hash is no longer `replaces`.
+    """
     connection.execute(
         update(people)
         .where(people.c.username == username, people.c.password_hash == replaces)
@@ -187,10 +190,10 @@ def renew_hash(connection: Connection, username: str, hashed: str, *, replaces: 
 def set_disabled(
     connection: Connection, username: str, disabled: bool, *, by: str, now_ms: int
 ) -> None:
-    """Disable a person, who can then not log in, or enable one.
+    """Disable a person, who then cannot log in, or enable one again.
 
     Raises:
-        ConfigurationError: no such person, or nobody would be admin any more.
+        ConfigurationError: the person does not exist, or is the last admin.
     """
     account = _existing(connection, username)
     if account.disabled == disabled:
@@ -210,10 +213,10 @@ def set_disabled(
 
 
 def unlock(connection: Connection, username: str, *, by: str, now_ms: int) -> None:
-    """Let a person try again who was locked out after wrong passwords.
+    """Unlock a person who was locked out after wrong passwords.
 
     Raises:
-        ConfigurationError: no such person.
+        ConfigurationError: the person does not exist.
     """
     _existing(connection, username)
     attempts.forget(connection, attempts.account(username))
@@ -241,13 +244,13 @@ def _role(role: str) -> Role:
     for known in ROLES:
         if role == known:
             return known
-    raise ConfigurationError(f"{role!r} is no role: it is one of {', '.join(ROLES)}")
+    raise ConfigurationError(f"{role!r} is not a role: use one of {', '.join(ROLES)}")
 
 
 def _keep_an_admin(connection: Connection, account: Account) -> None:
     if account.role != "admin" or account.disabled:
         return
-    admins = connection.scalars(  # locked: two who disable one another take turns
+    admins = connection.scalars(  # row locks: two admins who disable each other take turns
         select(people.c.username)
         .where(people.c.role == "admin", people.c.disabled.is_(False))
         .order_by(people.c.username)

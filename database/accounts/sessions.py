@@ -1,4 +1,4 @@
-"""Log-in sessions: a random token in the person's cookie, of which only the SHA-256 is stored."""
+"""Log-in sessions: the cookie holds a random token, the database only the token's SHA-256."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TOKEN_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who is logged in. `csrf` must come with every request that changes something.
+    """A valid session. Every request that changes something must carry `csrf`.
 
-    `must_change`: the password is a one-time one.
+    `must_change` is set if the password is a one-time one; `expires_at` is in ms.
     """
 
     username: str
@@ -30,7 +30,7 @@ class Session:
 
 
 def open_session(connection: Connection, username: str, *, now_ms: int, lasts_ms: int) -> str:
-    """Start a session and return its token, 256 random bits; expired sessions are deleted."""
+    """Start a session and return its token of 256 random bits; also delete expired sessions."""
     connection.execute(delete(sessions).where(sessions.c.expires_at <= now_ms))
     token = secrets.token_urlsafe(TOKEN_BYTES)
     connection.execute(
@@ -46,9 +46,9 @@ def open_session(connection: Connection, username: str, *, now_ms: int, lasts_ms
 
 
 def find(connection: Connection, token: str, *, now_ms: int) -> Session | None:
-    """Return the session of a token; None if it is unknown, ended, expired or its person disabled.
+    """Return the session of a token, with the person's present role.
 
-    Role and the rest are the person's of now.
+    Returns None if the token is unknown, ended or expired, or the person is disabled.
     """
     row = (
         connection.execute(
@@ -73,7 +73,7 @@ def find(connection: Connection, token: str, *, now_ms: int) -> Session | None:
 
 
 def end(connection: Connection, token: str) -> None:
-    """End one session; its token is worth nothing from now on."""
+    """End one session; its token is invalid from now on."""
     connection.execute(delete(sessions).where(sessions.c.token_hash == _hash(token)))
 
 

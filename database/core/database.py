@@ -1,6 +1,6 @@
-"""The relational database of every service: transactions, and our errors instead of the driver's.
+"""The relational database of every service: transactions, with our errors instead of the driver's.
 
-A `Database` may be used from several threads; `open_database` makes it, once a process.
+A `Database` is thread-safe; `open_database` creates one per process.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _REFUSED: Final = {
     "no pg_hba.conf entry": "let this machine in by pg_hba.conf",
     "does not exist": "create the user or the database, or write another one",
 }
-"""What a server answers that will not change by waiting, and what to do."""
+"""Errors of a server that waiting does not cure, and their remedies."""
 
 
 class Database:
-    """Transactions on one database. Context manager: lets go of its connections when left."""
+    """Transactions on one database. As a context manager it closes its connections at the end."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -48,26 +48,26 @@ class Database:
 
     @property
     def file(self) -> Path | None:
-        """The file of SQLite; None of a server."""
+        """The file of a SQLite database; None for a server."""
         return file_of(self.engine.url)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """Open a transaction that may write: committed when left, rolled back by an error.
+        """Open a transaction that may write; commit at the end, roll back after an error. Blocks.
 
-        On SQLite there is one at a time; the next waits for it. Blocks.
+        SQLite allows one such transaction at a time; the next one waits.
 
         Raises:
-            DatabaseUnavailable: it did not answer; nothing was written, except perhaps when the
-                connection was lost in the very commit.
-            ConfigurationError: the server does not let us in.
+            DatabaseUnavailable: the database did not answer. Nothing was written, unless the
+                connection was lost during the commit itself: then the outcome is unknown.
+            ConfigurationError: the server refuses access.
         """
         with self.errors(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a transaction that only reads, one state throughout; waits for no writer.
+        """Open a read-only transaction on a consistent snapshot; it never waits for writers.
 
         Raises as `begin`.
         """
@@ -75,7 +75,7 @@ class Database:
             yield connection
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self.engine.dispose()
 
     def __enter__(self) -> Self:
@@ -83,16 +83,16 @@ class Database:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go; see close()."""
+        """Close all connections."""
         self.close()
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise our errors for the driver's within; see `begin`."""
+        """Translate the driver's errors into ours; see `begin`."""
         try:
             yield
         except PoolTimeout as error:
-            raise DatabaseUnavailable(f"{self.name}: all its connections are in use") from error
+            raise DatabaseUnavailable(f"{self.name}: all connections are in use") from error
         except DBAPIError as error:
             text = _first_line(error)
             for answer, remedy in _REFUSED.items():
@@ -103,7 +103,7 @@ class Database:
             if not _passing(error):
                 raise
             raise DatabaseUnavailable(
-                f"{self.name} does not answer, is it running and FRAUD_DATABASE_URL right? {text}"
+                f"{self.name} does not answer: is it running, is FRAUD_DATABASE_URL right? {text}"
             ) from error
 
 
@@ -112,7 +112,7 @@ def _first_line(error: DBAPIError) -> str:
 
 
 def _passing(error: DBAPIError) -> bool:
-    """Tell whether the same call may succeed later."""
+    """Return whether the same call may succeed later."""
     if isinstance(error.orig, sqlite3.Error):
         code = getattr(error.orig, "sqlite_errorcode", None)
         return code is not None and code & 0xFF in _PASSING

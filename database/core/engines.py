@@ -14,48 +14,49 @@ from runtime.retries import Retry
 from schemas.errors import ConfigurationError
 
 BUSY_MS: Final = 10_000
-"""How long a writer of SQLite waits for another one."""
+"""How long a writer waits for another one on SQLite."""
 READ_ONLY: Final = "fraud_read_only"
-"""Execution option: a transaction of SQLite that takes no lock on writing."""
+"""Execution option of a SQLite transaction that takes no write lock."""
 _CONNECT_S: Final = 5
 _SILENT_MS: Final = 10_000
 _EXAMPLES: Final = "sqlite:///var/fraud.db or postgresql+psycopg://user:password@host/database"
 
 
 def parse_url(text: str) -> URL:
-    """Return the address of a database.
+    """Parse and check the URL of a database.
 
     Raises:
-        ConfigurationError: it is none of ours; the text, which may hold a password, is not shown.
+        ConfigurationError: the URL is invalid or names an unsupported database. The message does
+            not contain the URL, which may hold a password.
     """
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise ConfigurationError(
-            f"FRAUD_DATABASE_URL is no address of a database: write {_EXAMPLES}"
+            f"FRAUD_DATABASE_URL is not the URL of a database: write {_EXAMPLES}"
         ) from None
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         raise ConfigurationError(
-            f"FRAUD_DATABASE_URL is of kind {url.drivername}: write {_EXAMPLES}"
+            f"FRAUD_DATABASE_URL has the unsupported kind {url.drivername}: write {_EXAMPLES}"
         )
     if file_of(url) is None and url.get_backend_name() == "sqlite":
         raise ConfigurationError(
-            "FRAUD_DATABASE_URL names no file: several processes use it, write sqlite:///FILE"
+            "FRAUD_DATABASE_URL must name a file, as several processes use it: write sqlite:///FILE"
         )
     return url
 
 
 def file_of(url: URL) -> Path | None:
-    """Return the file of a SQLite database, None for another one or one in memory."""
+    """Return the file of a SQLite database; None for PostgreSQL and for a database in memory."""
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return None
     return Path(str(url.database))
 
 
 def name_of(url: URL) -> str:
-    """Return what people know the database by; never with a password."""
+    """Return a name of the database for people; it never contains a password."""
     path = file_of(url)
     if path is not None:
         return f"SQLite {path}"
@@ -64,10 +65,10 @@ def name_of(url: URL) -> str:
 
 
 def make_engine(url: URL) -> Engine:
-    """Return an engine; connects to nothing yet, but creates the file of SQLite and its folder.
+    """Return an engine. It does not connect yet, but creates a SQLite file and its folder.
 
     Raises:
-        ConfigurationError: the file cannot be made.
+        ConfigurationError: the file cannot be created.
     """
     path = file_of(url)
     if path is None:
@@ -95,10 +96,10 @@ def make_engine(url: URL) -> Engine:
 
 
 def _set_up(connection: Any, _record: object) -> None:
-    """Set up a connection of SQLite.
+    """Set up a SQLite connection.
 
-    Its driver must not begin transactions by itself: it would leave out those of DDL. Without
-    recursive triggers, INSERT OR REPLACE would delete past the trigger of `audit`.
+    The driver must not begin transactions by itself, as it would leave out DDL statements. Without
+    recursive triggers, INSERT OR REPLACE would bypass the trigger that protects `audit`.
     """
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}").close()
@@ -108,10 +109,10 @@ def _set_up(connection: Any, _record: object) -> None:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Have the file journal ahead of writes.
+    """Switch the file to write-ahead logging.
 
-    SQLite's busy timeout does not hold for the change of an empty file: several that open it at
-    once may each have a lock that the other waits for, so one is refused at once and asks again.
+    SQLite's busy timeout does not apply while an empty file is switched: processes that open it at
+    the same time could deadlock, so one of them is refused at once and has to try again.
     """
     retry = Retry(
         errors=sqlite3.OperationalError,
@@ -122,6 +123,9 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    """Begin a transaction of SQLite: one that reads and then writes could not wait for another."""
+    """Begin a SQLite transaction, with the write lock unless it only reads.
+
+    A transaction that reads first and writes later could not wait for another writer.
+    """
     reads = connection.get_execution_options().get(READ_ONLY, False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,6 +1,7 @@
-"""A lock on a database that one process holds at a time, and that ends with the process.
+"""A lock on a database that one process at a time can hold, and that ends with the process.
 
-SQLite: a lock on a file beside it; PostgreSQL: an advisory lock of a session of its own.
+With SQLite it is a lock on a file next to the database, with PostgreSQL an advisory lock in a
+session of its own.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from database.core.database import Database
 from schemas.errors import ConfigurationError
 
 _SPACE: Final = zlib.crc32(b"fraud-scoring") >> 1
-"""First half of our advisory locks: another program may have locks in the same database."""
+"""First half of our advisory keys: another program may use the same database."""
 
 
 class ExclusiveLock:
-    """One lock by its name. Context manager: lets go when left. Used from one thread.
+    """A named lock. As a context manager it is released at the end. Not thread-safe.
 
-    A session that PostgreSQL has ended lost the lock, and nothing tells: whoever needs more than
-    not to be disturbed must check in each transaction what it relies on.
+    If PostgreSQL ends the session, the lock is lost without notice. A holder whose correctness
+    depends on exclusivity must therefore verify it in each transaction, as `positions` does.
     """
 
     def __init__(self, database: Database, name: str) -> None:
@@ -32,18 +33,18 @@ class ExclusiveLock:
         self._session: Connection | None = None
 
     def acquire(self) -> bool:
-        """Take the lock; return False if another one has it. Does not wait for it.
+        """Try to take the lock, without waiting; return False if another process holds it.
 
         Raises:
             DatabaseUnavailable: the database does not answer.
-            ConfigurationError: the file of the lock cannot be written.
+            ConfigurationError: the lock file cannot be written.
         """
         self.release()
         path = self._database.file
         return self._lock_session() if path is None else self._lock_file(f"{path}.{self._name}")
 
     def release(self) -> None:
-        """Let go; harmless without the lock."""
+        """Release the lock; harmless if it is not held."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -61,7 +62,7 @@ class ExclusiveLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go; see release()."""
+        """Release the lock."""
         self.release()
 
     def _lock_file(self, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Inserts of many rows: none twice, and one row that cannot be stored does not stop the others."""
+"""Bulk inserts that skip existing rows and are not stopped by a row that cannot be stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUL, _INSTEAD = "\0", "\N{REPLACEMENT CHARACTER}"
 
 
 def storable(text: str) -> str:
-    """Return the text as every database can hold it: PostgreSQL holds no NUL.
+    """Replace NUL characters, which PostgreSQL cannot store.
 
     >>> storable("card-7")
     'card-7'
@@ -23,17 +23,17 @@ def storable(text: str) -> str:
 
 
 class Inserted(NamedTuple):
-    """How many rows are new, and which the database refused for good, with its reason."""
+    """The number of new rows, and the rows that the database refused, with its reasons."""
 
     new: int
     refused: list[tuple[Row, str]]
 
 
 def insert_once(connection: Connection, table: Table, rows: Sequence[Row]) -> Inserted:
-    """Insert the rows whose primary key is new; the others change nothing.
+    """Insert the rows whose primary key is new; existing rows stay as they are.
 
-    A database refuses what its types cannot hold: PostgreSQL, for example, a text that is too
-    long. Texts from outside go through `storable`.
+    A row is refused if the column types cannot hold it, such as a text that is too long for
+    PostgreSQL. Pass texts from outside through `storable` first.
     """
     if not rows:
         return Inserted(0, [])

@@ -1,4 +1,4 @@
-"""Brings the tables of a database up to date."""
+"""Bringing the tables of a database up to date."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class _Locked(DatabaseUnavailable):
 
 
 def to_head(database: Database) -> None:
-    """Make or change the tables, all in one transaction; one process at a time. Blocks.
+    """Create or migrate the tables in one transaction; one process at a time. Blocks.
 
     Raises:
-        ConfigurationError: a newer version of this program has changed them.
-        DatabaseUnavailable: the database, or the process that changes them, takes too long.
+        ConfigurationError: a newer version of this program has changed the tables.
+        DatabaseUnavailable: the database or the process that is migrating takes too long.
     """
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each look at the revision
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it logs every check of the revision
     config = Config(attributes={})
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
@@ -53,7 +53,7 @@ def to_head(database: Database) -> None:
         with database.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        log.info("tables made or changed", database=database.name)
+        log.info("tables created or migrated", database=database.name)
 
 
 def _at_head(database: Database, scripts: ScriptDirectory) -> bool:
@@ -63,7 +63,7 @@ def _at_head(database: Database, scripts: ScriptDirectory) -> bool:
     if present is not None and present not in known:
         raise ConfigurationError(
             f"{database.name} has tables of revision {present}, which this version does not know: "
-            "a newer version has changed them; run that one"
+            "a newer version has changed them; run that version"
         )
     return present == scripts.get_current_head()
 

@@ -1,4 +1,4 @@
-"""Opening the database that the settings name, with its tables up to date."""
+"""Opening the database of the settings and bringing its tables up to date."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from runtime.settings import Settings
 
 
 def open_database(settings: Settings) -> Database:
-    """Open the database of FRAUD_DATABASE_URL, its tables made or brought up to date. Blocks.
+    """Open the database of FRAUD_DATABASE_URL and create or migrate its tables. Blocks.
 
     Several processes may do so at once: one changes the tables, the others wait.
 
     Raises:
-        ConfigurationError: the address is wrong, the server does not let us in, or its tables are
-            those of a newer version of this program.
-        DatabaseUnavailable: it does not answer now.
+        ConfigurationError: the URL is wrong, the server refuses access, or a newer version of this
+            program has changed the tables.
+        DatabaseUnavailable: the database does not answer now.
     """
     database = Database(make_engine(parse_url(settings.database_url.get_secret_value())))
     try:

@@ -1,4 +1,4 @@
-"""How far a topic was stored: read and moved in the transaction of the rows. The store calls it."""
+"""Stored positions of topics, moved in the same transaction as the rows that they cover."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.errors import Fenced
 
 
 def read_positions(connection: Connection, topic: str) -> dict[int, int]:
-    """Return the next offset to read by partition; without one, nothing was stored of it."""
+    """Return the next offset to read by partition; partitions not yet stored are missing."""
     found = connection.execute(
         select(positions.c.partition, positions.c.following).where(positions.c.topic == topic)
     )
@@ -22,10 +22,11 @@ def read_positions(connection: Connection, topic: str) -> dict[int, int]:
 def move_positions(
     connection: Connection, topic: str, moves: Mapping[int, tuple[int | None, int]]
 ) -> None:
-    """Move partitions from where they were read to the next offset; None: had no position.
+    """Move partitions from an old offset (None: not yet stored) to the next offset to read.
 
     Raises:
-        Fenced: one is not there any more, so another process has stored this; roll back.
+        Fenced: a partition is not at its old offset, so another process has stored these records;
+            the caller must roll back.
     """
     for number, (before, after) in moves.items():
         if before is None:
@@ -42,4 +43,4 @@ def move_positions(
                 .values(following=after)
             ).rowcount
         if moved != 1:
-            raise Fenced(f"{topic}[{number}] is no more at {before}: another process stores it")
+            raise Fenced(f"{topic}[{number}] is no longer at {before}: another process stores it")

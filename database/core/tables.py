@@ -1,4 +1,4 @@
-"""Every table, as data. Times are ms since the epoch; migrations/ makes and changes them."""
+"""All tables of the database. Times are ms since the epoch. Only migrations/ may change tables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ decisions: Final = Table(
 )
 _blocked: Final = decisions.c.decision == "BLOCK"
 Index("decisions_blocked", decisions.c.decided_at, sqlite_where=_blocked, postgresql_where=_blocked)
-"""`record` is the Decision as it was on its topic."""
+"""`record` is the Decision, encoded as on its topic."""
 
 vectors: Final = Table(
     "vectors",
@@ -50,7 +50,7 @@ vectors: Final = Table(
     Column("record", LargeBinary, nullable=False),
     Index("vectors_by_age", "computed_at"),
 )
-"""`record` is the FeatureVector as it was on its topic; most come before their decision."""
+"""`record` is the FeatureVector, encoded as on its topic; most precede their decision."""
 
 policies: Final = Table(
     "policies",
@@ -60,7 +60,7 @@ policies: Final = Table(
     Column("document", Text, nullable=False),
     Column("actor", String, nullable=False),
 )
-"""Policies as they were published; their topic keeps the newest only."""
+"""All published policies; their topic keeps only the newest."""
 
 positions: Final = Table(
     "positions",
@@ -69,7 +69,7 @@ positions: Final = Table(
     Column("partition", Integer, primary_key=True),
     Column("following", BigInteger, nullable=False),
 )
-"""The next offset to read: written in one transaction with the rows that were read."""
+"""The next offset to read, written in the same transaction as the rows before it."""
 
 cases: Final = Table(
     "cases",
@@ -104,9 +104,9 @@ Index("cases_open", cases.c.urgency, sqlite_where=_OPEN, postgresql_where=_OPEN)
 Index("cases_unsent", cases.c.decided_at, sqlite_where=_UNSENT, postgresql_where=_UNSENT)
 Index("cases_decided", cases.c.decided_at)
 Index("cases_by_age", cases.c.opened_at, sqlite_where=_OPEN, postgresql_where=_OPEN)
-"""REVIEW decisions. `verdict` is FRAUD or GENUINE; its label goes out when it can no more be
-undone, taken by one sender (`label_taken_at`), then acknowledged (`label_sent_at`). Of one that a
-chargeback has settled, `decided_by` is CHARGEBACK and both are its time."""
+"""Review cases. `verdict` is FRAUD or GENUINE. When it can no longer be undone, a sender leases its
+label (`label_taken_at`), and Kafka acknowledges it (`label_sent_at`). For a case that a chargeback
+settled, `decided_by` is CHARGEBACK and both times are that of the settlement."""
 
 people: Final = Table(
     "people",
@@ -118,7 +118,7 @@ people: Final = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("one_time_until", BigInteger),
 )
-"""`one_time_until`: the password is a one-time one and opens nothing from then on; else null."""
+"""`one_time_until` is the time when a one-time password expires; null for other passwords."""
 
 attempts: Final = Table(
     "attempts",
@@ -128,7 +128,7 @@ attempts: Final = Table(
     Column("last_at", BigInteger, nullable=False),
     Column("locked_until", BigInteger, nullable=False),
 )
-"""Failed log-ins by `account:<username>`, also a name that nobody has, and `address:<address>`."""
+"""Failed log-ins by `account:<username>`, even of unknown names, and `address:<IP address>`."""
 
 sessions: Final = Table(
     "sessions",
@@ -152,7 +152,7 @@ api_keys: Final = Table(
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
 )
-"""Keys have 256 random bits, so SHA-256 is hash enough; `scopes` are words between spaces."""
+"""A key has 256 random bits, so plain SHA-256 is safe; `scopes` are separated by spaces."""
 
 audit: Final = Table(
     "audit",

@@ -1,8 +1,7 @@
-"""Decisions by id, and the vectors they were made from. Written by the store, read by gateway and
-dashboard.
+"""Stored decisions, and the vectors they were made from.
 
-A transaction_id is unique on its card only. The first answer to a transaction stays. Columns are
-what is searched; the records are the messages as they were.
+A transaction_id is unique only on its card. The first decision on a transaction stays; later ones
+are ignored. Columns hold the fields that are searched, records the original messages.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from schemas.records import Decision, FeatureVector
 Key = tuple[str, str]
 """transaction_id, card_id."""
 _KEYS_AT_ONCE: Final = 400
-"""SQLite takes a limited number of values in a statement."""
+"""SQLite limits the number of values in a statement."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDecision:
-    """A decision, and its vector if that is there."""
+    """A decision, and its vector if that is stored."""
 
     decision: Decision
     vector: FeatureVector | None
 
 
 def add_decisions(connection: Connection, rows: Sequence[Row]) -> Inserted:
-    """Add rows of `tables.decisions`; of a transaction that has one, nothing changes."""
+    """Add rows of `tables.decisions`; transactions that have a decision are left as they are."""
     return insert_once(connection, decisions, rows)
 
 
 def add_vectors(connection: Connection, rows: Sequence[Row]) -> Inserted:
-    """Add rows of `tables.vectors`, before or after their decisions, likewise."""
+    """Add rows of `tables.vectors`, before or after their decisions; existing ones stay."""
     return insert_once(connection, vectors, rows)
 
 
 def answers(connection: Connection, keys: Sequence[Key]) -> dict[Key, str]:
-    """Return which answer stands (APPROVE, REVIEW or BLOCK) for those of `keys` that have one."""
+    """Return the stored answer (APPROVE, REVIEW or BLOCK) of those `keys` that have a decision."""
     found: dict[Key, str] = {}
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         rows = connection.execute(
@@ -60,10 +59,7 @@ def answers(connection: Connection, keys: Sequence[Key]) -> dict[Key, str]:
 def find(
     connection: Connection, transaction_id: str, card_id: str | None = None
 ) -> list[StoredDecision]:
-    """Return the decisions of a transaction, on one card or on every card that has such a one.
-
-    Newest first.
-    """
+    """Return the decisions on a transaction_id, on one card or on all cards, the newest first."""
     chosen = decisions.c.transaction_id == storable(transaction_id)
     if card_id is not None:
         chosen &= decisions.c.card_id == storable(card_id)
@@ -83,7 +79,7 @@ def find(
 def history(
     connection: Connection, card_id: str, limit: int, before_ms: int | None = None
 ) -> list[Decision]:
-    """Return a card's decisions by event time, newest first; with `before_ms`, older ones only."""
+    """Return a card's decisions by event time, newest first; with `before_ms`, only older ones."""
     chosen = decisions.c.card_id == storable(card_id)
     if before_ms is not None:
         chosen &= decisions.c.event_time < before_ms
@@ -108,8 +104,10 @@ def newest_blocks(connection: Connection, limit: int) -> list[Decision]:
 
 
 def delete_older(connection: Connection, before_ms: int, limit: int) -> dict[str, int]:
-    """Delete decisions made, and vectors computed, before then: at most `limit` of each, oldest
-    first. Return how many by table."""
+    """Delete decisions and vectors that were made before `before_ms`, the oldest first.
+
+    Deletes at most `limit` rows of each table; returns the numbers by table.
+    """
     return {
         "decisions": _delete(connection, decisions, decisions.c.decided_at, before_ms, limit),
         "vectors": _delete(connection, vectors, vectors.c.computed_at, before_ms, limit),

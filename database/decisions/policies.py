@@ -1,6 +1,6 @@
-"""Every policy that was published, by version. Written by the store, read by the dashboard.
+"""Every published policy, by version.
 
-The topic keeps the newest only; a decision names its version for as long as it is kept.
+The topic keeps only the newest policy, but stored decisions refer to the versions of their time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from database.core.tables import policies
 
 @dataclass(frozen=True, slots=True)
 class StoredPolicy:
-    """A document as it was published; `published_at` in ms."""
+    """A published document; `published_at` is in ms."""
 
     version: str
     published_at: int
@@ -25,12 +25,12 @@ class StoredPolicy:
 
 
 def add_policies(connection: Connection, rows: Sequence[Row]) -> Inserted:
-    """Add rows of `tables.policies`; what is there stays."""
+    """Add rows of `tables.policies`; existing rows stay."""
     return insert_once(connection, policies, rows)
 
 
 def of_version(connection: Connection, version: str) -> list[StoredPolicy]:
-    """Return what was published as this version, newest first: nothing forbids to do so twice."""
+    """Return the policies of a version, newest first: a version may be published several times."""
     rows = connection.execute(
         select(policies)
         .where(policies.c.version == storable(version))

@@ -1,4 +1,4 @@
-"""What the store knows around one transaction: what its card did, its vectors, its case."""
+"""Evidence around one transaction: its card's other transactions, their vectors, its case."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.records import Decision, FeatureVector
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """One transaction of a card, and the verdict on it if it was a case."""
+    """A decision on a card, and the verdict if there was a review case."""
 
     decision: Decision
     verdict: Verdict | None
@@ -24,7 +24,10 @@ class Past:
 def card_around(
     connection: Connection, card_id: str, when_ms: int, *, before: int, after: int
 ) -> list[Past]:
-    """Return what a card did up to `when_ms`, and after it, at most so many each; newest first."""
+    """Return a card's decisions around `when_ms`, newest first.
+
+    At most `before` of them are up to `when_ms`, and at most `after` are later.
+    """
     same = and_(
         decisions.c.transaction_id == cases.c.transaction_id,
         decisions.c.card_id == cases.c.card_id,
@@ -64,7 +67,7 @@ def vectors_before(
 
 
 def case_of(connection: Connection, transaction_id: str, card_id: str) -> Case | None:
-    """Return the review case of a transaction, None if it was none."""
+    """Return the review case of a transaction, or None."""
     row = connection.execute(
         select(cases).where(cases.c.transaction_id == transaction_id, cases.c.card_id == card_id)
     ).first()

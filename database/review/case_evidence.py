@@ -1,4 +1,4 @@
-"""What an analyst looks at beside a case: decisions, cases that are like it, the next ones."""
+"""Evidence around a case: its decision, earlier verdicts, similar cases and neighbours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAME = and_(
 
 
 def decisions_of(connection: Connection, found: Sequence[Case]) -> dict[int, Decision]:
-    """Return the Decision of each case by its id; those deleted for their age are left out."""
+    """Return the Decision of each case by case id; expired decisions are missing."""
     question = (
         select(cases.c.case_id, decisions.c.record)
         .join(decisions, _SAME)
@@ -31,7 +31,7 @@ def decisions_of(connection: Connection, found: Sequence[Case]) -> dict[int, Dec
 
 
 def verdicts_of(connection: Connection, card_id: str, limit: int = 100) -> dict[str, Verdict]:
-    """Return the verdicts on a card's newest cases, by transaction id."""
+    """Return the verdicts on a card's newest decided cases, by transaction_id."""
     question = (
         select(cases.c.transaction_id, cases.c.verdict)
         .where(cases.c.card_id == card_id, cases.c.verdict.is_not(None))
@@ -61,7 +61,7 @@ def similar_cases(
 
 
 def neighbours(connection: Connection, case: Case) -> tuple[int | None, int | None]:
-    """Return the ids of the open cases before and after this one in the order of the queue."""
+    """Return the ids of the open cases before and after this one in the queue, or None."""
     unsolved = cases.c.verdict.is_(None)
     level, number = cases.c.urgency, cases.c.case_id
     same = level == case.urgency

@@ -1,9 +1,9 @@
-"""Verdicts that are to become labels: an outbox. The dashboard's sender is the only caller.
+"""The outbox of labels: verdicts that are waiting to be published.
 
-A label is taken when its verdict can no more be undone, and from then on it cannot be: that does
-not hang on the clocks of several dashboards being alike. It is sent once it was acknowledged. One
-that was taken and not sent, because the sender died, is taken again after LEASE_MS: the same label
-may come twice, byte for byte.
+A sender leases a label when the time to undo its verdict is over. From then on the verdict is
+final, so the clocks of several dashboards need not agree. A label counts as sent once Kafka has
+acknowledged it. If a sender dies in between, its label is leased again after LEASE_MS, and the same
+label may then be published twice, byte for byte.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ LEASE_MS: Final = 10_000
 def lease_labels(
     connection: Connection, now_ms: int, undo_ms: int, limit: int = 500
 ) -> dict[int, Label]:
-    """Take labels that are due, oldest first, by case id; nobody else gets them for LEASE_MS."""
+    """Lease due labels, oldest first, and return them by case id.
+
+    Nobody else can lease them for LEASE_MS, and their verdicts cannot be undone any more.
+    """
     untaken = or_(cases.c.label_taken_at.is_(None), cases.c.label_taken_at <= now_ms - LEASE_MS)
     due = (
         select(cases.c.case_id)
@@ -57,7 +60,7 @@ def lease_labels(
 
 
 def labels_sent(connection: Connection, sent: Mapping[int, Label], now_ms: int) -> None:
-    """Note that these were acknowledged, so that they are never taken again."""
+    """Mark labels as acknowledged, so that they are never leased again."""
     connection.execute(
         update(cases)
         .where(cases.c.case_id.in_(list(sent)), cases.c.label_sent_at.is_(None))
@@ -66,6 +69,6 @@ def labels_sent(connection: Connection, sent: Mapping[int, Label], now_ms: int) 
 
 
 def unsent_labels(connection: Connection) -> int:
-    """Return how many verdicts have not become labels yet, due or not."""
+    """Return the number of verdicts whose label has not been sent, due or not."""
     unsent = cases.c.verdict.is_not(None) & cases.c.label_sent_at.is_(None)
     return connection.execute(select(func.count()).where(unsent)).scalar_one()

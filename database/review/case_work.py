@@ -1,8 +1,7 @@
-"""What an analyst does with a case: claim, release, decide, undo; each step is audited. Each is one
-UPDATE that changes the case only if it may, so two people never hold it, however many ask at once.
+"""Work on a case: claim, release, decide, undo and settle. Every step is audited.
 
-Every function returns the case as it is afterwards, or None if it did not come to that. They need a
-transaction of `Database.begin`. `settle` is the store's: a chargeback leaves nothing to decide.
+Each step is one conditional UPDATE, so that two people never hold the same case. The functions need
+a transaction of `Database.begin` and return the changed case, or None if the step was not allowed.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from database.review.cases import SETTLED_BY, Case, Verdict, as_case, is_free, i
 from schemas.records import Label
 
 MAX_HELD: Final = 5
-"""Cases that one person may hold: what is held is hidden from everyone else's queue."""
+"""Cases that one person may hold, as these are hidden from everyone else's queue."""
 _KEYS_AT_ONCE: Final = 500
 
 
 def claim(
     connection: Connection, case_id: int, person: str, now_ms: int, claim_ms: int
 ) -> Case | None:
-    """Hold a case that is free, or for longer if this person holds it already.
+    """Claim a free case, or extend the claim if this person already holds it.
 
-    None if it is another's or decided, or if the person holds MAX_HELD others.
+    Returns None if somebody else holds it, it is decided, or the person holds MAX_HELD others.
     """
     others = and_(is_held(now_ms, person), cases.c.case_id != case_id)
     held = select(func.count()).where(others).correlate(None).scalar_subquery()
@@ -49,10 +48,10 @@ def claim(
 def claim_next(
     connection: Connection, person: str, now_ms: int, claim_ms: int, leave: int = 0
 ) -> Case | None:
-    """Hold the most urgent free case; without one, or with MAX_HELD in hand, one that is held.
+    """Claim the most urgent free case; if that fails, extend the claim on one already held.
 
-    None if there is none of these but `leave`, the case that the person looks at. On PostgreSQL a
-    case that another one is claiming at this moment is passed over instead of waited for.
+    Returns None if there is no case but `leave`, the one that the person is looking at. On
+    PostgreSQL, a case that somebody else is claiming at this moment is skipped.
     """
     most_urgent = (
         select(cases.c.case_id)
@@ -69,7 +68,7 @@ def claim_next(
 def claim_held(
     connection: Connection, person: str, now_ms: int, claim_ms: int, leave: int = 0
 ) -> Case | None:
-    """Hold for longer the next case after `leave`, in their order, of those that a person holds."""
+    """Extend the claim on the person's next case after `leave`, in the order of the queue."""
     question = (
         select(cases.c.case_id)
         .where(is_held(now_ms, person))
@@ -84,12 +83,12 @@ def claim_held(
 def renew(
     connection: Connection, case_id: int, person: str, now_ms: int, claim_ms: int
 ) -> Case | None:
-    """Hold a case for longer; None if this person does not hold it any more."""
+    """Extend a claim; None if this person does not hold the case any more."""
     return _change(connection, case_id, is_held(now_ms, person), claimed_until=now_ms + claim_ms)
 
 
 def release(connection: Connection, case_id: int, person: str, now_ms: int) -> Case | None:
-    """Give a case back; None if it is not this person's, or decided."""
+    """Give a case back to the queue; None if this person did not claim it, or it is decided."""
     before = read_case(connection, case_id, lock=True)
     after = _change(
         connection, case_id, _is_claimed_by(person), claimed_by=None, claimed_until=None
@@ -101,9 +100,10 @@ def release(connection: Connection, case_id: int, person: str, now_ms: int) -> C
 def decide(
     connection: Connection, case_id: int, person: str, verdict: Verdict, note: str, now_ms: int
 ) -> Case | None:
-    """Give the verdict on a case that this person claimed; None if it is another's or decided.
+    """Record the verdict on a case that this person claimed.
 
-    A claim that ran out is good enough as long as nobody else has taken the case.
+    Returns None if somebody else claimed it or it is decided. An expired claim is good enough as
+    long as nobody else has claimed the case.
     """
     before = read_case(connection, case_id, lock=True)
     after = _change(
@@ -122,9 +122,9 @@ def decide(
 def undo(
     connection: Connection, case_id: int, person: str, now_ms: int, *, undo_ms: int, claim_ms: int
 ) -> Case | None:
-    """Take one's own verdict back and hold the case again, with its note.
+    """Undo one's own verdict and claim the case again; the note is kept.
 
-    None if too much time has passed, or the label is already on its way.
+    Returns None if `undo_ms` have passed or the label has been leased for sending.
     """
     before = read_case(connection, case_id, lock=True)
     after = _change(
@@ -144,9 +144,9 @@ def undo(
 def settle(connection: Connection, labels: Sequence[Label], now_ms: int) -> int:
     """Close the cases of transactions that were charged back; return how many.
 
-    An open case, whoever holds it, or one whose verdict is not yet on its way as a label: that one
-    is replaced and never sent. Nothing is sent for the case, whose label is on its topic already,
-    and nobody can undo it. Labels of another source change nothing.
+    This closes open cases, no matter who holds them, and replaces verdicts whose label has not been
+    leased for sending. No label is sent for such a case, as the chargeback is one itself, and
+    nobody can undo it. Labels of other sources change nothing.
     """
     known = {
         (storable(label["transaction_id"]), storable(label["card_id"])): label["label"]
@@ -167,7 +167,7 @@ def settle(connection: Connection, labels: Sequence[Label], now_ms: int) -> int:
                 verdict=known[before.transaction_id, before.card_id],
                 decided_by=SETTLED_BY,
                 decided_at=now_ms,
-                note=None,  # the audit has an analyst's
+                note=None,  # the audit keeps the analyst's note
                 claimed_by=None,
                 claimed_until=None,
                 label_taken_at=now_ms,
@@ -179,7 +179,7 @@ def settle(connection: Connection, labels: Sequence[Label], now_ms: int) -> int:
 
 
 def undoable(connection: Connection, person: str, now_ms: int, undo_ms: int) -> Case | None:
-    """Return the newest case of which this person can take the verdict back."""
+    """Return the case with the newest verdict that this person can undo, or None."""
     question = (
         select(cases)
         .where(_is_undoable(person, now_ms, undo_ms))
@@ -191,7 +191,7 @@ def undoable(connection: Connection, person: str, now_ms: int, undo_ms: int) -> 
 
 
 def _is_claimed_by(person: str) -> ColumnElement[bool]:
-    """Whether a case is open and nobody claimed it after this person did."""
+    """Return the condition that a case is open and this person was the last to claim it."""
     return and_(cases.c.verdict.is_(None), cases.c.claimed_by == person)
 
 

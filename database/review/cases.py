@@ -1,10 +1,9 @@
-"""Review cases: one for each transaction that was sent to review. The store opens them, the
-dashboard lists them; `case_work` claims and decides, `case_labels` sends the verdicts on.
+"""Review cases: one for each transaction that was sent to review.
 
-Value at risk is score times amount, in minor units of the base currency: what is lost on average
-when the transaction is let through. Without a model's score it is half the amount. Each hour that a
-case waits counts as much as twice the value, so nothing waits for ever, and the order of two cases
-never changes: it is one number, kept in an index.
+The value at risk is score times amount in minor units of the base currency: the expected loss if
+the transaction is approved. Without a score it is half the amount. Every hour of waiting counts as
+much as a doubling of the value, so that no case waits for ever. As this holds for all cases alike,
+their order never changes, and urgency is one number in an index.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ Verdict = Literal["FRAUD", "GENUINE"]
 Shown = Literal["all", "free", "mine", "decided"]
 SCORE_WITHOUT_MODEL: Final = 0.5
 DOUBLING_MS: Final = 3_600_000
-"""A case that waited for so long comes before a new one of less than twice its value."""
+"""A case that has waited this long precedes new cases of less than twice its value."""
 SETTLED_BY: Final = "CHARGEBACK"
-"""Who has decided a case that nobody had to: a label's source; people have small letters."""
+"""`decided_by` of a case that a chargeback closed; usernames have lower-case letters only."""
 MIN_VALUE: Final = 100.0
-"""Below so many minor units all cases are worth the same; a logarithm needs a floor."""
+"""Smallest value, in minor units, that affects the order: a logarithm needs a floor."""
 _MAX_DOUBLINGS: Final = 1000.0
 _CASES_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A row of the table; times in ms, amount in minor units of its currency."""
+    """One case; times are in ms, the amount is in minor units of its currency."""
 
     case_id: int
     transaction_id: str
@@ -60,7 +59,7 @@ class Case:
     label_sent_at: int | None
 
     def holder(self, now_ms: int) -> str | None:
-        """Return who holds the open case now."""
+        """Return the person who holds the open case now, or None."""
         held = self.verdict is None and (self.claimed_until or 0) > now_ms
         return self.claimed_by if held else None
 
@@ -70,11 +69,11 @@ class Case:
         return self.decided_by == SETTLED_BY
 
     def grown_value(self, now_ms: int) -> float:
-        """Return the value at risk with its doublings by now, which the order goes by."""
+        """Return the value at risk with its doublings until now; cases are in this order."""
         return math.exp2(min(self.urgency + now_ms / DOUBLING_MS, _MAX_DOUBLINGS))
 
     def undo_until(self, undo_ms: int) -> int:
-        """Return until when the verdict can be taken back; 0 if it cannot."""
+        """Return the time in ms until which the verdict can be undone, or 0."""
         if self.decided_at is None or self.label_taken_at is not None:
             return 0
         return self.decided_at + undo_ms
@@ -82,7 +81,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """The queue in figures; the median age is that of all open cases, in ms, 0 without any."""
+    """Figures of the queue. The median age of all open cases is in ms, and 0 if there are none."""
 
     free: int
     claimed: int
@@ -93,7 +92,7 @@ class Counters:
 def value_at_risk(decision: Mapping[str, Any], currencies: CurrencyTable) -> float:
     """Return score times amount of a Decision, in minor units of the base currency.
 
-    A currency without a rate counts as the base currency: the case must be seen all the same.
+    A currency without a rate counts as the base currency, as the case must not be lost.
 
     >>> value_at_risk({"score": 0.8, "amount": 1000, "currency": "EUR"}, CurrencyTable())
     800.0
@@ -104,9 +103,9 @@ def value_at_risk(decision: Mapping[str, Any], currencies: CurrencyTable) -> flo
 
 
 def urgency(value: float, opened_at: int) -> float:
-    """Return a number by which cases are ordered, highest first: log2(value) plus hours waited.
+    """Return the number that orders cases, highest first: log2(value) minus opening time in hours.
 
-    Hours waited grow alike for all, so the opening time stands for them.
+    The waiting time grows at the same rate for all cases, so the opening time can replace it.
 
     >>> urgency(20_000, 0) == urgency(40_000, DOUBLING_MS)
     True
@@ -120,10 +119,10 @@ def open_cases(
     now_ms: int,
     currencies: CurrencyTable | None = None,
 ) -> int:
-    """Open a case for each Decision that is REVIEW and has none; return how many were opened.
+    """Open a case for each REVIEW Decision without one; return how many were opened.
 
-    The caller leaves out duplicates, and writes the vectors of the same batch first. A case is as
-    old as its decision, so that those of a store that was away do not come last.
+    The caller leaves out duplicates, and writes the vectors of the same batch first. The age of a
+    case counts from its decision, so that cases are not put last when the store was down.
     """
     known = currencies or CurrencyTable()
     rows = [
@@ -144,7 +143,7 @@ def open_cases(
 
 
 def read_case(connection: Connection, case_id: int, *, lock: bool = False) -> Case | None:
-    """Return a case; with `lock` nobody else changes it until the transaction ends."""
+    """Return a case or None; with `lock`, nobody else can change it until the transaction ends."""
     question = select(cases).where(cases.c.case_id == case_id)
     row = connection.execute(question.with_for_update() if lock else question).first()
     return None if row is None else as_case(row)
@@ -153,7 +152,7 @@ def read_case(connection: Connection, case_id: int, *, lock: bool = False) -> Ca
 def list_cases(
     connection: Connection, now_ms: int, shown: Shown, person: str, limit: int = 100
 ) -> list[Case]:
-    """Return cases, most urgent first; decided ones newest first, of everyone."""
+    """Return cases, the most urgent first; decided ones are everyone's, the newest first."""
     wanted = {
         "all": cases.c.verdict.is_(None),
         "free": is_free(now_ms),
@@ -166,7 +165,7 @@ def list_cases(
 
 
 def count_cases(connection: Connection, now_ms: int, midnight_ms: int) -> Counters:
-    """Return the queue's figures; today is what was decided since `midnight_ms`."""
+    """Return the queue's figures; "today" begins at `midnight_ms`."""
     unsolved = cases.c.verdict.is_(None)
     free, waiting = connection.execute(
         select(func.count().filter(is_free(now_ms)), func.count()).where(unsolved)
@@ -183,13 +182,13 @@ def count_cases(connection: Connection, now_ms: int, midnight_ms: int) -> Counte
 
 
 def is_free(now_ms: int) -> ColumnElement[bool]:
-    """Whether a case is open and held by nobody."""
+    """Return the condition that a case is open and nobody holds it."""
     unheld = or_(cases.c.claimed_by.is_(None), cases.c.claimed_until <= now_ms)
     return and_(cases.c.verdict.is_(None), unheld)
 
 
 def is_held(now_ms: int, person: str) -> ColumnElement[bool]:
-    """Whether a case is open and held by this person."""
+    """Return the condition that a case is open and this person holds it."""
     return and_(
         cases.c.verdict.is_(None),
         cases.c.claimed_by == person,
@@ -198,12 +197,12 @@ def is_held(now_ms: int, person: str) -> ColumnElement[bool]:
 
 
 def as_case(row: Row[Any]) -> Case:
-    """Return a row of the table as a record."""
+    """Return a row of the table as a Case."""
     return Case(**row._mapping)
 
 
 def _note_devices(connection: Connection, new: Sequence[int]) -> None:
-    """Note the device of each case that has one; its vector comes before its decision, mostly."""
+    """Copy device ids from vectors to new cases; most vectors arrive before their decision."""
     question = (
         select(cases.c.case_id, vectors.c.record)
         .join(

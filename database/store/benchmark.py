@@ -1,7 +1,6 @@
-"""How much the store takes in, without Kafka.
+"""Benchmark of the store, without Kafka.
 
-Vectors and decisions as the services write them lie in memory; decoding, rows and transactions are
-the store's own.
+Sample vectors and decisions come from memory; the real store decodes and writes them.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ REVIEWED_EVERY: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class _PreparedTopics:
-    """Vectors and decisions of as many transactions, on a broker in memory."""
+    """The vectors and decisions of `rows` transactions on an in-memory broker."""
 
     broker: MemoryBroker
     rows: int
@@ -44,13 +43,13 @@ class _PreparedTopics:
 
 
 def measure(rows: int, url: str | None = None) -> dict[str, Any]:
-    """Store `rows` decisions with their vectors, one in a hundred a REVIEW; return the figures.
+    """Store `rows` decisions with their vectors, 1 % of them for review; return the figures.
 
     Args:
-        url: an empty database; without it, SQLite in a folder that is deleted.
+        url: an empty database; by default SQLite in a temporary folder.
 
     Raises:
-        ConfigurationError: the database was measured before.
+        ConfigurationError: the database has already been used for a measurement.
     """
     served = _prepare(rows)
     with TemporaryDirectory(prefix="fraud-store-") as folder:
@@ -77,7 +76,7 @@ def _store(served: _PreparedTopics, url: str) -> dict[str, Any]:
         try:
             if any(sum(read.values()) for read in store.read.values()):
                 raise ConfigurationError(
-                    f"{database.name} was measured before: give --database an empty one"
+                    f"{database.name} was measured before: pass an empty database to --database"
                 )
             began, cpu = time.monotonic(), time.process_time()
             while store.counts.stored["decisions"] < served.rows:

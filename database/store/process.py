@@ -18,18 +18,19 @@ from schemas.currency import CurrencyTable
 from schemas.topics import DECISIONS, FEATURES, LABELS, POLICY
 
 NICENESS: Final = 10
-"""Other processes of the machine, above all those that score, come first."""
+"""Other processes of the machine, above all those that score, have priority."""
 GATHER_MS: Final = 200
-"""How long Kafka gathers for it: few large transactions cost a third of many small ones."""
+"""How long Kafka gathers records for a fetch: large transactions cost a third of small ones."""
 
 
 def run(settings: Settings, *, once: bool = False) -> dict[str, Any]:
-    """Follow until SIGTERM or SIGINT or, if `once`, to the present ends; return a report.
+    """Follow the topics until SIGTERM or SIGINT; return a report. Call this from the main thread.
 
-    Call it in the main thread.
+    Args:
+        once: stop when everything that the topics hold now is stored.
 
     Raises:
-        ConfigurationError: the database or the topics are not what the settings say.
+        ConfigurationError: the database or the topics do not match the settings.
     """
     with ServiceProcess(SERVICE, settings, niceness=NICENESS) as process:
         process.create_topics()

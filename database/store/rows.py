@@ -1,4 +1,4 @@
-"""Messages of the topics that the store follows to rows of the database."""
+"""From messages of the followed topics to rows of the database."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from schemas.validation import SchemaRegistry, read_label
 
 _TEXTS: Final = ("transaction_id", "card_id", "merchant_id", "currency")
 MAX_VERSION_LENGTH: Final = 64
-"""Characters, as in a policy document."""
+"""In characters, as in a policy document."""
 REVIEW: Final = ACTIONS.index("REVIEW")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """StoredRows of a table, the Decisions among them that ask for a review, and what is none."""
+    """Rows of a table, the messages that could not be read, and the Decisions to review."""
 
     rows: list[dict[str, Any]]
     rejected: list[Rejected]
@@ -34,7 +34,7 @@ class StoredRows:
 
 
 def decision_rows(messages: Sequence[Message]) -> StoredRows:
-    """Return rows of `decisions`; duplicates ask for no review of their own."""
+    """Return rows of `decisions`; duplicates are not reviewed again."""
     values = [message.value or b"" for message in messages]
     found = decode_decisions(values)
     records = [values[row] for row in found.rows.tolist()]
@@ -79,7 +79,7 @@ def vector_rows(messages: Sequence[Message]) -> StoredRows:
 
 
 def policy_rows(messages: Sequence[Message]) -> StoredRows:
-    """Return rows of `policies`, also of documents that scorers refuse; a deletion is none."""
+    """Return rows of `policies`: documents that scorers refuse, too, but not deletions."""
     rows: list[dict[str, Any]] = []
     rejected: list[Rejected] = []
     for place, message in enumerate(messages):
@@ -102,9 +102,10 @@ def policy_rows(messages: Sequence[Message]) -> StoredRows:
 def label_reader(
     pan_key: bytes | None = None, registry: SchemaRegistry | None = None
 ) -> Callable[[Message], Label]:
-    """Return what reads a message of `labels`, with the stream processor's key and registry.
+    """Return a function that decodes a message of `labels`.
 
-    It raises BadMessage, or RegistryUnavailable.
+    Key and registry are those of the stream processor. The function raises BadMessage or
+    RegistryUnavailable.
     """
     return lambda message: read_label(
         message.value or b"", now_ms=message.timestamp, pan_key=pan_key, registry=registry
@@ -112,7 +113,7 @@ def label_reader(
 
 
 def readable_labels(messages: Sequence[Message], read: Callable[[Message], Label]) -> list[Label]:
-    """Return what can be read; of the rest the stream processor makes dead letters."""
+    """Return the readable labels; the stream processor turns the others into dead letters."""
     found = []
     for message in messages:
         with suppress(BadMessage):
@@ -125,6 +126,6 @@ def _texts(values: Sequence[bytes]) -> list[str]:
 
 
 def _review(message: bytes, row: dict[str, Any]) -> dict[str, Any]:
-    """Return the Decision, its texts as they are in its row."""
+    """Return the decoded Decision, with the storable texts of its row."""
     record: dict[str, Any] = avro.decode(message)[1]
     return record | {name: row[name] for name in _TEXTS}

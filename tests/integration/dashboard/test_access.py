@@ -53,7 +53,7 @@ def test_an_entry_counts_only_with_the_change_that_it_tells_of(database: Databas
             for _ in range(2):
                 people.add(connection, "jane", "viewer", "-", by="test", now_ms=NOW)
 
-    with pytest.raises(ConfigurationError, match="jane is there already"):
+    with pytest.raises(ConfigurationError, match="jane already exists"):
         add_twice()
     with database.read() as connection:
         assert people.accounts(connection) == []

@@ -77,11 +77,11 @@ def test_an_admin_changes_role_password_and_access(site: Site) -> None:
 @pytest.mark.parametrize(
     ("path", "form", "said"),
     [
-        ("/people", {"username": "admin", "role": "viewer"}, "admin is there already"),
-        ("/people", {"username": "jane", "role": "king"}, "is no role"),
-        ("/people", {"username": "", "role": "viewer"}, "is no username"),
-        ("/people", {"username": "<b>jane</b>", "role": "viewer"}, "is no username"),
-        ("/people", {"username": "x" * 65, "role": "viewer"}, "is no username"),
+        ("/people", {"username": "admin", "role": "viewer"}, "admin already exists"),
+        ("/people", {"username": "jane", "role": "king"}, "is not a role"),
+        ("/people", {"username": "", "role": "viewer"}, "is not a username"),
+        ("/people", {"username": "<b>jane</b>", "role": "viewer"}, "is not a username"),
+        ("/people", {"username": "x" * 65, "role": "viewer"}, "is not a username"),
         ("/people/nobody/role", {"role": "viewer"}, "there is nobody named"),
         ("/people/nobody/unlock", {}, "there is nobody named"),
         ("/people/nobody/password", {}, "there is nobody named"),
@@ -163,8 +163,8 @@ def test_the_command_line_says_what_is_wrong(
 ) -> None:
     monkeypatch.setenv("FRAUD_DATABASE_URL", f"sqlite:///{tmp_path / 'fraud.db'}")
     for words, said in (
-        (["add", "Jane Doe"], "is no username"),
-        (["add", "jane", "--role", "king"], "is no role: it is one of viewer"),
+        (["add", "Jane Doe"], "is not a username"),
+        (["add", "jane", "--role", "king"], "is not a role: use one of viewer"),
         (["disable", "jane"], "there is nobody named 'jane'"),
     ):
         result = CliRunner().invoke(app, ["people", *words])

@@ -67,7 +67,7 @@ def test_refuses_what_it_would_score_otherwise(booster: xgboost.Booster) -> None
         forest_from_json(json.dumps(categorical).encode(), FEATURES)
     loop = json.loads(raw)
     loop["learner"]["gradient_booster"]["model"]["trees"][0]["left_children"][0] = 0
-    with pytest.raises(ConfigurationError, match="below its parent"):
+    with pytest.raises(ConfigurationError, match="does not follow its parent"):
         forest_from_json(json.dumps(loop).encode(), FEATURES)
     joined = json.loads(raw)
     tree = joined["learner"]["gradient_booster"]["model"]["trees"][0]

@@ -49,7 +49,7 @@ def test_scores_are_calibrated_as_the_bundle_says(tmp_path: Path) -> None:
 def test_another_catalogue_is_refused(tmp_path: Path) -> None:
     small_bundle(tmp_path / "m", "m")
     digest = write_manifest(tmp_path / "m", "m", b"otherone")
-    with pytest.raises(ConfigurationError, match="train it again"):
+    with pytest.raises(ConfigurationError, match="train the model again"):
         load_model(tmp_path / "m", digest)
 
 

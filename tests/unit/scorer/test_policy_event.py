@@ -42,7 +42,7 @@ def test_deletion_brings_the_default_back() -> None:
 @pytest.mark.parametrize("value", [None, event()])
 @pytest.mark.parametrize("key", [b"other", None])
 def test_other_policies_change_nothing(key: bytes | None, value: bytes | None) -> None:
-    with pytest.raises(BadMessage, match="followed"):
+    with pytest.raises(BadMessage, match="scorers follow only"):
         read_policy(message(value, key))
 
 

@@ -187,7 +187,7 @@ def test_after_half_a_batch_it_ends_so_that_its_successor_reads_what_arrived() -
     bench.producer.produce_many = half  # type: ignore[method-assign]
     for offset in range(3):
         bench.publish(0, offset)
-    with pytest.raises(FatalError, match="only some"):
+    with pytest.raises(FatalError, match="only part"):
         bench.step()
     bench.start()
     bench.step()

@@ -173,7 +173,7 @@ def test_a_bundle_of_another_model_is_refused_and_what_served_goes_on(
     assert follower.serving.champion is not None
     assert follower.serving.champion.model_id == "right"
     assert bench.refused() == [("bundle_refused", "CRITICAL", "wrong")]
-    assert "the bundle of wrong is other's" in str(bench.alerts[0]["detail"]["reason"])
+    assert "the bundle of wrong holds other" in str(bench.alerts[0]["detail"]["reason"])
 
 
 def test_a_refused_shadow_leaves_the_others_in_their_places(
