@@ -1,1 +1,1 @@
-"""StoredDecision decisions, policies and the evidence around a transaction."""
+"""Stored decisions, policies and the evidence around a transaction."""

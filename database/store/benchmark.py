@@ -15,7 +15,7 @@ import numpy as np
 
 from database.core.opening import open_database
 from database.store.rows import label_reader
-from database.store.store import SERVICE, Store, report
+from database.store.store import SERVICE, Store, StoreSources, report
 from runtime.clock import SystemClock
 from runtime.kafka.memory import MemoryBroker, MemoryReader
 from runtime.kafka.protocols import TopicPartition
@@ -51,24 +51,27 @@ def measure(rows: int, url: str | None = None) -> dict[str, Any]:
     Raises:
         ConfigurationError: the database has already been used for a measurement.
     """
-    served = _prepare(rows)
+    prepared = _prepare(rows)
     with TemporaryDirectory(prefix="fraud-store-") as folder:
-        return _store(served, url or f"sqlite:///{Path(folder) / 'fraud.db'}")
+        return _store(prepared, url or f"sqlite:///{Path(folder) / 'fraud.db'}")
 
 
-def _store(served: _PreparedTopics, url: str) -> dict[str, Any]:
+def _store(prepared: _PreparedTopics, url: str) -> dict[str, Any]:
     with open_database(load_settings(database_url=url)) as database:
-        store = Store(
-            database,
+        sources = StoreSources(
             decisions="bench.decisions",
             features="bench.features",
             labels="bench.labels",
             policy="bench.policy",
-            open_reader=lambda topic, starts: MemoryReader(served.broker, topic, starts),
-            bounds=served.bounds,
+            open_reader=lambda topic, starts: MemoryReader(prepared.broker, topic, starts),
+            bounds=prepared.bounds,
+            read_label=label_reader(),
+        )
+        store = Store(
+            database,
+            sources,
             keep_ms=KEEP_MS,
             currencies=CurrencyTable(),
-            read_label=label_reader(),
             clock=SystemClock(),
             metrics=Metrics(SERVICE),
         )
@@ -79,7 +82,7 @@ def _store(served: _PreparedTopics, url: str) -> dict[str, Any]:
                     f"{database.name} was measured before: pass an empty database to --database"
                 )
             began, cpu = time.monotonic(), time.process_time()
-            while store.counts.stored["decisions"] < served.rows:
+            while store.counts.stored["decisions"] < prepared.rows:
                 store.step()
             figures = report(store, time.monotonic() - began, time.process_time() - cpu)
         finally:
@@ -88,7 +91,7 @@ def _store(served: _PreparedTopics, url: str) -> dict[str, Any]:
         return {
             "database": database.name,
             **figures,
-            "bytes_per_decision": size and size / served.rows,
+            "bytes_per_decision": size and size / prepared.rows,
         }
 
 

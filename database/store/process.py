@@ -9,7 +9,7 @@ from typing import Any, Final
 from database.core.database import Database
 from database.core.opening import open_database
 from database.store.rows import decision_rows, label_reader, vector_rows
-from database.store.store import SERVICE, Store, report
+from database.store.store import SERVICE, Store, StoreSources, report
 from runtime.kafka.reader import KafkaReader, end_offsets, offset_bounds
 from runtime.kafka.wire_format import ConfluentRegistry
 from runtime.process import ServiceProcess
@@ -61,17 +61,20 @@ def _store(process: ServiceProcess, database: Database) -> Store:
     def open_reader(topic: str, starts: Mapping[int, int]) -> KafkaReader:
         return KafkaReader(settings, topic, starts, gather_ms=GATHER_MS)
 
-    return Store(
-        database,
+    sources = StoreSources(
         decisions=settings.topic(DECISIONS),
         features=settings.topic(FEATURES),
         labels=settings.topic(LABELS),
         policy=settings.topic(POLICY),
         open_reader=open_reader,
         bounds=lambda topic: offset_bounds(settings, topic),
+        read_label=label_reader(settings.pan_key, ConfluentRegistry.from_settings(settings)),
+    )
+    return Store(
+        database,
+        sources,
         keep_ms=settings.store_keep.ms,
         currencies=CurrencyTable(settings.base_currency, settings.currency_rates),
-        read_label=label_reader(settings.pan_key, ConfluentRegistry.from_settings(settings)),
         clock=process.clock,
         metrics=process.metrics,
     )

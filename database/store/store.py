@@ -1,9 +1,9 @@
-"""The store: follows `decisions`, `features` and `policy` into the database, each record once, and
-`labels` for the chargebacks that settle review cases.
+"""The store: writes `decisions`, `features` and `policy` to the database, each record exactly once,
+and settles review cases with the chargebacks among `labels`.
 
-poll → rows → one transaction: rows, cases to review, cases settled, positions. The database says
-where to read on, so a crash at any moment loses and doubles nothing. One process stores at a time;
-another one waits, and takes over. `python -m database store` runs it.
+poll → rows → one transaction with the rows, new cases, settled cases and positions. The positions
+in the database say where to continue, so a crash at any moment neither loses nor duplicates a
+record. Only one process stores at a time; a second one waits and takes over when it ends.
 """
 
 from __future__ import annotations
@@ -45,40 +45,40 @@ log = structlog.get_logger(__name__)
 SERVICE: Final = "store"
 LOCK: Final = "store.lock"
 MAX_ROWS: Final = 2_000
-"""Of a topic in one transaction: others who write to SQLite wait for it, some 50 ms."""
+"""Records of a topic per transaction: it takes about 50 ms, and other SQLite writers must wait."""
 POLL_S: Final = 0.2
 CHECK_S: Final = 10.0
-"""How often it asks whether a topic has got more partitions, and whether Kafka is there."""
+"""How often it checks for new partitions of a topic, and whether Kafka is reachable."""
 EXPIRE_S: Final = 60.0
 EXPIRE_ROWS: Final = 2_000
 AWAY: Final = (
     BrokerUnavailable, DatabaseUnavailable, Fenced, MembershipLost, RegistryUnavailable,
 )  # fmt: skip
-"""What passes by itself."""
+"""Errors that pass by themselves."""
 
 Bounds = Callable[[str], Mapping[int, tuple[int, int]]]
-"""First and next offset of each partition of a topic."""
+"""Returns the first and the next offset of each partition of a topic."""
 OpenReader = Callable[[str, Mapping[int, int]], PartitionReader]
-"""Topic, first offset by partition."""
+"""Opens a reader of a topic at the given offset of each partition."""
 
 
 @dataclass(slots=True)
 class _Followed:
-    """A topic that is read, and how far it was stored by partition; None: nothing yet."""
+    """A topic with its reader, and the stored position of each partition (None: nothing yet)."""
 
     topic: str
     reader: PartitionReader
     stored: dict[int, int | None]
     ends: dict[int, int]
-    """Of each partition when it was opened."""
+    """End offset of each partition when the topic was opened."""
 
     def caught_up(self) -> bool:
-        """Tell whether all that was there when it was opened is read."""
+        """Return whether everything that the topic held when it was opened has been read."""
         read = self.reader.positions()
         return all(read.get(number, 0) >= end for number, end in self.ends.items())
 
     def moves(self) -> dict[int, tuple[int | None, int]]:
-        """Return where each partition has come from and got to since."""
+        """Return old and new position of each partition that has advanced since the last write."""
         return {
             number: (self.stored[number], after)
             for number, after in self.reader.positions().items()
@@ -88,7 +88,7 @@ class _Followed:
 
 @dataclass(slots=True)
 class StoreCounts:
-    """What became of the records."""
+    """Counts of what the store has done since it was started."""
 
     stored: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(("decisions", "vectors", "cases", "policies"), 0)
@@ -99,63 +99,72 @@ class StoreCounts:
     transactions: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSources:
+    """The followed topics, by full name, and the functions that read them.
+
+    `read_label` decodes a message of `labels`. It raises BadMessage, or RegistryUnavailable, after
+    which the label is read again.
+    """
+
+    decisions: str
+    features: str
+    labels: str
+    policy: str
+    open_reader: OpenReader
+    bounds: Bounds
+    read_label: Callable[[Message], Label]
+
+
 class Store:
     """Follows the topics. Single-threaded.
 
-    Labels wait until the decisions that were there at the start are read: a chargeback must find
-    its case. One that comes within moments of its decision, before the case is open, finds none.
+    Labels are read only after the decisions that exist at the start, as a chargeback must find its
+    case. A chargeback that arrives within moments of its decision, before the case is open, does
+    not find it.
 
     Args:
-        decisions, features, labels, policy: full names of the topics.
-        read_label: raises BadMessage, or RegistryUnavailable: the label is read again.
-        bounds: asked at the start whether what is to be read is still there.
         keep_ms: age at which rows are deleted.
-        currencies: for the value at risk of a case.
+        currencies: rates for the value at risk of a case.
     """
 
     def __init__(
         self,
         database: Database,
+        sources: StoreSources,
         *,
-        decisions: str,
-        features: str,
-        labels: str,
-        policy: str,
-        open_reader: OpenReader,
-        bounds: Bounds,
         keep_ms: int,
         currencies: CurrencyTable,
-        read_label: Callable[[Message], Label],
         clock: Clock,
         metrics: Metrics,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database, self._lock = database, ExclusiveLock(database, LOCK)
-        self._topics, self._read_label = (features, decisions, labels, policy), read_label
-        self._open_reader, self._bounds, self._keep_ms = open_reader, bounds, keep_ms
+        self._sources, self._keep_ms = sources, keep_ms
+        self._topics = (sources.features, sources.decisions, sources.labels, sources.policy)
         self._currencies, self._clock, self._metrics = currencies, clock, metrics
         self._monotonic = monotonic
         self._followed: list[_Followed] = []
-        for topic in (features, decisions, policy):
+        for topic in (sources.features, sources.decisions, sources.policy):
             metrics.count("unstored", 0, topic=topic)
         self._check_at = self._expire_at = 0.0
         self.counts = StoreCounts()
-        self.waiting_for = "its first look at the database"
-        """What it waits for, "" if nothing."""
+        self.waiting_for = "the first access to the database"
+        """Why the store is waiting, "" while it stores."""
 
     @property
     def read(self) -> dict[str, dict[int, int]]:
-        """Next offset to store, by topic and partition; empty while it waits."""
+        """The next offset to store, by topic and partition; empty while the store is waiting."""
         return {
             each.topic: {number: at or 0 for number, at in each.stored.items()}
             for each in self._followed
         }
 
     def run(self, until: Callable[[], bool], stop: StopSignal) -> None:
-        """Follow until `until` or told to stop; waits for whatever is away.
+        """Follow the topics until `until` is true or `stop` is set, and wait out any outage.
 
         Raises:
-            ConfigurationError: an operator must mend something; nothing was lost.
+            ConfigurationError: an operator has to fix something; nothing is lost.
         """
         retry = Retry(stop, self._metrics, AWAY, on_wait=self._waits_for)
         try:
@@ -172,46 +181,47 @@ class Store:
                 self.open()
             self.step()
         except AWAY:
-            self.close()  # all is read again from where the database is
+            self.close()  # the next attempt reads on from the positions in the database
             raise
 
     def open(self) -> None:
-        """Take the lock, and begin to read where the database says.
+        """Take the lock, and open the topics at the positions in the database.
 
         Raises:
-            Fenced: another process has the lock.
-            BrokerUnavailable, DatabaseUnavailable: call again.
+            Fenced: another process holds the lock.
+            BrokerUnavailable, DatabaseUnavailable: call again later.
         """
         if not self._lock.acquire():
             raise Fenced(
-                f"another store writes to {self._database.name}; this one takes over when it ends"
+                f"another store writes to {self._database.name}; this one will take over later"
             )
         with self._database.read() as connection:
             found = {topic: read_positions(connection, topic) for topic in self._topics}
         for topic in self._topics:
-            limits = self._bounds(topic)
+            limits = self._sources.bounds(topic)
             starts = {
                 number: _start(topic, number, found[topic].get(number), low, end)
                 for number, (low, end) in limits.items()
             }
             stored = {number: found[topic].get(number) for number in limits}
             ends = {number: end for number, (_, end) in limits.items()}
-            self._followed.append(_Followed(topic, self._open_reader(topic, starts), stored, ends))
+            reader = self._sources.open_reader(topic, starts)
+            self._followed.append(_Followed(topic, reader, stored, ends))
         self._check_at = self._monotonic() + CHECK_S
 
     def close(self) -> None:
-        """Stop reading, and let go of the lock."""
+        """Close the topics and release the lock."""
         for each in self._followed:
             each.reader.close()
         self._followed = []
         self._lock.release()
 
     def step(self) -> None:
-        """Store what has come, wait a moment if nothing has, and delete a little of what is old.
+        """Store the new records, after waiting for some, and delete a batch of expired rows.
 
         Raises:
             BrokerUnavailable, DatabaseUnavailable, RegistryUnavailable, Fenced: nothing was stored;
-                close, and open.
+                call `close` and then `open`.
         """
         features, decisions, labels, policy = self._followed
         vectors = features.reader.poll_batch(MAX_ROWS, 0.0)
@@ -234,7 +244,10 @@ class Store:
             return
         began = self._monotonic()
         vector_part, decision_part = vector_rows(vectors), decision_rows(decided)
-        known, policy_part = readable_labels(labelled, self._read_label), policy_rows(published)
+        known, policy_part = (
+            readable_labels(labelled, self._sources.read_label),
+            policy_rows(published),
+        )
         with self._database.begin() as connection:
             new_vectors = add_vectors(connection, vector_part.rows)
             new_decisions = add_decisions(connection, decision_part.rows)
@@ -270,7 +283,7 @@ class Store:
     def _account(
         self, topic: str, table: str, messages: list[Message], rows: StoredRows, inserted: Inserted
     ) -> None:
-        """Count what was committed, and tell of what was left out."""
+        """Count the committed rows, and log the records that were left out."""
         if messages:
             self._metrics.count("records", len(messages), topic=topic)
         self._count(table, inserted.new)
@@ -280,13 +293,13 @@ class Store:
             self._metrics.count("unstored", left_out, topic=topic)
         for place, error in rows.rejected[:1]:
             log.warning(
-                "left out", records=len(rows.rejected), topic=topic,
+                "unreadable records were not stored", records=len(rows.rejected), topic=topic,
                 partition=messages[place].partition, offset=messages[place].offset,
                 reason=str(error),
             )  # fmt: skip
         for row, reason in inserted.refused:
             log.warning(
-                "the database cannot hold it", transaction_id=row.get("transaction_id"),
+                "the database refused a record", transaction_id=row.get("transaction_id"),
                 topic=topic, reason=reason,
             )  # fmt: skip
 
@@ -296,7 +309,7 @@ class Store:
             self._metrics.count("stored", rows, table=table)
 
     def _expire(self) -> None:
-        """Delete a small batch if it is time; at once another one while there is more."""
+        """Delete a batch of expired rows if it is time; the next step goes on if there are more."""
         if self._monotonic() < self._expire_at:
             return
         with self._database.begin() as connection:
@@ -308,7 +321,7 @@ class Store:
             self._expire_at = self._monotonic() + EXPIRE_S
 
     def _check_topics(self) -> None:
-        """Tell the lag; now and then see whether there are new partitions, which reopens."""
+        """Update the lag; every CHECK_S, close the topics if there are new partitions."""
         for each in self._followed:
             for number, behind in each.reader.lag().items():
                 self._metrics.set("lag", behind, topic=each.topic, partition=str(number))
@@ -338,24 +351,24 @@ class Store:
 
 
 def _start(topic: str, number: int, stored: int | None, low: int, end: int) -> int:
-    """Return where to read on: nothing twice, and nothing that Kafka still has left out."""
+    """Return where to continue, so that no record is stored twice or skipped if Kafka has it."""
     start = stored or 0
     if start > end:
         log.error(
-            "the topic was made anew: it is read from its beginning",
+            "the topic was created again and is read from its beginning",
             topic=topic, partition=number, stored=start, end=end,
         )  # fmt: skip
         return low
     if start < low and stored is not None:
         log.error(
-            "records are lost: Kafka has deleted them before they were stored",
+            "records are lost: Kafka deleted them before they were stored",
             topic=topic, partition=number, records=low - start,
         )  # fmt: skip
     return max(start, low)
 
 
 def report(store: Store, seconds: float, cpu_seconds: float) -> dict[str, Any]:
-    """Return what was done in so many seconds, as `--json` writes it."""
+    """Return the report of a run in the form that `--json` writes."""
     counts = store.counts
     return {
         "stored": counts.stored,

@@ -1,4 +1,4 @@
-"""StoredDecision decisions on SQLite and PostgreSQL: once, found, listed and deleted."""
+"""Stored decisions on SQLite and PostgreSQL: once, found, listed and deleted."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from database.decisions.policies import of_version
 from database.review.cases import list_cases
 from database.store import store as module
 from database.store.rows import label_reader
-from database.store.store import Store
+from database.store.store import Store, StoreSources
 from runtime.clock import ManualClock
 from runtime.kafka.memory import MemoryBroker, MemoryReader
 from runtime.kafka.protocols import TopicPartition
@@ -79,17 +79,20 @@ class Bench:
         }
 
     def store(self) -> Store:
-        made = Store(
-            self.open(),
+        sources = StoreSources(
             decisions="decisions",
             features="features",
             labels="labels",
             policy="policy",
             open_reader=lambda topic, starts: MemoryReader(self.broker, topic, starts),
             bounds=self.bounds,
+            read_label=label_reader(registry=self.registry),
+        )
+        made = Store(
+            self.open(),
+            sources,
             keep_ms=400 * DAY,
             currencies=CurrencyTable("EUR", {"USD": 0.5}),
-            read_label=label_reader(registry=self.registry),
             clock=self.clock,
             metrics=self.metrics,
             monotonic=lambda: self.now,
@@ -307,7 +310,7 @@ def test_one_stores_and_the_next_takes_over_when_it_ends(bench: Bench) -> None:
     first.open()
     bench.decide(decision(1))
     first.step()
-    with pytest.raises(Fenced, match=r"another store writes to .*takes over"):
+    with pytest.raises(Fenced, match=r"another store writes to .*will take over"):
         second.open()
     first.close()
     second.open()
@@ -328,7 +331,7 @@ def test_positions_outside_of_kafka_are_clamped_and_told(bench: Bench) -> None:
         store.open()
     told = {entry["topic"]: entry["event"] for entry in logs}
     assert "Kafka has deleted them" in told["decisions"]
-    assert "made anew" in told["features"]
+    assert "created again" in told["features"]
     store.step()
     assert bench.column(decisions.c.transaction_id) == ["tx-4", "tx-5"]
     assert bench.count(vectors) == 3
