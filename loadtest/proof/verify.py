@@ -255,7 +255,7 @@ class _Run:
         }
 
     def dump(self, path: Path) -> int:
-        """Write the vectors on `features` to a file; return how many positions have two different ones."""
+        """Write the vectors on `features`; return how many positions have two different ones."""
         report = path.with_suffix(".json")
         _command(
             ["dump", "--output", str(path), "--json", str(report)], self.environment, allowed=(0, 1)

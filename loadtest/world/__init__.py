@@ -1,1 +1,1 @@
-"""The seeded world: people, merchants, honest purchases and fraud."""
+"""The generated world: people, merchants, honest purchases and fraud, all drawn from one seed."""

@@ -1,8 +1,8 @@
-"""Honest behaviour that changes for good: the drift of `World.drift_day`. Pure.
+"""A lasting change of honest behaviour, which begins on `World.drift_day`.
 
-Relay shopping: browsers begin to send purchases through relays in any country, and holders buy
-dear things at shops new to them through new devices, one purchase at a time. To a model that has
-not seen it, it looks like a stolen account; its bursts tell that one apart.
+Browsers begin to route purchases through relays in any country, and cardholders buy expensive
+goods from new devices at shops that are new to them. To a model that has not seen this it looks
+like account takeover, which however comes in bursts, while these are single purchases.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from loadtest.world.population import Population
 from loadtest.world.rows import ECOM, WorldRows
 
 SHARE: Final = 0.012
-"""Of honest transactions, once everybody who will has changed."""
+"""Share of honest transactions that are made the new way after RAMP_DAYS."""
 RAMP_DAYS: Final = 2
 
 
 def drifted(people: Population, seed: int, day: int, since: int, rows: WorldRows) -> WorldRows:
-    """Return an honest day with some purchases made the new way, `since` days after the onset."""
+    """Return an honest day in which some purchases are made the new way.
+
+    `since` is the number of days since the change began.
+    """
     rng = np.random.default_rng([seed, 7, day])
     share = SHARE * min((since + 1) / RAMP_DAYS, 1.0)
     chosen = np.flatnonzero((rng.random(len(rows.time)) < share) & (rows.scenario == 0))

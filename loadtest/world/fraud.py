@@ -1,6 +1,6 @@
-"""Fraud as behaviours: each function plays one incident that starts on a day.
+"""Kinds of fraud: each function plays one incident that starts on a given day.
 
-An incident may last weeks; World slices it into days. Rates are incidents a day for 10,000
+An incident may last for weeks; `World` slices it into days. Rates are incidents per day and 10,000
 customers.
 """
 
@@ -22,7 +22,7 @@ Behaviour = Callable[[Population, np.random.Generator, int], WorldRows]
 
 
 def _moment(rng: np.random.Generator, day: int) -> int:
-    """Return a time of the day; fraud does not sleep."""
+    """Return a random time of the day: fraud happens around the clock."""
     return day * DAY_MS + int(rng.integers(0, DAY_MS))
 
 
@@ -36,7 +36,7 @@ def _cards(people: Population, rng: np.random.Generator, count: int) -> Ints:
 
 
 def card_testing(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
-    """Dozens of stolen cards tried with tiny amounts at one shop; some are then used."""
+    """Dozens of stolen cards are tried with tiny amounts at one shop, and some are then used."""
     start, count = _moment(rng, day), int(rng.integers(15, 50))
     cards = _cards(people, rng, count)
     tries = np.repeat(cards, rng.integers(1, 4, count))
@@ -73,7 +73,7 @@ def _spree_online(people: Population, rng: np.random.Generator, start: int, card
 
 
 def stolen_card_spree(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
-    """A stolen card in shops of one city, for things that resell, until it is blocked."""
+    """A thief buys goods that resell well in the shops of one city, until the card is blocked."""
     card = int(_cards(people, rng, 1)[0])
     own = int(people.city[people.card_owner[card]])
     city = own if rng.random() < 0.5 else int(rng.integers(0, len(CITIES)))
@@ -91,7 +91,7 @@ def stolen_card_spree(people: Population, rng: np.random.Generator, day: int) ->
 
 
 def account_takeover(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
-    """A known card from a new device and an address abroad, buying big."""
+    """Somebody makes large purchases with a known card, from a new device and IP address."""
     card = _cards(people, rng, 1)
     start = day * DAY_MS + int(rng.integers(0, 6 * HOUR_MS))
     n = int(rng.integers(2, 7))
@@ -107,7 +107,7 @@ def account_takeover(people: Population, rng: np.random.Generator, day: int) -> 
 
 
 def compromised_merchant(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
-    """A shop's terminal is tapped: for days, purchases there are copies, and cards leak."""
+    """A shop's terminal is tapped: for days there are copied purchases, and card numbers leak."""
     shop = int(rng.choice(people.favourite_shop[int(rng.integers(0, people.customers)), :3]))
     victims = np.flatnonzero((people.favourite_shop == shop).any(1))
     victims = rng.choice(victims, min(len(victims), int(rng.integers(15, 45))), replace=False)
@@ -127,7 +127,7 @@ def compromised_merchant(people: Population, rng: np.random.Generator, day: int)
 
 
 def farm(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
-    """A few devices behind a few addresses work through a list of cards for days."""
+    """A few devices behind a few IP addresses work through a list of cards for days."""
     cards = _cards(people, rng, int(rng.integers(20, 60)))
     each = np.repeat(cards, rng.integers(1, 5, len(cards)))
     n = len(each)
@@ -144,7 +144,7 @@ def farm(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
 
 
 def slow_abuse(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
-    """Small payments from afar for weeks, in the hope that nobody reads the statement."""
+    """Somebody makes small online payments for weeks, hoping that nobody reads the statement."""
     n = int(rng.integers(8, 24))
     shops = rng.choice(people.of_category(DIGITAL_MCCS, online=True), 2)
     return make_rows(
@@ -158,7 +158,7 @@ def slow_abuse(people: Population, rng: np.random.Generator, day: int) -> WorldR
 
 
 def bust_out(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
-    """The holder empties the line: own phone, own town, ever larger, cash and goods."""
+    """The cardholder uses up the credit line on purpose, with ever larger amounts close to home."""
     customer = rng.integers(0, people.customers, 1)
     n = int(rng.integers(10, 30))
     times = day * DAY_MS + np.sort(rng.beta(2.5, 1.0, n) * 5 * DAY_MS)
@@ -180,9 +180,9 @@ def bust_out(people: Population, rng: np.random.Generator, day: int) -> WorldRow
 
 
 def remote_access(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
-    """The new pattern: the victim's own device, guided by a caller, pays round sums to mules.
+    """The new pattern: a caller makes the victim pay round sums to mules from their own device.
 
-    Callers work from eight to nine in the evening (UTC).
+    Callers work from 08:00 to 21:00 UTC.
     """
     customer = rng.integers(0, people.customers, 1)
     start = day * DAY_MS + 8 * HOUR_MS + int(rng.integers(0, 13 * HOUR_MS))
@@ -200,10 +200,14 @@ def remote_access(people: Population, rng: np.random.Generator, day: int) -> Wor
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A behaviour, how often it starts, and how long its label takes (median, days).
+    """A kind of fraud.
 
-    `early` is the share of its transactions that somebody reports within hours (median
-    `EARLY_HOURS`): a holder who is warned by the banking app, or calls when a caller has hung up.
+    Attributes:
+        play: returns the transactions of one incident; None for genuine ones.
+        rate: incidents per day and 10,000 customers.
+        label_days: median delay of the labels, in days.
+        early: share of the transactions that are reported within hours (median `EARLY_HOURS`), for
+            example because the banking app warned the cardholder.
     """
 
     name: str
@@ -237,9 +241,9 @@ def incidents(
     factor: float = 1.0,
     new_pattern_factor: float = 1.0,
 ) -> WorldRows:
-    """Return all transactions of the incidents that start on a day; some are on later days.
+    """Return all transactions of the incidents that start on a day, including those on later days.
 
-    `factor` multiplies the rates, `new_pattern_factor` that of the new pattern once more.
+    `factor` multiplies all rates; `new_pattern_factor` also multiplies that of the new pattern.
     """
     parts: list[WorldRows] = []
     for number, scenario in enumerate(SCENARIOS):

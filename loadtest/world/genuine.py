@@ -1,6 +1,6 @@
-"""One day of honest purchases: habits, travel, subscriptions, holidays, and what looks like fraud.
+"""One day of honest purchases: habits, travel, subscriptions, holidays, and some odd behaviour.
 
-Pure: population, day and seed give the rows.
+The same population, day and seed always give the same rows.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 TRIP_BLOCK = 30
 _OFFSET = np.rint(np.array([city.longitude for city in CITIES]) / 15).astype(np.int64)
-_WEIGHT = np.sqrt([city.weight for city in CITIES])  # far places draw more than they house
+_WEIGHT = np.sqrt([city.weight for city in CITIES])  # small places draw many visitors
 
 
 def away(people: Population, seed: int, day: int) -> Ints:
-    """Return the city that each customer visits on a day, -1 at home."""
+    """Return the city that each customer visits on a day, or -1 for those at home."""
     where = np.full(people.customers, -1, np.int64)
     for block in (day // TRIP_BLOCK - 1, day // TRIP_BLOCK):
         rng = np.random.default_rng([seed, 3, block + 1000])
@@ -36,7 +36,7 @@ def away(people: Population, seed: int, day: int) -> Ints:
 
 
 def genuine_day(people: Population, seed: int, day: int) -> WorldRows:
-    """Return the honest transactions of one day (days since the epoch), unsorted."""
+    """Return the honest transactions of one day (in days since the epoch), unsorted."""
     rng = np.random.default_rng([seed, 4, day])
     date = datetime.fromtimestamp(day * 86_400, UTC)
     everything, online = holiday_factor(date.month, date.day)
@@ -86,7 +86,7 @@ def _purchases(
 def _hours(people: Population, rng: np.random.Generator, customer: Ints, weekend: bool) -> Ints:
     table = HOURS[people.profile[customer]]
     hour = (rng.random(len(customer))[:, None] > table).sum(1)
-    late: Ints = np.where(weekend & (hour < 9), hour + 3, hour)  # nobody shops early on Sunday
+    late: Ints = np.where(weekend & (hour < 9), hour + 3, hour)  # people shop later at the weekend
     return late
 
 
@@ -143,7 +143,7 @@ def _access(
     hour: Ints,
     weekend: bool,
 ) -> tuple[Ints, Ints]:
-    """Return device and address of each purchase: families, offices and hotels share theirs."""
+    """Return device and IP address of each purchase; families, offices and hotels share theirs."""
     n = len(customer)
     draw = rng.random(n)
     remote = channel == ECOM

@@ -1,4 +1,4 @@
-"""History of the world as a Parquet file with labels. Used by `generate`, `demo` and model.py."""
+"""Writes history of the world as a Parquet file with labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAPPING: Final = Path(__file__).parents[1] / "mappings" / "generator.yaml"
 
 
 class HistoryCounts(NamedTuple):
-    """What a history holds; `rows` by day."""
+    """Transactions by day, frauds, and transactions reported as fraud."""
 
     rows: list[int]
     frauds: int
@@ -34,9 +34,11 @@ def write_history(
     *,
     messages: bool = False,
 ) -> HistoryCounts:
-    """Write whole days, in event order; the file appears whole or not at all.
+    """Write `days` whole days in event order; the file appears only when it is complete.
 
-    With `messages` a column `message` holds each transaction as a message of `transactions`.
+    Args:
+        progress: is called after each day with the number of days written.
+        messages: adds a column `message` with the Avro message of each transaction.
 
     Raises:
         ConfigurationError: the file cannot be written.
@@ -61,7 +63,7 @@ def write_history(
                 progress(len(rows))
         partial.rename(path)
     except OSError as error:
-        raise ConfigurationError(f"--output {path} cannot be written: {error}") from error
+        raise ConfigurationError(f"cannot write --output {path}: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
     return HistoryCounts(rows, int(frauds), int(reported))

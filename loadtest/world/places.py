@@ -1,6 +1,6 @@
-"""Tables of the world: cities, merchant categories, hours of the day, holidays. Read by population.
+"""Tables of the world: cities, merchant categories, hours of the day and holidays.
 
-Amounts are natural logarithms of major units. Weights need not sum to one.
+Amounts are natural logarithms of major units. Weights need not add up to one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class City(NamedTuple):
-    """Where people live and merchants are; weight is its share of both."""
+    """A city; its share of people and merchants is proportional to `weight`."""
 
     country: str
     latitude: float
@@ -20,7 +20,11 @@ class City(NamedTuple):
 
 
 class Category(NamedTuple):
-    """An ISO 18245 merchant category: share of merchants, amounts, share of online merchants."""
+    """An ISO 18245 merchant category.
+
+    `weight` is proportional to its number of merchants; `mean` and `deviation` describe the
+    logarithm of their amounts; `online` is the share of them that sell online.
+    """
 
     mcc: int
     weight: float
@@ -82,11 +86,11 @@ HOURS: Final = np.array(
         _profile((22, 3, 2), (2, 2, 1), (16, 2, 1)),  # night
     ]
 )
-"""Cumulative share by local hour of each kind of person, shape (4, 24)."""
+"""Cumulative share of purchases by local hour for each kind of person, shape (4, 24)."""
 
 
 def holiday_factor(month: int, day: int) -> tuple[float, float]:
-    """Return the factors on all purchases and on online ones for a day of the year."""
+    """Return a day's factor on all purchases, and its further factor on online ones."""
     if (month, day) in {(12, 25), (12, 26), (1, 1), (5, 1), (10, 3)}:
         return 0.45, 1.2
     if month == 12 and day < 25:

@@ -1,7 +1,7 @@
-"""Who lives in the world: customers, merchants, devices and addresses, all drawn from one seed.
+"""The population of the world: customers, merchants, devices and IP addresses.
 
-`World` (world.py) makes it once; genuine.py and fraud.py read it. Everything is an array indexed
-by customer, merchant, household …; ids are texts made once, at the same indices.
+Everything is an array indexed by customer, merchant, household and so on; `ids` holds the texts at
+the same indices.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from loadtest.world.places import (
 
 Ints = npt.NDArray[np.int64]
 DEVICES_EACH: Final = 8
-"""Six generations of phone, a spare and a laptop (the last)."""
+"""Device numbers per customer: six generations of phones, a spare number, and a laptop."""
 FRAUD_POOL: Final = 1 << 16
 ADDRESSES_EACH: Final = 4
 HOTEL_ADDRESSES: Final = 40
@@ -39,7 +39,7 @@ def numbered(letter: str, count: int, width: int = 8) -> pa.StringArray:
 
 
 class Population:
-    """The static world of `customers` people; the same seed gives the same people."""
+    """`customers` people and everything around them; the same seed gives the same people."""
 
     def __init__(self, customers: int, seed: int) -> None:
         rng = np.random.default_rng([seed, 1])
@@ -78,7 +78,7 @@ class Population:
         category = rng.choice(len(CATEGORIES), count, p=weight / weight.sum())
         category[: 2 * len(CATEGORIES)] = np.arange(2 * len(CATEGORIES)) % len(CATEGORIES)
         atm = next(i for i, each in enumerate(CATEGORIES) if each.mcc == ATM_MCC)
-        first = 2 * len(CATEGORIES)  # then one shop and one cash machine in every city
+        first = 2 * len(CATEGORIES)  # from here on one shop and one cash machine in every city
         category[first : first + places] = 0
         category[first + places : first + 2 * places] = atm
         city_weight = np.array([city.weight for city in CITIES])
@@ -103,7 +103,10 @@ class Population:
         self._bounds = np.searchsorted(group[self._sorted], np.arange(2 * places + 2))
 
     def _pick(self, rng: np.random.Generator, group: Ints) -> Ints:
-        """Draw a merchant by popularity for each group: a city, + its cash machines, online."""
+        """Draw a merchant by popularity from each group.
+
+        Groups are the shops of each city, then the cash machines of each city, then online shops.
+        """
         low = self._cumulative[self._bounds[group]]
         high = self._cumulative[self._bounds[group + 1]]
         drawn = low + rng.random(group.shape) * (high - low)
@@ -121,11 +124,11 @@ class Population:
         return self._pick(rng, city + len(CITIES))
 
     def shop_online(self, rng: np.random.Generator, count: int) -> Ints:
-        """Draw online merchants."""
+        """Draw online shops."""
         return self._pick(rng, np.full(count, 2 * len(CITIES)))
 
     def of_category(self, mccs: tuple[int, ...], *, online: bool | None = None) -> Ints:
-        """Return the merchants of some categories."""
+        """Return the merchants of some categories, if possible only those (not) `online`."""
         chosen = np.isin(self.mcc, mccs)
         if online is not None and (chosen & (self.merchant_online == online)).any():
             chosen &= self.merchant_online == online
@@ -133,22 +136,22 @@ class Population:
         return found
 
     def phone(self, customer: Ints, day: int) -> Ints:
-        """Return the device that each customer carries on a day: a new one every year or three."""
+        """Return the phone that each customer carries on a day, which lasts 1 to 3 years."""
         generation = (day + self.phone_phase[customer]) // self.phone_life[customer] % 6
         device: Ints = customer * DEVICES_EACH + generation
         return device
 
     def laptop(self, customer: Ints) -> Ints:
-        """Return the computer of each customer."""
+        """Return the laptop of each customer."""
         return customer * DEVICES_EACH + DEVICES_EACH - 1
 
     def tablet(self, customer: Ints) -> Ints:
-        """Return the device that a household shares."""
+        """Return the tablet that each customer's household shares."""
         device: Ints = self.customers * DEVICES_EACH + self.household[customer]
         return device
 
     def fraud_device(self, rng: np.random.Generator, count: int) -> Ints:
-        """Draw devices that fraudsters use."""
+        """Draw devices of fraudsters."""
         return self.customers * DEVICES_EACH + self.homes + rng.integers(0, FRAUD_POOL, count)
 
     @property
@@ -168,32 +171,32 @@ class Population:
         return self._hotel + HOTEL_ADDRESSES * len(CITIES)
 
     def home_address(self, rng: np.random.Generator, customer: Ints) -> Ints:
-        """Return addresses of the customers' homes; those with IPv6 change theirs all the time."""
+        """Return IP addresses of the customers' homes; IPv6 addresses change all the time."""
         home = self.household[customer]
         changes = np.where(home % 10 < 3, rng.integers(0, ADDRESSES_EACH, len(home)), 0)
         address: Ints = home * ADDRESSES_EACH + changes
         return address
 
     def mobile_address(self, rng: np.random.Generator, country: npt.NDArray[np.int8]) -> Ints:
-        """Draw addresses of mobile carriers: few, shared by many."""
+        """Draw IP addresses of mobile carriers, which many customers share."""
         return self._mobile + country.astype(np.int64) * 20 + rng.integers(0, 20, len(country))
 
     def office_address(self, customer: Ints) -> Ints:
-        """Return the one address that all who work for an employer share."""
+        """Return the IP address that all employees of a customer's employer share."""
         address: Ints = self._office + np.maximum(self.employer[customer], 0)
         return address
 
     def hotel_address(self, rng: np.random.Generator, city: Ints) -> Ints:
-        """Draw addresses that travellers share."""
+        """Draw IP addresses of hotels, which travellers share."""
         return self._hotel + city * HOTEL_ADDRESSES + rng.integers(0, HOTEL_ADDRESSES, len(city))
 
     def hosting_address(self, rng: np.random.Generator, count: int) -> Ints:
-        """Draw addresses that fraudsters use, in any country."""
+        """Draw IP addresses of fraudsters, in any country."""
         return self._hosting + rng.integers(0, FRAUD_POOL, count)
 
     @cached_property
     def address_country(self) -> npt.NDArray[np.int8]:
-        """Country (position in COUNTRIES) of each address."""
+        """Country (position in COUNTRIES) of each IP address."""
         home_country = np.zeros(self.homes, np.int8)
         home_country[self.household] = self.country
         rng = np.random.default_rng([2, self.customers])
@@ -209,7 +212,7 @@ class Population:
 
     @cached_property
     def ids(self) -> dict[str, Any]:
-        """Texts (Arrow string arrays) of cards, customers, merchants, devices and addresses."""
+        """Ids of cards, customers, merchants, devices and IP addresses, as Arrow string arrays."""
         return {
             "card_id": numbered("c", len(self.card_owner)),
             "customer_id": numbered("u", self.customers),
@@ -222,7 +225,7 @@ class Population:
         number = np.arange(self._hosting + FRAUD_POOL)
         home = number // ADDRESSES_EACH
         v6 = (number < self._mobile) & (home % 10 < 3)
-        # 11.0.0.0/8 and 2001:db8::/32: no one's home is in them.
+        # Nobody's home is in 11.0.0.0/8 or 2001:db8::/32.
         parts = [pa.array(number >> shift & 255).cast(pa.string()) for shift in (16, 8, 0)]
         v4 = pc.binary_join_element_wise("11", *parts, ".")
         wide = [f"2001:db8:{h >> 16:x}:{h & 65535:x}::{1 + k}" for h, k in zip(

@@ -1,4 +1,4 @@
-"""Transactions of the world as columns of numbers, before they get their texts. Used by world."""
+"""Transactions of the world as columns of numbers, before ids become texts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ POS, ECOM, ATM, MOTO = range(4)
 
 
 class WorldRows(NamedTuple):
-    """n transactions; ids are positions in Population.ids, -1 is missing; time in ms UTC.
+    """n transactions in columns.
 
-    `amount` is in minor units, `scenario` a position in fraud.SCENARIOS (0 is genuine), `located`
-    says whether the merchant's position is known.
+    Attributes:
+        time: event time, ms UTC.
+        card, merchant, device, ip: positions in `Population.ids`; -1 if missing.
+        amount: minor units.
+        channel: position in `schemas.columns.CHANNELS`.
+        located: whether the message gives the merchant's position.
+        scenario: position in `fraud.SCENARIOS`; 0 is genuine.
     """
 
     time: npt.NDArray[np.int64]
@@ -29,7 +34,7 @@ class WorldRows(NamedTuple):
     scenario: npt.NDArray[np.int8]
 
     def take(self, index: Any) -> WorldRows:
-        """Return some rows: positions or a mask."""
+        """Return some rows; `index` is an array of positions, or a mask."""
         return WorldRows._make(column[index] for column in self)
 
 
@@ -61,5 +66,5 @@ def make_rows(
 
 
 def join(parts: Sequence[WorldRows]) -> WorldRows:
-    """Return all rows of all parts."""
+    """Return the rows of all parts in their order."""
     return WorldRows._make(np.concatenate(columns) for columns in zip(*parts, strict=True))

@@ -1,7 +1,6 @@
-"""The seeded world, day by day, as tables of transactions with their labels.
+"""The generated world, day by day, as tables of transactions with their labels.
 
-Used by `generate` (history) and by the live stream. The same customers, seed and day always give
-the same rows, whatever was asked for before.
+The same settings, seed and day always give the same rows, whichever days came before.
 """
 
 from __future__ import annotations
@@ -25,8 +24,10 @@ from schemas.columns import CHANNELS
 
 CURRENCY: Final = "EUR"
 REPORTED_SHARE: Final = 0.99
-"""Share of frauds that anybody ever reports. No calibrated score can be surer than this: were it
-below 0.95, nothing would ever be blocked by the default threshold."""
+"""Share of frauds that are ever reported.
+
+No calibrated score can exceed it. Were it below 0.95, the default threshold would block nothing.
+"""
 WAVE_FACTOR: Final = 8.0
 MAX_LABEL_DAYS: Final = 45.0
 TRANSACTIONS_A_DAY: Final = 10_000_000
@@ -39,10 +40,14 @@ def day_number(day: date) -> int:
 
 
 class World:
-    """`customers` people and what they, and the thieves among them, buy.
+    """`customers` people and the purchases made by them and by fraudsters.
 
-    `fraud_factor` times as many incidents as ordinarily; on every `wave_every`th day WAVE_FACTOR
-    times as many again.
+    Args:
+        new_pattern_day: day (since the epoch) on which a new kind of fraud appears.
+        new_pattern_factor: multiplies the incidents of the new kind of fraud.
+        drift_day: day from which honest customers change their habits.
+        fraud_factor: multiplies the incidents of fraud.
+        wave_every: every so many days, WAVE_FACTOR multiplies the incidents again.
 
     >>> World(300, seed=1).day(20_000).num_rows == World(300, seed=1).day(20_000).num_rows
     True
@@ -69,17 +74,18 @@ class World:
         self._incidents: dict[int, WorldRows] = {}
 
     def day(self, day: int) -> pa.Table:
-        """Return one day's transactions in event order, ids and labels included.
+        """Return one day's transactions in event order.
 
-        Columns: those of schemas.mapping, `fraud` (the truth) and `scenario`. `label` is what gets
-        reported, `label_time` when. Times are ms UTC, amounts minor units of EUR.
+        The columns are those of `schemas.mapping`, `fraud` (the truth) and `scenario`. `label` says
+        whether the transaction is reported as fraud, and `label_time` when. Times are in ms UTC,
+        amounts in minor units of EUR.
         """
         rows = self._rows(day)
         rows = rows.take(np.argsort(rows.time, kind="stable"))
         return self._table(rows, day)
 
     def days(self, first: int, count: int | None = None) -> Iterator[pa.Table]:
-        """Yield day after day; without end if `count` is None."""
+        """Yield `count` days one after the other; without end if `count` is None."""
         day = first
         while count is None or day < first + count:
             yield self.day(day)
@@ -155,7 +161,7 @@ class World:
     def _labels(
         self, rows: WorldRows, day: int
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-        """Return what is reported as fraud, and when; honest customers dispute a few, too."""
+        """Return which rows are reported as fraud, and when; a few reports are of honest rows."""
         rng = np.random.default_rng([self.seed, 6, day])
         n = len(rows.time)
         median = np.array([each.label_days for each in fraud.SCENARIOS])[rows.scenario]
@@ -170,7 +176,7 @@ class World:
 
 
 def _text(codes: Any, values: pa.Array) -> pa.DictionaryArray:
-    """Return ids by their positions; -1 is missing."""
+    """Return the values at some positions; null at -1."""
     narrow = np.asarray(codes, np.int32)
     missing = narrow < 0
     return pa.DictionaryArray.from_arrays(
@@ -182,14 +188,11 @@ def parse_day(text: str) -> int:
     """Return the day number of "2025-01-31".
 
     Raises:
-        ValueError: not a date.
+        ValueError: `text` is not such a date.
     """
     return day_number(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date())
 
 
 def date_of(day: int) -> str:
-    """Return the day of a number as "2025-01-31"."""
+    """Return the date of a day number, like "2025-01-31"."""
     return (EPOCH + timedelta(days=day)).isoformat()
-
-
-__all__ = ["CURRENCY", "World", "date_of", "day_number", "numbered", "parse_day"]
