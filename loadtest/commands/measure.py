@@ -112,8 +112,14 @@ def run(
     plan = RunPlan(
         target=target_of(bootstrap, redis, prefix, partitions, services),
         feed=feed_of(
-            customers, seed, first_day, new_pattern_day,
-            input_path=input_path, mapping=mapping, rows=rows, labels=labels,
+            customers,
+            seed,
+            first_day,
+            new_pattern_day,
+            input_path=input_path,
+            mapping=mapping,
+            rows=rows,
+            labels=labels,
         ),
         order=Order(rate=rate, speedup=speedup, seconds=seconds),
         workers=workers,
@@ -125,7 +131,7 @@ def run(
         warm_up_s=warm_up if input_path is None else 0.0,
         swap=swap,
         shadows=tuple(shadow or ()),
-    )  # fmt: skip
+    )
     watch, view = watched()
     with view:
         found = measured(plan, watch, view)

@@ -121,9 +121,12 @@ def run(demo: Demo, watch: RunWatch, view: RunView, details: DemoDetails) -> dic
                 view.say(f"live: {demo.rate:,.0f} transactions a second; press Ctrl-C to end")
                 pids = {**place.pids, **services.pids(), **front.pids(), **traffic.pids()}
                 with Challenger(
-                    demo.directory / "history.parquet", demo.directory / "models", place.settings,
-                    stack.data_dir / "logs" / "challenger.log", view.say,
-                ) as challenger:  # fmt: skip
+                    demo.directory / "history.parquet",
+                    demo.directory / "models",
+                    place.settings,
+                    stack.data_dir / "logs" / "challenger.log",
+                    view.say,
+                ) as challenger:
                     found = _live(demo, place, services, traffic, pids, show, challenger)
                 first = traffic.ledger.first_answer()
                 return found | {

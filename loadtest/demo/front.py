@@ -92,8 +92,11 @@ class Front(Processes):
         """Run one of our commands and return its standard output."""
         done = subprocess.run(
             [sys.executable, "-m", *arguments],
-            env={**os.environ, **self._env}, capture_output=True, text=True, timeout=COMMAND_S,
-        )  # fmt: skip
+            env={**os.environ, **self._env},
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+        )
         if done.returncode != 0:
             raise FatalError(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
         return done.stdout

@@ -36,8 +36,11 @@ class GatewayProcess:
     def _make_key(self) -> str:
         made = subprocess.run(
             [sys.executable, "-m", "gateway", "keys", "create", "loadtest"],
-            env={**os.environ, **self._env}, capture_output=True, text=True, timeout=READY_S,
-        )  # fmt: skip
+            env={**os.environ, **self._env},
+            capture_output=True,
+            text=True,
+            timeout=READY_S,
+        )
         if made.returncode != 0:
             raise FatalError(f"the API key could not be created:\n{made.stderr[-2000:]}")
         return made.stdout.strip()

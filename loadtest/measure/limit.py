@@ -70,11 +70,14 @@ def measure(
             raise KeyboardInterrupt  # half a measurement is worth nothing
         sent_per_s = (flat_out.last - flat_out.first) / max(flat_out.seconds, 1e-9)
         return report.build(
-            "limit", traffic.ledger, flat_out,
-            last_answer=last_answer, processes=processes,
+            "limit",
+            traffic.ledger,
+            flat_out,
+            last_answer=last_answer,
+            processes=processes,
             extra={
                 **percentiles_ms(traffic.ledger.latency[paced.first : paced.last]),
                 "sent_per_s": round(sent_per_s, 1),
                 "latency_rate": LATENCY_RATE,
             },
-        )  # fmt: skip
+        )

@@ -100,8 +100,11 @@ def commit() -> str:
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10,
-        )  # fmt: skip
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return found.stdout.strip() if found.returncode == 0 else "unknown"
@@ -134,11 +137,13 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         for name, each in report["processes"].items()
     )
     gateway = (
-        [f"answered {report['answered']:,}: fallback {report['fallback']:,}, "
-         f"problems {report['problems']:,}, unanswered {report['unanswered']}"]
+        [
+            f"answered {report['answered']:,}: fallback {report['fallback']:,}, "
+            f"problems {report['problems']:,}, unanswered {report['unanswered']}"
+        ]
         if "fallback" in report
         else []
-    )  # fmt: skip
+    )
     return [
         *gateway,
         f"sent {report['sent']:,}, decided {report['decided']:,}, lost {report['lost']}, "

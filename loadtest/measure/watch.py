@@ -93,10 +93,15 @@ class RunWatch:
         p50, p99 = np.percentile(latency, (50, 99)) / 1e6 if len(latency) else (np.nan, np.nan)
         actions = max(int(ledger.actions.sum()), 1)
         glance = Glance(
-            sent, decided, (sent - self._sent) / seconds, (decided - self._decided) / seconds,
-            float(p50), float(p99), waiting,
+            sent,
+            decided,
+            (sent - self._sent) / seconds,
+            (decided - self._decided) / seconds,
+            float(p50),
+            float(p99),
+            waiting,
             {name: float(n) / actions for name, n in zip(ACTIONS, ledger.actions, strict=True)},
-        )  # fmt: skip
+        )
         self._recent.clear()
         self._sent, self._decided, self._looked = sent, decided, now
         return glance

@@ -78,11 +78,13 @@ def run(plan: FaultPlan, say: Say) -> dict[str, Any]:
         place = place_on(stack)
         services = {
             name: Service(
-                name, ["-m", package, "run"], env={**place.env, "FRAUD_WORKER_ID": name},
+                name,
+                ["-m", package, "run"],
+                env={**place.env, "FRAUD_WORKER_ID": name},
                 log_dir=place.log_dir,
             )
             for name, package in (("stream-1", "stream_features"), ("scorer-1", "scorer"))
-        }  # fmt: skip
+        }
         try:
             say("starting the services")
             for service in services.values():

@@ -83,9 +83,16 @@ class Ledger:
         rows = np.flatnonzero(known)
         index = index[rows]
         fresh, awaited = _answer(
-            index, answers.content[rows], answers.seen[rows], self._expected,
-            self._answered, self._content, self._conflicting, self.latency, self.due,
-        )  # fmt: skip
+            index,
+            answers.content[rows],
+            answers.seen[rows],
+            self._expected,
+            self._answered,
+            self._content,
+            self._conflicting,
+            self.latency,
+            self.due,
+        )
         self._open -= awaited
         rows, index = rows[fresh], index[fresh]
         self.answered += len(rows)

@@ -85,9 +85,13 @@ def stolen_card_spree(people: Population, rng: np.random.Generator, day: int) ->
         shops = np.where(rng.random(n) < 0.7, rng.choice(near, n), shops)
     amount = np.minimum(rng.lognormal(8.8, 0.5, n) * np.linspace(0.6, 2.2, n), 900_000)
     return make_rows(
-        _after(rng, _moment(rng, day), n, 14 * MINUTE_MS), card, shops, amount,
-        channel=POS, located=rng.random(n) < 0.9,
-    )  # fmt: skip
+        _after(rng, _moment(rng, day), n, 14 * MINUTE_MS),
+        card,
+        shops,
+        amount,
+        channel=POS,
+        located=rng.random(n) < 0.9,
+    )
 
 
 def account_takeover(people: Population, rng: np.random.Generator, day: int) -> WorldRows:
@@ -115,9 +119,13 @@ def compromised_merchant(people: Population, rng: np.random.Generator, day: int)
     days = day + rng.integers(0, 9, n)
     amount = np.exp(people.merchant_mean[shop] + rng.normal(0.5, 0.6, n)) * 100
     copies = make_rows(
-        days * DAY_MS + rng.integers(6 * HOUR_MS, 21 * HOUR_MS, n), victims, shop, amount,
-        channel=POS, located=True,
-    )  # fmt: skip
+        days * DAY_MS + rng.integers(6 * HOUR_MS, 21 * HOUR_MS, n),
+        victims,
+        shop,
+        amount,
+        channel=POS,
+        located=True,
+    )
     leaked = victims[rng.random(n) < 0.4]
     uses = [
         _spree_online(people, rng, _moment(rng, day + int(rng.integers(1, 14))), int(card))

@@ -48,9 +48,8 @@ def make_rows(
     device: Any = -1,
     ip: Any = -1,
     located: Any = False,
-    scenario: int = 0,
 ) -> WorldRows:
-    """Build rows from arrays or scalars; times and amounts may be fractions."""
+    """Build genuine rows from arrays or scalars; times and amounts may be fractions."""
     n = len(time)
     return WorldRows(
         np.asarray(time).astype(np.int64),
@@ -61,7 +60,7 @@ def make_rows(
         np.broadcast_to(np.asarray(device, np.int64), n),
         np.broadcast_to(np.asarray(ip, np.int64), n),
         np.broadcast_to(np.asarray(located, np.bool_), n),
-        np.full(n, scenario, np.int8),
+        np.zeros(n, np.int8),
     )
 
 

@@ -18,7 +18,7 @@ from loadtest.world import fraud
 from loadtest.world.behaviour_drift import drifted
 from loadtest.world.genuine import DAY_MS, HOUR_MS, genuine_day
 from loadtest.world.places import COUNTRIES
-from loadtest.world.population import Population, numbered
+from loadtest.world.population import Population
 from loadtest.world.rows import WorldRows, join
 from schemas.columns import CHANNELS
 
