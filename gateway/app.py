@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 
-from gateway.scoring.lookups import Sources, lookups
+from gateway.scoring.lookups import LookupSources, lookups
 from gateway.scoring.score_many import ScoreMany
 from gateway.scoring.score_one import ScoreOne
 from gateway.web.access import Keyring
@@ -32,7 +32,7 @@ def application(
     *,
     one: ScoreOne,
     many: ScoreMany,
-    sources: Sources,
+    sources: LookupSources,
     keys: Keyring,
     metrics: Metrics,
     ready: Callable[[], str],

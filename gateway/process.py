@@ -18,7 +18,7 @@ from gateway.policy_follower import PolicyFollower
 from gateway.scoring.gateway import Gateway
 from gateway.scoring.idempotency import MAX_REMEMBERED
 from gateway.scoring.listener import Listener, decision_messages
-from gateway.scoring.lookups import Sources
+from gateway.scoring.lookups import LookupSources
 from gateway.scoring.reading import TransactionReader
 from gateway.scoring.score_many import ScoreMany
 from gateway.scoring.score_one import ScoreOne
@@ -110,7 +110,7 @@ class GatewayService:
                 max_bytes=settings.api_batch_kb * 1024,
                 max_line_bytes=max_line_bytes,
             ),
-            sources=Sources(
+            sources=LookupSources(
                 gateway=gateway,
                 stored=stored.find,
                 card=lambda card: read_state(

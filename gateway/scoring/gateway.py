@@ -69,12 +69,12 @@ class Gateway:
         original: Original,
         clock: Clock,
         metrics: Metrics,
-        known: IdempotencyCache | None = None,
+        cache: IdempotencyCache | None = None,
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self._producer, self._policy, self._original = producer, policy, original
         self._clock, self._metrics = clock, metrics
-        self._cache = IdempotencyCache() if known is None else known
+        self._cache = IdempotencyCache() if cache is None else cache
         self._max_waiting = max_waiting
         self._searches: set[asyncio.Task[None]] = set()
         self.waiting = 0

@@ -25,7 +25,7 @@ MAX_ID_LENGTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class LookupSources:
     """The sources of look-ups; the functions block.
 
     `stored` returns the stored decisions on a transaction_id, `card` the state of a card or None.
@@ -38,7 +38,7 @@ class Sources:
     pan_key: bytes | None = None
 
 
-def lookups(sources: Sources) -> list[Route]:
+def lookups(sources: LookupSources) -> list[Route]:
     """Return the routes of look-ups; an id may contain slashes."""
 
     async def decision(request: Request) -> Response:
@@ -70,7 +70,7 @@ def _id(request: Request, name: str) -> str:
     return given
 
 
-def _stored(sources: Sources, transaction_id: str) -> bytes:
+def _stored(sources: LookupSources, transaction_id: str) -> bytes:
     found = _available(lambda: sources.stored(transaction_id))
     if not found:
         raise Problem("not-found", "there is no decision on this transaction yet: ask again later")

@@ -48,7 +48,7 @@ class KafkaNonBlockingProducer:
     def __init__(
         self, settings: Settings, topic: str, max_unacknowledged: int = MAX_UNACKNOWLEDGED
     ) -> None:
-        self._topic, self._most_held = topic, max_unacknowledged
+        self._topic, self._max_unacknowledged = topic, max_unacknowledged
         self._refused: str | None = None
         self._producer = ck.Producer(connection(settings) | idempotent(linger_ms=0))
 
@@ -56,8 +56,10 @@ class KafkaNonBlockingProducer:
         """Queue one message; see `NonBlockingProducer`."""
         if self._refused is not None:
             raise DeliveryRejected(f"Kafka rejected a message to {self._refused}")
-        if len(self._producer) >= self._most_held:
-            raise BrokerUnavailable(f"{self._most_held} messages are already waiting for Kafka")
+        if len(self._producer) >= self._max_unacknowledged:
+            raise BrokerUnavailable(
+                f"{self._max_unacknowledged} messages are already waiting for Kafka"
+            )
 
         def report(error: ck.KafkaError | None, message: Any) -> None:
             if error is None:

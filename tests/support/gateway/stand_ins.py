@@ -12,7 +12,7 @@ from database.accounts.api_keys import ApiKey, hashed
 from gateway.app import application
 from gateway.scoring.gateway import DecisionMessage, FoundDecision, Gateway
 from gateway.scoring.idempotency import IdempotencyCache
-from gateway.scoring.lookups import Sources
+from gateway.scoring.lookups import LookupSources
 from gateway.scoring.reading import TransactionReader
 from gateway.scoring.score_many import ScoreMany
 from gateway.scoring.score_one import ScoreOne
@@ -168,7 +168,7 @@ class Bench:
             original=self._original,
             clock=self.clock,
             metrics=self.metrics,
-            known=IdempotencyCache(known),
+            cache=IdempotencyCache(known),
             max_waiting=max_waiting,
         )
         self.pipeline.decided = self.gateway.decided
@@ -188,7 +188,7 @@ class Bench:
                 max_line_bytes=MAX_BYTES,
                 slow_s=slow_s,
             ),
-            sources=Sources(
+            sources=LookupSources(
                 gateway=self.gateway,
                 stored=lambda name: [
                     found.decision for key, found in self.stored.items() if key[0] == name
