@@ -1,1 +1,1 @@
-"""Velocity and deviation features kept in Redis, one vector for each transaction."""
+"""The stream processor: velocity and deviation features, with their state in Redis."""

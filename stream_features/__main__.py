@@ -1,4 +1,4 @@
-"""Command line of the feature engine: `python -m stream_features`."""
+"""Command line of the stream processor: `python -m stream_features`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ from schemas.errors import ConfigurationError
 from schemas.features import CATALOGUE, COUNTED, DAY, FINGERPRINT
 from schemas.keys import EntityKind
 from schemas.words.quantities import duration
-from stream_features.offline.lean_imports import refuse_unused
 from stream_features.worker.watchdog import STALL_S
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 RESTARTS = "STREAM_FEATURES_RESTARTS"
-"""Carries the number of restarts by the watchdog to the process that takes over."""
+"""Environment variable that passes the number of restarts to the replacing process."""
 
 
 def _progress() -> Progress:
@@ -69,10 +68,11 @@ def run(
         str | None, typer.Option(help="fixed name in the group, instead of FRAUD_WORKER_ID")
     ] = None,
     from_start: Annotated[
-        bool, typer.Option(help="begin with an empty store although positions were committed")
+        bool, typer.Option(help="start with an empty store even though positions were committed")
     ] = False,
     stall_seconds: Annotated[
-        float, typer.Option(min=1.0, help="without progress so long, the process starts anew")
+        float,
+        typer.Option(min=1.0, help="seconds without progress after which the process restarts"),
     ] = STALL_S,
 ) -> None:
     """Compute features live: `transactions` and `labels` in, `features` out, until Ctrl-C.
@@ -86,7 +86,7 @@ def run(
 
 
 def _serve(settings: Settings, *, from_start: bool, stall_seconds: float) -> None:
-    """Run until the end; a process that stands still is replaced by a new one with the same id."""
+    """Run until the end; replace a process that makes no progress by a new one."""
     from runtime.process import START_ANEW
     from stream_features.process import run as serve
 
@@ -109,7 +109,7 @@ def replay(
     ] = 7.0,
     json_path: Json = None,
 ) -> None:
-    """Compute all features of a file, in event order, exactly as the live path does.
+    """Compute all features of a file, in event order, exactly as live processing does.
 
     Example: python -m stream_features replay --input day.parquet
     --mapping loadtest/mappings/handbook.yaml --output features.parquet
@@ -130,7 +130,7 @@ def replay(
     seconds = time.perf_counter() - began
     rate, engine_rate = rows / seconds, rows / max(engine_seconds, 1e-9)
     say(
-        f"{rows:,} transactions in {seconds:.2f} s, {rate:,.0f}/s (the engine alone "
+        f"{rows:,} transactions in {seconds:.2f} s, {rate:,.0f}/s (engine alone "
         f"{engine_rate:,.0f}/s), to {output}"
     )
     report = {
@@ -147,7 +147,7 @@ def replay(
 def rebuild_state(
     then_run: Annotated[bool, typer.Option(help="go live afterwards, as `run` does")] = False,
 ) -> None:
-    """Replay Kafka into an empty store, publishing nothing, up to where it was lost.
+    """Rebuild a lost store from Kafka, up to the last published vector; publishes nothing.
 
     Example: python -m stream_features rebuild --then-run
     """
@@ -175,10 +175,14 @@ def show_entity(
     card: Annotated[str | None, typer.Option(help="card id")] = None,
     merchant: Annotated[str | None, typer.Option(help="merchant id")] = None,
     device: Annotated[str | None, typer.Option(help="device id")] = None,
-    ip: Annotated[str | None, typer.Option(help="IP address; IPv6 stands for its /64")] = None,
+    ip: Annotated[
+        str | None, typer.Option(help="IP address; an IPv6 address selects its /64 network")
+    ] = None,
     json_path: Json = None,
 ) -> None:
-    """Print the stored state of one card, merchant, device or IP address; exit code 1 if none.
+    """Print the stored state of one card, merchant, device or IP address.
+
+    The exit code is 1 if the store holds no such entity.
 
     Example: python -m stream_features show --card 4711
     """
@@ -201,7 +205,7 @@ def show_entity(
     finally:
         store.close()
     if state is None:
-        say(f"no state of {kind} {name}")
+        say(f"the store holds no state for {kind} {name}")
         sys.exit(1)
     if json_path is None:
         Console().print(readable(state, decimals(settings.base_currency)))
@@ -213,9 +217,9 @@ def dump_features(
     output: Annotated[Path, typer.Option(help="Parquet file to write")],
     json_path: Json = None,
 ) -> None:
-    """Write what is on `features` in the format of `replay`, with source positions.
+    """Write the vectors on `features` to a file like that of `replay`, with source positions.
 
-    Exit code 1 if a source position has two different vectors.
+    The exit code is 1 if a source position has two different vectors.
 
     Example: python -m stream_features dump --output served.parquet --json -
     """
@@ -230,7 +234,7 @@ def dump_features(
     say(f"{counts.rows:,} vectors ({counts.repeated:,} repeated) to {output}")
     write_report(counts.report(), json_path)
     if counts.conflicts:
-        say(f"{counts.conflicts} positions have two vectors: {counts.examples}", "red")
+        say(f"{counts.conflicts} positions have two different vectors: {counts.examples}", "red")
         sys.exit(1)
 
 
@@ -239,7 +243,7 @@ def size_of_store(
     redis: Annotated[str | None, typer.Option(help="Redis, instead of FRAUD_REDIS_URL")] = None,
     json_path: Json = None,
 ) -> None:
-    """Measure the bytes of Redis that each kind of entity takes.
+    """Measure how much memory each kind of entity takes in Redis.
 
     Example: python -m stream_features size --redis redis://localhost:6379/0 --json -
     """
@@ -269,7 +273,9 @@ def time_cycle(
     redis: Annotated[str | None, typer.Option(help="Redis, instead of FRAUD_REDIS_URL")] = None,
     json_path: Json = None,
 ) -> None:
-    """Time the batch cycle by stage: engine and Redis, without Kafka, after the file's history.
+    """Time the stages of the batch cycle with engine and Redis, but without Kafka.
+
+    The first part of the file fills the store, the rest is measured.
 
     Example: python -m stream_features cycle --input history.parquet
     --mapping loadtest/mappings/generator.yaml --redis redis://localhost:6379/0
@@ -290,7 +296,7 @@ def time_cycle(
             lambda prefix: RedisFeatureStore.from_settings(settings, prefix),
             lambda rows: bar.advance(task, rows),
         )
-    table = Table(title="median cycle; stages in µs an event")
+    table = Table(title="median cycle; stages in µs per event")
     for heading in ("batch", "ms", "events/s", *STAGES):
         table.add_column(heading, justify="right")
     for found in report:
@@ -304,10 +310,10 @@ def time_cycle(
 @app.command("compare")
 def compare_features(
     left: Annotated[Path, typer.Argument(help="Parquet file of `dump` or `replay`")],
-    right: Annotated[Path, typer.Argument(help="the other one")],
+    right: Annotated[Path, typer.Argument(help="the file to compare it with")],
     json_path: Json = None,
 ) -> None:
-    """Compare two files of features bit for bit; exit code 1 if they differ.
+    """Compare two files of features bit by bit; the exit code is 1 if they differ.
 
     Example: python -m stream_features compare served.parquet replayed.parquet
     """
@@ -316,8 +322,8 @@ def compare_features(
 
     found = compare_files(left, right)
     say(
-        f"{found.equal_rows:,} of {found.rows:,} rows equal in every bit; "
-        f"{found.only_left:,} only in {left}, {found.only_right:,} only in {right}"
+        f"{found.equal_rows:,} of {found.rows:,} rows are equal in every bit; "
+        f"{found.only_left:,} are only in {left}, {found.only_right:,} only in {right}"
     )
     for name, rows in found.differing.items():
         say(f"  {name}: {rows:,} rows differ")
@@ -328,7 +334,7 @@ def compare_features(
 
 @app.command("compile")
 def compile_kernels() -> None:
-    """Compile the kernels into the cache, so that services start at once.
+    """Compile the kernels into the cache, so that services start fast.
 
     Example: python -m stream_features compile
     """
@@ -349,10 +355,9 @@ def compile_kernels() -> None:
 
 
 def main() -> None:
-    """Run the command line; see run_command for errors and exit codes."""
+    """Run the command line; see `run_command` for errors and exit codes."""
     run_command(app)
 
 
 if __name__ == "__main__":
-    refuse_unused()
     main()

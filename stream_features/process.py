@@ -1,4 +1,4 @@
-"""The process `python -m stream_features run`."""
+"""The process behind `python -m stream_features run`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def run(
 ) -> int:
     """Serve until SIGTERM or SIGINT; return 0 or START_ANEW. Call it in the main thread.
 
-    Waits for a Kafka or Redis that does not answer yet.
+    Waits for Kafka and Redis if they do not answer yet.
 
     Raises:
-        ConfigurationError: Kafka or Redis refuse the settings.
+        ConfigurationError: Kafka or Redis refuses the settings.
     """
     with ServiceProcess(SERVICE, settings, low_latency=True) as process:
         process.metrics.count("restarts", restarts)

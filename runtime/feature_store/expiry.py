@@ -1,7 +1,8 @@
-"""Which shared entities were given their expiry lately; `feature_store` then saves a PEXPIRE each.
+"""Remembers which shared entities had their expiry extended recently, to save a PEXPIRE for each.
 
-A PEXPIRE costs as much as the append itself. Of a life of 45 days, the last extension may be a
-64th (17 hours) old without harm. Only a shortcut: losing it costs time, never state.
+A PEXPIRE costs as much as the append itself, and with a time to live of 45 days it does no harm if
+the last extension is a 64th of that (17 hours) old. This is only a shortcut: forgetting an entry
+costs time, never state.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 SHARE: Final = 64
+"""An extension counts as recent for 1/SHARE of the time to live."""
 MAX_KEYS: Final = 200_000
-"""About 20 MB; then it starts anew."""
+"""Keys remembered at most (about 20 MB); beyond that it starts over."""
 
 
 class RecentExpiry:
-    """Keys extended within a 64th of their life. Not thread-safe: misses are harmless."""
+    """The keys extended recently. Not synchronised between threads: a missed key is harmless."""
 
     def __init__(
-        self, most_keys: int = MAX_KEYS, monotonic: Callable[[], float] = time.monotonic
+        self, max_keys: int = MAX_KEYS, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._most = most_keys
+        self._max_keys = max_keys
         self._monotonic = monotonic
         self._keys: set[bytes] = set()
         self._since = monotonic()
@@ -30,9 +32,9 @@ class RecentExpiry:
     def split(
         self, appends: Sequence[tuple[bytes, bytes]], ttl_ms: int
     ) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
-        """Return the appends that are due for an extension, and those extended lately."""
+        """Return the appends whose keys need an extension, and those whose keys do not."""
         outlived = (self._monotonic() - self._since) * 1000 * SHARE > ttl_ms
-        if outlived or ttl_ms != self._ttl_ms or len(self._keys) > self._most:
+        if outlived or ttl_ms != self._ttl_ms or len(self._keys) > self._max_keys:
             self.forget()
             self._ttl_ms = ttl_ms
         known = self._keys
@@ -42,10 +44,10 @@ class RecentExpiry:
         return due, [append for append in appends if append[0] in known]
 
     def extended(self, keys: Iterable[bytes]) -> None:
-        """Remember keys whose life was extended just now."""
+        """Remember keys whose expiry was just extended."""
         self._keys.update(keys)
 
     def forget(self) -> None:
-        """Start anew, as when the server may have lost what it was told."""
+        """Forget all keys, because the server may have lost its latest writes."""
         self._keys = set()
         self._since = self._monotonic()

@@ -1,4 +1,4 @@
-"""The feature store in memory, for tests: same Protocol, same answers as on Redis."""
+"""The feature store in memory, for tests: the same protocol and the same answers as on Redis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.keys import KEY_LETTER, EntityKind
 
 
 class MemoryFeatureStore:
-    """The `FeatureStore` of tests. `available = False` makes every call fail."""
+    """See `protocol.FeatureStore`. `available = False` makes every call fail."""
 
     def __init__(self, clock: Clock | None = None, prefix: bytes = b"") -> None:
         self.available = True
@@ -27,20 +27,20 @@ class MemoryFeatureStore:
         self._watermarks: dict[str, tuple[int, int]] = {}
 
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return the value of each key, None where there is none."""
+        """Return the value of each key, None for a missing one."""
         with self._lock:
             self.ping()
             return [self._value(key) for key in keys]
 
     def claim_format(self, version: int) -> None:
-        """Note the format of the values; ConfigurationError where another one is noted."""
+        """Record the format of the values, or raise ConfigurationError if another is recorded."""
         with self._lock:
             self.ping()
             self._format = self._format or version
             refuse_format(self._format, version)
 
     def acquire(self, partition: int) -> Ownership:
-        """Take a partition number over; whoever had it is fenced from now on."""
+        """Take a partition number over and fence its previous owner."""
         with self._lock:
             self.ping()
             epoch = self._epochs[partition] = self._epochs.get(partition, 0) + 1
@@ -48,7 +48,7 @@ class MemoryFeatureStore:
             return Ownership(epoch, cursors, self._outboxes.get(partition, b""))
 
     def commit(self, commit: Commit) -> CommitResult:
-        """Apply all of `commit`, or nothing."""
+        """Apply all of `commit` or nothing."""
         with self._lock:
             self.ping()
             reason = self._objection(commit)
@@ -57,7 +57,7 @@ class MemoryFeatureStore:
             return CommitResult(not reason, reason)
 
     def positions(self, partitions: Sequence[int]) -> dict[int, dict[str, int]]:
-        """Return the cursors of partition numbers by topic, without taking anything over."""
+        """Return the cursors of partition numbers by topic, without taking them over."""
         with self._lock:
             self.ping()
             return {number: dict(self._cursors.get(number, {})) for number in partitions}
@@ -65,7 +65,7 @@ class MemoryFeatureStore:
     def exchange_watermark(
         self, worker: str, event_time: int | None, ttl_ms: int = 5_000
     ) -> dict[str, int]:
-        """Publish how far a lagging worker is (ms; None withdraws); return the other workers'."""
+        """Publish the event time that a lagging worker has reached; return those of the others."""
         with self._lock:
             self.ping()
             now = self._clock.now_ms()
@@ -80,7 +80,7 @@ class MemoryFeatureStore:
             }
 
     def entities(self, kind: EntityKind) -> Iterator[list[tuple[bytes, int]]]:
-        """Yield (key, bytes of key and value) of every entity of a kind; all at once."""
+        """Yield one list of (key, bytes of key and value) for every entity of a kind."""
         with self._lock:
             self.ping()
             start = self._prefix + KEY_LETTER[kind]
@@ -97,7 +97,7 @@ class MemoryFeatureStore:
             raise StoreUnavailable("the store in memory is switched off")
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is no connection to close."""
 
     def _value(self, key: bytes) -> bytes | None:
         value, expiry = self._values.get(key, (b"", 0))

@@ -1,8 +1,9 @@
-"""The feature store on Redis (7 or newer, or Valkey); the stream processor's state lies here.
+"""The feature store on Redis (7 or newer) or Valkey.
 
-Reads are MGETs in one round trip, a commit is one call of the function library `commit.lua`. Beside
-the entities (`schemas.keys`), under the same prefix: `p:<n>:epoch`, `p:<n>:cursors` (a hash of
-topic to next offset), `p:<n>:outbox` for partition number n, and `watermarks`.
+A load is one round trip of MGETs, a commit one call of the function library `commit.lua`. Besides
+the entities (`schemas.keys`), these keys are used, under the same prefix: `p:<n>:epoch`,
+`p:<n>:cursors` (a hash of topic to next offset) and `p:<n>:outbox` for partition number n,
+`watermarks`, and `format`.
 
 An ACL user needs: ~prefix* +@connection +mget +hgetall +get +set +append +pexpire +strlen +getrange
 +del +incr +pttl +hget +hset +hdel +time +fcall +function|load +scan +memory|usage.
@@ -48,13 +49,13 @@ def _typed_errors(url: str) -> Iterator[None]:
         redis.exceptions.OutOfMemoryError,
         redis.exceptions.TryAgainError,
     ) as error:
-        raise StoreUnavailable(f"Redis at {url} does not serve: {error}") from error
+        raise StoreUnavailable(f"Redis at {url} is not available: {error}") from error
     except redis.ResponseError as error:
         if str(error).startswith(("LOADING", "MASTERDOWN", "MISCONF", "BUSY", "NOREPLICAS")):
-            raise StoreUnavailable(f"Redis at {url} does not serve: {error}") from error
+            raise StoreUnavailable(f"Redis at {url} is not available: {error}") from error
         raise FatalError(f"Redis at {url} refused a command: {error}") from error
-    except redis.RedisError as error:  # an answer that is none: the connection is of no use
-        raise StoreUnavailable(f"Redis at {url} does not serve: {error}") from error
+    except redis.RedisError as error:  # an invalid answer: the connection is broken
+        raise StoreUnavailable(f"Redis at {url} is not available: {error}") from error
 
 
 class RedisFeatureStore:
@@ -62,9 +63,9 @@ class RedisFeatureStore:
 
     Args:
         url: redis://, rediss:// (TLS) or unix://; may carry user, password and database.
-        prefix: goes in front of every key that is not an entity's (those carry it already).
-        timeout_s: a call without an answer for so long raises StoreUnavailable.
-        ca_file: certificates to trust for rediss://, None for the system's.
+        prefix: put in front of every key except those of entities, which already carry it.
+        timeout_s: how long a call waits for an answer before it raises StoreUnavailable.
+        ca_file: certificates to trust with rediss://; None for those of the system.
     """
 
     def __init__(
@@ -85,12 +86,12 @@ class RedisFeatureStore:
         if url.startswith("rediss://"):
             options |= {"ssl_ca_certs": ca_file, "ssl_min_version": ssl.TLSVersion.TLSv1_2}
         elif ca_file:
-            raise ConfigurationError("FRAUD_REDIS_CA needs a rediss:// address in FRAUD_REDIS_URL")
+            raise ConfigurationError("FRAUD_REDIS_CA needs a rediss:// URL in FRAUD_REDIS_URL")
         try:
             # No retries here: a lost answer may belong to a commit that was applied.
             self._redis: Any = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
         except ValueError as error:
-            raise ConfigurationError(f"FRAUD_REDIS_URL is not an address: {error}") from error
+            raise ConfigurationError(f"FRAUD_REDIS_URL is not a valid URL: {error}") from error
         self._url = url.rpartition("@")[2]
         self._prefix = prefix
         self._source = resources.files("runtime.feature_store").joinpath("commit.lua").read_text()
@@ -99,7 +100,7 @@ class RedisFeatureStore:
 
     @classmethod
     def from_settings(cls, settings: Settings, prefix: bytes | None = None) -> Self:
-        """Return the store that the environment names; `prefix` instead of the environment's."""
+        """Return the store that the settings name; `prefix` replaces theirs."""
         password = settings.redis_password
         return cls(
             settings.redis_url.get_secret_value(),
@@ -111,7 +112,7 @@ class RedisFeatureStore:
         )
 
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return the value of each key, None where there is none; one round trip."""
+        """Return the value of each key, None for a missing one, in one round trip."""
         with _typed_errors(self._url):
             if len(keys) <= MGET_KEYS:
                 return list(self._redis.mget(keys)) if keys else []
@@ -121,7 +122,7 @@ class RedisFeatureStore:
             return list(chain.from_iterable(pipeline.execute()))
 
     def claim_format(self, version: int) -> None:
-        """Note the format of the values; ConfigurationError where another one is noted."""
+        """Record the format of the values, or raise ConfigurationError if another is recorded."""
         key = self._prefix + b"format"
         with _typed_errors(self._url):
             if self._redis.set(key, version, nx=True):
@@ -130,13 +131,13 @@ class RedisFeatureStore:
         refuse_format(int(found or version), version)
 
     def acquire(self, partition: int) -> Ownership:
-        """Take a partition number over; whoever had it is fenced from now on."""
+        """Take a partition number over and fence its previous owner."""
         keys = [self._key(partition, name) for name in (b"epoch", b"cursors", b"outbox")]
         epoch, flat, outbox = self._call("fraud_acquire", keys, [])
         return Ownership(int(epoch), _cursors(flat), outbox)
 
     def commit(self, commit: Commit) -> CommitResult:
-        """Apply all of `commit` in one call, or nothing."""
+        """Apply all of `commit` or nothing, in one call."""
         due, lately = self._expiry.split(commit.appends, commit.ttl_ms)
         keys: list[bytes] = [self._key(number, b"epoch") for number in commit.epochs]
         keys += [self._key(advance.partition, b"cursors") for advance in commit.advances]
@@ -172,7 +173,7 @@ class RedisFeatureStore:
         return CommitResult(not reason, reason.decode(errors="backslashreplace"))
 
     def positions(self, partitions: Sequence[int]) -> dict[int, dict[str, int]]:
-        """Return the cursors of partition numbers by topic, without taking anything over."""
+        """Return the cursors of partition numbers by topic, without taking them over."""
         with _typed_errors(self._url):
             pipeline = self._redis.pipeline(transaction=False)
             for number in partitions:
@@ -184,22 +185,22 @@ class RedisFeatureStore:
         }
 
     def time_to_live(self, key: bytes) -> int:
-        """Return how long an entity still lives (ms), negative if it does not expire."""
+        """Return the remaining time to live of an entity in ms, negative if it does not expire."""
         with _typed_errors(self._url):
             return int(self._redis.pttl(key))
 
     def exchange_watermark(
         self, worker: str, event_time: int | None, ttl_ms: int = 5_000
     ) -> dict[str, int]:
-        """Publish how far a lagging worker is (ms; None withdraws); return the other workers'."""
+        """Publish the event time that a lagging worker has reached; return those of the others."""
         time = "" if event_time is None else event_time
         key = self._prefix + b"watermarks"
         return _cursors(self._call("fraud_watermark", [key], [worker, time, ttl_ms]))
 
     def entities(self, kind: EntityKind) -> Iterator[list[tuple[bytes, int]]]:
-        """Yield (key, bytes of memory with key and overhead) of every entity of a kind, in pieces.
+        """Yield lists of (key, bytes of memory with key and overhead) for every entity of a kind.
 
-        An entity that is written meanwhile may come twice or not at all.
+        An entity that is written meanwhile may appear twice or not at all.
         """
         start = self._prefix + KEY_LETTER[kind]
         width = len(self._prefix) + 9
@@ -218,7 +219,7 @@ class RedisFeatureStore:
                 return
 
     def ping(self) -> None:
-        """Return if Redis answers."""
+        """Return if Redis answers; otherwise raise StoreUnavailable."""
         with _typed_errors(self._url):
             self._redis.ping()
 
@@ -243,7 +244,7 @@ class RedisFeatureStore:
             try:
                 return self._redis.execute_command("FCALL", function, len(keys), *keys, *args)
             except redis.ResponseError as error:
-                # A server that was replaced or emptied since; it has run nothing.
+                # The server was replaced or emptied and has run nothing of this call.
                 if "Function not found" not in str(error):
                     raise
                 self._load_library()

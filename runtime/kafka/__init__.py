@@ -1,1 +1,1 @@
-"""Kafka behind Protocols: clients for services, and an in-memory broker for tests."""
+"""Kafka behind protocols: clients for the services and an in-memory broker for tests."""

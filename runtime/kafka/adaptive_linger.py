@@ -1,23 +1,24 @@
-"""Whether records come so densely that waiting for more of them pays. Used by both hot services.
+"""Decides whether records arrive densely enough for a short wait to pay off.
 
-With company, a wait of a millisecond or two saves broker and service as many turns as records come
-in it; a lone record only gets later by it.
+In dense traffic, a wait of a millisecond or two gathers several records into one batch and saves
+a round for each of them. A lone record gains nothing from the wait and is only delayed by it.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-CROWDED: Final = 300.0
-"""Records a second from which on they come densely."""
-JUDGED_S: Final = 0.1
+DENSE_PER_S: Final = 300.0
+"""Records per second at and above which traffic counts as dense."""
+JUDGE_EVERY_S: Final = 0.1
+"""Seconds over which records are counted before the rate is judged again."""
 
 
-class Crowd:
-    """Counts records; judges anew every JUDGED_S.
+class AdaptiveLinger:
+    """Measures the rate of records and reports whether traffic is dense.
 
-    >>> crowd = Crowd()
-    >>> [crowd.dense(count, now) for count, now in ((1, 0.0), (40, 0.05), (40, 0.2), (1, 0.4))]
+    >>> linger = AdaptiveLinger()
+    >>> [linger.dense(count, now) for count, now in ((1, 0.0), (40, 0.05), (40, 0.2), (1, 0.4))]
     [False, False, True, False]
     """
 
@@ -27,12 +28,12 @@ class Crowd:
         self._dense = False
 
     def dense(self, came: int, now: float) -> bool:
-        """Note that `came` records came by `now` (seconds); return whether they come densely."""
+        """Count `came` records that had arrived by `now` (s); return whether traffic is dense."""
         if self._since is None:
             self._since = now
         self._came += came
         past = now - self._since
-        if past >= JUDGED_S:
-            self._dense = self._came >= CROWDED * past
+        if past >= JUDGE_EVERY_S:
+            self._dense = self._came >= DENSE_PER_S * past
             self._came, self._since = 0, now
         return self._dense

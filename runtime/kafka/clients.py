@@ -1,4 +1,7 @@
-"""Kafka by confluent-kafka: producer, group consumer, reader. Every service but Faust's input."""
+"""The producer and the group consumer, on confluent-kafka.
+
+The input of the stream processor is the one exception: there Faust reads through aiokafka.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import confluent_kafka as ck
 import structlog
 
 from runtime.kafka import errors as kafka_errors
-from runtime.kafka.adaptive_linger import Crowd
+from runtime.kafka.adaptive_linger import AdaptiveLinger
 from runtime.kafka.protocols import (
     BY_KEY,
     Message,
@@ -25,15 +28,15 @@ from schemas.topics import MAX_MESSAGE_BYTES
 
 log = structlog.get_logger(__name__)
 BUFFER_WAIT_S: Final = 30.0
-"""How long produce waits for room in the local buffer."""
-FEW: Final = 8
+"""How long `produce` waits for room in the local buffer."""
+FEW_MESSAGES: Final = 8
 GATHER_S: Final = 0.001
-"""Where records come densely, so few wait so long for more."""
-READING: Final = {"isolation.level": "read_committed", "fetch.queue.backoff.ms": 10}
-"""What every reader has: a transaction that was aborted, or is not yet committed, is not seen; and
-a partition of which enough was fetched ahead is not left alone for a second, librdkafka's default:
-the archiver took 100 instead of 32 s for 3.5 million messages."""
-PASSING: Final = frozenset(
+"""In dense traffic, a batch of fewer than FEW_MESSAGES waits this long for more."""
+READER_CONFIG: Final = {"isolation.level": "read_committed", "fetch.queue.backoff.ms": 10}
+"""Settings of every reader. Messages of aborted or open transactions are not delivered. A partition
+with a full prefetch queue is polled again after 10 ms; with librdkafka's default of one second the
+archiver took 100 s instead of 32 s for 3.5 million messages."""
+TRANSIENT_ERRORS: Final = frozenset(
     {
         ck.KafkaError._ALL_BROKERS_DOWN,
         ck.KafkaError._TRANSPORT,
@@ -42,11 +45,11 @@ PASSING: Final = frozenset(
         ck.KafkaError._MAX_POLL_EXCEEDED,
     }
 )
-"""Errors that librdkafka overcomes by itself."""
+"""Errors that librdkafka recovers from by itself."""
 
 
 def connection(settings: Settings) -> dict[str, Any]:
-    """Return librdkafka's settings to reach the broker; also for the admin client."""
+    """Return the librdkafka settings that every client and the admin client connect with."""
     config: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap,
         "security.protocol": settings.kafka_security,
@@ -66,14 +69,14 @@ def connection(settings: Settings) -> dict[str, Any]:
 
 
 class _Quiet:
-    """Passes librdkafka's own lines on at debug level; what matters arrives as an error."""
+    """Logs librdkafka's own lines at debug level; important events also arrive as errors."""
 
     def log(self, _level: int, text: str, *values: object) -> None:
         log.debug("librdkafka", text=text % values if values else text)
 
 
 def idempotent(*, linger_ms: float) -> dict[str, Any]:
-    """Return the settings of a producer that loses nothing, sends none twice and never gives up."""
+    """Return the settings of an idempotent producer that retries for as long as it takes."""
     return {
         "partitioner": "murmur2_random",
         "enable.idempotence": True,
@@ -87,7 +90,7 @@ def idempotent(*, linger_ms: float) -> dict[str, Any]:
 
 
 class KafkaProducer:
-    """See `streams.Producer`: idempotent, acknowledged by all replicas, messages never time out."""
+    """See `protocols.Producer`: idempotent, acknowledged by all replicas, without a time-out."""
 
     def __init__(self, settings: Settings, *, linger_ms: float = 0) -> None:
         self._refused: str | None = None
@@ -98,7 +101,7 @@ class KafkaProducer:
         )
 
     def produce_many(self, topic: str, records: Iterable[Outgoing]) -> None:
-        """Hand messages over without waiting for the broker; see `streams.Producer`."""
+        """Queue messages without waiting for the broker; see `protocols.Producer`."""
         # produce_batch of confluent-kafka 2.16 ignores a partition given with a message.
         batches: dict[int, list[dict[str, Any]]] = {}
         for partition, key, value in records:
@@ -112,7 +115,7 @@ class KafkaProducer:
     def produce(
         self, topic: str, key: bytes | None, value: bytes | None, partition: int = BY_KEY
     ) -> None:
-        """Hand one message over; see `streams.Producer`."""
+        """Queue one message; see `protocols.Producer`."""
         deadline = time.monotonic() + BUFFER_WAIT_S
         while True:
             try:
@@ -126,16 +129,16 @@ class KafkaProducer:
         self._raise_refused()
 
     def flush(self, timeout_s: float = 10.0) -> None:
-        """Wait until the broker has everything; see `streams.Producer`."""
+        """Wait until the broker has everything; see `protocols.Producer`."""
         waiting = self._producer.flush(timeout_s)
         self._raise_refused()
         if waiting:
             raise BrokerUnavailable(
-                f"Kafka has not acknowledged {waiting} messages within {timeout_s} s; call again"
+                f"Kafka has not acknowledged {waiting} messages within {timeout_s} s: call again"
             )
 
     def close(self) -> None:
-        """Flush what goes out at once."""
+        """Give queued messages one second to go out, then close."""
         self._producer.flush(1.0)
 
     def _produce_batch(
@@ -154,7 +157,7 @@ class KafkaProducer:
 
     def _make_room(self, topic: str, deadline: float) -> None:
         if time.monotonic() > deadline:
-            raise BrokerUnavailable(f"no room to send to {topic}: Kafka takes no messages")
+            raise BrokerUnavailable(f"cannot send to {topic}: the send buffer stays full")
         self._producer.poll(0.05)
 
     def _on_delivery(self, error: ck.KafkaError | None, message: ck.Message) -> None:
@@ -167,7 +170,7 @@ class KafkaProducer:
 
 
 class KafkaConsumer:
-    """See `streams.Consumer`: a group member whose offsets are committed by hand.
+    """See `protocols.Consumer`: a group member that commits its offsets explicitly.
 
     With an `instance_id` (static membership) a restart within the session time-out neither moves
     partitions nor waits; 6 s is the shortest session that brokers allow by default.
@@ -189,7 +192,7 @@ class KafkaConsumer:
             "auto.offset.reset": "earliest" if from_beginning else "latest",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
-            **READING,
+            **READER_CONFIG,
             "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 1500,
             "fetch.wait.max.ms": 100,
@@ -200,24 +203,24 @@ class KafkaConsumer:
         if instance_id:
             config["group.instance.id"] = instance_id
         self._consumer = ck.Consumer(config)
-        self._crowd, self._dense = Crowd(), False
+        self._linger, self._dense = AdaptiveLinger(), False
         self._on_assign, self._on_revoke = on_assign, on_revoke
         self._consumer.subscribe(
             list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
-        """Return what is there; wait only while there is nothing. See `streams.Consumer`.
+        """Return the messages that have arrived; see `protocols.Consumer`.
 
-        Where records come densely, a few wait a millisecond for more.
+        In dense traffic, a small batch waits a millisecond for more.
         """
         gather_s = GATHER_S if self._dense else 0.0
         messages = poll_batch(self._consumer, max_records, timeout_s, gather_s=gather_s)
-        self._dense = self._crowd.dense(len(messages), time.monotonic())
+        self._dense = self._linger.dense(len(messages), time.monotonic())
         return messages
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Tell the group the next offsets to read, without waiting for the answer."""
+        """Send the next offsets to read to the group, without waiting for the answer."""
         if not offsets:
             return
         try:
@@ -226,24 +229,26 @@ class KafkaConsumer:
             _raise_if_lasting(error.args[0])
 
     def committed(self, at: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the group's next offsets; a partition without one is left out. Blocks."""
+        """Return the group's next offsets; partitions without one are left out. Blocks."""
         wanted = [ck.TopicPartition(*place) for place in at]
         try:
             found = self._consumer.committed(wanted, timeout=10)
         except ck.KafkaException as error:
-            raise BrokerUnavailable(f"no committed offsets: {error.args[0].str()}") from error
+            raise BrokerUnavailable(
+                f"cannot read committed offsets: {error.args[0].str()}"
+            ) from error
         return {TopicPartition(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
     def seek(self, at: TopicPartition, offset: int) -> None:
-        """Read on from `offset`; the partition must be assigned."""
+        """Continue at `offset`; the partition must be assigned."""
         self._consumer.seek(ck.TopicPartition(at.topic, at.partition, offset))
 
     def assignment(self) -> list[TopicPartition]:
-        """Return the partitions that are read now."""
+        """Return the partitions currently assigned."""
         return [TopicPartition(p.topic, p.partition) for p in self._consumer.assignment()]
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Return the messages not yet read by partition, as far as known; does not block."""
+        """Return the unread messages of each partition, as far as known. Does not block."""
         lag: dict[TopicPartition, int] = {}
         for place in self._consumer.position(self._consumer.assignment()):
             ends = self._consumer.get_watermark_offsets(place, cached=True)
@@ -252,7 +257,7 @@ class KafkaConsumer:
         return lag
 
     def close(self) -> None:
-        """Leave the group (a static member keeps its place until the session ends)."""
+        """Leave the group; a static member keeps its partitions until its session expires."""
         self._consumer.close()
 
     def _assigned(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
@@ -275,10 +280,11 @@ def poll_batch(
     on_end: Callable[[int, int], None] = lambda partition, following: None,
     gather_s: float = 0.0,
 ) -> list[Message]:
-    """Return what is there of any consumer; wait only while there is nothing.
+    """Return the messages that a confluent-kafka consumer has, waiting only for the first.
 
-    `on_end` is told of a partition whose end was reached, with the next offset: beyond the last
-    message's if there are gaps. After a few messages it waits `gather_s` for more.
+    `on_end` is called with the partition and the next offset when the end of a partition is
+    reached; that offset lies beyond the last message if the log ends with gaps. A batch of fewer
+    than FEW_MESSAGES waits `gather_s` for more.
     """
     first = consumer.poll(timeout_s)
     if first is None:
@@ -286,7 +292,7 @@ def poll_batch(
     batch: list[Any] = [first]
     if max_records > 1:
         batch += consumer.consume(max_records - 1, timeout=0)
-    if gather_s and len(batch) < min(FEW, max_records):
+    if gather_s and len(batch) < min(FEW_MESSAGES, max_records):
         time.sleep(gather_s)
         batch += consumer.consume(max_records - len(batch), timeout=0)
     messages: list[Message] = []
@@ -302,14 +308,14 @@ def poll_batch(
     for error in errors:
         if not messages or error.fatal():
             _raise_if_lasting(error)
-        else:  # what came with it has been taken from the queue: it must not be lost
+        else:  # the messages beside it have left the queue and must not be lost
             log.warning("kafka", reason=error.str())
     return messages
 
 
 def _raise_if_lasting(error: ck.KafkaError) -> None:
-    """Let pass what librdkafka overcomes by itself."""
-    if error.code() in PASSING or error.retriable():
+    """Log an error that librdkafka recovers from by itself; raise any other."""
+    if error.code() in TRANSIENT_ERRORS or error.retriable():
         log.warning("kafka", reason=error.str())
         return
     if error.fatal() or error.code() == ck.KafkaError._FATAL:

@@ -1,6 +1,7 @@
-"""What Kafka clients report by themselves, such as a broker that went away.
+"""Errors that Kafka clients report by themselves, such as a lost broker connection.
 
-`kafka` reports it, whichever client it was; `metrics` counts it for the process.
+Every client reports here, whichever part of the process owns it, so that the process can count
+its connection errors in one place.
 """
 
 from __future__ import annotations
@@ -10,18 +11,18 @@ from typing import Final
 from weakref import WeakMethod
 
 COMMON: Final = ("_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_AUTHENTICATION")
-"""Names of the errors of a connection, as librdkafka has them."""
+"""librdkafka's names for the common connection errors."""
 _listeners: list[WeakMethod[Callable[[str], None]]] = []
 
 
 def listen(method: Callable[[str], None]) -> None:
-    """Call a bound method with the name of each error, as long as its object lives."""
+    """Call a bound method with the name of each error, until its object is collected."""
     _listeners[:] = [each for each in _listeners if each() is not None]
     _listeners.append(WeakMethod(method))
 
 
 def report(name: str) -> None:
-    """Tell those who listen; called on the thread that polls the client."""
+    """Pass an error on to every listener, on the thread that polls the client."""
     for each in list(_listeners):
         method = each()
         if method is not None:

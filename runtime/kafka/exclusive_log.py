@@ -1,9 +1,9 @@
-"""One writer at a time on a topic, by Kafka transactions: see `streams.ExclusiveLog`.
+"""An exclusive log on Kafka transactions: see `protocols.ExclusiveLog`.
 
-All writers of a topic share one transactional id. Beginning (`init_transactions`) fences whoever
-held it: what that one has not committed never counts, and what it has committed can be read. So a
-commit that succeeds proves that nobody else committed since this writer began, hence that what it
-read to the end was all there was.
+All writers of a topic share one transactional id. Beginning (`init_transactions`) fences the writer
+that held it: its uncommitted messages never count, and its committed ones can be read. So a commit
+that succeeds proves that nobody else has committed since this writer began, and hence that it had
+read the whole log when it decided.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable, ConfigurationError, DeliveryRejected
 
 ATTEMPTS: Final = 30
-"""How often a writer begins again after another one got ahead."""
+"""How often a writer starts over because another one was faster."""
 ANSWER_S: Final = 30.0
 """How long one step of a transaction may take."""
 TRANSACTION_MS: Final = 15_000
-"""A writer that died in mid-transaction holds readers up for so long at most."""
+"""The longest time that a writer which died within a transaction holds up readers."""
 
 
 class _GotAhead(Exception):
-    """Another writer has begun, or the transaction was aborted: nothing of it counts."""
+    """Another writer has begun, or the transaction was aborted; nothing was added."""
 
 
 TRY_AGAIN: Final = Retry(
@@ -39,7 +39,7 @@ TRY_AGAIN: Final = Retry(
 
 
 class KafkaExclusiveLog:
-    """See `streams.ExclusiveLog`. The topic must be there. Used from one thread."""
+    """See `protocols.ExclusiveLog`. The topic must exist. Use it from one thread."""
 
     def __init__(self, settings: Settings, topic: str) -> None:
         self._settings, self._topic = settings, topic
@@ -47,20 +47,20 @@ class KafkaExclusiveLog:
         self._messages: list[Message] = []
 
     def read(self) -> list[Message]:
-        """Return everything that is committed, in order."""
+        """Return all committed entries, in order."""
         if self._reader is None:
             self._reader = KafkaReader(self._settings, self._topic)
         self._messages += self._reader.read_to_end()
         return list(self._messages)
 
     def append(self, decide: Decide) -> None:
-        """Add what `decide` returns in one transaction; afterwards every reader sees it."""
-        self.read()  # most of it, so that what is read after the beginning is little
+        """Add the entries that `decide` returns, in one transaction; readers see them on return."""
+        self.read()  # beforehand, so that little is left to read within the transaction
         try:
             TRY_AGAIN(lambda: self._attempt(decide))
         except _GotAhead as error:
             raise BrokerUnavailable(
-                f"other writers of {self._topic} got ahead {ATTEMPTS} times: try again"
+                f"other writers of {self._topic} were faster {ATTEMPTS} times in a row: try again"
             ) from error
 
     def _attempt(self, decide: Decide) -> None:
@@ -70,7 +70,7 @@ class KafkaExclusiveLog:
             self._await(self._committed(producer, entries))
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -79,8 +79,9 @@ class KafkaExclusiveLog:
     def _begun(self) -> ck.Producer:
         """Return a producer that has fenced all others, and is fenced when another begins.
 
-        Kafka lets it begin only when whatever was under way has ended, for readers too. It does not
-        promise that of a producer's own last transaction, so each one makes one transaction.
+        Kafka lets it begin only after the previous producer's transaction has ended, for readers
+        too. It makes no such promise about a producer's own last transaction, so every transaction
+        gets a new producer.
         """
         producer = ck.Producer(
             connection(self._settings)
@@ -104,7 +105,7 @@ class KafkaExclusiveLog:
         try:
             for key, value in entries:
                 producer.produce(self._topic, value=value, key=key, partition=0, on_delivery=note)
-        except ck.KafkaException as error:  # the next one to begin aborts what was opened
+        except ck.KafkaException as error:  # the next writer to begin aborts this transaction
             raise DeliveryRejected(
                 f"cannot write to {self._topic}: {error.args[0].str()}"
             ) from error
@@ -112,11 +113,11 @@ class KafkaExclusiveLog:
         return max(offsets)
 
     def _await(self, offset: int) -> None:
-        """Wait until readers see a message: Kafka ends a commit a moment after its answer."""
+        """Wait until readers see a message: Kafka completes a commit a moment after its answer."""
         deadline = time.monotonic() + ANSWER_S
         while not self._messages or self._messages[-1].offset < offset:
             if time.monotonic() > deadline:
-                raise BrokerUnavailable(f"what was committed to {self._topic} does not appear")
+                raise BrokerUnavailable(f"entries committed to {self._topic} did not appear")
             self.read()
 
     def _step(self, name: str, step: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""A thread that follows topics and hands what comes to functions of its owner."""
+"""A thread that follows topics and passes their messages to callbacks."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from schemas.errors import BrokerUnavailable, FraudError
 
 log = structlog.get_logger(__name__)
 RETRY_S: Final = 1.0
-"""Pause after Kafka did not answer."""
+"""Pause before the next attempt when Kafka does not answer."""
 STOP_S: Final = 5.0
-"""Time for the thread to end, which may be waiting for Kafka."""
+"""How long `stop` waits for the thread, which may be waiting for Kafka."""
 
 
 class Source(Protocol):
-    """What a feed reads: a `Reader`, or a `KafkaTail`."""
+    """The reading half of a feed: a `Reader` or a `KafkaTail`."""
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
-        """Return what is there; wait only while there is nothing."""
+        """Return the messages that have arrived, waiting only for the first."""
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connection."""
 
 
 @dataclass(slots=True)
 class Feed:
-    """A source, and the function that takes its messages, which are never read a second time.
+    """A source and the function that takes its messages; each message is delivered once.
 
-    `take` runs on the follower's thread, also with an empty list when nothing came. It may replace
-    `source`, for example to skip a backlog; it then closes the one before.
+    `take` runs on the follower's thread. It is also called with an empty list when a poll brings
+    nothing. It may replace `source`, for example to skip a backlog, if it closes the old one.
     """
 
     source: Source
@@ -44,15 +44,15 @@ class Feed:
 
 
 class Follower:
-    """Follows feeds until it is stopped, through any absence of Kafka.
+    """Follows feeds until it is stopped, however often Kafka goes away.
 
-    An error of `take` ends the thread, and `dead` then says so: a process that no longer hears of
-    new models must not go on in silence.
+    An error of `take` ends the thread, and `dead` then reports it: a process that no longer follows
+    its models must not carry on as if it did.
 
     Args:
-        name: of the thread, for logs and for `dead`.
-        open_feeds: opens the feeds; whatever it reads to the end beforehand is its own matter.
-        on_problem: is given the reason while Kafka does not answer, and "" when it does again.
+        name: of the thread, in logs and in `dead`.
+        open_feeds: opens the feeds; it may first read topics to their ends.
+        on_problem: called with the reason when Kafka stops answering, and with "" when it is back.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class Follower:
         self._thread.start()
 
     def start_patiently(self) -> None:
-        """Return at once; the thread opens the feeds itself, as soon as Kafka answers."""
+        """Start the thread at once; it opens the feeds as soon as Kafka answers."""
         self._thread.start()
 
     @property
     def stopping(self) -> bool:
-        """Whether it was asked to stop; a `take` that waits should then give up."""
+        """True once `stop` was called; a `take` that is waiting should then give up."""
         return self._stop.is_set()
 
     def stop(self) -> None:
@@ -90,12 +90,12 @@ class Follower:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(STOP_S)
-        if not self._thread.is_alive():  # else it still reads from them, and ends with the process
+        if not self._thread.is_alive():  # otherwise it is still reading and ends with the process
             for feed in self._feeds:
                 feed.source.close()
 
     def dead(self) -> str:
-        """Return "" while the thread follows, else why the process should be restarted."""
+        """Return "" while the thread runs, otherwise the reason to restart the process."""
         if self._thread.is_alive() or self._stop.is_set():
             return ""
         return f"{self._name} is no longer followed: restart this process"

@@ -1,4 +1,4 @@
-"""Kafka in memory, for tests: a broker that producers, consumers and readers share."""
+"""Kafka in memory, for tests: one broker shared by producers, consumers and readers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from schemas.errors import BrokerUnavailable
 
 
 class MemoryBroker:
-    """Topics come into being when first used, with `partitions` partitions each.
+    """Creates topics at first use, with `partitions` partitions each.
 
-    A group has one member at a time: a new one takes the partitions over, as after a crash.
+    A group has one member at a time: a new member takes all partitions over, as after a crash.
+    Set `available` to False to simulate a broker that is away.
     """
 
     def __init__(self, partitions: int = 4, clock: Clock | None = None) -> None:
@@ -52,21 +53,21 @@ class MemoryBroker:
 
 
 class MemoryProducer:
-    """See `streams.Producer`. While the broker is away, messages wait for `flush`."""
+    """See `protocols.Producer`. While the broker is away, messages wait for `flush`."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
         self._waiting: list[tuple[str, Outgoing]] = []
 
     def produce_many(self, topic: str, records: Iterable[Outgoing]) -> None:
-        """Hand messages over."""
+        """Queue messages and deliver them if the broker is available."""
         self._waiting += [(topic, record) for record in records]
         self._deliver()
 
     def produce(
         self, topic: str, key: bytes | None, value: bytes | None, partition: int = BY_KEY
     ) -> None:
-        """Hand one message over."""
+        """Queue one message, as `produce_many` does."""
         self.produce_many(topic, [(partition, key, value)])
 
     def flush(self, timeout_s: float = 10.0) -> None:
@@ -74,7 +75,7 @@ class MemoryProducer:
         self._deliver()
         if self._waiting:
             raise BrokerUnavailable(
-                f"{len(self._waiting)} messages wait for the broker; call again"
+                f"{len(self._waiting)} messages wait for the broker: call flush again"
             )
 
     def close(self) -> None:
@@ -87,20 +88,20 @@ class MemoryProducer:
 
 
 class _Positions:
-    """Reads a set of partitions from positions on."""
+    """Reads a set of partitions from given offsets on."""
 
     def __init__(self, broker: MemoryBroker, positions: dict[TopicPartition, int]) -> None:
         self._broker = broker
         self._positions = positions
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
-        """Return what is there, at most `max_records`; wait only while there is nothing."""
+        """Return the messages that have arrived, waiting only for the first."""
         with self._broker.arrived:
             self._broker.arrived.wait_for(self._anything, timeout_s)
             return self._take(max_records) if self._broker.available else []
 
     def close(self) -> None:
-        """Let go."""
+        """Stop reading."""
         self._positions.clear()
 
     def _anything(self) -> bool:
@@ -108,17 +109,17 @@ class _Positions:
             len(self._broker.log(at)) > place for at, place in self._positions.items()
         )
 
-    def _take(self, most: int) -> list[Message]:
+    def _take(self, max_records: int) -> list[Message]:
         taken: list[Message] = []
         for at, place in self._positions.items():
-            fresh = self._broker.log(at)[place : place + most - len(taken)]
+            fresh = self._broker.log(at)[place : place + max_records - len(taken)]
             self._positions[at] += len(fresh)
             taken += fresh
         return taken
 
 
 class MemoryConsumer(_Positions):
-    """See `streams.Consumer`."""
+    """See `protocols.Consumer`."""
 
     def __init__(
         self,
@@ -135,36 +136,36 @@ class MemoryConsumer(_Positions):
         self._pending: Callable[[], None] | None = lambda: self._assign(on_assign)
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
-        """Return what is there; the first call tells the assignment."""
+        """Return the messages that have arrived; the first call runs `on_assign`."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
             pending()
         return super().poll_batch(max_records, timeout_s)
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Remember the group's next offsets."""
+        """Store the group's next offsets in the broker."""
         for at, offset in offsets.items():
             self._broker.committed[self._group, at] = offset
 
     def committed(self, at: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the group's next offsets; a partition without one is left out."""
+        """Return the group's next offsets; partitions without one are left out."""
         known = self._broker.committed
         return {place: known[self._group, place] for place in at if (self._group, place) in known}
 
     def seek(self, at: TopicPartition, offset: int) -> None:
-        """Read on from `offset`."""
+        """Continue at `offset`."""
         self._positions[at] = offset
 
     def assignment(self) -> list[TopicPartition]:
-        """Return the partitions that are read now."""
+        """Return the partitions currently assigned."""
         return list(self._positions)
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Return the messages not yet read by partition."""
+        """Return the unread messages of each partition."""
         return {at: len(self._broker.log(at)) - place for at, place in self._positions.items()}
 
     def close(self) -> None:
-        """Leave; `on_revoke` is told."""
+        """Call `on_revoke` and leave the group."""
         if self._on_revoke and self._positions:
             self._on_revoke(self.assignment())
         super().close()
@@ -177,7 +178,7 @@ class MemoryConsumer(_Positions):
 
 
 class MemoryReader(_Positions):
-    """See `streams.PartitionReader`; `starts` as of `kafka.KafkaReader`."""
+    """See `protocols.PartitionReader`; `starts` as in `reader.KafkaReader`."""
 
     def __init__(
         self, broker: MemoryBroker, topic: str, starts: Mapping[int, int] | None = None
@@ -194,20 +195,20 @@ class MemoryReader(_Positions):
         return {place.partition: at for place, at in self._positions.items()}
 
     def partitions(self) -> list[int]:
-        """Return which partitions the topic has."""
+        """Return the topic's partitions."""
         if not self._broker.available:
             raise BrokerUnavailable("the broker in memory is switched off")
         return [place.partition for place in self._broker.places([self._topic])]
 
     def lag(self) -> dict[int, int]:
-        """Return the messages not yet read by partition."""
+        """Return the unread messages of each partition."""
         return {
             place.partition: len(self._broker.log(place)) - at
             for place, at in self._positions.items()
         }
 
     def read_to_end(self, timeout_s: float = 30.0) -> list[Message]:
-        """Return everything there is, in order by partition."""
+        """Return everything up to the end, partition by partition."""
         if not self._broker.available:
             raise BrokerUnavailable("the broker in memory is switched off")
         with self._broker.arrived:
@@ -215,26 +216,26 @@ class MemoryReader(_Positions):
 
 
 class MemoryExclusiveLog:
-    """See `streams.ExclusiveLog`: a writer holds the broker while it decides."""
+    """See `protocols.ExclusiveLog`: a writer locks the broker while it decides."""
 
     def __init__(self, broker: MemoryBroker, topic: str) -> None:
         self._broker = broker
         self._at = TopicPartition(topic, 0)
 
     def read(self) -> list[Message]:
-        """Return everything, in order."""
+        """Return all entries, in order."""
         if not self._broker.available:
             raise BrokerUnavailable("the broker in memory is switched off")
         return list(self._broker.log(self._at))
 
     def append(self, decide: Decide) -> None:
-        """Add what `decide` returns."""
+        """Add the entries that `decide` returns."""
         with self._broker.arrived:
             for key, value in decide(self.read()):
                 self._broker.append(self._at.topic, (self._at.partition, key, value))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is no connection to close."""
 
 
 def murmur2_partition(key: bytes, partitions: int) -> int:

@@ -1,8 +1,8 @@
-"""The registry of models: writes steps that `schemas.model_stages` allows to the `models` topic.
+"""The model registry: a log of stage changes on the `models` topic.
 
-Trainer, monitor, commands and load tests change stages by it and by nothing else. Writers exclude
-each other, so each step is checked against the state that it changes. The whole state is on the
-topic; nothing is kept elsewhere.
+It is the only way to change the stage of a model. `schemas.model_stages` says which changes are
+allowed. Writers exclude each other, so every change is checked against the state that it applies
+to. The topic holds the whole state; nothing is kept elsewhere.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ METRICS_FILE = "metrics.json"
 
 
 class ModelRegistry:
-    """Reads and changes the stages of models on a log. Every call blocks.
+    """Reads and changes the stages of models. Every call blocks.
 
-    All raise BrokerUnavailable when Kafka does not answer.
+    Every method may raise BrokerUnavailable.
     """
 
     def __init__(self, log: ExclusiveLog, clock: Clock | None = None) -> None:
         self._log = log
         self._clock = clock or SystemClock()
         self.ignored: list[BadMessage] = []
-        """What could not be read when the log was last read."""
+        """The entries that could not be decoded when the log was last read."""
 
     def states(self) -> ModelStates:
-        """Return where every model stands, from the whole log."""
+        """Return the stage of every model, from the whole log."""
         return self._states(self._log.read())
 
     def register(self, event: ModelEvent) -> ModelEvent:
-        """Add a model, or one that was retired or rolled back again; see `registration`.
+        """Add a model, or add a retired or rolled-back one again; see `registration`.
 
         Raises:
-            ImpossibleTransition: it is tried or serves.
+            ImpossibleTransition: the model is in shadow, canary or champion.
         """
 
         def checked(states: ModelStates) -> ModelEvent:
@@ -62,11 +62,11 @@ class ModelRegistry:
         comment: str | None = None,
         share: float | None = None,
     ) -> ModelEvent:
-        """Put a model at `stage`, a CANARY with `share` (0, 1] of the cards; return the event.
+        """Move a model to `stage` and return the event; `share` is a CANARY's part of cards (0, 1].
 
         Raises:
-            ImpossibleTransition: no step leads there from where it stands.
-            ConfigurationError: the share is missing, out of place, or more than is left.
+            ImpossibleTransition: `stage` cannot be reached from the current one.
+            ConfigurationError: the share is missing, not wanted, or more than is left.
         """
         now = self._clock.now_ms()
         return self._write(
@@ -76,7 +76,7 @@ class ModelRegistry:
         )
 
     def close(self) -> None:
-        """Let go of the log."""
+        """Close the log."""
         self._log.close()
 
     def _write(self, make: Callable[[ModelStates], ModelEvent]) -> ModelEvent:
@@ -84,7 +84,7 @@ class ModelRegistry:
 
         def decide(messages: Sequence[Message]) -> list[Entry]:
             if made and any((each.key, each.value) == made[0][1] for each in messages):
-                return []  # an attempt of which no answer came had arrived
+                return []  # an earlier attempt was added although its answer was lost
             event = make(self._states(messages))
             made[:] = [(event, (event["model_id"].encode(), avro.encode("ModelEvent", event)))]
             return [made[0][1]]
@@ -99,10 +99,10 @@ class ModelRegistry:
 
 @contextmanager
 def open_registry(settings: Settings, *, timeout_s: float = 30.0) -> Iterator[ModelRegistry]:
-    """Return the registry on the `models` topic, which is created if it is not there.
+    """Open the registry on the `models` topic, which is created if it is missing.
 
     Args:
-        timeout_s: longest wait for Kafka's answer.
+        timeout_s: the longest wait for Kafka when topics are created.
 
     Raises:
         BrokerUnavailable: Kafka does not answer.
@@ -122,19 +122,19 @@ def open_registry(settings: Settings, *, timeout_s: float = 30.0) -> Iterator[Mo
 def registration(
     bundle: Path, *, actor: str, comment: str | None = None, occurred_at: int | None = None
 ) -> ModelEvent:
-    """Return the event that registers a bundle, after a look at every hash of it.
+    """Return the event that registers a bundle, after checking the hash of every file.
 
     Args:
-        bundle: its directory.
-        occurred_at: ms; None: now.
+        bundle: directory of the bundle.
+        occurred_at: ms since the epoch; None means now.
 
     Raises:
-        ConfigurationError: it is no bundle, or a file of it has changed.
+        ConfigurationError: the directory is not a bundle, or one of its files has changed.
     """
     path = bundle / MANIFEST_NAME
     if not path.is_file():
         raise ConfigurationError(
-            f"{bundle} is no bundle, it has no {MANIFEST_NAME}: "
+            f"{bundle} is not a bundle: {MANIFEST_NAME} is missing; "
             "train one with `python -m trainer bootstrap`"
         )
     digest = sha256(path.read_bytes())
@@ -157,4 +157,6 @@ def _metrics(bundle: Path, data: bytes) -> dict[str, float]:
     try:
         return {str(name): float(value) for name, value in json.loads(data).items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigurationError(f"{bundle / METRICS_FILE} holds no metrics: {error}") from error
+        raise ConfigurationError(
+            f"{bundle / METRICS_FILE} does not hold metrics: {error}"
+        ) from error

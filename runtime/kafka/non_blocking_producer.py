@@ -24,7 +24,7 @@ MAX_UNACKNOWLEDGED: Final = 50_000
 class NonBlockingProducer(Protocol):
     """Sends to one topic, in order within a partition and without duplicates.
 
-    Only `flush` blocks.
+    Only `flush` blocks. Acknowledgements arrive by `poll`, so call it regularly.
     """
 
     def send(self, key: bytes, value: bytes, on_acknowledged: OnAcknowledged) -> None:

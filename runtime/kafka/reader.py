@@ -1,4 +1,4 @@
-"""Topics read without a group: whole, from an offset, or followed; where they begin and end."""
+"""Reads topics without a consumer group, and looks up their offsets."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Final, TypeVar
 
 import confluent_kafka as ck
 
-from runtime.kafka.clients import PASSING, READING, connection, poll_batch
+from runtime.kafka.clients import READER_CONFIG, TRANSIENT_ERRORS, connection, poll_batch
 from runtime.kafka.protocols import Message, TopicPartition
 from runtime.retries import Retry
 from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable
 
-_NOT_READY: Final = PASSING | {
+_NOT_READY: Final = TRANSIENT_ERRORS | {
     ck.KafkaError.NOT_LEADER_FOR_PARTITION,
     ck.KafkaError.LEADER_NOT_AVAILABLE,
     ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
     ck.KafkaError._UNKNOWN_PARTITION,
 }
-"""Of a topic just created, or a broker just started; librdkafka calls none of these retriable."""
+"""Errors of a new topic or a broker just started, none of them retriable to librdkafka."""
 ASK_AGAIN: Final = Retry(
     errors=ck.KafkaException,
     only_if=lambda error: error.args[0].code() in _NOT_READY,
@@ -30,11 +30,13 @@ Answer = TypeVar("Answer")
 
 
 class KafkaReader:
-    """See `streams.Reader`; also reads single partitions from given offsets.
+    """See `protocols.PartitionReader`. Opening blocks and may raise BrokerUnavailable.
 
-    `starts` (partition to first offset) restricts what is read; without it, all of the topic.
-    `gather_ms`: the broker waits so long for a megabyte, which costs everybody less than many
-    small answers.
+    Args:
+        starts: first offset by partition; partitions left out are not read. None reads the whole
+            topic from its beginning.
+        gather_ms: how long the broker may wait to fill an answer of a megabyte; one large answer
+            costs both sides less than many small ones. 0 answers at the first record.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class KafkaReader:
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": gather_ms or 100,
                 "fetch.min.bytes": 1_000_000 if gather_ms else 1,
-                **READING,
+                **READER_CONFIG,
             }
         )
         if starts is None:
@@ -64,26 +66,26 @@ class KafkaReader:
                 for number in _partitions(self._consumer, topic)
             }
         self._next = dict(sorted(starts.items()))
-        self._read: list[Message] = []  # by a read_to_end that broke off; nobody has it yet
+        self._read: list[Message] = []  # read by a read_to_end that timed out, not yet returned
         self._consumer.assign(
             [ck.TopicPartition(topic, number, offset) for number, offset in self._next.items()]
         )
 
     def read_to_end(self, timeout_s: float = 30.0) -> list[Message]:
-        """Return everything up to the end; see `streams.Reader`."""
+        """Return everything up to the end; see `protocols.Reader`."""
         deadline = time.monotonic() + timeout_s
         ends = {number: _ends(self._consumer, self._topic, number)[1] for number in self._next}
         while any(self._next[number] < end for number, end in ends.items()):
             if time.monotonic() > deadline:
                 raise BrokerUnavailable(
-                    f"the end of {self._topic} was not reached in {timeout_s} s"
+                    f"the end of {self._topic} was not reached within {timeout_s} s: call again"
                 )
             self._read += self._polled(10_000, 0.1)
         found, self._read = self._read, []
         return sorted(found, key=lambda message: message.partition)  # stable: in order within each
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
-        """Return what has come since; wait only while there is nothing."""
+        """Return the messages that have arrived since, waiting only for the first."""
         if self._read:
             found, self._read = self._read[:max_records], self._read[max_records:]
             return found
@@ -94,11 +96,11 @@ class KafkaReader:
         return dict(self._next)
 
     def partitions(self) -> list[int]:
-        """Ask the broker which partitions the topic has. Blocks; raises BrokerUnavailable."""
+        """Ask the broker for the topic's partitions. Blocks; may raise BrokerUnavailable."""
         return _partitions(self._consumer, self._topic)
 
     def lag(self) -> dict[int, int]:
-        """Return the messages not yet read by partition, as far as known; does not block."""
+        """Return the unread messages of each partition, as far as known. Does not block."""
         found = {}
         for number, following in self._next.items():
             place = ck.TopicPartition(self._topic, number)
@@ -108,7 +110,7 @@ class KafkaReader:
         return found
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connection."""
         self._consumer.close()
 
     def _polled(self, max_records: int, timeout_s: float) -> list[Message]:
@@ -122,7 +124,7 @@ class KafkaReader:
 
 
 def read_all(settings: Settings, topic: str) -> list[Message]:
-    """Return a whole topic, in order by partition; for small ones."""
+    """Return a whole topic, partition by partition; meant for small topics."""
     reader = KafkaReader(settings, topic)
     try:
         return reader.read_to_end()
@@ -131,7 +133,7 @@ def read_all(settings: Settings, topic: str) -> list[Message]:
 
 
 def read_tail(settings: Settings, topic: str, partition: int, count: int) -> list[Message]:
-    """Return what lies in the last `count` offsets of a partition; fewer if some are gaps."""
+    """Return the messages in the last `count` offsets of a partition; gaps make them fewer."""
     end = end_offsets(settings, topic).get(partition, 0)
     reader = KafkaReader(settings, topic, {partition: max(end - count, 0)})
     try:
@@ -141,13 +143,13 @@ def read_tail(settings: Settings, topic: str, partition: int, count: int) -> lis
 
 
 def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
-    """Return the next offset of every partition. Blocks; raises BrokerUnavailable."""
+    """Return the end of every partition. Blocks; may raise BrokerUnavailable."""
     return {number: end for number, (_, end) in offset_bounds(settings, topic).items()}
 
 
 def offset_bounds(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
-    """Return first and next offset of every partition. Blocks; raises BrokerUnavailable."""
-    consumer = ck.Consumer(connection(settings) | {"group.id": "unused", **READING})
+    """Return the first offset and the end of every partition. May raise BrokerUnavailable."""
+    consumer = ck.Consumer(connection(settings) | {"group.id": "unused", **READER_CONFIG})
     try:
         return {number: _ends(consumer, topic, number) for number in _partitions(consumer, topic)}
     finally:
@@ -155,16 +157,17 @@ def offset_bounds(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
 
 
 def offsets_at(settings: Settings, topic: str, since_ms: int) -> dict[int, int]:
-    """Return the offset of the first message of every partition that came at `since_ms` or later.
+    """Return for every partition the offset of its first message from `since_ms` on.
 
-    The end of the partition where there is none. Blocks; raises BrokerUnavailable.
+    A partition without such a message is given its end. Blocks; may raise BrokerUnavailable.
     """
     consumer = ck.Consumer(connection(settings) | {"group.id": "unused"})
     try:
         numbers = _partitions(consumer, topic)
         wanted = [ck.TopicPartition(topic, number, max(since_ms, 0)) for number in numbers]
         found = _answered(
-            lambda: consumer.offsets_for_times(wanted, timeout=10), f"no offsets of {topic}"
+            lambda: consumer.offsets_for_times(wanted, timeout=10),
+            f"cannot read offsets of {topic}",
         )
         return {
             place.partition: place.offset
@@ -183,7 +186,7 @@ def _partitions(consumer: ck.Consumer, topic: str) -> list[int]:
             raise ck.KafkaException(found.error)
         return sorted(found.partitions)
 
-    return _answered(ask, f"no metadata of {topic}")
+    return _answered(ask, f"cannot read metadata of {topic}")
 
 
 def _ends(consumer: ck.Consumer, topic: str, number: int) -> tuple[int, int]:
@@ -191,11 +194,11 @@ def _ends(consumer: ck.Consumer, topic: str, number: int) -> tuple[int, int]:
         low, high = consumer.get_watermark_offsets(ck.TopicPartition(topic, number), timeout=10)
         return low, high
 
-    return _answered(ask, f"no offsets of {topic}")
+    return _answered(ask, f"cannot read offsets of {topic}")
 
 
 def _answered(ask: Callable[[], Answer], what: str) -> Answer:
-    """Ask again while the broker is only not ready yet, as for a topic just created."""
+    """Repeat the question while the broker is not ready yet, as with a topic just created."""
     try:
         return ASK_AGAIN(ask)
     except ck.KafkaException as error:
@@ -205,14 +208,16 @@ def _answered(ask: Callable[[], Answer], what: str) -> Answer:
 def committed_offsets(
     settings: Settings, group: str, at: Iterable[TopicPartition]
 ) -> dict[TopicPartition, int]:
-    """Return a group's next offsets without joining it; a partition without one is left out.
+    """Return a group's next offsets without joining it; partitions without one are left out.
 
-    Blocks; raises BrokerUnavailable.
+    Blocks; may raise BrokerUnavailable.
     """
     wanted = [ck.TopicPartition(*place) for place in at]
     consumer = ck.Consumer(connection(settings) | {"group.id": group})
     try:
-        found = _answered(lambda: consumer.committed(wanted, timeout=10), f"no offsets of {group}")
+        found = _answered(
+            lambda: consumer.committed(wanted, timeout=10), f"cannot read offsets of {group}"
+        )
     finally:
         consumer.close()
     return {TopicPartition(p.topic, p.partition): p.offset for p in found if p.offset >= 0}

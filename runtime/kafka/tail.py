@@ -1,6 +1,6 @@
-"""What comes on some topics from now on, of all partitions, without a group: the gateway reads it.
+"""Follows all partitions of some topics from their ends onwards, without a consumer group.
 
-Made for waiting: the broker answers a fetch as soon as there is one record.
+Tuned for latency: the broker answers a fetch as soon as it has one record.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 import confluent_kafka as ck
 
-from runtime.kafka.clients import READING, connection, poll_batch
+from runtime.kafka.clients import READER_CONFIG, connection, poll_batch
 from runtime.kafka.protocols import Message
 from runtime.kafka.reader import end_offsets
 from runtime.settings import Settings
@@ -19,11 +19,11 @@ FETCH_WAIT_MS: Final = 100
 
 
 class KafkaTail:
-    """See `streams.Reader.poll_batch`. Opening blocks, and raises BrokerUnavailable.
+    """See `protocols.Reader.poll_batch`. Opening blocks and may raise BrokerUnavailable.
 
     Args:
-        before: so many of the newest messages of each topic, spread over its partitions, come
-            first.
+        before: start this many messages of each topic, shared among its partitions, before the
+            end.
     """
 
     def __init__(self, settings: Settings, topics: Sequence[str], before: int = 0) -> None:
@@ -44,15 +44,15 @@ class KafkaTail:
                 "fetch.wait.max.ms": FETCH_WAIT_MS,
                 "fetch.min.bytes": 1,
                 "queued.min.messages": 20_000,
-                **READING,
+                **READER_CONFIG,
             }
         )
         self._consumer.assign(starts)
 
     def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
-        """Return what is there; wait only while there is nothing."""
+        """Return the messages that have arrived, waiting only for the first."""
         return poll_batch(self._consumer, max_records, timeout_s)
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connection."""
         self._consumer.close()

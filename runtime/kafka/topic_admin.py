@@ -1,4 +1,4 @@
-"""Creation of our topics; every service calls it before it starts to read."""
+"""Creates the system's topics."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.topics import ALL_TOPICS, LABELS, MAX_MESSAGE_BYTES, TRANSACTIONS
 
 INPUTS: Final = (TRANSACTIONS, LABELS)
-DERIVED: Final = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
-"""A dead letter or a vector carries an input message of up to Kafka's 1 MB, so it needs more."""
+OUTPUT_CONFIG: Final = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+"""Dead letters and vectors carry a whole input message of up to 1 MB, Kafka's default limit, and so
+need a larger one."""
 
 
 def create_topics(settings: Settings, timeout_s: float = 30.0) -> None:
-    """Create the topics that are not there yet; harmless when they are. Blocks.
+    """Create the missing topics; existing ones are left as they are. Blocks.
 
     Raises:
-        ConfigurationError: a topic is there with another number of partitions, or is refused.
+        ConfigurationError: a topic exists with another number of partitions, or Kafka refuses to
+            create it.
         BrokerUnavailable: Kafka does not answer in time.
     """
     wanted = {
@@ -31,7 +33,7 @@ def create_topics(settings: Settings, timeout_s: float = 30.0) -> None:
             settings.topic(spec),
             num_partitions=settings.partitions if spec.partitioned else 1,
             replication_factor=settings.replication,
-            config=spec.config if spec in INPUTS else DERIVED | spec.config,
+            config=spec.config if spec in INPUTS else OUTPUT_CONFIG | spec.config,
         )
         for spec in ALL_TOPICS
     }
@@ -42,8 +44,8 @@ def create_topics(settings: Settings, timeout_s: float = 30.0) -> None:
             future.result(timeout_s)
         except TimeoutError as error:
             raise BrokerUnavailable(
-                f"cannot create {name}: no answer of {settings.bootstrap} in {timeout_s} s: "
-                "is Kafka running there? FRAUD_BOOTSTRAP says where to look"
+                f"cannot create {name}: no answer from {settings.bootstrap} within {timeout_s} s: "
+                "check that Kafka is running there, or correct FRAUD_BOOTSTRAP"
             ) from error
         except KafkaException as error:
             reason: KafkaError = error.args[0]
@@ -56,18 +58,18 @@ def create_topics(settings: Settings, timeout_s: float = 30.0) -> None:
     for name, topic in wanted.items():
         if found[name] != topic.num_partitions:
             raise ConfigurationError(
-                f"topic {name} has {found[name]} partitions, this configuration asks for "
+                f"topic {name} has {found[name]} partitions, but this configuration asks for "
                 f"{topic.num_partitions}: change FRAUD_PARTITIONS, or use another "
                 "FRAUD_TOPIC_PREFIX"
             )
 
 
 class _NotYetKnown(BrokerUnavailable):
-    """A topic was created, but the broker that was asked does not know it yet."""
+    """A topic was created, but the broker asked does not know it yet."""
 
 
 def _await_partitions(admin: AdminClient, names: set[str], timeout_s: float) -> dict[str, int]:
-    """Return the partitions of each topic; a broker knows a new topic only a moment later."""
+    """Return the number of partitions of each topic; new topics take a moment to appear."""
 
     def ask() -> dict[str, int]:
         try:
@@ -80,7 +82,9 @@ def _await_partitions(admin: AdminClient, names: set[str], timeout_s: float) -> 
             if topics[name].error is None and topics[name].partitions
         }
         if len(found) < len(names):
-            raise _NotYetKnown(f"topics {sorted(names - found.keys())} do not appear")
+            raise _NotYetKnown(
+                f"topics {sorted(names - found.keys())} did not appear within {timeout_s} s"
+            )
         return found
 
     return Retry(errors=_NotYetKnown, max_time_s=timeout_s, first_wait_s=0.02)(ask)

@@ -1,7 +1,7 @@
 """Confluent's wire format: a zero byte, a 4-byte big-endian schema id, the Avro body.
 
-The stream processor gives it to the decoders when FRAUD_SCHEMA_REGISTRY_URL is set. Schemas never
-change under their id, so each is asked for once. Source: Confluent Schema Registry, API reference
+Accepted when FRAUD_SCHEMA_REGISTRY_URL is set. A schema never changes under its id, so each is
+fetched once. Source: Confluent Schema Registry, API reference
 (`GET /schemas/ids/{id}`) and "Wire format".
 """
 
@@ -26,12 +26,12 @@ from schemas.errors import RegistryUnavailable, UndecodableMessage, UnknownSchem
 PREFIX_SIZE: Final = 5
 TIMEOUT_S: Final = 5.0
 UNKNOWN_S: Final = 30.0
-"""An id that was not found is not asked for again so long: a flood of bad messages asks once."""
+"""How long an unknown id is remembered, so that a flood of bad messages causes one request."""
 MAX_UNKNOWN: Final = 10_000
 
 
 class ConfluentRegistry:
-    """See `schemas.validation.SchemaRegistry`. Thread-safe; blocks while it asks for a new id."""
+    """See `schemas.validation.SchemaRegistry`. Thread-safe; blocks to fetch a new schema."""
 
     def __init__(self, url: str, user: str | None = None, password: str | None = None) -> None:
         self._url = url.rstrip("/")
@@ -46,7 +46,7 @@ class ConfluentRegistry:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
-        """Return the registry of the environment, None if there is none."""
+        """Return the registry that the settings name, or None if they name none."""
         if settings.schema_registry_url is None:
             return None
         password = settings.schema_registry_password
@@ -57,7 +57,13 @@ class ConfluentRegistry:
         )
 
     def translate(self, message: bytes, name: str) -> bytes | dict[str, Any]:
-        """Return our own encoding, or the record `name` if it was written under another schema."""
+        """Return `message` in our own encoding, or decoded if its schema differs from ours.
+
+        Raises:
+            UndecodableMessage: the message is damaged.
+            UnknownSchema: the registry does not know the id, or the schema does not fit `name`.
+            RegistryUnavailable: the registry does not answer.
+        """
         if len(message) < PREFIX_SIZE:
             raise UndecodableMessage(f"{len(message)} bytes: too short for Confluent's wire format")
         number = int.from_bytes(message[1:PREFIX_SIZE], "big")

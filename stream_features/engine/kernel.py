@@ -22,11 +22,11 @@ from stream_features.engine.passes.workspace import (
     TO_DEVICE,
     TO_IP,
     TO_MERCHANT,
-    Rows,
+    BatchRows,
     Workspace,
     new_rows,
 )
-from stream_features.engine.plan import EntityPlan, Plan
+from stream_features.engine.plan import EntityPlan, FeaturePlan
 from stream_features.engine.state.entities import Table, Tables, grown
 
 Ints = npt.NDArray[np.int64]
@@ -49,7 +49,12 @@ def _grouped(table: Table, slots: Ints) -> Ints:
 
 
 def _cards(
-    table: Table, slots: Ints, plan: Plan, columns: TransactionColumns, work: Workspace, rows: Rows
+    table: Table,
+    slots: Ints,
+    plan: FeaturePlan,
+    columns: TransactionColumns,
+    work: Workspace,
+    rows: BatchRows,
 ) -> Table:
     inputs = np.empty((len(slots), CARD_INPUTS), np.int64)
     gather_card_rows(slots, _grouped(table, slots), columns, inputs)
@@ -68,7 +73,7 @@ def _shared(
     bit: int,
     columns: TransactionColumns,
     work: Workspace,
-    rows: Rows,
+    rows: BatchRows,
 ) -> Table:
     inputs = np.empty((len(slots), SHARED_INPUTS), np.int64)
     gather_shared_rows(slots, _grouped(table, slots), columns, values, inputs)
@@ -80,8 +85,8 @@ def _shared(
 
 
 def compute(
-    tables: Tables, slots: Slots, plan: Plan, columns: TransactionColumns, work: Workspace
-) -> tuple[Tables, Rows]:
+    tables: Tables, slots: Slots, plan: FeaturePlan, columns: TransactionColumns, work: Workspace
+) -> tuple[Tables, BatchRows]:
     """Process n transactions in their order; return the tables, grown if need be, and the rows."""
     rows = new_rows(columns.rows, VECTOR_SIZE)
     amounts, cards = columns.amount, columns.card.view(np.int64)

@@ -46,7 +46,7 @@ SHARED: Final[tuple[tuple[EntityKind, int], ...]] = (
     ("device", TO_DEVICE),
     ("ip", TO_IP),
 )
-LONG: Final = 2_800
+MAX_APPENDED_BYTES: Final = 2_800
 """A shared entity of more bytes is rewritten whole, since Redis gives a value that was appended to up to
 twice the memory that it needs."""
 Ids = npt.NDArray[np.uint64]
@@ -194,7 +194,7 @@ class LiveEngine:
             folded = {}
             touched = self._table(kind).slots[: len(ends), TOUCHED]
             lengths = np.diff(opened.bounds[group.first : group.first + len(ends) + 1])
-            touched[(lengths > LONG) & (touched != 0)] |= FOLDED
+            touched[(lengths > MAX_APPENDED_BYTES) & (touched != 0)] |= FOLDED
             if (touched & FOLDED).any():
                 folded = {key: (v, at) for key, v, at in self._packed(kind, FOLDED, opened)}
             start = 0

@@ -59,7 +59,7 @@ class EntityPlan(NamedTuple):
     risk_weight: float
 
 
-class Plan(NamedTuple):
+class FeaturePlan(NamedTuple):
     """The compiled catalogue, by entity."""
 
     transaction: EntityPlan
@@ -119,7 +119,7 @@ def compile_plan(
     label_delay_ms: int = 7 * DAY,
     merchant_prior: float = 0.005,
     merchant_weight: float = 20.0,
-) -> Plan:
+) -> FeaturePlan:
     """Return the plan of `catalogue`.
 
     Raises:
@@ -131,6 +131,6 @@ def compile_plan(
     def of(entity: Entity) -> EntityPlan:
         return _entity_plan(catalogue, entity, label_delay_ms, merchant_prior, merchant_weight)
 
-    return Plan(
+    return FeaturePlan(
         of("transaction"), of("card"), of("merchant"), of("device"), of("ip"), label_delay_ms
     )

@@ -1,1 +1,1 @@
-"""Faust as a shell around the worker."""
+"""Faust as a host around the worker."""

@@ -1,7 +1,8 @@
-"""Faust wiring, nothing else: life cycle, consumer group, assignment. `run` starts it.
+"""The Faust application: life cycle, consumer group and assignment.
 
-Topics must exist before the start. A worker killed and started again under the same `instance` is
-the same static member: it gets its partitions back at once, without waiting for the session to end.
+Topics must exist before the start. A worker that is killed and started again under the same
+`worker_id` is the same static member and gets its partitions back without waiting for its session
+to expire.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from stream_features.host.transport import BatchHandler, batch_transport
 from stream_features.worker.assembly import GROUP
 
 SESSION_TIMEOUT_S: Final = 6.0
-"""The shortest that brokers allow by default."""
+"""The shortest session time-out that brokers allow by default."""
 
 
 def credentials(settings: Settings) -> Any:
-    """Return how Faust logs in to Kafka, None for plain text.
+    """Return the credentials with which Faust connects to Kafka, or None for plain text.
 
     Raises:
         ConfigurationError: the certificates cannot be read.
@@ -48,8 +49,8 @@ def credentials(settings: Settings) -> Any:
 def build_app(settings: Settings, worker: BatchHandler, data_dir: Path) -> faust.App:
     """Return a Faust application that feeds `worker`; agents may be added to it.
 
-    `settings.worker_id` must be unique and stable for each worker; None is a member that leaves
-    when its session ends. Faust keeps nothing of worth in `data_dir`.
+    `settings.worker_id` must be unique to each worker and stable; without one the worker is a
+    dynamic member of the group. The contents of `data_dir` can be deleted at any time.
     """
     app = faust.App(
         settings.group(GROUP),
@@ -71,7 +72,7 @@ def build_app(settings: Settings, worker: BatchHandler, data_dir: Path) -> faust
     app.transport = transport(app.conf.broker_consumer, app)
 
     async def received_by_batches(stream: Any) -> None:
-        """Subscribe Faust to the batch topics; their records never come this way."""
+        """Make Faust subscribe to the batch topics; their records never reach this agent."""
         async for _ in stream:
             raise RuntimeError("a batch record reached an agent: the transport seam is broken")
 

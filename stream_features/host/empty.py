@@ -1,7 +1,7 @@
-"""The Faust host around a handler that only counts: what the shell alone can carry.
+"""The Faust host around a handler that only counts, to measure the throughput of the host alone.
 
-`python -m stream_features.host.empty RECORDS` reads so many from `transactions` and prints one line
-of JSON; `loadtest.measure.host` fills the topic and starts it.
+`python -m stream_features.host.empty RECORDS` reads that many records from `transactions`, which
+must hold them, and prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from schemas.topics import TRANSACTIONS
 from stream_features.host.app import build_app
 
 
-class Counter:
-    """See `transport.BatchHandler`; `done` is set after `wanted_records`."""
+class CountingHandler:
+    """See `transport.BatchHandler`; sets `done` after `wanted_records` records."""
 
     def __init__(self, topic: str, wanted_records: int) -> None:
         self.topics = frozenset({topic})
@@ -32,15 +32,15 @@ class Counter:
         self._wanted = wanted_records
 
     def wanted(self, partitions: set[Any]) -> set[Any]:
-        """Return all of them."""
+        """Return all partitions."""
         return partitions
 
     def poll_timeout(self) -> float:
-        """Return seconds."""
+        """Return half a second."""
         return 0.5
 
     async def handle(self, records: Mapping[Any, Sequence[Any]], ends: Mapping[Any, int]) -> bool:
-        """Count."""
+        """Count the records."""
         arrived = sum(map(len, records.values()))
         if arrived:
             self.began = self.began or time.perf_counter()
@@ -52,16 +52,16 @@ class Counter:
         return True
 
     async def start_at(self, partitions: set[Any]) -> Mapping[Any, int | None]:
-        """Begin at the beginning."""
+        """Start all partitions at their beginning."""
         return dict.fromkeys(partitions)
 
     async def revoked(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no state is held."""
 
 
 async def measure(settings: Settings, records: int) -> dict[str, float]:
-    """Read `records` records and return counts and rate."""
-    counter = Counter(settings.topic(TRANSACTIONS), records)
+    """Read `records` records; return the counts, seconds and records per second."""
+    counter = CountingHandler(settings.topic(TRANSACTIONS), records)
     with tempfile.TemporaryDirectory() as folder:
         app = build_app(settings, counter, Path(folder))
         await app.start()

@@ -1,4 +1,4 @@
-"""Runs Faust around one worker, with what goes on beside it, until the process ends."""
+"""Runs Faust around one worker, together with its watchdog and its position commits."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from stream_features.worker.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 STOP_S: Final = 3.0
-"""A stop that takes longer is cut off: the next owner does again what is not committed."""
+"""A slower stop is cut off; the next owner repeats the uncommitted work."""
 COMMIT_EVERY_S: Final = 1.0
 WATCH_EVERY_S: Final = 5.0
 LOOK_EVERY_S: Final = 0.1
-"""How often the host looks whether it must end."""
+"""How often the host checks whether it must end."""
 
 
 class Host:
-    """The Faust application of one worker."""
+    """Runs the Faust application of one worker."""
 
     def __init__(self, process: ServiceProcess, worker: Worker, data_dir: Path) -> None:
         self._process, self._worker, self._data_dir = process, worker, data_dir
@@ -36,14 +36,14 @@ class Host:
         self._app: Any = None
         self._unreachable = ""
         self.must_start_anew = False
-        """Whether the process stands still, so that only a new one can go on."""
+        """True when the process can make no progress and must be replaced by a new one."""
 
     def not_ready(self) -> str:
-        """Return why the worker does not serve, "" while it does."""
+        """Return "" while the worker serves, otherwise the reason why not."""
         return self._worker.not_ready() or self._unreachable
 
     def ends(self) -> dict[TopicPartition, int]:
-        """Return the broker's log ends of both topics; blocks."""
+        """Ask the broker for the log ends of both topics. Blocks."""
         return {
             TopicPartition(topic, number): end
             for topic in self._worker.topics
@@ -51,11 +51,11 @@ class Host:
         }
 
     def fetched(self) -> dict[TopicPartition, int]:
-        """Return how far each partition was read."""
+        """Return the next offset to read of each partition."""
         return {TopicPartition(*at): n for at, n in self._app.consumer.fetched().items()}
 
     async def serve(self, watchdog: Watchdog) -> None:
-        """Run until the process is asked to stop or must start anew.
+        """Run until the process is asked to stop or `must_start_anew` is set.
 
         Raises:
             FatalError: the worker cannot go on.
@@ -94,7 +94,7 @@ class Host:
             os._exit(0 if self._process.stop else FAILURE)  # a thread waits for Kafka or Redis
 
     async def _ended(self, beside: list[asyncio.Task[None]]) -> None:
-        """Return when asked to stop, or when something cannot go on."""
+        """Return when asked to stop, or when the worker, Faust or a task has failed."""
         while not (self._process.stop or self.must_start_anew or self._worker.failure):
             if self._app.should_stop:
                 log.error("Faust has stopped", reason=repr(self._app.crash_reason))
@@ -106,7 +106,7 @@ class Host:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _commit_positions(self) -> None:
-        """Once a second: Kafka's committed positions and the gauges follow the worker."""
+        """Commit the worker's positions to Kafka and update the gauges, once a second."""
         committed: dict[TopicPartition, int] = {}
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
@@ -121,12 +121,12 @@ class Host:
                 committed.update(cursors)
 
     async def _watch(self, watchdog: Watchdog) -> None:
-        """Every five seconds: are Kafka and Redis there, and does the worker get on?"""
+        """Check every five seconds that Kafka and Redis answer and that the worker gets on."""
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             stalled = await asyncio.to_thread(watchdog.look)
             self._unreachable = watchdog.unreachable
             if stalled:
-                log.error("no progress: this process starts anew", partitions=stalled)
+                log.error("no progress: this process restarts", partitions=stalled)
                 self.must_start_anew = True
                 return

@@ -1,10 +1,10 @@
-"""Records of the batch topics in batches, past Faust's per-message machinery; used by `app`.
+"""A Faust transport that hands the records of some topics to a handler in batches.
 
-The one private seam is what one poll brings in faust-streaming 0.15.3 (aiokafka driver):
-`_fetch_records` of the thread around aiokafka. Batch topics go to the handler there and then,
-everything else goes on through `_getmany` to ordinary agents. `perform_seek` is Faust's last step
-before records flow after a rebalance; there the handler says where its partitions start.
-tests/integration/stream_features/test_host.py watches this seam.
+It bypasses Faust's per-message machinery at one private seam of faust-streaming 0.15.3 (aiokafka
+driver): `_fetch_records` of the thread around aiokafka. Records of batch topics go straight to the
+handler; all others continue through `_getmany` to ordinary agents. `perform_seek` is Faust's last
+step before records flow after a rebalance; there the handler says where its partitions start.
+tests/integration/stream_features/test_host.py fails if a new version of Faust breaks this seam.
 """
 
 from __future__ import annotations
@@ -20,53 +20,53 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
-from runtime.kafka.adaptive_linger import Crowd
+from runtime.kafka.adaptive_linger import AdaptiveLinger
 
 log = structlog.get_logger(__name__)
 FAUST_VERSION: Final = "0.15.3"
 FETCH_WAIT_MS: Final = 2
 FETCH_MIN_BYTES: Final = 4_000
-"""Where records come densely, a fetch carries a few dozen at once: one by one they cost the broker
-and us more than the wait of 2 ms."""
+"""In dense traffic a fetch waits up to FETCH_WAIT_MS for this many bytes, a few dozen records. Fetched
+one by one, they would cost the broker and the worker more time than that."""
 LONE_WAIT_MS: Final = 100
-"""Else it is answered at the first record, and waits for it for so long."""
+"""Otherwise a fetch is answered at the first record and waits this long for it."""
 SERVE_S: Final = 0.1
-"""How long batches are served before Faust is asked again which partitions are active."""
+"""How long batches are processed before Faust is asked again which partitions are active."""
 LOOPS_TO_FETCH: Final = 3
-"""Rounds of the loop in which aiokafka sends its next fetch, before a batch blocks it."""
+"""Rounds of the event loop that aiokafka needs to send its next fetch before a batch blocks it."""
 
 
 class BatchHandler(Protocol):
-    """What the batch topics' records are handed to.
+    """Takes the records of the batch topics.
 
-    Records are handed over in aiokafka's thread, assignments on Faust's loop.
+    `handle` runs in aiokafka's thread, `start_at` and `revoked` on Faust's loop.
     """
 
     @property
     def topics(self) -> frozenset[str]:
-        """Names of the batch topics."""
+        """The names of the batch topics."""
 
     @property
     def generation(self) -> int:
         """A number that changes with every assignment, revocation and seek."""
 
     def wanted(self, partitions: set[TP]) -> set[TP]:
-        """Return the batch partitions to read now; the others wait (back-pressure)."""
+        """Return the batch partitions to read now; the others are paused (back-pressure)."""
 
     def poll_timeout(self) -> float:
         """Return the longest wait for records, in seconds."""
 
     async def handle(self, records: Mapping[TP, Sequence[Any]], ends: Mapping[TP, int]) -> bool:
-        """Process one poll's records (aiokafka ConsumerRecord); may be empty, may block.
+        """Process the records (aiokafka ConsumerRecord) of one poll, which may be empty.
 
-        Returns False when the positions are no longer known: take over and seek again.
+        May block. Returns False when the positions are lost and `start_at` must be called again.
         """
 
     async def start_at(self, partitions: set[TP]) -> Mapping[TP, int | None]:
-        """Take over `partitions`; return where to read on, None for the beginning."""
+        """Take over `partitions`; return the offset to start at, or None for the beginning."""
 
     async def revoked(self) -> None:
-        """Let go of everything; `start_at` comes next."""
+        """Give up all partitions; `start_at` comes next."""
 
 
 class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -74,10 +74,10 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
     consumer: BatchConsumer
     lost = False
-    """Whether the positions of aiokafka are no longer those of the handler."""
+    """True when aiokafka's positions differ from the handler's and must be set again."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        self._crowd = Crowd()
+        self._linger = AdaptiveLinger()
         consumer = super()._create_worker_consumer(transport)
         # Ranges give the same numbers of every topic to one worker; round robin does not.
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
@@ -85,7 +85,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
     def fetched(self) -> dict[tuple[str, int], int]:
-        """Return the next offset to be handed over of each partition, as far as it is known."""
+        """Return the next offset to hand over of each partition, as far as known."""
         subscription = self._ensure_consumer()._subscription.subscription
         assignment = subscription.assignment if subscription is not None else None
         if assignment is None:
@@ -104,7 +104,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> Any:
-        """Serve batch records for SERVE_S; return at once what came for agents."""
+        """Process batch records for SERVE_S; return early with records for agents."""
         handler, loop = self.consumer.handler, asyncio.get_running_loop()
         active = set(active_partitions or ())
         batch = {tp for tp in active if tp.topic in handler.topics}
@@ -121,11 +121,11 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
                 await asyncio.sleep(wait)
             mine = {tp: records.pop(tp) for tp in list(records) if tp.topic in handler.topics}
             if generation != handler.generation or not self.consumer.flow_active:
-                # These are dropped. The seek that a new generation brings may be over already, and
-                # aiokafka stands behind them.
+                # These records are dropped. A new generation may have sought already, and
+                # aiokafka's position is now behind them.
                 self.lost |= bool(mine)
                 break
-            dense = self._crowd.dense(sum(map(len, mine.values())), loop.time())
+            dense = self._linger.dense(sum(map(len, mine.values())), loop.time())
             fetcher = consumer._fetcher
             fetcher._fetch_max_wait_ms = FETCH_WAIT_MS if dense else LONE_WAIT_MS
             fetcher._fetch_min_bytes = FETCH_MIN_BYTES if dense else 1
@@ -138,7 +138,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         return records
 
     async def commit_quietly(self, offsets: Mapping[Any, int]) -> None:
-        """Commit for lag displays only: what fails is committed a second later."""
+        """Commit positions for lag displays; a failed commit is repeated a second later."""
         consumer = self._ensure_consumer()
         owned = consumer.assignment()
         places = {TopicPartition(*at): offset for at, offset in offsets.items()}
@@ -151,7 +151,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 class BatchConsumer(Consumer):  # type: ignore[misc]
-    """Faust's aiokafka consumer with a short cut for the batch topics."""
+    """Faust's aiokafka consumer with a shortcut for the batch topics."""
 
     handler: BatchHandler
     _thread: BatchConsumerThread
@@ -160,15 +160,15 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def commit_positions(self, offsets: Mapping[Any, int]) -> None:
-        """Tell the group the positions of batch partitions ((topic, partition) to next offset)."""
+        """Commit the next offsets of batch partitions, by (topic, partition)."""
         await self._thread.call_thread(self._thread.commit_quietly, offsets)
 
     def fetched(self) -> dict[tuple[str, int], int]:
-        """Return how far each partition was read ((topic, partition) to next offset)."""
+        """Return the next offset to read of each partition, by (topic, partition)."""
         return self._thread.fetched()
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Leave the batch topics to our own watchdog: Faust sees no stream in them."""
+        """Skip the batch topics, which Faust sees no stream for; our watchdog covers them."""
         if tp.topic not in self.handler.topics:
             super().verify_event_path(now, tp)
 

@@ -1,7 +1,4 @@
-"""Compare two tables of features bit for bit: what was served live against a replay.
-
-`python -m stream_features compare` calls it on the files that `dump` and `replay` write.
-"""
+"""Compares two tables of features bit by bit, such as the live vectors with those of a replay."""
 
 from __future__ import annotations
 
@@ -23,10 +20,11 @@ FLAGS: Final = ("duplicate", "late")
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`differing` counts the rows by column; `only_left` and `only_right` have no counterpart.
+    """The result of a comparison, in numbers of rows.
 
-    `rows` are the rows compared, `equal_rows` those equal in every column. `rows_by_entity` counts
-    the rows with at least one difference in a feature of that entity.
+    `rows` were compared and `equal_rows` of them are equal in every column; `only_left` and
+    `only_right` have no counterpart. `differing` counts by column, and `rows_by_entity` the rows
+    that differ in any feature of the entity.
     """
 
     rows: int
@@ -39,7 +37,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Whether both tables hold the same rows with the same bits."""
+        """True if both tables hold the same rows with the same bits."""
         return self.only_left == self.only_right == 0 and self.equal_rows == self.rows
 
 
@@ -47,15 +45,16 @@ def compare_files(left: Path, right: Path, *, examples: int = 5) -> Comparison:
     """Compare two Parquet files.
 
     Raises:
-        ConfigurationError: unreadable, or a column is missing.
+        ConfigurationError: a file cannot be read, or a column is missing.
     """
     return compare_tables(_read(left), _read(right), examples=examples)
 
 
 def compare_tables(left: pa.Table, right: pa.Table, *, examples: int = 5) -> Comparison:
-    """Compare by identity (card, transaction, duplicate, time, and which occurrence of these).
+    """Compare the rows with the same identity: card, transaction, duplicate flag and time.
 
-    Floats are equal if their bits are; every NaN of the engine has the same bits.
+    Rows with equal identities are matched in their order. Floats are compared by their bits; all
+    NaNs of the engine have the same bits.
     """
     ours, theirs, only_left, only_right = _matched(left, right)
     rows = len(ours)
@@ -93,8 +92,8 @@ def _read(path: Path) -> pa.Table:
     missing = [name for name in (*IDENTITY, *FLAGS, *NAMES) if name not in table.column_names]
     if missing:
         raise ConfigurationError(
-            f"{path} has no column {', '.join(missing[:5])}: give a file that `replay` or `dump` "
-            "wrote under this feature catalogue"
+            f"{path} lacks the columns {', '.join(missing[:5])}: give a file that `replay` or `dump` "
+            "has written with this feature catalogue"
         )
     return table
 
@@ -102,7 +101,7 @@ def _read(path: Path) -> pa.Table:
 def _matched(
     left: pa.Table, right: pa.Table
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int, int]:
-    """Return the rows of both that belong together, and how many of each have no counterpart."""
+    """Return the matching rows of both tables, and how many of each have no counterpart."""
     keyed = [_numbered(table, side) for side, table in (("left", left), ("right", right))]
     joined = keyed[0].join(keyed[1], [*IDENTITY, "occurrence"], join_type="inner")
     joined = joined.sort_by("left")
@@ -112,7 +111,7 @@ def _matched(
 
 
 def _numbered(table: pa.Table, side: str) -> pa.Table:
-    """Return the identity columns, which occurrence of them a row is, and its row number."""
+    """Return the identity columns, the occurrence of each identity, and the row numbers."""
     columns = {name: table.column(name) for name in IDENTITY}
     for name in ("card_id", "transaction_id"):
         columns[name] = columns[name].cast(pa.string())

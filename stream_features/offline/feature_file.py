@@ -1,4 +1,4 @@
-"""A Parquet file of features that is written piece by piece, in event order. Used by `replay`."""
+"""A Parquet file of features that is written piece by piece, in event order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from schemas.errors import ConfigurationError
 from schemas.features import NAMES, VECTOR_SIZE
 from stream_features.engine.passes.workspace import DUPLICATE, LATE
 
-GROUP: Final = 65_536
-"""Rows of a row group."""
-STRIP: Final = 512
-"""Rows that are turned into columns at once: they stay in the nearest cache."""
+ROW_GROUP_ROWS: Final = 65_536
+"""Rows in a row group."""
+STRIP_ROWS: Final = 512
+"""Rows that are transposed at a time, few enough to stay in the L1 cache."""
 _TYPES: Final = {
     "transaction_id": pa.string(),
     "card_id": pa.string(),
@@ -28,7 +28,7 @@ _TYPES: Final = {
     **dict.fromkeys(NAMES, pa.float32()),
 }
 SCHEMA: Final = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _TYPES.items()])
-"""Nothing is null: undefined is NaN. Saying so spares a third of the time of writing."""
+"""No column is nullable (undefined features are NaN); declaring so saves a third of the writing time."""
 
 
 class FeatureFile:
@@ -38,7 +38,7 @@ class FeatureFile:
     """
 
     def __init__(self, path: Path, table: pa.Table, order: npt.NDArray[np.int64]) -> None:
-        """`table` is mapped (see `schemas.mapping`), `order` (int64[n]) its rows in event order.
+        """Open the file. `table` is a mapped table, `order` (int64[n]) its rows in event order.
 
         Raises:
             ConfigurationError: the file cannot be written.
@@ -47,8 +47,8 @@ class FeatureFile:
         self._partial = path.with_name(f".{path.name}.partial")
         self._ids = table.select(["transaction_id", "card_id", "event_time"])
         self._order = order
-        self._columns = np.empty((VECTOR_SIZE, GROUP), np.float32)
-        self._flags = np.empty(GROUP, np.uint8)
+        self._columns = np.empty((VECTOR_SIZE, ROW_GROUP_ROWS), np.float32)
+        self._flags = np.empty(ROW_GROUP_ROWS, np.uint8)
         self._written = self._held = 0
         try:
             self._writer = pq.ParquetWriter(
@@ -62,13 +62,13 @@ class FeatureFile:
         """Add the next rows: vectors (float32[n, features]) and flags (uint8[n])."""
         done = 0
         while done < len(flags):
-            count = min(STRIP, len(flags) - done, GROUP - self._held)
+            count = min(STRIP_ROWS, len(flags) - done, ROW_GROUP_ROWS - self._held)
             place = slice(self._held, self._held + count)
             self._columns[:, place] = vectors[done : done + count].T
             self._flags[place] = flags[done : done + count]
             self._held += count
             done += count
-            if self._held == GROUP:
+            if self._held == ROW_GROUP_ROWS:
                 self._flush()
 
     def _flush(self) -> None:
@@ -101,7 +101,7 @@ class FeatureFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Finish the file, or take it away after an exception."""
+        """Finish the file, or delete it after an exception."""
         try:
             if kind is None and self._held:
                 self._flush()

@@ -1,8 +1,8 @@
-"""Replay a table through the offline engine: the same vectors as the live path.
+"""Replays a table through the offline engine, with the same vectors as live processing.
 
-Events are taken in the order (event_time, length of transaction_id, transaction_id), the order in
-which a worker merges its partitions. A label is applied before the first transaction that is not
-older than its label time.
+Transactions are processed in the order (event_time, length of transaction_id, transaction_id), in
+which a worker merges its partitions too. A label is applied before the first transaction whose
+event time is not earlier than the label time.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from stream_features.offline.feature_file import FeatureFile
 from stream_features.offline.transaction_table import event_order, read_table, table_columns
 
 CHUNK: Final = 65_536
-"""Rows in one call of the engine: enough that an entity has several of them one after the other."""
+"""Rows in one call of the engine: enough for an entity to have several in a call."""
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Vectors (float32[n, 70]) and flags (uint8[n]) in event order; `order` (int64[n]) are rows."""
+    """Vectors (float32[n, 70]) and flags (uint8[n]) in event order, and the rows (int64[n])."""
 
     vectors: npt.NDArray[np.float32]
     flags: npt.NDArray[np.uint8]
@@ -40,9 +40,9 @@ class Replay:
 
 
 class Piece(NamedTuple):
-    """Rows first..last-1 of the event order: transactions, vectors and flags.
+    """Rows first..last-1 in event order: transactions, vectors and flags.
 
-    `seconds` is the time that the engine took for them and for the labels before them.
+    `seconds` is the time that the engine took for them and for the labels applied before them.
     """
 
     first: int
@@ -54,7 +54,7 @@ class Piece(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """What `replay_file` did; `engine_seconds` is the engine's part of the time."""
+    """The result of `replay_file`; `engine_seconds` is the time spent in the engine."""
 
     transactions: int
     engine_seconds: float
@@ -62,10 +62,11 @@ class Replayed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Frauds:
-    """Fraud labels of a replay, as rows in event order and the times at which they are known.
+    """The fraud labels of a replay, as rows in event order.
 
-    A label counts only once its transaction is D old, so a `prompt` one (known by then) may be
-    applied anywhere between its transaction and that moment; a `slow` one when it becomes known.
+    A label counts only once its transaction is as old as the label delay. A `prompt` label, known
+    by then, may be applied at any time between its transaction and that moment; a `slow` one is
+    applied when it becomes known.
     """
 
     prompt: npt.NDArray[np.int64]
@@ -89,7 +90,7 @@ class _Frauds:
 def _pieces(
     time: npt.NDArray[np.int64], frauds: _Frauds, delay: int
 ) -> Iterator[tuple[int, int, npt.NDArray[np.int64]]]:
-    """Yield (first, last, rows whose fraud labels come before `first`)."""
+    """Yield (first, last, rows whose fraud labels are to be applied before `first`)."""
     first = prompt = slow = 0
     while first < len(time):
         prompt_end = int(np.searchsorted(frauds.prompt, first))
@@ -110,7 +111,7 @@ def replay_pieces(
 ) -> Iterator[Piece]:
     """Run a mapped table through the engine in the order of `order`, piece by piece.
 
-    A piece has at most 65,536 rows; its arrays stay as they are when the next one is made.
+    A piece has at most 65,536 rows; its arrays are not reused for the next one.
     """
     ordered = bool((order == np.arange(len(order))).all())
     columns = table_columns(table, None if ordered else order)
@@ -142,8 +143,8 @@ def replay_table(
 
     Args:
         table: as returned by `schemas.mapping.Mapping.apply`.
-        label_delay_ms: D of the catalogue.
-        progress: called with the number of transactions done since the last call.
+        label_delay_ms: the age (ms) that a transaction must reach before its label counts.
+        progress: called with the number of transactions processed since the last call.
     """
     order = event_order(table)
     vectors = np.empty((len(order), VECTOR_SIZE), np.float32)
@@ -177,9 +178,7 @@ def replay_file(
     progress: Progress | None = None,
     started: Callable[[int], None] | None = None,
 ) -> Replayed:
-    """Replay a file into a Parquet file of features.
-
-    Each piece is written while it is still in the cache. The file appears whole or not at all.
+    """Replay a file into a Parquet file of features, which appears whole or not at all.
 
     Raises:
         ConfigurationError: a file cannot be read or written, or the mapping does not fit.

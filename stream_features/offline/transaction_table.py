@@ -1,6 +1,6 @@
-"""Tables of transactions as the engine takes them: read, ordered, and as columns of numbers.
+"""Reads tables of transactions, orders them, and converts them to the engine's columns.
 
-Used by replay and training; what a table's columns are called is said by `schemas.mapping`.
+The names of the columns are those of `schemas.mapping`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def read_table(path: Path, columns: list[str]) -> pa.Table:
     """Read the named columns of a Parquet or CSV file.
 
     Raises:
-        ConfigurationError: no such file, or neither format.
+        ConfigurationError: the file cannot be read, or is in neither format.
     """
     try:
         if path.suffix == ".parquet":
@@ -42,7 +42,7 @@ def read_table(path: Path, columns: list[str]) -> pa.Table:
 
 
 def hashed_ids(column: Any, *, address: bool = False) -> npt.NDArray[np.uint64]:
-    """Hash a column of ids (uint64[n]) by its distinct values; missing is 0."""
+    """Return the hashes (uint64[n]) of a column of ids; a missing id is 0."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
@@ -64,12 +64,12 @@ def _address(text: str) -> str:
         return normalise_ip(text)
     except ValueError as error:
         raise ConfigurationError(
-            f"ip {text!r} is not an IP address: leave it blank where there is none, or mend the file"
+            f"ip {text!r} is not an IP address: correct it, or leave it blank"
         ) from error
 
 
 def _gather(encoded: Any, values: npt.NDArray[Any], absent: int = 0) -> npt.NDArray[Any]:
-    """Return the value of each row of a dictionary-encoded column, `absent` where it is missing."""
+    """Return the value of each row of a dictionary-encoded column, `absent` for a null."""
     codes = encoded.indices
     if not codes.null_count:
         whole: npt.NDArray[Any] = values[codes.to_numpy(zero_copy_only=False)]
@@ -165,9 +165,10 @@ def _ids(table: pa.Table, rows: npt.NDArray[np.int64]) -> Any:
 def _disordered(
     table: pa.Table, order: npt.NDArray[np.int64], tied: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Return the ties (positions whose next one has the same time) that are yet to be ordered.
+    """Return the ties (positions whose successor has the same time) that still need sorting.
 
-    Files are mostly written in order, and sorting texts takes long; a tie goes with its neighbours.
+    Most files are in order already, and sorting text is slow. One tie out of order includes its
+    whole run of equal times.
     """
     if len(tied) == 0:
         return tied

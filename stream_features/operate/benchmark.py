@@ -1,6 +1,6 @@
-"""The batch cycle alone, timed by stage: engine and Redis in one process, without Kafka.
+"""Times the stages of the batch cycle: engine and Redis in one process, without Kafka.
 
-Called by the command line. History goes through first, so that the state has its usual size.
+The history is processed first, so that the state has its usual size.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from stream_features.engine.state.blob import NEW_SHARED
 
 STAGES: Final = ("keys", "load", "unpack", "kernel", "pack", "commit")
 CYCLES: Final = {1: 1_000, 8: 500, 32: 250, 128: 120, 512: 40}
-"""Cycles that are measured, by batch size."""
+"""The number of measured cycles by batch size."""
 HISTORY_BATCH: Final = 2_048
 TOPIC: Final = "cycle"
 TTL_MS: Final = 3_600_000
-"""What is written goes by itself after an hour."""
+"""The entities written expire after an hour."""
 
 
 class Cycle:
-    """Runs batches one after the other, under a key prefix that nothing else uses."""
+    """Runs one batch after the other, under a key prefix of its own."""
 
     def __init__(self, connect: Callable[[bytes], FeatureStore]) -> None:
         prefix = b"cycle-%b:" % uuid.uuid4().hex.encode()
@@ -38,7 +38,7 @@ class Cycle:
         self._cursor = NO_CURSOR
 
     def run(self, batch: TransactionColumns) -> list[float]:
-        """Take a batch from arrays to committed state; return the seconds of each stage."""
+        """Compute and commit a batch; return the seconds of each stage."""
         engine = self._engine
         marks = [time.perf_counter()]
 
@@ -81,21 +81,21 @@ def measure_cycle(
     progress: Callable[[int], None] = lambda rows: None,
     cycles: Mapping[int, int] = CYCLES,
 ) -> list[dict[str, Any]]:
-    """Return for each batch size the median cycle: ms, transactions/s, µs an event by stage.
+    """Return the median cycle of each batch size: ms, transactions/s, and µs per event by stage.
 
-    Medians, because what else the machine does must not show. Blocks for about the time of
-    `columns.rows` / 20,000 s. `connect` gets the key prefix.
+    Medians hide the other load of the machine. Blocks for about `columns.rows` / 20,000 seconds.
+    `connect` is called with the key prefix.
 
     Raises:
-        ConfigurationError: fewer rows than are measured.
+        ConfigurationError: there are too few rows.
         StoreUnavailable: the store does not answer.
     """
     measured = sum(size * count for size, count in cycles.items())
     at = columns.rows - measured
     if at < 1:
         raise ConfigurationError(
-            f"{columns.rows:,} transactions are too few: more than {measured:,} are measured, and "
-            "what comes before them is the history"
+            f"{columns.rows:,} transactions are too few: {measured:,} are measured, and at least "
+            "one before them is needed as history"
         )
     cycle = Cycle(connect)
     try:

@@ -1,7 +1,7 @@
-"""What is on `features`, as a table in the format of `replay`, with each row's source position.
+"""Writes the vectors on `features` to a table like that of `replay`, with their source positions.
 
-A vector may be there more than once, after a crash or a rebalance; then all its copies must be the
-same bytes. `python -m stream_features dump` calls it.
+After a crash or a rebalance a vector may be on the topic more than once; all its copies must then
+have the same bytes.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from stream_features.offline.transaction_table import event_order
 
 BATCH: Final = 10_000
 Progress = Callable[[int, int], None]
-"""Told of messages read and their number in all."""
+"""Called with the number of messages read and the total."""
 
 
 @dataclass(slots=True)
-class Dump:
-    """Counts of a dump. `conflicts` are source positions with two different messages."""
+class DumpCounts:
+    """The counts of a dump; `conflicts` are source positions with two different messages."""
 
     messages: int = 0
     rows: int = 0
@@ -53,11 +53,11 @@ class Dump:
         }
 
 
-class _Table:
+class _DistinctVectors:
     """Collects the first message of each source position."""
 
     def __init__(self) -> None:
-        self.counts = Dump()
+        self.counts = DumpCounts()
         self._seen: dict[tuple[int, int], int] = {}
         self._parts: list[pa.Table] = []
 
@@ -101,16 +101,16 @@ class _Table:
         return table.take(pa.array(event_order(table)))
 
 
-def dump(settings: Settings, output: Path, progress: Progress) -> Dump:
-    """Write the vectors up to the end as it is now to a Parquet file, in event order; blocks.
+def dump(settings: Settings, output: Path, progress: Progress) -> DumpCounts:
+    """Write all vectors up to the present end to a Parquet file, in event order. Blocks.
 
     Raises:
-        ConfigurationError: there is no such topic, or the file cannot be written.
-        BrokerUnavailable: Kafka does not answer.
+        ConfigurationError: the file cannot be written.
+        BrokerUnavailable: Kafka does not answer, or the topic does not exist.
     """
     topic = settings.topic(FEATURES)
     ends = end_offsets(settings, topic)
-    table, total = _Table(), sum(ends.values())
+    table, total = _DistinctVectors(), sum(ends.values())
     reader = KafkaReader(settings, topic)
     table.add([])
     try:

@@ -1,9 +1,8 @@
-"""Rebuild the state from Kafka after the store was lost, publishing nothing.
+"""Rebuilds the state from Kafka after the store was lost, publishing nothing.
 
-`transactions` are replayed up to the last vector that stands on `features`, `labels` up to the
-group's committed positions; from there the live worker goes on, so every transaction has one
-vector. A rebuild that was interrupted goes on where it stood. `python -m stream_features rebuild`
-calls it.
+`transactions` are replayed up to the last vector on `features`, and `labels` up to the committed
+positions of the group. The live worker continues from there, so every transaction has its vector
+once. An interrupted rebuild resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from stream_features.worker.cycle import Worker
 
 BATCH: Final = 5_000
 TAIL: Final = 5_000
-"""Vectors read at the end of a partition: more than the largest batch that may be there twice."""
+"""Vectors read at the end of a partition; more than the largest batch that may be repeated there."""
 Progress = Callable[[int, int], None]
-"""Told of records done and their number in all."""
+"""Called with the number of records processed and the total."""
 
 
-class _Silent:
-    """A producer that nothing is sent by."""
+class _RefusingProducer:
+    """A producer that refuses every message."""
 
     def produce_many(self, topic: str, records: Iterable[Outgoing]) -> None:
         raise FatalError(f"a rebuild must not publish to {topic}")
@@ -52,8 +51,8 @@ class _Silent:
         return
 
 
-class _Mute:
-    """A computation whose messages are dropped: they were published when the state was lost."""
+class _WithoutMessages:
+    """A computation that drops its messages, which were published before the state was lost."""
 
     def __init__(self, inner: Computation) -> None:
         self._inner = inner
@@ -75,10 +74,9 @@ class _Mute:
 
 
 def targets(settings: Settings) -> dict[TopicPartition, int]:
-    """Return the positions up to which the state must be rebuilt; blocks.
+    """Return the position up to which each partition must be replayed. Blocks.
 
-    Every partition has one, 0 where nothing was ever read: a merge waits for an end that is
-    unknown.
+    A partition that was never read has position 0; without an entry, the merge would wait for it.
 
     Raises:
         BrokerUnavailable: Kafka does not answer.
@@ -99,17 +97,17 @@ def targets(settings: Settings) -> dict[TopicPartition, int]:
 
 
 def rebuild(settings: Settings, store: FeatureStore, progress: Progress) -> int:
-    """Bring the state up to `targets`; return the number of records replayed. Blocks.
+    """Rebuild the state up to `targets`; return the number of records replayed. Blocks.
 
     Raises:
-        FatalError: a worker is running on the same state, or records are no longer in Kafka.
-        StoreUnavailable, BrokerUnavailable: store or Kafka do not answer.
+        FatalError: a worker is running on the same state.
+        StoreUnavailable, BrokerUnavailable: the store or Kafka does not answer.
     """
     return asyncio.run(_Rebuild(settings, store, progress).run())
 
 
 class _Rebuild:
-    """One rebuild: its readers, and how far each is."""
+    """One rebuild: its readers and their positions."""
 
     def __init__(self, settings: Settings, store: FeatureStore, progress: Progress) -> None:
         self._settings, self._store, self._progress = settings, store, progress
@@ -118,11 +116,11 @@ class _Rebuild:
         self._worker: Worker = build_worker(
             settings,
             store,
-            _Silent(),
+            _RefusingProducer(),
             Metrics(SERVICE),
             name="rebuild",
             positions=lambda _: {},
-            around=_Mute,
+            around=_WithoutMessages,
         )
         self._readers: dict[TopicPartition, KafkaReader] = {}
         self._next: dict[TopicPartition, int] = {}
@@ -151,7 +149,7 @@ class _Rebuild:
         return done
 
     async def _step(self) -> int:
-        """Read and process what comes next; labels before transactions, as in a live turn."""
+        """Read and process the next records, labels before transactions as in a live turn."""
         records: dict[TopicPartition, list[Message]] = {}
         waiting = self._unread()
         if any(at.topic == self._topics.labels for at in waiting):
@@ -162,7 +160,7 @@ class _Rebuild:
             records[at] = [each for each in batch if each.offset < self._targets[at]]
         if not await self._worker.handle(records, self._targets):
             raise FatalError(
-                "another worker took a partition over: stop every `stream_features run` first"
+                "another worker has taken a partition over: stop every `stream_features run` first"
             )
         self._raise_failure()
         if not any(records.values()):
@@ -180,7 +178,7 @@ class _Rebuild:
             raise self._worker.failure
 
     def _finish(self) -> None:
-        """Put every cursor at its target, past gaps and what retention has deleted."""
+        """Move every cursor to its target, past gaps and deleted records."""
         cursors = self._worker.cursors
         behind = [
             PartitionAdvance(*at, cursors[at], target)

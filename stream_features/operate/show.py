@@ -1,4 +1,4 @@
-"""An entity's stored state in readable form. `python -m stream_features show` calls it."""
+"""The stored state of an entity in readable form."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """What lies within a window that ends at the newest event; `amount` in minor units.
+class WindowTotals:
+    """Totals of the window that ends at the newest event.
 
-    Cards and merchants have an amount, devices and IP addresses a number of distinct cards among
-    the exact events.
+    Cards and merchants have an `amount` (minor units); devices and IP addresses have `cards`, the
+    number of distinct cards among the exact events.
     """
 
     name: str
@@ -46,10 +46,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityState:
-    """The state of one entity; times in ms. `frauds` are those known, `pending` labels waiting.
+    """The state of one entity; times in ms, amounts in minor units.
 
-    `exact` events are held one by one, `folded` ones in tiles. `recent` are the newest: time, and
-    amount in minor units where there is one.
+    `exact` events are stored one by one, `folded` ones in tiles. `frauds` are the known ones, and
+    `pending` the labels that wait for their transaction. `recent` holds (time, amount) of the
+    newest events; devices and IP addresses have no amounts.
     """
 
     kind: EntityKind
@@ -63,11 +64,11 @@ class EntityState:
     folded: int
     frauds: int
     pending: int
-    windows: tuple[Window, ...]
+    windows: tuple[WindowTotals, ...]
     recent: tuple[tuple[int, int | None], ...]
 
     def report(self) -> dict[str, Any]:
-        """Return everything for JSON."""
+        """Return the state as a JSON document."""
         windows = [
             {
                 "window": window.name,
@@ -97,9 +98,9 @@ class EntityState:
 def read_state(
     store: RedisFeatureStore, prefix: bytes, kind: EntityKind, identity: str, label_delay_ms: int
 ) -> EntityState | None:
-    """Return the state of an entity, None if there is none; blocks.
+    """Return the state of an entity, or None if the store does not hold it. Blocks.
 
-    `label_delay_ms` is what the stream processor has: old frauds are summed up by it.
+    `label_delay_ms` must be that of the stream processor, as old frauds are folded by it.
 
     Raises:
         ValueError: `kind` is ip, and `identity` is not an IP address.
@@ -170,7 +171,9 @@ def _unpacked(kind: EntityKind, value: bytes, label_delay_ms: int) -> layout.Tab
         table = layout.larger_pool(layout.grown(table))
 
 
-def _window(name: str, after: int, pool: Ints, tiles: Ints | None, *, amounts: bool) -> Window:
+def _window(
+    name: str, after: int, pool: Ints, tiles: Ints | None, *, amounts: bool
+) -> WindowTotals:
     inside = pool[layout.TIME] > after
     values = pool[layout.VALUE][inside]
     count, total = int(inside.sum()), int(values.sum()) if amounts else 0
@@ -179,7 +182,7 @@ def _window(name: str, after: int, pool: Ints, tiles: Ints | None, *, amounts: b
         count += int(tiles[layout.TILE_EVENTS][older].sum())
         total += int(tiles[layout.TILE_SUM][older].sum()) if amounts else 0
     cards = None if amounts else len(np.unique(values))
-    return Window(name=name, events=count, amount=total if amounts else None, cards=cards)
+    return WindowTotals(name=name, events=count, amount=total if amounts else None, cards=cards)
 
 
 def _at(ms: int) -> str:

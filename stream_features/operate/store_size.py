@@ -1,6 +1,6 @@
-"""Bytes of Redis an entity, by kind and by how much it has seen.
+"""Measures how much memory the entities take in Redis, by kind.
 
-Sizes are Redis' own MEMORY USAGE, with key and overhead.
+Sizes are those of Redis' MEMORY USAGE, with key and overhead.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from schemas.keys import KEY_LETTER
 from stream_features.engine.state.blob import card_events, is_seen_once
 
 USUAL: Final = range(55, 66)
-"""Events of a card with about 60 of them."""
+"""The numbers of events that count as about 60."""
 
 
 def store_size(
     store: FeatureStore, progress: Callable[[int], None] = lambda seen: None
 ) -> dict[str, dict[str, Any]]:
-    """Return by kind the entities, mean and largest size in bytes; also of those seen once.
+    """Return for each kind the number of entities and their mean and largest size in bytes.
 
-    Of cards also those that retain about 60 events. A figure of no entity is None. Blocks; reads
-    the whole store. `progress` gets the number of entities of each piece.
+    The sizes are also given for entities with a single event, and for cards with about 60 events;
+    they are None if there are none such. Reads the whole store and blocks. `progress` is called
+    with the number of entities read since the last call.
 
     Raises:
         StoreUnavailable: the store does not answer.

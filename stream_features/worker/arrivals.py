@@ -1,7 +1,6 @@
-"""Decoded transactions on their way from the poll to the engine: n rows, good and refused ones.
+"""Decoded transactions on their way from the poll to the engine, refused records among them.
 
-`computation` makes them, `worker` buffers and orders them. Everything is kept by columns, so that
-no step has a Python loop over records.
+Everything is kept in columns, so that no step needs a Python loop over records.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ import numpy.typing as npt
 from schemas.columns import TransactionColumns
 
 Ints = npt.NDArray[np.int64]
-Dead = dict[tuple[int, int], tuple[bytes | None, bytes]]
+DeadLetters = dict[tuple[int, int], tuple[bytes | None, bytes]]
+"""(key, message) by the source position (partition number, offset)."""
 
 
 def pick(items: list[Any], rows: Ints) -> list[Any]:
@@ -25,12 +25,11 @@ def pick(items: list[Any], rows: Ints) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """n rows; rows of one partition stand in offset order.
+    """A table of n rows; those of one partition are in offset order.
 
     `partition`, `offset` and `received_at` (the broker's timestamp, ms) have shape (n,), as has
     every column of `columns`; `ids`, `cards` and `bodies` (Avro) have length n. A refused row has
-    the time `ordering.NO_TIME`, nothing else, and its dead letter (key, message) in `dead` under
-    its position.
+    the event time `ordering.NO_TIME` and otherwise empty columns; `dead` holds its dead letter.
     """
 
     partition: Ints
@@ -40,7 +39,7 @@ class Arrivals:
     ids: list[bytes]
     cards: list[bytes]
     bodies: list[bytes]
-    dead: Dead
+    dead: DeadLetters
 
     def __len__(self) -> int:
         """Return n."""
@@ -52,7 +51,7 @@ class Arrivals:
         return self.columns.time
 
     def take(self, rows: Ints) -> Self:
-        """Return these rows, in this order."""
+        """Return the given rows, in the given order."""
         partition, offset = self.partition[rows], self.offset[rows]
         return type(self)(
             partition,
@@ -66,7 +65,7 @@ class Arrivals:
         )
 
     def cut(self, first: int, last: int) -> Self:
-        """Return rows first..last-1; arrays are views."""
+        """Return rows first..last-1; the arrays are views."""
         part = slice(first, last)
         partition, offset = self.partition[part], self.offset[part]
         return type(self)(
@@ -81,7 +80,7 @@ class Arrivals:
         )
 
     def join(self, other: Self) -> Self:
-        """Return the rows of both, these first."""
+        """Return these rows followed by those of `other`."""
         return type(self)(
             np.concatenate([self.partition, other.partition]),
             np.concatenate([self.offset, other.offset]),
@@ -99,7 +98,7 @@ def _stacked(first: TransactionColumns, second: TransactionColumns) -> Transacti
     return TransactionColumns._make(np.concatenate(pair) for pair in pairs)
 
 
-def _among(dead: Dead, partition: Ints, offset: Ints) -> Dead:
+def _among(dead: DeadLetters, partition: Ints, offset: Ints) -> DeadLetters:
     if not dead:
         return dead
     positions = zip(partition.tolist(), offset.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""The parts of the stream processor, put together from the settings. `run` and `rebuild` call it."""
+"""Assembles the stream processor from the settings."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from runtime.settings import Settings
 from schemas.currency import CurrencyTable
 from schemas.topics import DEAD_LETTER, FEATURES, LABELS, TRANSACTIONS
 from stream_features.engine.live import LiveEngine
-from stream_features.worker.commits import Commits, Positions, Topics, life_ms
+from stream_features.worker.commits import Commits, CommittedPositions, WorkerTopics, entity_ttl_ms
 from stream_features.worker.computation import Computation, EngineComputation
 from stream_features.worker.cycle import Worker
-from stream_features.worker.stages import Stages
-from stream_features.worker.watermark_alignment import Pace
+from stream_features.worker.stages import StageTimers
+from stream_features.worker.watermark_alignment import WatermarkAlignment
 
 GROUP: Final = "stream-features"
 
 
-def topics_of(settings: Settings) -> Topics:
-    """Return the full names of the worker's topics."""
-    return Topics(
+def topics_of(settings: Settings) -> WorkerTopics:
+    """Return the full names of the topics that the worker uses."""
+    return WorkerTopics(
         transactions=settings.topic(TRANSACTIONS),
         labels=settings.topic(LABELS),
         features=settings.topic(FEATURES),
@@ -35,8 +35,8 @@ def topics_of(settings: Settings) -> Topics:
     )
 
 
-def group_positions(settings: Settings) -> Positions:
-    """Return a function from partition numbers to the positions that Kafka has for the group."""
+def group_positions(settings: Settings) -> CommittedPositions:
+    """Return a function that asks Kafka for the group's positions of some partition numbers."""
     topics = topics_of(settings)
 
     def positions(numbers: Sequence[int]) -> dict[TopicPartition, int]:
@@ -51,9 +51,9 @@ def group_positions(settings: Settings) -> Positions:
 
 
 def build_computation(
-    settings: Settings, store: FeatureStore, metrics: Metrics, stages: Stages, clock: Clock
+    settings: Settings, store: FeatureStore, metrics: Metrics, stages: StageTimers, clock: Clock
 ) -> EngineComputation:
-    """Return decoder, engine and encoder as the settings want them."""
+    """Return the computation (decoder, engine and encoder) that the settings describe."""
     topics = topics_of(settings)
     return EngineComputation(
         transactions=topics.transactions,
@@ -77,11 +77,11 @@ def build_worker(
     metrics: Metrics,
     *,
     name: str,
-    positions: Positions,
+    positions: CommittedPositions,
     around: Callable[[Computation], Computation] = lambda inner: inner,
 ) -> Worker:
-    """Return a worker; `name` is unique among those that run, `around` wraps its computation."""
-    clock, stages = SystemClock(), Stages(metrics)
+    """Return a worker. `name` must be unique among all workers; `around` wraps its computation."""
+    clock, stages = SystemClock(), StageTimers(metrics)
     topics = topics_of(settings)
     return Worker(
         topics=topics,
@@ -92,10 +92,10 @@ def build_worker(
             positions=positions,
             metrics=metrics,
             stages=stages,
-            ttl_ms=life_ms(settings.label_delay.ms),
+            ttl_ms=entity_ttl_ms(settings.label_delay.ms),
         ),
         computation=around(build_computation(settings, store, metrics, stages, clock)),
-        pace=Pace(store, name, settings.partitions, time.monotonic),
+        alignment=WatermarkAlignment(store, name, settings.partitions, time.monotonic),
         clock=clock,
         monotonic=time.monotonic,
         metrics=metrics,

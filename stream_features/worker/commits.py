@@ -1,7 +1,9 @@
-"""Commit and publication of batches: cursors, epochs, outbox. `worker` calls it, from one thread.
+"""Commits batches to the feature store and publishes their messages.
 
-What Kafka has not acknowledged yet stays in the outbox of its partition, from commit to commit;
-whoever takes the partition over publishes it again, the same bytes.
+Each input record takes effect exactly once: state, cursor and outbox change in one commit, which
+the store refuses under an old epoch. Each message is published at least once: it stays in the
+outbox until Kafka has acknowledged it, and the next owner of the partition publishes the outbox
+again. So the output may hold repeated messages, always with the same bytes.
 """
 
 from __future__ import annotations
@@ -20,16 +22,17 @@ from stream_features.engine.passes.workspace import RETENTION
 from stream_features.engine.state.blob import FORMAT, NEW_SHARED
 from stream_features.worker.computation import Computed
 from stream_features.worker.outbox import Messages, pack, unpack
-from stream_features.worker.stages import Stages
+from stream_features.worker.stages import StageTimers
 
 SPARE_MS: Final = 8 * DAY
-"""How much longer an entity lives than the engine looks back: for outages and clocks that differ."""
-Positions = Callable[[Sequence[int]], Mapping[TopicPartition, int]]
+"""Added to the time to live of entities, to allow for outages and for clocks that differ."""
+CommittedPositions = Callable[[Sequence[int]], Mapping[TopicPartition, int]]
+"""Returns Kafka's committed next offsets for some partition numbers, of both input topics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Topics:
-    """Full names of the topics that the worker reads and writes."""
+class WorkerTopics:
+    """The full names of the topics that the worker reads and writes."""
 
     transactions: str
     labels: str
@@ -37,41 +40,44 @@ class Topics:
     dead_letter: str
 
 
-def life_ms(label_delay_ms: int) -> int:
-    """Return how long an entity lives after its last change, if labels count after so long."""
+def entity_ttl_ms(label_delay_ms: int) -> int:
+    """Return the time to live (ms) of an entity after its last change, for a label delay."""
     return RETENTION + label_delay_ms + SPARE_MS
 
 
-class Unpublished(Exception):
-    """A batch was committed, not handed to Kafka: it must be republished from the outbox."""
+class PublicationFailed(Exception):
+    """A batch was committed but not fully published: take over again, to publish the outbox."""
 
 
 class Commits:
-    """The partition numbers owned now, and what was committed of them. Every method blocks.
+    """The partition numbers owned, their epochs and cursors. Use it from one thread; calls block.
+
+    The order of calls for each batch is `write`, then `publish`. After an exception of either, call
+    `take_over` again before the next batch, because the store may have applied the commit.
 
     Args:
-        positions: Kafka's committed positions of partition numbers, asked where the store has none;
-            a position above 0 there means that the store has lost its state.
-        ttl_ms: how long an entity lives after its last change; see `life_ms`.
-        max_unconfirmed: bytes of messages beyond which a commit waits for Kafka's acknowledgement.
+        positions: consulted for partitions without a cursor in the store. A position above 0 then
+            means that the store has lost its state.
+        ttl_ms: time to live of an entity after its last change; see `entity_ttl_ms`.
+        max_unconfirmed: bytes of unacknowledged messages above which `write` waits for Kafka.
     """
 
     def __init__(
         self,
         *,
-        topics: Topics,
+        topics: WorkerTopics,
         store: FeatureStore,
         producer: Producer,
-        positions: Positions,
+        positions: CommittedPositions,
         metrics: Metrics,
-        stages: Stages,
+        stages: StageTimers,
         ttl_ms: int,
         max_unconfirmed: int = 500_000,
     ) -> None:
         self.cursors: dict[TopicPartition, int] = {}
-        """Committed next offsets; NO_CURSOR where the store has none yet."""
+        """Committed next offsets; NO_CURSOR for a partition without one."""
         self.epochs: dict[int, int] = {}
-        """Of the partition numbers owned now."""
+        """Epochs of the partition numbers owned."""
         self._names, self._store, self._producer = topics, store, producer
         self._positions, self._metrics, self._stages = positions, metrics, stages
         self._ttl_ms = ttl_ms
@@ -79,18 +85,20 @@ class Commits:
         self._unconfirmed: dict[int, list[bytes]] = {}
 
     def forget(self) -> None:
-        """Own nothing."""
+        """Forget all partition numbers; the store still knows this owner until the next one."""
         self.cursors.clear()
         self.epochs.clear()
         self._unconfirmed.clear()
 
     def take_over(self, numbers: Iterable[int]) -> None:
-        """Own these partition numbers and publish their outboxes.
+        """Become the owner of partition numbers and publish their outboxes; waits for Kafka.
+
+        Fences the previous owners. It is safe to repeat.
 
         Raises:
             EmptyStore: the store has lost the state of one of them.
             ConfigurationError: the store holds state in another format.
-            TemporaryError: store or Kafka do not answer; call again.
+            TemporaryError: the store or Kafka does not answer; call again.
         """
         self._store.claim_format(FORMAT)
         for number in sorted(numbers):
@@ -103,11 +111,14 @@ class Commits:
         self._producer.flush()
 
     def write(self, computed: Computed, nexts: Mapping[TopicPartition, int]) -> None:
-        """Write what a batch did and move the cursors to `nexts`, all or nothing.
+        """Commit the state changes of a batch and move the cursors to `nexts`, all or nothing.
+
+        `nexts` are the next offsets of every partition that the batch has records of. The messages
+        go into the outbox with the commit, so a crash before `publish` does not lose them.
 
         Raises:
-            Fenced: a partition is owned elsewhere.
-            TemporaryError: store or Kafka do not answer; it may have been written.
+            Fenced: another worker owns one of the partitions; nothing was written.
+            TemporaryError: the store or Kafka does not answer. The commit may have been applied.
         """
         with self._stages.time("acknowledge"):
             self._confirm()
@@ -138,17 +149,17 @@ class Commits:
             self._unconfirmed.setdefault(number, []).append(block)
 
     def publish(self, messages: Mapping[int, Messages]) -> None:
-        """Hand messages over to Kafka, without waiting for it.
+        """Queue messages for Kafka without waiting for the acknowledgement.
 
         Raises:
-            Unpublished: it did not take all of them.
+            PublicationFailed: some were not queued; they are still in the outbox.
         """
         try:
             with self._stages.time("publish"):
                 for number, some in messages.items():
                     self._produce(number, some)
         except TemporaryError as error:
-            raise Unpublished(str(error)) from error
+            raise PublicationFailed(str(error)) from error
 
     def _produce(self, number: int, some: Messages) -> None:
         if some.vectors:
@@ -161,7 +172,7 @@ class Commits:
             self._metrics.count("published", len(some.dead_letters), topic=self._names.dead_letter)
 
     def _confirm(self) -> None:
-        """Forget what Kafka has acknowledged; wait for it where too much would be kept."""
+        """Drop acknowledged messages from the outbox; wait for Kafka if it holds too many bytes."""
         if not self._unconfirmed:
             return
         kept = sum(len(block) for blocks in self._unconfirmed.values() for block in blocks)
@@ -181,6 +192,6 @@ class Commits:
             if committed > 0 and at.topic not in cursors:
                 raise EmptyStore(
                     f"{at.topic}[{at.partition}] is committed up to {committed}, but the feature "
-                    "store has no state of it: run `python -m stream_features rebuild`, or start "
+                    "store has lost its state: run `python -m stream_features rebuild`, or start "
                     "with --from-start to compute and publish everything again"
                 )

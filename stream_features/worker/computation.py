@@ -1,6 +1,6 @@
-"""Decoder, engine and encoder as one: from Kafka records to state changes and messages.
+"""Decoder, engine and encoder together: from Kafka records to state changes and messages.
 
-`worker` drives it. The state is read from the store; nothing outside is changed.
+State is only read from the store here; `commits` writes it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from stream_features.engine.passes.workspace import DUPLICATE, LATE
 from stream_features.worker.arrivals import Arrivals, pick
 from stream_features.worker.ordering import NO_TIME
 from stream_features.worker.outbox import Messages
-from stream_features.worker.stages import Stages
+from stream_features.worker.stages import StageTimers
 
 _OFFSET = attrgetter("offset")
 _TIMESTAMP = attrgetter("timestamp")
@@ -46,7 +46,7 @@ OUTCOMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What one batch does: values to write in the store's terms, messages by source partition."""
+    """The result of one batch: changes for the store, and messages by source partition number."""
 
     cards: Sequence[tuple[bytes, bytes]] = ()
     appends: Sequence[tuple[bytes, bytes]] = ()
@@ -55,33 +55,33 @@ class Computed:
 
 
 class Computation(Protocol):
-    """All blocks; a TemporaryError means that the same call may succeed later.
+    """The computation that a worker drives. Every method blocks.
 
-    Records are aiokafka's ConsumerRecords.
+    After a TemporaryError the same call may be repeated. Records are aiokafka's ConsumerRecords.
     """
 
     def decode(self, records: Mapping[int, Sequence[Any]]) -> Arrivals:
-        """Decode the transaction records of some partitions; never raises for a record."""
+        """Decode transaction records by partition number; bad ones become dead letters."""
 
     def transactions(self, batch: Arrivals) -> Computed:
-        """Compute decoded transactions in their order."""
+        """Process decoded transactions in their order."""
 
     def labels(self, records: Sequence[Any]) -> Computed:
-        """Compute label records in their order."""
+        """Apply label records in their order."""
 
     def refuse_transaction(self, row: Arrivals, error: Exception) -> Computed:
-        """Return the dead letter of the one row that `transactions` raised `error` for."""
+        """Return the dead letter of a single row for which `transactions` raised `error`."""
 
     def refuse_label(self, record: Any, error: Exception) -> Computed:
-        """Return the dead letter of the one record that `labels` raised `error` for."""
+        """Return the dead letter of a single record for which `labels` raised `error`."""
 
 
 class EngineComputation:
-    """See `Computation`; the real one.
+    """The `Computation` on the live engine.
 
     Args:
         transactions, labels: full topic names, for dead letters.
-        now_us: microseconds since the epoch, when a vector was computed.
+        now_us: returns the time at which a vector is computed, in microseconds since the epoch.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class EngineComputation:
         clock: Clock,
         now_us: Callable[[], int],
         metrics: Metrics,
-        stages: Stages,
+        stages: StageTimers,
         pan_key: bytes | None = None,
         registry: SchemaRegistry | None = None,
     ) -> None:
@@ -105,7 +105,7 @@ class EngineComputation:
         self._pan_key, self._registry = pan_key, registry
 
     def decode(self, records: Mapping[int, Sequence[Any]]) -> Arrivals:
-        """Decode the transaction records of some partitions; never raises for a record."""
+        """Decode transaction records by partition number; bad ones become dead letters."""
         flat = [record for some in records.values() for record in some]
         count = len(flat)
         partition = np.repeat(
@@ -144,7 +144,7 @@ class EngineComputation:
         )
 
     def transactions(self, batch: Arrivals) -> Computed:
-        """Compute decoded transactions in their order."""
+        """Process decoded transactions in their order."""
         good = batch
         if batch.dead:
             good = batch.take(np.flatnonzero(batch.time != NO_TIME))
@@ -164,7 +164,7 @@ class EngineComputation:
         return Computed(result.cards, result.appends, result.folds, messages)
 
     def labels(self, records: Sequence[Any]) -> Computed:
-        """Compute label records in their order."""
+        """Apply label records in their order."""
         good: list[Label] = []
         messages: dict[int, Messages] = {}
         for record in records:
@@ -199,7 +199,7 @@ class EngineComputation:
         return Computed(result.cards, result.appends, result.folds, messages)
 
     def refuse_transaction(self, row: Arrivals, error: Exception) -> Computed:
-        """Return the dead letter of the one row that `transactions` raised `error` for."""
+        """Return the dead letter of a single row for which `transactions` raised `error`."""
         key, letter = dead_letter(
             self._transactions,
             int(row.partition[0]),
@@ -213,7 +213,7 @@ class EngineComputation:
         return Computed(messages={int(row.partition[0]): Messages([], [], [key], [letter])})
 
     def refuse_label(self, record: Any, error: Exception) -> Computed:
-        """Return the dead letter of the one record that `labels` raised `error` for."""
+        """Return the dead letter of a single record for which `labels` raised `error`."""
         key, letter = self._dead(self._labels, record, error, self._clock.now_ms())
         return Computed(messages={record.partition: Messages([], [], [key], [letter])})
 
@@ -246,7 +246,7 @@ class EngineComputation:
 
 
 def _spread(columns: TransactionColumns, rows: Any, count: int) -> TransactionColumns:
-    """Put good rows at their places among `count`; the others get NO_TIME."""
+    """Put the good rows at their places among `count` rows; the others get NO_TIME."""
     out = empty_columns(count)
     out.time[:] = NO_TIME
     pairs: Any = zip(out, columns, strict=True)

@@ -1,8 +1,9 @@
-"""The batch cycle of one worker: decode → order → compute → commit → publish. `transport` drives it.
+"""The batch cycle of one worker: decode → order → compute → commit → publish.
 
-It knows nothing of Faust. The position of truth is the cursor in the store, see `commits`. A turn
-is served, blocking, in the thread that fetched its records: a hop to another costs more than the
-turn of a few records. `start_at` and `revoked` may come from another thread's loop.
+It does not depend on Faust. The cursors in the store are the authoritative positions; see
+`commits`. A batch is processed, blocking, in the thread that fetched its records, because handing
+it to another thread costs more than a few records take. `start_at` and `revoked` may be called
+from the event loop of another thread.
 """
 
 from __future__ import annotations
@@ -27,26 +28,26 @@ from runtime.retries import Retry
 from schemas.errors import BadMessage, Fenced, FraudError, TemporaryError
 from stream_features.worker.arrival_queue import ArrivalQueue
 from stream_features.worker.arrivals import Arrivals
-from stream_features.worker.commits import Commits, Topics, Unpublished
+from stream_features.worker.commits import Commits, PublicationFailed, WorkerTopics
 from stream_features.worker.computation import Computation, Computed
+from stream_features.worker.cross_loop_lock import CrossLoopLock
 from stream_features.worker.ordering import MAX_WAIT_S, NO_LIMIT, NO_TIME
-from stream_features.worker.stages import Stages
-from stream_features.worker.turns import Turns
-from stream_features.worker.watermark_alignment import Pace
+from stream_features.worker.stages import StageTimers
+from stream_features.worker.watermark_alignment import WatermarkAlignment
 
 log = structlog.get_logger(__name__)
 R = TypeVar("R")
 LAGGING_MS: Final = 1_000
-"""A worker whose next record came longer ago than this is catching up."""
-PACE_WAIT_S: Final = 0.0005
-PACE_WAITS: Final = 40
-"""How often in one turn a worker looks whether those it waits for have moved."""
+"""A worker whose next record arrived longer ago than this is catching up."""
+ALIGNMENT_WAIT_S: Final = 0.0005
+MAX_ALIGNMENT_WAITS: Final = 40
+"""How often in one turn a worker checks whether the workers it waits for have moved."""
 SERVE_S: Final = 0.5
-"""How long a turn may keep its thread, which has Kafka's heartbeats to send."""
+"""How long a turn may occupy its thread, which also sends Kafka's heartbeats."""
 
 
 class Assigned(Protocol):
-    """Faust's TP and aiokafka's TopicPartition."""
+    """A topic partition of Faust (TP) or of aiokafka."""
 
     @property
     def topic(self) -> str: ...  # noqa: D102
@@ -56,37 +57,39 @@ class Assigned(Protocol):
 
 
 class _Superseded(Exception):
-    """The assignment changed during a step; what is not committed is dropped."""
+    """The assignment changed during a step; uncommitted work is dropped."""
 
 
 @dataclass(slots=True)
 class _Turn:
-    """What one poll brought and is not done yet, so that a step can be tried again."""
+    """The unprocessed records of one poll, kept so that a failed step can be repeated."""
 
     transactions: dict[int, Sequence[Any]] = field(default_factory=dict)
     labels: list[Any] = field(default_factory=list)
 
 
 class Worker:
-    """Owns the assigned partitions of `transactions` and `labels`.
+    """Processes the assigned partitions of `transactions` and `labels`.
 
     Args:
-        clock, monotonic: wall clock in ms; seconds for bounded waits.
-        max_buffered: transactions that may wait before a partition is no longer read.
+        clock, monotonic: the wall clock (ms), and the clock of bounded waits (seconds).
+        max_buffered: waiting transactions at which a partition is not read any further.
         max_batch: transactions in one commit.
+        max_wait_s: how long a merge waits for a partition that delivers nothing.
+        retry_s: the first wait before a failed step is repeated; it doubles from there.
     """
 
     def __init__(
         self,
         *,
-        topics: Topics,
+        topics: WorkerTopics,
         commits: Commits,
         computation: Computation,
-        pace: Pace,
+        alignment: WatermarkAlignment,
         clock: Clock,
         monotonic: Callable[[], float],
         metrics: Metrics,
-        stages: Stages,
+        stages: StageTimers,
         max_buffered: int = 20_000,
         max_batch: int = 2_048,
         max_wait_s: float = MAX_WAIT_S,
@@ -97,43 +100,43 @@ class Worker:
         self.cursors = commits.cursors
         self.epochs = commits.epochs
         self.ends: dict[TopicPartition, int] = {}
-        """Log ends as far as known from what was fetched."""
+        """Log ends, as far as the fetches have shown them."""
         self.failure: Exception | None = None
-        """Why this process must not go on."""
+        """The error because of which this process must end, or None."""
         self.waiting_for = ""
-        """What this worker waits for, or "" """
+        """The reason why this worker is waiting, or "" """
         self._names, self._commits = topics, commits
-        self._computation, self._pace = computation, pace
+        self._computation, self._alignment = computation, alignment
         self._clock, self._monotonic = clock, monotonic
         self._metrics, self._stages = metrics, stages
         self._max_buffered, self._max_batch = max_buffered, max_batch
         self._retry_policy = Retry(metrics=metrics, on_wait=self._waits_for, first_wait_s=retry_s)
         self._thread = ThreadPoolExecutor(1, "worker")
         self._queue = ArrivalQueue(max_wait_s)
-        self._held_by_pace = False
-        self._turns = Turns()
+        self._held_by_alignment = False
+        self._lock = CrossLoopLock()
 
     def not_ready(self) -> str:
-        """Return "" while serving, else the reason why not."""
+        """Return "" while the worker serves, otherwise the reason why not."""
         if self.failure is not None:
             return str(self.failure)
         return self.waiting_for or ("" if self.epochs else "no partitions are assigned yet")
 
     @property
     def buffered(self) -> int:
-        """Transactions read and not yet committed."""
+        """The number of transactions read and not yet committed."""
         return len(self._queue)
 
     def holds(self, partition: int) -> bool:
-        """Whether transactions of this partition number were read and not yet committed."""
+        """Return whether uncommitted transactions of a partition number are waiting here."""
         return self._queue.counts().get(partition, 0) > 0
 
     def held_by_others(self) -> bool:
-        """Whether it waits on purpose, for workers that are further back in event time."""
-        return self._held_by_pace
+        """Return whether it is waiting for workers that are further back in event time."""
+        return self._held_by_alignment
 
     def wanted(self, partitions: set[Any]) -> set[Any]:
-        """Return the partitions to read: all but those whose buffer is full."""
+        """Return the partitions to read: those whose buffer is not full."""
         if self.failure is not None:
             return set()
         if len(self._queue) < self._max_buffered:
@@ -145,19 +148,20 @@ class Worker:
         }
 
     def poll_timeout(self) -> float:
-        """Return seconds: short while rows are held back, so that a bounded wait ends in time."""
-        if self._held_by_pace:
+        """Return the poll time-out (s), which is short while rows wait for their order."""
+        if self._held_by_alignment:
             return 0.001
         return 0.02 if len(self._queue) else 0.5
 
     async def start_at(self, partitions: Iterable[Assigned]) -> dict[Any, int | None]:
-        """Take the partitions over, republish their outboxes, and return where to read on.
+        """Take the partitions over, publish their outboxes again, and return where to start.
 
-        Everything buffered is forgotten: it is read again from the cursors. Waits for the store.
+        The value is None for a partition without a cursor. Buffered rows are dropped, since they
+        are read again from the cursors. Waits for the store.
         """
         self.generation += 1
         generation = self.generation
-        async with self._turns:
+        async with self._lock:
             wanted = list(partitions)
             self._forget()
             try:
@@ -173,27 +177,27 @@ class Worker:
         return {tp: None if cursor == NO_CURSOR else cursor for tp, cursor in starts.items()}
 
     async def revoked(self) -> None:
-        """Let the commit under way end, then forget everything; `start_at` comes next."""
+        """Wait for the current commit, then forget everything; `start_at` must come next."""
         self.generation += 1
-        async with self._turns:
+        async with self._lock:
             self._forget()
             try:
-                await self._in_thread(self._pace.withdraw)
+                await self._in_thread(self._alignment.withdraw)
             except TemporaryError as error:
-                log.warning("watermark not withdrawn; it expires by itself", reason=str(error))
+                log.warning("watermark not withdrawn, it will expire", reason=str(error))
 
     async def handle(self, records: Mapping[Any, Sequence[Any]], ends: Mapping[Any, int]) -> bool:
-        """Process one poll; False if positions must be taken anew (fenced)."""
+        """Process one poll; return False if the partitions must be taken over again."""
         generation = self.generation
-        async with self._turns:
+        async with self._lock:
             if generation != self.generation or self.failure is not None:
                 return True
             turn = self._accept(records, ends)
             try:
                 await self._retry(generation, partial(self._served, generation, turn))
-            except (Fenced, Unpublished) as error:
+            except (Fenced, PublicationFailed) as error:
                 self._metrics.count("fenced")
-                log.warning("batch dropped: taking the partitions over anew", reason=str(error))
+                log.warning("batch dropped: taking the partitions over again", reason=str(error))
                 self._forget()
                 return False
             except _Superseded:
@@ -210,7 +214,7 @@ class Worker:
 
     def _forget(self) -> None:
         self._queue.forget()
-        self._held_by_pace = False
+        self._held_by_alignment = False
         self._commits.forget()
         self.ends.clear()
 
@@ -219,7 +223,7 @@ class Worker:
         for number in numbers:
             cursor = self.cursors[TopicPartition(self._names.transactions, number)]
             self._queue.read[number] = max(cursor, 0)
-        self._pace.assign(numbers)
+        self._alignment.assign(numbers)
 
     def _accept(self, records: Mapping[Any, Sequence[Any]], ends: Mapping[Any, int]) -> _Turn:
         turn = _Turn()
@@ -236,7 +240,7 @@ class Worker:
         return turn
 
     def _advance(self, generation: int, turn: _Turn) -> None:
-        """Do what can be done in SERVE_S. Blocks; may be called again after a TemporaryError."""
+        """Process for at most SERVE_S. Blocks; may be called again after a TemporaryError."""
         until = self._monotonic() + SERVE_S
         if turn.transactions:
             with self._stages.time("decode"):
@@ -246,17 +250,17 @@ class Worker:
             self._check(generation)
             self._serve_labels(turn, turn.labels[: self._max_batch])
         waits = 0
-        while self._in_order() and waits < PACE_WAITS and self._monotonic() < until:
+        while self._in_order() and waits < MAX_ALIGNMENT_WAITS and self._monotonic() < until:
             self._check(generation)
             batch = self._queue.next(self._limit(), self._max_batch)
             if batch is not None:
                 self._serve(batch)
             else:
                 waits += 1
-                time.sleep(PACE_WAIT_S)
-        self._held_by_pace = waits >= PACE_WAITS
+                time.sleep(ALIGNMENT_WAIT_S)
+        self._held_by_alignment = waits >= MAX_ALIGNMENT_WAITS
         if self._caught_up():
-            self._pace.limit(NO_TIME, lagging=False)
+            self._alignment.limit(NO_TIME, lagging=False)
 
     def _check(self, generation: int) -> None:
         if generation != self.generation:
@@ -275,7 +279,7 @@ class Worker:
             return NO_LIMIT
         event_time, received_at = head
         waited = self._clock.now_ms() - received_at
-        return self._pace.limit(event_time, lagging=waited > LAGGING_MS)
+        return self._alignment.limit(event_time, lagging=waited > LAGGING_MS)
 
     def _transaction_ends(self) -> dict[int, int]:
         topic = self._names.transactions
@@ -287,7 +291,7 @@ class Worker:
         return not len(self._queue) and all(ends.get(n, at + 1) <= at for n, at in read)
 
     def _serve(self, batch: Arrivals) -> None:
-        """Compute and commit a batch; a record that the computation fails on is refused alone."""
+        """Compute and commit a batch; if it fails, halve it until the faulty record is alone."""
         try:
             computed = self._computation.transactions(batch)
         except Exception as error:
@@ -345,13 +349,13 @@ class Worker:
         done: Callable[[int], None],
         rows: int,
     ) -> None:
-        """Commit, call `done(rows)`, publish."""
+        """Commit, call `done(rows)`, then publish."""
         self._commits.write(computed, nexts)
         done(rows)
         self._commits.publish(computed.messages)
 
     async def _retry(self, generation: int, step: Callable[[], Awaitable[R]]) -> R:
-        """Await a step until the world answers or the assignment changes."""
+        """Repeat a step while it raises TemporaryError, until the assignment changes."""
 
         async def sleep(seconds: float) -> None:
             await asyncio.sleep(seconds)
@@ -369,7 +373,7 @@ class Worker:
         self._advance(generation, turn)
 
     async def _in_thread(self, step: Callable[..., R], *args: object) -> R:
-        """Run a blocking step; if cancelled, only when it has ended, as a thread cannot be stopped."""
+        """Run a blocking step; a cancellation takes effect only after it has ended."""
         future = asyncio.get_running_loop().run_in_executor(self._thread, partial(step, *args))
         try:
             return await asyncio.shield(future)
@@ -379,5 +383,5 @@ class Worker:
 
 
 def _is_poison(error: Exception) -> bool:
-    """Whether an error of the computation is the fault of a record rather than of the world."""
+    """Return whether a record caused the error, rather than the store or the process."""
     return isinstance(error, BadMessage) or not isinstance(error, FraudError | MemoryError)

@@ -1,8 +1,8 @@
-"""Event order across the partitions of one worker: pure functions; the batch cycle calls them.
+"""Event order across the partitions of one worker, as pure functions.
 
-Within a partition the order is that of its offsets. Across partitions the lowest head goes first,
-by (event_time, length of transaction_id, transaction_id). A merge stops where it would have to
-guess: at a partition whose next record is not here yet.
+Within a partition, rows keep their offset order. Across partitions the lowest head goes first, by
+(event_time, length of transaction_id, transaction_id). A merge stops at a partition whose next
+record has not arrived yet, since it would have to guess the order.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import numpy.typing as npt
 from numba import njit
 
 NO_TIME: Final = -(2**63)
-"""Event time of a rejected record: it passes as soon as it is the head of its partition."""
+"""The event time of a refused record, which passes as soon as it heads its partition."""
 NO_LIMIT: Final = 2**63 - 1
 SLACK_MS: Final = 60_000
-"""How far (event time) a worker in catch-up may be ahead of the slowest one."""
+"""How far a worker that catches up may be ahead of the slowest one, in event time."""
 MAX_WAIT_S: Final = 15.0
-"""How long a merge waits for records that Kafka is known to have: longer than a broker restarts or a
-partition changes its leader, shorter than the watchdog's patience."""
-LOOK_S: Final = 0.1
-"""Longest part of that wait that counts from one look to the next: while a store is away or the
-process stands still, nobody asks Kafka for records."""
+"""How long a merge waits for records that Kafka is known to have. It is longer than a broker restart or
+a change of leader takes, and shorter than the watchdog waits."""
+MAX_STEP_S: Final = 0.1
+"""The most that one step adds to that wait. While the store is away or the process is suspended, nothing
+polls Kafka, and that time must not count."""
 
-Rows = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 
 
 @njit(cache=True)
@@ -71,15 +71,15 @@ def merge_by_heads(
     ids: Sequence[bytes],
     partition: npt.NDArray[np.int64],
     unread: npt.NDArray[np.bool_],
-) -> Rows:
-    """Return the rows that may be processed now, in order; the others stay buffered.
+) -> RowNumbers:
+    """Return the rows that may be processed now, in event order.
 
     Args:
-        time: event times in ms, shape (n,); NO_TIME for a rejected record.
+        time: event times in ms, shape (n,); NO_TIME for a refused record.
         ids: n transaction ids.
-        partition: dense partition numbers 0..k-1, shape (n,); rows of one partition stand in offset
+        partition: dense partition numbers 0..k-1, shape (n,); rows of one partition are in offset
             order.
-        unread: shape (k,): the partition has records beyond those given, so nothing may pass it.
+        unread: bool, shape (k,): more records of the partition are to come, so nothing may pass it.
 
     >>> merge_by_heads(np.array([5, 9, 7]), [b"a", b"b", b"c"], np.array([0, 0, 1]),
     ...                np.array([False, True])).tolist()
@@ -91,15 +91,15 @@ def merge_by_heads(
     spans = np.zeros(len(ids) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, ids), np.int64, len(ids)), out=spans[1:])
     buffer = np.frombuffer(b"".join(ids) or b"\0", np.uint8)
-    merged: Rows = _merge(time, buffer, spans, rows, stops - counts, stops, unread)
+    merged: RowNumbers = _merge(time, buffer, spans, rows, stops - counts, stops, unread)
     return merged
 
 
 @dataclass(slots=True)
 class HoldBack:
-    """Which partitions must be waited for; the wait for one that sends nothing is bounded.
+    """Decides which partitions a merge must wait for, each for at most `max_wait` seconds.
 
-    `now` is any monotonic clock in seconds, injected by the caller.
+    Times are seconds of any monotonic clock, passed in by the caller.
     """
 
     max_wait: float = MAX_WAIT_S
@@ -116,11 +116,11 @@ class HoldBack:
         """Return the partitions with records in Kafka beyond `positions` that block a merge.
 
         `positions` are the next offsets to read, `ends` the known log ends (a partition without one
-        counts as unread), `buffered` the partitions that have rows here. The clock of a partition
-        runs only while it has no rows, because only then does anything wait for it.
+        counts as unread), `buffered` the partitions that have rows here. The wait of a partition
+        counts only while it has no rows here, because only then is the merge held up.
         """
         here = set(buffered)
-        passed, self._looked = min(now - self._looked, LOOK_S), now
+        passed, self._looked = min(now - self._looked, MAX_STEP_S), now
         blocking: set[int] = set()
         silent: dict[int, float] = {}
         for partition, position in positions.items():
@@ -139,15 +139,15 @@ class HoldBack:
 
     @property
     def overdue(self) -> frozenset[int]:
-        """Partitions that are no longer waited for, as of the last look."""
+        """Partitions whose wait had run out at the last call of `unread`."""
         return frozenset(n for n, waited in self._waited.items() if waited >= self.max_wait)
 
 
 def watermark_limit(lagging: bool, peers: Iterable[int], slack_ms: int = SLACK_MS) -> int:
     """Return the greatest event time this worker may process.
 
-    `peers` are the event times of the other workers that lag; without a backlog of our own, or
-    without lagging peers, there is no limit.
+    `peers` are the event times of the other lagging workers. The result is NO_LIMIT if this
+    worker does not lag, or if no other does.
     """
     slowest = min(peers, default=NO_LIMIT)
     return slowest + slack_ms if lagging and slowest < NO_LIMIT - slack_ms else NO_LIMIT

@@ -1,8 +1,8 @@
-"""The outbox: what Kafka may not have yet of one partition, as one byte string stored by the commit.
+"""The outbox of a partition: messages that may not have reached Kafka, as one byte string.
 
-`worker` writes it, and reads it back when it takes a partition over. Layout: a block for each
-batch; in it features, then dead letters, each as a count (u32), n sizes of keys (u32, 0xFFFFFFFF
-for no key), n sizes of values (u32), all keys, all values; little-endian.
+A commit stores it, and the next owner of the partition reads it back. Layout: one block for each
+batch, with the features and then the dead letters, each as a count n (u32), n key sizes (u32,
+0xFFFFFFFF for a missing key), n value sizes (u32), all keys, all values. Little-endian.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Keyed = tuple[list[bytes | None], list[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """Messages of one source partition in order: vectors for `features`, dead letters."""
+    """The messages of one source partition, in order: feature vectors and dead letters."""
 
     keys: list[bytes | None] = field(default_factory=list)
     vectors: list[bytes] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Messages:
 
 
 def pack(messages: Messages) -> bytes:
-    """Return one block with `messages`; b"" if there are none.
+    """Return `messages` as one block, or b"" for no messages.
 
     >>> unpack(pack(Messages([b"card"], [b"vector"]))).vectors
     [b'vector']
@@ -46,10 +46,10 @@ def pack(messages: Messages) -> bytes:
 
 
 def unpack(data: bytes) -> Messages:
-    """Return the messages of an outbox, all blocks together.
+    """Return the messages of all blocks of an outbox.
 
     Raises:
-        FatalError: damaged; the partition must not go on.
+        FatalError: the outbox is damaged; the partition must not be processed.
     """
     messages, place = Messages(), 0
     while place < len(data):
@@ -78,12 +78,12 @@ def _unpack(data: bytes, place: int) -> tuple[Keyed, int]:
     count = int.from_bytes(data[place : place + 4], "little")
     start = place + 4 + 8 * count
     if start > len(data):
-        raise FatalError(f"outbox is cut short at byte {len(data)}: it is damaged")
+        raise FatalError(f"the outbox is damaged: it ends early, at byte {len(data)}")
     sizes = np.frombuffer(data, "<u4", 2 * count, place + 4)
     lengths = np.where(sizes == _NO_KEY, 0, sizes).tolist()
     ends = list(accumulate(lengths, initial=start))
     if ends[-1] > len(data):
-        raise FatalError(f"outbox is cut short at byte {len(data)}: it is damaged")
+        raise FatalError(f"the outbox is damaged: it ends early, at byte {len(data)}")
     parts = list(map(data.__getitem__, map(slice, ends[:-1], ends[1:])))
     keys: list[bytes | None] = list(parts[:count])
     for missing in np.flatnonzero(sizes[:count] == _NO_KEY).tolist():

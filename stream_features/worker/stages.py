@@ -1,4 +1,4 @@
-"""Where the time of a batch goes: one timer for every stage of the cycle."""
+"""Timers that measure each stage of the batch cycle."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ STAGES: Final = (
 )  # fmt: skip
 
 
-class Stage:
-    """Adds the time inside to its histogram, also when it raises. Not reentrant."""
+class StageTimer:
+    """Records the time spent in its `with` block, exceptions included. Not reentrant."""
 
     __slots__ = ("_began", "_histogram")
 
@@ -22,20 +22,20 @@ class Stage:
         self._began = 0.0
 
     def __enter__(self) -> None:
-        """Start."""
+        """Start the timer."""
         self._began = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        """Stop."""
+        """Record the elapsed time."""
         self._histogram.observe(time.perf_counter() - self._began)
 
 
-class Stages:
-    """The timers of `STAGES`, used from one thread at a time."""
+class StageTimers:
+    """One timer for each of `STAGES`. Use it from one thread at a time."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._stages = {name: Stage(metrics, name) for name in STAGES}
+        self._stages = {name: StageTimer(metrics, name) for name in STAGES}
 
-    def time(self, stage: str) -> Stage:
-        """Return the timer of a stage, for `with`."""
+    def time(self, stage: str) -> StageTimer:
+        """Return the timer of a stage, to be used in a `with` statement."""
         return self._stages[stage]

@@ -1,6 +1,6 @@
-"""Load the compiled kernels before the first record comes: about two seconds, once a process.
+"""Loads the compiled kernels before the first record arrives, which takes about two seconds.
 
-`run` does it beside Faust's start; `compile` to fill the cache on disk.
+On a machine without cached kernels it compiles them and fills the cache.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from schemas.records import Label, Transaction
 from stream_features.engine.state.blob import NEW_SHARED
 from stream_features.worker.assembly import build_computation
 from stream_features.worker.ordering import merge_by_heads
-from stream_features.worker.stages import Stages
+from stream_features.worker.stages import StageTimers
 
 
 class _Record(NamedTuple):
@@ -31,10 +31,10 @@ class _Record(NamedTuple):
 
 
 def warm_up(settings: Settings) -> None:
-    """Run two transactions and a label through the whole computation, over a store in memory."""
+    """Run two transactions and a label through the computation, with a store in memory."""
     store, metrics = MemoryFeatureStore(), Metrics("warm-up")
     clock = SystemClock()
-    computation = build_computation(settings, store, metrics, Stages(metrics), clock)
+    computation = build_computation(settings, store, metrics, StageTimers(metrics), clock)
     epoch = store.acquire(0).epoch
     now = clock.now_ms()
     for number in range(2):

@@ -1,6 +1,6 @@
-"""Finds a worker that stands still while records wait for it, as consumers did after rebalances.
+"""Detects a worker that makes no progress although records are waiting.
 
-`run` asks it every few seconds and restarts the process if it must.
+Consumers have hung like this after rebalances; only a restart of the process helps then.
 """
 
 from __future__ import annotations
@@ -13,33 +13,35 @@ from runtime.metrics import Metrics
 from schemas.errors import TemporaryError
 
 STALL_S: Final = 30.0
+"""How long a partition may stand still before the watchdog reports it."""
 
 
-class Watched(Protocol):
-    """What the watchdog sees of a worker."""
+class WatchedWorker(Protocol):
+    """The part of a worker that the watchdog looks at."""
 
     cursors: dict[TopicPartition, int]
 
     def holds(self, partition: int) -> bool:
-        """Whether transactions of this partition number were read and not yet committed."""
+        """Return whether uncommitted transactions of a partition number are waiting."""
 
     def held_by_others(self) -> bool:
-        """Whether it waits on purpose, for workers that are further back in event time."""
+        """Return whether it is waiting for workers that are further back in event time."""
 
 
 class Watchdog:
-    """Compares log ends with cursors over time. `look` blocks; call it from one thread.
+    """Compares log ends with cursors over time. `look` blocks; use it from one thread.
 
     Args:
-        ping: returns if the store answers; raises TemporaryError.
-        ends: the broker's own log ends of the partitions of a worker; raises TemporaryError.
-        fetched: the consumer's positions: behind a log end there may be nothing but gaps.
-        monotonic: seconds.
+        ping: returns if the store answers, otherwise raises TemporaryError.
+        ends: asks the broker for the log ends; may raise TemporaryError.
+        fetched: returns the consumer's positions. A cursor below the log end is no stall if the
+            consumer has passed the rest, which then consists of gaps.
+        monotonic: returns seconds.
     """
 
     def __init__(
         self,
-        worker: Watched,
+        worker: WatchedWorker,
         *,
         ping: Callable[[], None],
         ends: Callable[[], Mapping[TopicPartition, int]],
@@ -49,13 +51,13 @@ class Watchdog:
         stall_s: float = STALL_S,
     ) -> None:
         self.unreachable = ""
-        """Why store or broker do not answer, "" if they do."""
+        """The reason why the store or the broker is unreachable, or ""."""
         self._worker, self._ping, self._ends, self._fetched = worker, ping, ends, fetched
         self._metrics, self._monotonic, self._stall_s = metrics, monotonic, stall_s
         self._still: dict[TopicPartition, tuple[int, float]] = {}
 
     def look(self) -> str:
-        """Return "" or which partitions stand still; also keeps the lag gauges."""
+        """Return the stalled partitions as text, or ""; also updates the lag gauges."""
         self.unreachable, ends = self._asked()
         cursors = dict(self._worker.cursors)
         if ends is not None:
@@ -80,7 +82,7 @@ class Watchdog:
         return ", ".join(stalled)
 
     def _asked(self) -> tuple[str, Mapping[TopicPartition, int] | None]:
-        """Return why store or broker do not answer, and the log ends if the broker does."""
+        """Return why the store or broker is unreachable, and the log ends or None."""
         reason, ends = "", None
         try:
             self._ping()

@@ -1,8 +1,9 @@
-"""Workers that catch up stay close together in event time, so that none shows a merchant its own future.
+"""Keeps workers that catch up close together in event time.
 
-A worker that lags publishes the event time of its next record in the store and goes no further than
-a minute beyond the slowest of the others. At the live edge, and for a worker that owns every
-partition, there is no limit and no round trip. `worker` asks before each merge.
+Otherwise one worker could add events to a merchant's state that lie in the future of the events
+that another worker is still processing. A lagging worker publishes the event time of its next
+record in the store and stays within a minute of the slowest other one. A worker at the live edge,
+or one that owns every partition, has nothing to wait for and saves the round trip.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from runtime.feature_store.protocol import FeatureStore
 from stream_features.worker.ordering import NO_LIMIT, NO_TIME, SLACK_MS, watermark_limit
 
 INTERVAL_S: Final = 0.5
+"""How often the watermarks of the others are fetched while nothing else demands it."""
 PATIENCE_S: Final = 2.0
-"""How long after an assignment a worker that lags waits to hear of the owners of all partitions."""
+"""How long a lagging worker waits after an assignment until the owners of all partitions are known."""
 
 
-class Pace:
-    """The limit of one worker. Blocks for a round trip at most; raises StoreUnavailable.
+class WatermarkAlignment:
+    """The event-time limit of one worker. Calls block for a round trip and may raise StoreUnavailable.
 
     Args:
-        worker: unique name of the worker.
-        partitions: how many partition numbers there are in all.
-        monotonic: seconds.
+        worker: the unique name of the worker.
+        partitions: the total number of partition numbers.
+        monotonic: returns seconds.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Pace:
         self._peers: dict[str, int] = {}
 
     def assign(self, owned: Collection[int]) -> None:
-        """Start anew with these partition numbers, after withdrawing what was published."""
+        """Withdraw the published watermark and start over with these partition numbers."""
         self.withdraw()
         self._owned = frozenset(owned)
         self._name = f"{self._worker}:{','.join(map(str, sorted(owned)))}"
@@ -49,7 +51,7 @@ class Pace:
         self._peers = {}
 
     def withdraw(self) -> None:
-        """Take back what was published, so that nobody waits for this worker."""
+        """Withdraw the published watermark, so that no worker waits for this one."""
         if self._name:
             self._store.exchange_watermark(self._name, None)
             self._name = ""
@@ -57,8 +59,8 @@ class Pace:
     def limit(self, head: int, lagging: bool) -> int:
         """Return the greatest event time that may be processed now.
 
-        `head` is the event time of the next record (`ordering.NO_TIME` for a refused one, which
-        waits for nothing).
+        `head` is the event time (ms) of the next record, or `ordering.NO_TIME` if that one was
+        refused and need not wait. `lagging` says whether this worker is catching up.
         """
         if len(self._owned) == self._partitions or not self._owned:
             return NO_LIMIT
@@ -77,7 +79,7 @@ class Pace:
         return NO_TIME if unheard else limit
 
     def _complete(self) -> bool:
-        """Whether every partition number has an owner that was heard of."""
+        """Return whether the owners of all partition numbers are known."""
         owned = set(self._owned)
         for name in self._peers:
             owned.update(map(int, name.rpartition(":")[2].split(",")))

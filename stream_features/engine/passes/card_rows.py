@@ -175,7 +175,7 @@ def card_rows(table, inputs, first, plan, work, rows):  # type: ignore[no-untype
 
     Args:
         table: cards. inputs: see `gather_card_rows`.
-        rows: flags and this entity's features are filled; see `workspace.Rows` for the rest.
+        rows: flags and this entity's features are filled; see `workspace.BatchRows` for the rest.
     """
     keep = RETENTION + plan.label_delay
     for position in range(first, len(inputs)):

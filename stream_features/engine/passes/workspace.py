@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from schemas.compiled import leaf
 from schemas.features import DAY
-from stream_features.engine.plan import EntityPlan, Plan
+from stream_features.engine.plan import EntityPlan, FeaturePlan
 from stream_features.engine.state.entities import CARD_COLUMNS
 
 DUPLICATE: Final = 1
@@ -42,7 +42,7 @@ class Workspace(NamedTuple):
     folded_frauds: npt.NDArray[np.int64]
 
 
-class Rows(NamedTuple):
+class BatchRows(NamedTuple):
     """What becomes of the n rows of a batch.
 
     Attributes:
@@ -61,7 +61,7 @@ class Rows(NamedTuple):
     alike: npt.NDArray[np.uint8]
 
 
-def new_workspace(plan: Plan) -> Workspace:
+def new_workspace(plan: FeaturePlan) -> Workspace:
     """Return the scratch for `plan`."""
     plans = [part for part in plan if isinstance(part, EntityPlan)]
     windows = max(len(part.windows) for part in plans)
@@ -76,9 +76,9 @@ def new_workspace(plan: Plan) -> Workspace:
     )
 
 
-def new_rows(count: int, features: int) -> Rows:
+def new_rows(count: int, features: int) -> BatchRows:
     """Return `count` rows to be filled."""
-    return Rows(
+    return BatchRows(
         np.empty((count, features), np.float32),
         np.zeros(count, np.uint8),
         np.zeros(count, np.uint8),

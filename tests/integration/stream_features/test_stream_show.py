@@ -24,7 +24,7 @@ from stream_features.engine.state.blob import NEW_SHARED
 from stream_features.engine.state.entities import SHARED_EVENTS
 from stream_features.operate.show import read_state
 from stream_features.worker.assembly import build_computation
-from stream_features.worker.stages import Stages
+from stream_features.worker.stages import StageTimers
 from tests.support.stream_features.stand_ins import Record
 
 HOUR_MS = 3_600_000
@@ -47,7 +47,7 @@ def store(settings: Settings) -> Iterator[RedisFeatureStore]:
 
 def put(settings: Settings, store: RedisFeatureStore, events: list[dict[str, Any]]) -> None:
     metrics = Metrics("test")
-    computation = build_computation(settings, store, metrics, Stages(metrics), SystemClock())
+    computation = build_computation(settings, store, metrics, StageTimers(metrics), SystemClock())
     records = [
         Record("t", 0, number, avro.encode("Transaction", event), timestamp=event["event_time"])
         for number, event in enumerate(events)

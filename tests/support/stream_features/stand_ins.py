@@ -16,15 +16,15 @@ from schemas.columns import empty_columns
 from schemas.errors import BadMessage, StoreUnavailable, TemporaryError
 from schemas.features import DAY
 from stream_features.worker.arrivals import Arrivals
-from stream_features.worker.commits import Commits, Topics, life_ms
+from stream_features.worker.commits import Commits, WorkerTopics, entity_ttl_ms
 from stream_features.worker.computation import Computed
 from stream_features.worker.cycle import Worker
 from stream_features.worker.ordering import NO_TIME
 from stream_features.worker.outbox import Messages
-from stream_features.worker.stages import Stages
-from stream_features.worker.watermark_alignment import Pace
+from stream_features.worker.stages import StageTimers
+from stream_features.worker.watermark_alignment import WatermarkAlignment
 
-TOPICS = Topics(transactions="t", labels="l", features="f", dead_letter="d")
+TOPICS = WorkerTopics(transactions="t", labels="l", features="f", dead_letter="d")
 NOW = 1_700_000_000_000
 
 
@@ -128,7 +128,7 @@ def stand_in_worker(
     store: MemoryFeatureStore,
     producer: Producer,
     *,
-    topics: Topics = TOPICS,
+    topics: WorkerTopics = TOPICS,
     computation: Echo | None = None,
     partitions: int = 2,
     positions: Mapping[TopicPartition, int] | None = None,
@@ -139,7 +139,7 @@ def stand_in_worker(
 ) -> Worker:
     """Return a worker whose clocks stand still."""
     metrics = Metrics("test")
-    stages = Stages(metrics)
+    stages = StageTimers(metrics)
     monotonic = options.pop("monotonic", lambda: 0.0)
     return Worker(
         topics=topics,
@@ -152,11 +152,11 @@ def stand_in_worker(
             },
             metrics=metrics,
             stages=stages,
-            ttl_ms=life_ms(7 * DAY),
+            ttl_ms=entity_ttl_ms(7 * DAY),
             max_unconfirmed=max_unconfirmed,
         ),
         computation=computation or Echo(),
-        pace=Pace(store, name, partitions, monotonic),
+        alignment=WatermarkAlignment(store, name, partitions, monotonic),
         clock=ManualClock(now_ms),
         monotonic=monotonic,
         metrics=metrics,

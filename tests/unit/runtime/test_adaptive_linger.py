@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.kafka.adaptive_linger import CROWDED, JUDGED_S, Crowd
+from runtime.kafka.adaptive_linger import DENSE_PER_S, JUDGE_EVERY_S, AdaptiveLinger
 
 
-@pytest.mark.parametrize(("rate", "dense"), [(CROWDED * 2, True), (CROWDED / 2, False)])
+@pytest.mark.parametrize(("rate", "dense"), [(DENSE_PER_S * 2, True), (DENSE_PER_S / 2, False)])
 def test_a_rate_is_judged(rate: float, dense: bool) -> None:
-    crowd = Crowd()
-    step = JUDGED_S / 10
-    judged = [crowd.dense(round(rate * step), number * step) for number in range(50)]
+    linger = AdaptiveLinger()
+    step = JUDGE_EVERY_S / 10
+    judged = [linger.dense(round(rate * step), number * step) for number in range(50)]
     assert judged[-1] is dense
     assert not judged[0]
 
 
 def test_it_is_forgotten_when_fewer_come() -> None:
-    crowd = Crowd()
+    linger = AdaptiveLinger()
     for number in range(10):
-        crowd.dense(100, number * JUDGED_S)
-    assert crowd.dense(100, 10 * JUDGED_S)
-    assert not crowd.dense(1, 12 * JUDGED_S)
+        linger.dense(100, number * JUDGE_EVERY_S)
+    assert linger.dense(100, 10 * JUDGE_EVERY_S)
+    assert not linger.dense(1, 12 * JUDGE_EVERY_S)

@@ -46,14 +46,14 @@ def test_an_entity_is_due_again_after_a_64th_of_its_life(seconds: Seconds) -> No
 def test_the_busiest_merchant_is_extended_all_its_life(seconds: Seconds) -> None:
     """It is written every minute; the store must never let it expire."""
     recent = RecentExpiry(monotonic=seconds)
-    life_ms = 4 * 3_600_000
+    entity_ttl_ms = 4 * 3_600_000
     extended_at = seconds.now
     for _ in range(3_000):
-        due, _lately = recent.split([SHOP], life_ms)
+        due, _lately = recent.split([SHOP], entity_ttl_ms)
         if due:
             recent.extended([b"shop"])
             extended_at = seconds.now
-        assert (seconds.now - extended_at) * 1000 < life_ms / 16
+        assert (seconds.now - extended_at) * 1000 < entity_ttl_ms / 16
         seconds.now += 60.0
 
 
@@ -65,7 +65,7 @@ def test_another_life_makes_everything_due(seconds: Seconds) -> None:
 
 
 def test_what_is_remembered_is_bounded(seconds: Seconds) -> None:
-    recent = RecentExpiry(most_keys=2, monotonic=seconds)
+    recent = RecentExpiry(max_keys=2, monotonic=seconds)
     recent.split([SHOP], LIFE_MS)
     recent.extended([b"shop", b"one", b"two"])
     assert recent.split([SHOP], LIFE_MS) == ([SHOP], [])

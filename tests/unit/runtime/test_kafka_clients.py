@@ -125,7 +125,7 @@ class Polled:
 
 
 LASTING = ck.KafkaError(ck.KafkaError.TOPIC_AUTHORIZATION_FAILED)
-PASSING = ck.KafkaError(ck.KafkaError._ALL_BROKERS_DOWN)
+TRANSIENT_ERRORS = ck.KafkaError(ck.KafkaError._ALL_BROKERS_DOWN)
 FATAL = ck.KafkaError(ck.KafkaError._FATAL, "fenced", fatal=True)
 
 
@@ -138,7 +138,7 @@ def test_an_error_alone_is_raised_unless_it_passes() -> None:
     lasting: Any = Polled(LASTING)
     with pytest.raises(BrokerUnavailable):
         poll_batch(lasting, 10, 0.0)
-    passing: Any = Polled(PASSING)
+    passing: Any = Polled(TRANSIENT_ERRORS)
     assert poll_batch(passing, 10, 0.0) == []
 
 

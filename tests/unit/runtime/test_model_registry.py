@@ -52,14 +52,14 @@ def test_a_bundle_without_metrics_is_registered_without(bundle: Path) -> None:
 
 
 def test_what_is_no_whole_bundle_is_not_registered(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="is no bundle"):
+    with pytest.raises(ConfigurationError, match="is not a bundle"):
         registration(tmp_path, actor="trainer")
     (bundle / "model.json").write_bytes(b"{ }")
     with pytest.raises(ConfigurationError, match=r"model\.json: SHA-256"):
         registration(bundle, actor="trainer")
     (bundle / "metrics.json").write_text(json.dumps(["auc"]))
     write_manifest(bundle, "model-7", b"12345678")
-    with pytest.raises(ConfigurationError, match="holds no metrics"):
+    with pytest.raises(ConfigurationError, match="does not hold metrics"):
         registration(bundle, actor="trainer")
 
 

@@ -18,7 +18,7 @@ from stream_features.engine.offline import OfflineEngine
 from stream_features.engine.state.blob import NEW_SHARED
 from stream_features.worker.assembly import build_computation
 from stream_features.worker.computation import Computed, EngineComputation
-from stream_features.worker.stages import Stages
+from stream_features.worker.stages import StageTimers
 from tests.support.reference.drive import columns_of
 from tests.support.stream_features.stand_ins import NOW, Record
 
@@ -28,7 +28,7 @@ PAN = b"4111111111111111"
 def computation(store: MemoryFeatureStore) -> EngineComputation:
     metrics = Metrics("test")
     settings = load_settings(topic_prefix="p.")
-    return build_computation(settings, store, metrics, Stages(metrics), ManualClock(NOW))
+    return build_computation(settings, store, metrics, StageTimers(metrics), ManualClock(NOW))
 
 
 def event(number: int, **fields: Any) -> dict[str, Any]:

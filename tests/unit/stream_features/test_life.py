@@ -12,7 +12,7 @@ from runtime.kafka.protocols import TopicPartition
 from runtime.metrics import Metrics
 from runtime.settings import load_settings
 from stream_features.worker.assembly import build_worker
-from stream_features.worker.commits import life_ms
+from stream_features.worker.commits import entity_ttl_ms
 from tests.support.stream_features.stand_ins import Echo, LoggedStore, Record
 
 DAY_MS = 86_400_000
@@ -23,7 +23,7 @@ EXPECTED = [("7d", 45 * DAY_MS), ("12h", 38 * DAY_MS + DAY_MS // 2), ("60d", 98 
 def test_state_outlives_the_windows_the_labels_and_an_outage_of_a_week(
     delay_ms: int, life: int
 ) -> None:
-    assert life_ms(delay_ms) == life
+    assert entity_ttl_ms(delay_ms) == life
 
 
 class LifeStore(LoggedStore):

@@ -14,7 +14,7 @@ from runtime.kafka.memory import MemoryBroker, MemoryReader
 from runtime.kafka.protocols import Message, TopicPartition
 from runtime.settings import load_settings
 from schemas.codec import avro
-from schemas.codec.transactions import encode_feature_vectors
+from schemas.codec.vectors import encode_feature_vectors
 from schemas.errors import FatalError, Fenced
 from stream_features.operate import rebuild as subject
 from tests.support.stream_features.stand_ins import NOW, Echo, LoggedStore, stand_in_worker

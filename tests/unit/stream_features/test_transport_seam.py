@@ -13,7 +13,7 @@ from faust.transport.consumer import Consumer as BaseConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
-from runtime.kafka.adaptive_linger import Crowd
+from runtime.kafka.adaptive_linger import AdaptiveLinger
 from stream_features.host.transport import FAUST_VERSION, BatchConsumer, BatchConsumerThread
 
 
@@ -63,7 +63,7 @@ def test_records_that_came_while_partitions_were_taken_over_are_read_again(
 
     monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", fetch)
     thread: Any = object.__new__(BatchConsumerThread)
-    thread.consumer, thread._crowd, thread.highwater = consumer, Crowd(), lambda tp: None
+    thread.consumer, thread._linger, thread.highwater = consumer, AdaptiveLinger(), lambda tp: None
     inner = SimpleNamespace(_fetcher=SimpleNamespace())
     assert asyncio.run(thread._fetch_records(inner, {place})) == {}
     assert handled == ([] if change else [{place: [record]}] * 2)

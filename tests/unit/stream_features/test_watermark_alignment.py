@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from runtime.feature_store.memory import MemoryFeatureStore
 from stream_features.worker.ordering import NO_LIMIT, NO_TIME, SLACK_MS
-from stream_features.worker.watermark_alignment import Pace
+from stream_features.worker.watermark_alignment import WatermarkAlignment
 
 
 @dataclass
@@ -17,8 +17,8 @@ class Team:
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        self.one = Pace(self.store, "one", 2, lambda: self.now)
-        self.two = Pace(self.store, "two", 2, lambda: self.now)
+        self.one = WatermarkAlignment(self.store, "one", 2, lambda: self.now)
+        self.two = WatermarkAlignment(self.store, "two", 2, lambda: self.now)
         self.one.assign([0])
         self.two.assign([1])
 
@@ -26,7 +26,7 @@ class Team:
 def test_the_owner_of_all_partitions_asks_nobody() -> None:
     store = MemoryFeatureStore()
     store.available = False
-    alone = Pace(store, "one", 2, lambda: 0.0)
+    alone = WatermarkAlignment(store, "one", 2, lambda: 0.0)
     alone.assign([0, 1])
     assert alone.limit(5, lagging=True) == NO_LIMIT
 

@@ -13,9 +13,9 @@ from runtime.feature_store.protocol import Commit, PartitionAdvance
 from runtime.kafka.memory import MemoryBroker, MemoryProducer
 from runtime.kafka.protocols import TopicPartition
 from schemas.errors import EmptyStore, FatalError
+from stream_features.worker.cross_loop_lock import CrossLoopLock
 from stream_features.worker.cycle import Worker
 from stream_features.worker.outbox import Messages, pack, unpack
-from stream_features.worker.turns import Turns
 from tests.support.stream_features.stand_ins import NOW, Echo, LoggedStore, Record, stand_in_worker
 
 T0, T1, L0 = TopicPartition("t", 0), TopicPartition("t", 1), TopicPartition("l", 0)
@@ -180,14 +180,14 @@ def test_records_that_waited_while_partitions_were_taken_over_change_nothing(
     """Faust's loop takes over between the fetch in the other thread and its turn."""
     rebalances: list[Coroutine[Any, Any, object]] = []
 
-    class Contended(Turns):
+    class Contended(CrossLoopLock):
         async def __aenter__(self) -> None:
             while rebalances:
                 await rebalances.pop()
             await super().__aenter__()
 
     async def story() -> None:
-        monkeypatch.setattr("stream_features.worker.cycle.Turns", Contended)
+        monkeypatch.setattr("stream_features.worker.cycle.CrossLoopLock", Contended)
         h = Host()
         await h.seek()
         rebalances.append(h.worker.start_at([T0, T1, L0]))

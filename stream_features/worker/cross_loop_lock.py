@@ -1,4 +1,4 @@
-"""One turn of the worker at a time, whichever event loop it comes from."""
+"""A lock shared by coroutines on different event loops."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import asyncio
 import threading
 
 
-class Turns:
-    """A lock to be held with `async with`, also across the loops of different threads.
+class CrossLoopLock:
+    """A lock for `async with` that works across the event loops of different threads.
 
-    A turn is served in the thread that fetched its records, a rebalance on Faust's loop.
+    `asyncio.Lock` belongs to one loop. Here a batch is processed on the loop of the fetching thread
+    and a rebalance on Faust's own loop, and only one of them may run at a time.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
 
     async def __aenter__(self) -> None:
-        """Wait for the turn under way, without holding the loop up."""
+        """Acquire the lock without blocking the loop."""
         if self._lock.acquire(blocking=False):
             return
         waiting = asyncio.get_running_loop().run_in_executor(None, self._lock.acquire)
@@ -27,5 +28,5 @@ class Turns:
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        """Let the next one go on."""
+        """Release the lock."""
         self._lock.release()
