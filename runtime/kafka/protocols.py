@@ -171,9 +171,9 @@ Entry = tuple[bytes, bytes]
 """(key, value)."""
 Decide = Callable[[Sequence[Message]], Sequence[Entry]]
 """Given all messages of a log, returns the entries to add; an empty sequence adds none. It is
-called again when another writer was faster or an answer of the broker was lost, so it must have no
-side effects; in the second case its entries may already be in the log. If it raises, nothing is added
-and `append` raises the same."""
+called again when another writer was faster or an answer of the broker was lost, so it must have
+no side effects; in the second case its entries may already be in the log. If it raises, nothing
+is added and `append` raises the same."""
 
 
 class ExclusiveLog(Protocol):
