@@ -1,1 +1,1 @@
-"""The feature engine: pure, compiled, the same for live, replay and training."""
+"""The feature engine: pure and compiled, the same for live processing, replay and training."""

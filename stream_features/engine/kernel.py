@@ -1,8 +1,8 @@
-"""The kernel: for each transaction of a batch its vector, then the transaction into the state.
+"""The kernel: computes the vector of each transaction in a batch and adds it to the state.
 
-Called by the offline engine (all state in memory) and the live one (state of one batch). Entities
-do not depend on each other, so a batch is taken in passes: cards first, which say what is a
-duplicate or late, then merchants, devices and addresses, each with the rows of one entity together.
+Entities do not depend on each other, so a batch is processed in passes. Cards come first and
+determine which transactions are duplicates or late; merchants, devices and IP addresses follow.
+Within a pass, all rows of one entity are processed together.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Slots(NamedTuple):
-    """Slot of each row's entities, int64[n]; -1 if the row names none."""
+    """The slots (int64[n]) of each row's entities; -1 if the row does not name one."""
 
     card: Ints
     merchant: Ints
@@ -42,7 +42,7 @@ class Slots(NamedTuple):
 
 
 def _grouped(table: Table, slots: Ints) -> Ints:
-    """Return the rows (int64[n]), those of an entity together and in their order."""
+    """Return the row numbers (int64[n]) grouped by entity, in order within each."""
     order = np.empty(len(slots), np.int64)
     group_rows(slots, table.rows, np.empty(len(slots), np.int64), order)
     return order
@@ -87,7 +87,7 @@ def _shared(
 def compute(
     tables: Tables, slots: Slots, plan: FeaturePlan, columns: TransactionColumns, work: Workspace
 ) -> tuple[Tables, BatchRows]:
-    """Process n transactions in their order; return the tables, grown if need be, and the rows."""
+    """Process n transactions in their order; return the tables, grown if needed, and the results."""
     rows = new_rows(columns.rows, VECTOR_SIZE)
     amounts, cards = columns.amount, columns.card.view(np.int64)
     common: Any = (columns, work, rows)

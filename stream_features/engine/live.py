@@ -1,7 +1,21 @@
-"""The engine over state that lies elsewhere: load what a batch needs, compute, say what to write.
+"""The engine over state that is stored elsewhere, one batch at a time.
 
-The worker reads the values of `keys`, hands them over, and commits what comes back. No state is
-kept between batches, so any worker can take any partition; the memory of the tables is.
+The caller loads the values of the keys that a batch needs, passes them in, and writes the changes
+that come back. The engine keeps no state between batches, so any worker can take over any
+partition. It does no I/O:
+
+>>> from schemas.columns import empty_columns
+>>> columns = empty_columns(2)._replace(
+...     time=np.array([0, 60_000]),
+...     amount=np.array([1_000, 2_000]),
+...     card=np.array([7, 7], np.uint64),
+...     transaction=np.array([1, 2], np.uint64),
+... )
+>>> engine = LiveEngine()
+>>> opened = engine.open(columns)
+>>> result = engine.process(columns, opened, values=[None] * len(opened.keys))
+>>> result.vectors.shape, len(result.cards)
+((2, 70), 1)
 """
 
 from __future__ import annotations
@@ -47,8 +61,8 @@ SHARED: Final[tuple[tuple[EntityKind, int], ...]] = (
     ("ip", TO_IP),
 )
 MAX_APPENDED_BYTES: Final = 2_800
-"""A shared entity of more bytes is rewritten whole, since Redis gives a value that was appended to up to
-twice the memory that it needs."""
+"""A shared entity of more bytes is rewritten as a whole, because Redis reserves up to twice the memory
+of a value that is appended to."""
 Ids = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 Values = Sequence[bytes | None]
@@ -56,7 +70,7 @@ Values = Sequence[bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Replace a shared entity by `value` if it is as it was read, else append `records`."""
+    """Replaces a shared entity by `value` if it is unchanged since it was read, else appends `records`."""
 
     key: bytes
     expected_generation: int
@@ -67,7 +81,11 @@ class Fold:
 
 @dataclass(slots=True)
 class LiveResult:
-    """What a batch produced: vectors (float32[n, 70]), flags (uint8[n]), and what to write."""
+    """The result of a batch: vectors (float32[n, 70]), flags (uint8[n]) and the changes to write.
+
+    The changes (`cards`, `appends`, `folds`) must be written all together or not at all, as
+    `runtime.feature_store.protocol.Commit` describes.
+    """
 
     vectors: npt.NDArray[np.float32]
     flags: npt.NDArray[np.uint8]
@@ -77,7 +95,7 @@ class LiveResult:
 
 
 class _Group(NamedTuple):
-    """The entities of one kind: slot of each row, id of each slot, place of the first in `keys`."""
+    """The entities of one kind: slot of each row, id of each slot, and place of the first key."""
 
     slots: Ints
     distinct: Ids
@@ -85,14 +103,14 @@ class _Group(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A batch whose entities have their slots: the keys to load, each once."""
+    """A batch whose entities have slots; `keys` are the distinct keys to load."""
 
     groups: dict[EntityKind, _Group]
     keys: list[bytes]
 
 
 class Unpacked(NamedTuple):
-    """A batch whose entities are in the tables; `bounds` are those of the values, joined."""
+    """A batch whose entities are in the tables; `bounds` are the offsets of the joined values."""
 
     groups: dict[EntityKind, _Group]
     keys: list[bytes]
@@ -101,7 +119,18 @@ class Unpacked(NamedTuple):
 
 
 class LiveEngine:
-    """Computes batches; holds scratch but no state. Not thread-safe."""
+    """Computes batches. Holds scratch memory but no state. Not thread-safe.
+
+    The calls come in pairs, `open` and `process` or `open_labels` and `apply_labels`; a second
+    `open` invalidates the first. The results equal those of `offline.OfflineEngine` bit for bit,
+    however the records are cut into batches, as long as their order is the same.
+
+    Args:
+        prefix: put in front of every key.
+        label_delay_ms: the age (ms) that a transaction must reach before its label counts.
+        merchant_prior, merchant_weight: the fraud rate assumed of an unknown merchant, and the
+            number of transactions that this assumption weighs as much as.
+    """
 
     def __init__(
         self,
@@ -124,11 +153,11 @@ class LiveEngine:
         self._out = np.empty(2**16, np.uint8)
 
     def open(self, columns: TransactionColumns) -> Opened:
-        """Give the entities of a batch their slots and keys; `process` comes next."""
+        """Return the keys that a batch needs; `process` must come next."""
         return self._opened({kind: getattr(columns, kind) for kind in KINDS})
 
     def open_labels(self, cards: Ids) -> Opened:
-        """Give cards (uint64[n]) their slots and keys; `apply_labels` comes next."""
+        """Return the keys of cards (uint64[n] hashes); `apply_labels` must come next."""
         return self._opened({"card": cards})
 
     def process(self, columns: TransactionColumns, opened: Opened, values: Values) -> LiveResult:
@@ -136,8 +165,8 @@ class LiveEngine:
 
         Args:
             columns: n transactions.
-            opened: what `open(columns)` returned last.
-            values: the stored value of each of `opened.keys`, None where there is none.
+            opened: the result of the latest `open(columns)`.
+            values: the stored values of `opened.keys`, None for a missing one.
         """
         unpacked = self.unpack(opened, values)
         result, effects = self.run(columns, unpacked)
@@ -145,7 +174,7 @@ class LiveEngine:
         return result
 
     def unpack(self, opened: Opened, values: Values) -> Unpacked:
-        """Put the values into the tables; the first step."""
+        """Unpack the values into the tables; the first step of `process`."""
         groups = opened.groups
         parts = [value or b"" for value in values]
         bounds = np.zeros(len(parts) + 1, np.int64)
@@ -170,7 +199,7 @@ class LiveEngine:
     def run(
         self, columns: TransactionColumns, opened: Unpacked
     ) -> tuple[LiveResult, npt.NDArray[np.uint8]]:
-        """Compute vectors and flags; also return the effects of each row, see `workspace`."""
+        """Compute vectors and flags, and the effects of each row (see `workspace`); the second step."""
         slots = Slots(*(opened.groups[kind].slots for kind in KINDS))
         self._tables, rows = compute(self._tables, slots, self.plan, columns, self._work)
         return LiveResult(rows.vectors, rows.flags), rows.effects
@@ -182,7 +211,7 @@ class LiveEngine:
         effects: npt.NDArray[np.uint8],
         result: LiveResult,
     ) -> None:
-        """Say in `result` what to write; the last step."""
+        """Add the changes to `result`; the last step of `process`."""
         result.cards = [(key, value) for key, value, _ in self._packed("card", CHANGED, opened)]
         for kind, bit in SHARED:
             group = opened.groups[kind]
@@ -218,12 +247,16 @@ class LiveEngine:
         opened: Opened,
         values: Values,
     ) -> tuple[LiveResult, npt.NDArray[np.uint8]]:
-        """Apply n labels in order; return what to write and what became of each label.
+        """Apply n labels in their order; return the changes to write and the outcome of each label.
 
         Args:
-            card, transaction: uint64[n] hashes. time: int64[n], ms, of the transactions.
-            fraud: bool[n].
-            opened, values: what `open_labels(card)` returned last, and the stored values.
+            card, transaction: uint64[n] hashes.
+            time: int64[n], event times (ms) of the transactions.
+            fraud: bool[n]; False takes an earlier fraud label back.
+            opened, values: the result of the latest `open_labels(card)`, and the stored values.
+
+        Returns:
+            The changes, with empty vectors, and outcomes (uint8[n], see `passes.fraud_labels`).
         """
         rows = len(card)
         unpacked = self.unpack(opened, values)
@@ -266,7 +299,7 @@ class LiveEngine:
             self._out = np.empty(max(size, 2 * len(self._out)), np.uint8)
 
     def _opened(self, ids: dict[EntityKind, Ids]) -> Opened:
-        """Empty the tables, give the entities their slots and say their keys."""
+        """Empty the tables, give the entities their slots, and return their keys."""
         groups: dict[EntityKind, _Group] = {}
         first = 0
         for kind, mine in ids.items():
@@ -295,7 +328,7 @@ class LiveEngine:
     def _packed(
         self, kind: EntityKind, bit: int, opened: Unpacked
     ) -> list[tuple[bytes, bytes, int]]:
-        """Return key, whole value and place among all keys of the entities that carry `bit`."""
+        """Return key, whole value and place among the keys of the entities that carry `bit`."""
         group = opened.groups[kind]
         count = len(group.distinct)
         generations = opened.generations[group.first : group.first + count]
@@ -315,6 +348,6 @@ class LiveEngine:
 
 
 def record(kind: int, time: int, value: int) -> bytes:
-    """Return one record of a shared entity; `value` is taken modulo 2^64."""
+    """Return one record of a shared entity; `value` is stored modulo 2^64."""
     word = time | kind << KIND_SHIFT
     return word.to_bytes(6, "little") + (value & (2**64 - 1)).to_bytes(8, "little")

@@ -1,4 +1,16 @@
-"""The engine with all state in memory: replay, training and tests use it."""
+"""The engine with all state in memory, for replay and training.
+
+>>> from schemas.columns import empty_columns
+>>> columns = empty_columns(2)._replace(
+...     time=np.array([0, 60_000]),
+...     amount=np.array([1_000, 2_000]),
+...     card=np.array([7, 7], np.uint64),
+...     transaction=np.array([1, 2], np.uint64),
+... )
+>>> vectors, flags = OfflineEngine().process(columns)
+>>> vectors.shape, vectors.dtype, flags.tolist()
+((2, 70), dtype('float32'), [0, 0])
+"""
 
 from __future__ import annotations
 
@@ -26,7 +38,21 @@ SHARED = ("merchant", "device", "ip")
 
 
 class OfflineEngine:
-    """Transactions and labels in order, vectors out. Not thread-safe."""
+    """Computes vectors from transactions and labels given in event order. Not thread-safe.
+
+    A vector depends only on transactions and labels given earlier. The results equal those of
+    `live.LiveEngine` bit for bit, however the transactions are cut into calls. State grows with the
+    number of entities, not with that of their events: an entity keeps at most `card_events` or
+    `shared_events` exact events and folds older ones into tiles (see `state.fold`).
+
+    Args:
+        label_delay_ms: the age (ms) that a transaction must reach before its label counts.
+        merchant_prior, merchant_weight: the fraud rate assumed of an unknown merchant, and the
+            number of transactions that this assumption weighs as much as.
+
+    Raises:
+        ConfigurationError: the label delay is below 1 ms, or `card_events` is too large.
+    """
 
     def __init__(
         self,
@@ -58,7 +84,15 @@ class OfflineEngine:
     def process(
         self, columns: TransactionColumns
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        """Return vectors (float32[n, 70]) and flags (uint8[n], see `workspace`); state grows."""
+        """Compute n transactions in their order and add them to the state.
+
+        Their event times should ascend. A transaction older than what its card retains is flagged
+        LATE, and a known one DUPLICATE; both get a vector and leave the state as it was.
+
+        Returns:
+            Vectors (float32[n, 70], undefined features are NaN) and flags (uint8[n], DUPLICATE and
+            LATE of `passes.workspace`).
+        """
         slots = Slots(*(self._assign(name, getattr(columns, name)) for name in Slots._fields))
         self.tables, rows = compute(self.tables, slots, self.plan, columns, self._work)
         return rows.vectors, rows.flags
@@ -70,9 +104,14 @@ class OfflineEngine:
         time: npt.NDArray[np.int64],
         fraud: npt.NDArray[np.bool_],
     ) -> npt.NDArray[np.uint8]:
-        """Apply n labels in order; return what became of each (see `labels`).
+        """Apply n labels in their order; return their outcomes (uint8[n], see `fraud_labels`).
 
-        `time` is the event time (ms) of the transaction.
+        A label may come before its transaction. The latest label wins.
+
+        Args:
+            card, transaction: uint64[n] hashes.
+            time: int64[n], event times (ms) of the transactions.
+            fraud: bool[n]; False takes an earlier fraud label back.
         """
         slots = self._assign("card", card)
         rows = len(slots)

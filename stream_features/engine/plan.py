@@ -1,7 +1,8 @@
-"""Compile the catalogue: which windows each entity needs and where each statistic lies in scratch.
+"""Compiles the catalogue into a plan for the kernel.
 
-The kernel computes statistics × windows of one entity into a float64 scratch array; its part of the
-vector is a gather from it. Adding a feature of a known statistic is one line in `schemas.features`.
+The kernel computes all statistics of one entity, for all windows, into a float64 scratch array and
+gathers the entity's part of the vector from it. The plan says which windows are needed and where
+each feature lies in scratch. A feature of a known statistic takes one line in `schemas.features`.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ STATISTICS: Final[dict[Entity, tuple[str, ...]]] = {
     "device": ("count", "sum", "mean", "prior_std", "deviation", "fraud_count", "fraud_rate", "risk", "distinct_cards", "age"),
     "ip": ("count", "sum", "mean", "prior_std", "deviation", "fraud_count", "fraud_rate", "risk", "distinct_cards", "age"),
 }  # fmt: skip
-"""Names of the statistics by entity; the kernels use the positions in these tuples."""
+"""The names of the statistics by entity; the kernels use their positions in these tuples."""
 
 _MOMENTS: Final = {"prior_std", "deviation", "ratio", "rank"}
 RATIOS: Final = {"count_ratio": "count", "sum_ratio": "sum"}
 
 
 class EntityPlan(NamedTuple):
-    """What to compute for one entity, and where it goes.
+    """What to compute for one entity, and its place in the vector.
 
-    `windows` ascend (ms). Scratch is float64[size], a block [statistic, window].
-    `prior`, `hours` and `delayed` say for which windows prior moments, the usual hour and delayed
-    fraud counts are wanted. Feature `features[k]` of the vector is scratch[sources[k]]; feature `features[ratios[i]]` is that divided
-    by scratch[baselines[i]] / baseline_windows[i].
+    `windows` (ms) ascend. Scratch is float64[size], laid out as [statistic, window]. `prior`,
+    `hours` and `delayed` are flags by window: whether prior moments, the usual hour and delayed
+    fraud counts are needed. Feature `features[k]` of the vector is scratch[sources[k]]; feature
+    `features[ratios[i]]` is that divided by scratch[baselines[i]] / baseline_windows[i].
     """
 
     windows: npt.NDArray[np.int64]
@@ -120,13 +121,15 @@ def compile_plan(
     merchant_prior: float = 0.005,
     merchant_weight: float = 20.0,
 ) -> FeaturePlan:
-    """Return the plan of `catalogue`.
+    """Return the plan of `catalogue`; see `live.LiveEngine` for the other arguments.
 
     Raises:
-        ConfigurationError: a statistic that the entity does not have, or a delay below 1 ms.
+        ConfigurationError: a feature names an unknown statistic, or the delay is below 1 ms.
     """
     if label_delay_ms < 1:
-        raise ConfigurationError(f"label delay is {label_delay_ms} ms: give at least 1 ms")
+        raise ConfigurationError(
+            f"the label delay is {label_delay_ms} ms: it must be at least 1 ms"
+        )
 
     def of(entity: Entity) -> EntityPlan:
         return _entity_plan(catalogue, entity, label_delay_ms, merchant_prior, merchant_weight)

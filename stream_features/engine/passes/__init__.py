@@ -1,1 +1,1 @@
-"""The passes of a batch over its entities."""
+"""The passes over the entities of a batch."""

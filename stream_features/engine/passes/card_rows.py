@@ -1,4 +1,4 @@
-"""The pass over cards: for each row its card's part of the vector, then the row into the state."""
+"""The pass over cards: computes each row's card features, then adds the row to the card's state."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ from stream_features.engine.statistics.scans import last_equal
 
 @leaf
 def find_transaction(table, slot, transaction):  # type: ignore[no-untyped-def]
-    """Return the index of a transaction among the card's events, -1 if it is not there."""
+    """Return the index of a transaction among the card's events, or -1."""
     return last_equal(column_of(table, slot, TRANSACTION, table.slots[slot, EVENTS]), transaction)
 
 
 @compiled
 def _set_aside(table, slot, original, saved):  # type: ignore[no-untyped-def]
-    """Take the original of a duplicate out of the state, into `saved`."""
+    """Move the original of a duplicate out of the state into `saved`."""
     for column in range(table.columns):
         saved[column] = column_of(table, slot, column, original + 1)[original]
     take_out(table, slot, original)
@@ -76,7 +76,7 @@ def _set_aside(table, slot, original, saved):  # type: ignore[no-untyped-def]
 
 @compiled
 def _put_back(table, slot, original, saved):  # type: ignore[no-untyped-def]
-    """Put it where it was: the place is there, since it was just emptied."""
+    """Put the original back in its place, which `_set_aside` has just emptied."""
     open_place(table, slot, original)
     for column in range(table.columns):
         column_of(table, slot, column, original + 1)[original] = saved[column]
@@ -85,7 +85,7 @@ def _put_back(table, slot, original, saved):  # type: ignore[no-untyped-def]
 
 @compiled
 def _note_original(rows, row, saved, merchant, device, ip):  # type: ignore[no-untyped-def]
-    """Tell the passes over shared entities which event the duplicate stands in for."""
+    """Record for the passes over shared entities which event the duplicate repeats."""
     rows.original_time[row] = saved[TIME]
     rows.original_amount[row] = saved[VALUE]
     alike = 0
@@ -100,7 +100,7 @@ def _note_original(rows, row, saved, merchant, device, ip):  # type: ignore[no-u
 
 @leaf
 def _add(table, slot, place, own, last, x):  # type: ignore[no-untyped-def]
-    """Add `x` as event `place`; the flags of the others follow if it is the newest."""
+    """Insert `x` as event `place`; updates the flags of the others only if it is the newest."""
     newest = place == table.slots[slot, EVENTS]
     open_place(table, slot, place)
     capacity = table.slots[slot, CAPACITY]
@@ -126,14 +126,15 @@ def _add(table, slot, place, own, last, x):  # type: ignore[no-untyped-def]
 
 SLOT, ROW, FIRST_OWN = 4, 5, 6
 CARD_INPUTS: Final = FIRST_OWN + 5
-"""What the pass reads of a row: the four parts of a CardEvent, slot, row, x's distinct values."""
+"""The inputs of one row: the four fields of a CardEvent, slot, row, and the distinct values."""
 
 
 @compiled
 def gather_card_rows(slots, order, columns, out):  # type: ignore[no-untyped-def]
-    """Fill `out` (int64[n, CARD_INPUTS]) with what the pass reads of each row, in its order.
+    """Fill `out` (int64[n, CARD_INPUTS]) with the inputs of each row, in the order of the pass.
 
-    Loads that wait for nothing but each other's turn, which the pass itself cannot offer.
+    These loads are independent of each other, so the processor overlaps them; in the pass it
+    could not.
     """
     for position in range(len(order)):
         row = order[position]
@@ -174,8 +175,8 @@ def card_rows(table, inputs, first, plan, work, rows):  # type: ignore[no-untype
     """Process inputs[first:]; return the position at which the table ran out of room, or n.
 
     Args:
-        table: cards. inputs: see `gather_card_rows`.
-        rows: flags and this entity's features are filled; see `workspace.BatchRows` for the rest.
+        table: the cards. inputs: see `gather_card_rows`.
+        rows: receives the flags and the card features; see `workspace.BatchRows`.
     """
     keep = RETENTION + plan.label_delay
     for position in range(first, len(inputs)):

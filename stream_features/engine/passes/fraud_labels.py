@@ -1,8 +1,8 @@
-"""Labels: attribute a fraud to the merchant, device and address of its transaction.
+"""Applies labels: attributes a fraud to the merchant, device and IP address of its transaction.
 
-The transaction is found in its card's state; a fraud label that comes before its transaction waits
-there as a mark, until a transaction of its time would be too late to count. The last label wins:
-GENUINE takes back what FRAUD added.
+The transaction is looked up in the state of its card. A fraud label that arrives before its
+transaction waits there as a mark until a transaction of that time would be too late to count. The
+latest label wins: GENUINE takes back an earlier FRAUD.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from stream_features.engine.state.entities import (
 )
 
 NOTHING, PENDING, ADDED, REMOVED, REFUSED = range(5)
-"""What became of a label; REFUSED: the card holds too many pending labels."""
+"""The outcomes of a label; REFUSED means that the card holds too many pending labels."""
 
 
 @compiled
@@ -39,10 +39,10 @@ def resolve_labels(table, slots, transactions, times, fraud, label_delay, outcom
     """Apply labels first..n-1 to the cards; return the row that ran out of room, or n.
 
     Args:
-        table, slots: cards, and the slot of each label's card.
+        table, slots: the cards, and the slot of each label's card.
         transactions (uint64[n]), times (int64[n], ms), fraud (bool[n]): the labels.
-        outcome: uint8[n], filled. found: int64[n, 4], filled where ADDED or REMOVED with the
-            merchant, device and ip hashes and the time of the transaction.
+        outcome: uint8[n], filled. found: int64[n, 4], filled for ADDED and REMOVED with the
+            merchant, device and IP hashes and the time of the transaction.
     """
     keep = RETENTION + label_delay
     for row in range(first, len(slots)):

@@ -1,6 +1,6 @@
-"""Rows by entity: what one entity's rows touch stays in the nearest cache while they are computed.
+"""Groups rows by entity, so that an entity's state stays in the L1 cache while they are computed.
 
-Entities of a kind do not depend on each other, so only the order of the rows of one entity counts.
+Entities of a kind do not depend on each other, so only the order within an entity matters.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from schemas.compiled import compiled
 
 @compiled
 def group_rows(slots, counts, touched, order):  # type: ignore[no-untyped-def]
-    """Fill `order` with the rows, those of a slot together and in their order; missing slots last.
+    """Fill `order` with the row numbers grouped by slot, in order within each; slot -1 comes last.
 
     Args:
-        slots: int64[n], -1 if the row names no entity.
-        counts: int64[slots of the table] of zeros, and of zeros again afterwards.
+        slots: int64[n], -1 if the row does not name an entity.
+        counts: int64[slots of the table], all zero before and after.
         touched: int64[n], scratch. order: int64[n], filled.
     """
     groups = 0

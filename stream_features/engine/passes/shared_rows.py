@@ -1,4 +1,4 @@
-"""The pass over merchants, devices or addresses; it follows the pass over cards."""
+"""The pass over merchants, devices or IP addresses, which follows the pass over cards."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from stream_features.engine.statistics.shared import shared_statistics
 
 @compiled
 def add_fraud(table, slot, time, tag, keep, label_delay):  # type: ignore[no-untyped-def]
-    """Note a fraud on a shared entity; a full list is folded first."""
+    """Add a fraud to a shared entity, after folding its list if that is full."""
     if slot < 0:
         return
     if fold_frauds(table, slot, keep, label_delay):
@@ -63,9 +63,9 @@ def attribute_frauds(table, slots, times, tags, fraud, first, label_delay):  # t
     """Apply labels first..n-1 to their shared entities; return the row that ran out of room, or n.
 
     Args:
-        slots: int64[n], -1 if the transaction names no such entity.
-        times, tags: int64[n], of the transactions (see `fraud_tag`). fraud: bool[n]; if false the
-            fraud is taken back.
+        slots: int64[n], -1 if the transaction does not name such an entity.
+        times, tags: int64[n], of the transactions (see `fraud_tag`). fraud: bool[n]; False takes a
+            fraud back.
     """
     keep = RETENTION + label_delay
     for row in range(first, len(slots)):
@@ -80,7 +80,7 @@ def attribute_frauds(table, slots, times, tags, fraud, first, label_delay):  # t
 
 @compiled
 def _without(table, slot, time, value):  # type: ignore[no-untyped-def]
-    """Take the newest event (time, value) out; return whether it was there."""
+    """Remove the newest event (time, value); return whether it was found."""
     count = events_until(table, slot, time)
     times = column_of(table, slot, TIME, count)
     values = column_of(table, slot, VALUE, count)
@@ -95,10 +95,10 @@ def _without(table, slot, time, value):  # type: ignore[no-untyped-def]
 
 @leaf
 def put_event(table, slot, place, time, value, last):  # type: ignore[no-untyped-def]
-    """Put an event in as number `place`.
+    """Insert an event as number `place`.
 
-    `last` is the newest event that has the same value, -1 if none: the flags follow if the event
-    becomes the newest, else they need `mark_newest`.
+    `last` is the newest event with the same value, or -1. The flags are updated only if the event
+    becomes the newest; otherwise call `mark_newest`.
     """
     newest = place == table.slots[slot, EVENTS]
     open_place(table, slot, place)
@@ -118,12 +118,12 @@ def _put_back(table, slot, time, value):  # type: ignore[no-untyped-def]
 
 SLOT, ROW, INPUT_TIME, INPUT_VALUE, TAG = range(5)
 SHARED_INPUTS: Final = 5
-"""What the pass reads of a row."""
+"""The inputs of one row."""
 
 
 @compiled
 def gather_shared_rows(slots, order, columns, values, out):  # type: ignore[no-untyped-def]
-    """Fill `out` (int64[n, SHARED_INPUTS]) with what the pass reads of each row, in its order."""
+    """Fill `out` (int64[n, SHARED_INPUTS]) with the inputs of each row, in the order of the pass."""
     for position in range(len(order)):
         row = order[position]
         out[position, SLOT] = slots[row]
@@ -153,10 +153,10 @@ def shared_rows(table, inputs, first, plan, bit, work, rows):  # type: ignore[no
     """Process inputs[first:]; return the position at which the table ran out of room, or n.
 
     Args:
-        table: the entities. inputs: see `gather_shared_rows`, the values are amounts for merchants,
-            cards for others. Rows without the entity get NaN.
-        bit: of this kind in effects (TO_MERCHANT, …).
-        rows: flags and what the pass over cards says of duplicates and found frauds are read.
+        table: the entities. inputs: see `gather_shared_rows`; values are amounts for merchants and
+            cards for the others. Rows without the entity get NaN.
+        bit: the bit of this kind in effects (TO_MERCHANT, …).
+        rows: the results of the pass over cards, which say what is duplicate, late or fraud.
     """
     keep = RETENTION + plan.label_delay
     for position in range(first, len(inputs)):

@@ -1,4 +1,4 @@
-"""The pass over the transactions themselves: features that need no state."""
+"""The pass over the transactions themselves, for features that need no state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stream_features.engine.passes.workspace import write_features
 
 @compiled
 def transaction_rows(plan, columns, scratch, vectors):  # type: ignore[no-untyped-def]
-    """Fill the transaction's part of n vectors (float32[n, features])."""
+    """Fill the transaction features of n vectors (float32[n, features])."""
     n_windows = len(plan.windows)
     for row in range(len(columns.time)):
         time = columns.time[row]

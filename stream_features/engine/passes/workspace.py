@@ -1,4 +1,4 @@
-"""What the kernels share: the scratch of one row, and what becomes of each row of a batch."""
+"""Data shared by the kernels: the scratch of one row, and the results of a batch."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ CHANGED: Final = 1
 FOLDED: Final = 2
 RETENTION: Final = 30 * DAY
 TRANSACTION_BITS: Final = 2**48 - 1
-"""A card tells its transactions apart by 48 bits of their hash."""
+"""A card distinguishes its transactions by 48 bits of their hashes."""
 
 
 class Workspace(NamedTuple):
-    """Scratch that is reused from row to row.
+    """Scratch memory that is reused from row to row.
 
     Attributes:
-        scratch: float64, the block of an entity, see `EntityPlan`.
-        starts, distinct: int64[windows], first event and sum over flags of each window.
-        last: int64[distinct column], the newest event that shares each of x's values.
+        scratch: float64, the statistics of an entity, see `EntityPlan`.
+        starts, distinct: int64[windows], the first event and the sum of the flags of each window.
+        last: int64[distinct column], the newest event with the same value.
         saved: int64[column], an event set aside.
-        folded, folded_frauds: int64[windows], what tiles add to each window.
+        folded, folded_frauds: int64[windows], events and frauds of tiles in each window.
     """
 
     scratch: npt.NDArray[np.float64]
@@ -43,14 +43,14 @@ class Workspace(NamedTuple):
 
 
 class BatchRows(NamedTuple):
-    """What becomes of the n rows of a batch.
+    """The results of the n rows of a batch.
 
     Attributes:
         vectors: float32[n, features]. flags: uint8[n] (DUPLICATE, LATE).
-        effects: uint8[n]; bits say to which shared entities the row was added (TO_MERCHANT,
-            TO_DEVICE, TO_IP) and that a pending fraud label met it (FRAUD_FOUND).
+        effects: uint8[n], bits for the shared entities that the row was added to (TO_MERCHANT,
+            TO_DEVICE, TO_IP) and for a pending fraud label that it matched (FRAUD_FOUND).
         original_time, original_amount: int64[n], filled for duplicates.
-        alike: uint8[n], for duplicates: which shared entities the original has in common (TO_...).
+        alike: uint8[n], for duplicates: bits for the shared entities of the original (TO_...).
     """
 
     vectors: npt.NDArray[np.float32]
@@ -77,7 +77,7 @@ def new_workspace(plan: FeaturePlan) -> Workspace:
 
 
 def new_rows(count: int, features: int) -> BatchRows:
-    """Return `count` rows to be filled."""
+    """Return the results of `count` rows, to be filled by the passes."""
     return BatchRows(
         np.empty((count, features), np.float32),
         np.zeros(count, np.uint8),
@@ -102,12 +102,12 @@ def write_features(plan, scratch, vector):  # type: ignore[no-untyped-def]
 
 @leaf
 def fraud_tag(transaction, card):  # type: ignore[no-untyped-def]
-    """Return the identity of a fraud on a shared entity: transaction and card in one hash."""
+    """Return the identity of a fraud on a shared entity: a hash of transaction and card."""
     return (np.int64(transaction) & TRANSACTION_BITS) ^ np.int64(card)
 
 
 def fraud_tags(
     transaction: npt.NDArray[np.uint64], card: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.int64]:
-    """Return `fraud_tag` of n labels."""
+    """Return the `fraud_tag` (int64[n]) of n labels."""
     return (transaction.view(np.int64) & TRANSACTION_BITS) ^ card.view(np.int64)

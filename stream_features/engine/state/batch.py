@@ -1,7 +1,4 @@
-"""The entities of one batch: from ids to slots and keys, from stored bytes to tables and back.
-
-`live` calls each function once a batch and kind of entity.
-"""
+"""The entities of one batch: from ids to slots and keys, and from stored bytes to tables and back."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ from stream_features.engine.state.packing import SLACK, get, put
 
 @compiled
 def open_slots(table, slot_of, ids, slots, distinct):  # type: ignore[no-untyped-def]
-    """Empty the table and give each distinct id a slot, in order of appearance; return how many.
+    """Empty the table and give each distinct id a slot, in order of appearance; return their number.
 
     Args:
         slot_of: a hash table with room for n rows, see `schemas.hash_table`; it is emptied first.
@@ -73,7 +70,7 @@ def unpack_entities(table, data, bounds, generations, first, label_delay):  # ty
     """Fill the slots from `first` on; return the slot at which the table ran out of room, or n.
 
     Args:
-        data: uint8, all values, SLACK bytes longer than they are.
+        data: uint8, all values followed by SLACK more bytes.
         bounds: int64[n + 1]; the value of slot s is data[bounds[s]:bounds[s + 1]], empty if new.
         generations: int64[n], filled for shared entities.
         label_delay: ms.
@@ -107,14 +104,14 @@ def _bound(table, slot):  # type: ignore[no-untyped-def]
 
 @compiled
 def pack_entities(table, bit, generations, out, which, ends):  # type: ignore[no-untyped-def]
-    """Pack the entities that carry `bit`, one behind the other.
+    """Pack the entities that carry `bit`, one after the other.
 
     Args:
         generations: int64[n], as loaded. out: uint8.
         which, ends: int64[n], filled with the slots that were packed and where each ends in `out`.
 
     Returns:
-        How many were packed; if `out` is too short, minus the length that it needs.
+        The number of packed entities, or minus the required length if `out` is too short.
     """
     size = SLACK
     for slot in range(len(generations)):
@@ -147,7 +144,7 @@ def write_records(slots, effects, bit, columns, values, out, ends):  # type: ign
             and begin where those of s - 1 end.
 
     Returns:
-        Where they end altogether.
+        The end of all records.
     """
     ends[:] = 0
     for row in range(len(slots)):

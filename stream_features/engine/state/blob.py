@@ -1,9 +1,9 @@
-"""State as bytes: a card's whole blob, a shared entity's folded part and append-only records.
+"""State as bytes: a card is one blob; a shared entity is a folded part with records appended to it.
 
 A card: events (2 bytes), marks (1), first seen and newest time (8 each), the columns of its
 events, its marks, tiles and seen values. A shared entity: generation (4), first seen (8), events
 (2), marks (1), tiles and seen values, the columns of its events and marks, then records that
-anyone may append. `packing` says what a column is.
+any worker may append. `packing` describes the columns.
 """
 
 from __future__ import annotations
@@ -64,23 +64,23 @@ from stream_features.engine.state.packing import (
 )
 
 FORMAT: Final = 2
-"""Grows whenever the bytes change; values of another format are never read."""
+"""Version of the layout, to be raised with every change; other versions are never read."""
 RECORD_SIZE: Final = 14
 EVENT, FRAUD_ADDED, FRAUD_REMOVED = range(3)
 KIND_SHIFT: Final = 46
 """A record is 6 bytes of time with its kind in the two top bits, then 8 bytes of value."""
 NEVER: Final = -(2**62)
 NEW_SHARED: Final = bytes(4) + (2**62).to_bytes(8, "little") + bytes(6)
-"""What stands before the records of a shared entity that was never folded."""
+"""The folded part of a shared entity that was never folded, in front of its records."""
 
 
 def card_events(value: bytes) -> int:
-    """Return how many events a stored card retains beside its tiles."""
+    """Return the number of exact events of a stored card."""
     return int.from_bytes(value[:2], "little")
 
 
 def is_seen_once(kind: EntityKind, value: bytes) -> bool:
-    """Say whether a stored entity has had one event only."""
+    """Return whether a stored entity has had a single event."""
     if kind == "card":
         return card_events(value) == 1 and value[3:11] == value[11:19]
     return len(value) == len(NEW_SHARED) + RECORD_SIZE
@@ -164,7 +164,7 @@ def _get_folded(table, slot, data, at):  # type: ignore[no-untyped-def]
 
 @leaf
 def _put_flags(out, at, flags):  # type: ignore[no-untyped-def]
-    """Pack a card's flags, a byte an event."""
+    """Pack a card's flags, one byte per event."""
     for index in range(len(flags)):
         code = flags[index] >> 35 & 32
         for c in range(5):
@@ -257,7 +257,7 @@ def put_record(out, at, kind, time, value):  # type: ignore[no-untyped-def]
 
 @compiled
 def pack_shared(table, slot, generation, out, at):  # type: ignore[no-untyped-def]
-    """Write a shared entity as folded, without records; return where it ends."""
+    """Write a shared entity in its folded form, without records; return where it ends."""
     at = put(out, at, generation, 4)
     at = put(out, at, table.slots[slot, FIRST], 8)
     at = put(out, at, table.slots[slot, EVENTS], 2)
@@ -270,7 +270,7 @@ def pack_shared(table, slot, generation, out, at):  # type: ignore[no-untyped-de
 def unpack_shared(table, slot, data, at, end, label_delay):  # type: ignore[no-untyped-def]
     """Fill an empty slot from data[at:end], with room for two more events; return its generation.
 
-    What was appended happens in its order, as it does in memory: see `shared_rows.add_fraud`.
+    The appended records are applied in their order, as they are in memory: see `shared_rows.add_fraud`.
     """
     generation = get(data, at, 4)
     first = get(data, at + 4, 8)

@@ -1,10 +1,10 @@
-"""State of many entities in flat arrays: events by entity, folded tiles, marks.
+"""The state of many entities in flat arrays: events, folded tiles and marks.
 
-`Table` is one kind of entity (cards, merchants, devices or addresses). Every entity has a slot; its
-events lie in one block of the pool, column behind column, sorted by time, ties in order of arrival:
-what one transaction reads is close together. Events leave at the head of the block; a block that is
-full is moved to its beginning or to a new one of twice the size. Hot entities own a row of tiles,
-see `fold`. Marks are pending fraud labels (cards) or frauds (shared entities).
+`Table` holds one kind of entity (cards, merchants, devices or IP addresses). Every entity has a
+slot. Its events form one block of the pool, column after column, sorted by time and then by
+arrival, so that the data of one transaction is close together. Events leave at the head of the
+block; a full block is moved to its beginning or to a new one of twice the size. Hot entities own a
+row of tiles, see `fold`. Marks are pending fraud labels (cards) or frauds (shared entities).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ CARD_EVENTS: Final = 192
 """A card's windows are exact while it retains at most this many events."""
 SHARED_EVENTS: Final = 128
 MAX_CARD_EVENTS: Final = 250
-"""What the byte-wide sums over a card's flags and hours hold."""
+"""The most events that the byte-wide sums over a card's flags and hours can count."""
 FIRST_POOL: Final = 2**20
-"""Cells that the pool begins with: memory is taken as it is used, and from 4 MB on in huge pages."""
+"""Initial cells of the pool. Memory is allocated as it is used, from 4 MB on in huge pages."""
 TILES: Final = 320
 SEEN: Final = 128
 MARKS: Final = 128
@@ -37,7 +37,8 @@ START, CAPACITY, EVENTS, HEAD, FIRST, NEWEST, HOT_ROW, TOUCHED, MARK_START, MARK
 SLOT_SIZE: Final = 16
 TIME, VALUE, FLAGS, MERCHANT, MCC, DEVICE, COUNTRY, IP, TRANSACTION, POSITION = range(10)
 FRAUD: Final = 1 << 40
-"""In a card's flags: labelled as fraud. Below it one byte for each distinct column, see `newest`."""
+"""The bit of a labelled fraud in a card's flags. Below it is one byte for each distinct column, see
+`mark_newest`."""
 TILE_TIME, TILE_EVENTS, TILE_SUM, TILE_MAX, TILE_FRAUDS = range(5)
 SEEN_COLUMN, SEEN_VALUE, SEEN_TIME = range(3)
 MARK_TIME, MARK_TRANSACTION = range(2)
@@ -50,9 +51,9 @@ class Table(NamedTuple):
     """One kind of entity; the constants above name rows and columns. 64-bit hashes lie in int64.
 
     Attributes:
-        used: int64[4], how much of pool, slots, hot rows and marks is taken.
-        limit: an entity holds at most this many exact events.
-        columns: of an event; the column c of the first event of a slot is at START + c * CAPACITY.
+        used: int64[4], the used parts of pool, slots, hot rows and marks.
+        limit: the most exact events that an entity holds.
+        columns: the number of columns; column c of the first event of a slot is at START + c * CAPACITY.
         first_distinct, distinct: the columns whose distinct values are counted (none for
         merchants). slots: int64[slot, SLOT_SIZE]. pool: int64[cell].
         hot: int64[row, 2]. tiles: int64[row, 5, TILES]. m2: float64[row, TILES].
@@ -103,14 +104,14 @@ def _new_table(limit: int, columns: int, first_distinct: int, distinct: int) -> 
 
 
 def new_tables(card_events: int = CARD_EVENTS, shared_events: int = SHARED_EVENTS) -> Tables:
-    """Return empty tables whose entities hold so many exact events.
+    """Return empty tables, with the most exact events of a card and of a shared entity.
 
     Raises:
-        ConfigurationError: more than MAX_CARD_EVENTS for a card.
+        ConfigurationError: `card_events` exceeds MAX_CARD_EVENTS.
     """
     if card_events > MAX_CARD_EVENTS:
         raise ConfigurationError(
-            f"{card_events} exact events for a card: give at most {MAX_CARD_EVENTS}"
+            f"{card_events} exact events for a card are too many: give at most {MAX_CARD_EVENTS}"
         )
     return Tables(
         _new_table(card_events, CARD_COLUMNS, MERCHANT, 5),
@@ -129,7 +130,7 @@ def _longer(old: npt.NDArray[Any], size: int, axis: int) -> npt.NDArray[Any]:
 
 
 def grown(table: Table, *, slots: int = 0) -> Table:
-    """Return the table with more room wherever the kernel may have run out of it."""
+    """Return the table with more room in every part that the kernel may have filled."""
     if slots > len(table.slots):
         size = max(slots, 2 * len(table.slots))
         table = table._replace(
@@ -151,7 +152,7 @@ def grown(table: Table, *, slots: int = 0) -> Table:
 
 
 def larger_pool(table: Table) -> Table:
-    """Return the table with half as much room again for events, for an entity that holds very many.
+    """Return the table with half as much room again for events, for very large entities.
 
     In place: the operating system moves large blocks by remapping, where a copy would touch them
     all.
@@ -162,7 +163,7 @@ def larger_pool(table: Table) -> Table:
 
 @leaf
 def has_room(table):  # type: ignore[no-untyped-def]
-    """Say whether one more event cannot run out of pool, tiles or marks."""
+    """Return whether pool, tiles and marks have room for one more event."""
     return (
         table.used[POOL_USED] + 2 * (table.limit + 2) * table.columns <= len(table.pool)
         and table.used[HOT_USED] + 1 <= len(table.hot)
@@ -227,7 +228,7 @@ def prune(table, slot, floor):  # type: ignore[no-untyped-def]
 
 @compiled
 def _make_room(table, slot):  # type: ignore[no-untyped-def]
-    """Make a full block end in free places: move its events to its beginning, or to a new block."""
+    """Free places at the end of a full block, by moving its events to its beginning or a new block."""
     start = table.slots[slot, START]
     count = table.slots[slot, EVENTS]
     old = table.slots[slot, CAPACITY]
@@ -270,7 +271,7 @@ def open_place(table, slot, place):  # type: ignore[no-untyped-def]
 
 @compiled
 def take_out(table, slot, index):  # type: ignore[no-untyped-def]
-    """Remove the event at `index`; flags of others are stale then, see `mark_newest`."""
+    """Remove the event at `index`; the flags of the others are stale until `mark_newest`."""
     last = table.slots[slot, EVENTS] - 1
     for column in range(table.columns):
         start = table.slots[slot, START] + column * table.slots[slot, CAPACITY]
@@ -303,7 +304,7 @@ def mark_newest(table, slot, count):  # type: ignore[no-untyped-def]
 
     Byte c of an event's flags is 1 if no newer event has its value of distinct column c; so the
     number of distinct values among the newest events is a sum over flags. An event that lacks the
-    value has 0. While events come in order the kernel keeps the flags by itself.
+    value has 0. While events arrive in order, the kernel updates the flags itself.
     """
     if table.distinct == 0:
         return
@@ -320,7 +321,7 @@ def mark_newest(table, slot, count):  # type: ignore[no-untyped-def]
 
 @leaf
 def find_mark(table, slot, transaction):  # type: ignore[no-untyped-def]
-    """Return the index of the mark of `transaction`, -1 if there is none."""
+    """Return the index of the mark of `transaction`, or -1."""
     start = table.slots[slot, MARK_START]
     for index in range(start, start + table.slots[slot, MARKED]):
         if table.marks[MARK_TRANSACTION, index] == transaction:
@@ -330,7 +331,7 @@ def find_mark(table, slot, transaction):  # type: ignore[no-untyped-def]
 
 @compiled
 def add_mark(table, slot, time, transaction):  # type: ignore[no-untyped-def]
-    """Append a mark unless it is there; return False when the list is full."""
+    """Append a mark unless it exists; return False if the list is full."""
     if find_mark(table, slot, transaction) >= 0:
         return True
     count = table.slots[slot, MARKED]
@@ -380,7 +381,7 @@ def swap_marks(table, one, other):  # type: ignore[no-untyped-def]
 
 @compiled
 def remove_mark(table, slot, transaction):  # type: ignore[no-untyped-def]
-    """Remove the mark of `transaction`; return whether it was there."""
+    """Remove the mark of `transaction`; return whether it existed."""
     index = find_mark(table, slot, transaction)
     if index < 0:
         return False

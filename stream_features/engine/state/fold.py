@@ -1,9 +1,9 @@
 """Bounded state of hot entities: the oldest events are folded into aligned tiles.
 
-An entity with more than `limit` events keeps the newest half as they are. The others go into tiles
+An entity with more than `limit` events keeps the newest half exactly. The others go into tiles
 whose width depends on their age, so that the far edge of a window W is never rounded by more than
 W/24. Tile widths nest, so a tile that ages merges into a coarser one. A tile stands at the time of
-its newest event. The values of folded events live on in a bounded table "value, last seen".
+its newest event. The values of folded events are kept in a bounded table of (value, last seen).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _make_hot(table, slot):  # type: ignore[no-untyped-def]
 
 @compiled
 def add_tile(table, row, time, events, total, largest, m2, frauds):  # type: ignore[no-untyped-def]
-    """Insert a tile in order of time. When the row is full the two oldest become one."""
+    """Insert a tile in order of time; in a full row, the two oldest are merged first."""
     count = table.hot[row, TILE_COUNT]
     if count == TILES:
         _merge_into(table, row, 0, 1)
@@ -123,7 +123,7 @@ def _merge_into(table, row, target, source):  # type: ignore[no-untyped-def]
         table.m2[row, target] += table.m2[row, source] + delta * delta * n * m / (n + m)
     else:
         table.m2[row, target] += table.m2[row, source]
-    # Stored bytes hold it as float32; so does memory, for live to equal offline.
+    # It is stored as float32, so memory must hold no more for live to equal offline.
     table.m2[row, target] = np.float32(table.m2[row, target])
     table.tiles[row, TILE_EVENTS, target] = n + m
     table.tiles[row, TILE_SUM, target] += table.tiles[row, TILE_SUM, source]
@@ -162,7 +162,7 @@ def _compact_tiles(table, slot, row, keep, delay):  # type: ignore[no-untyped-de
 
 @compiled
 def see(table, row, column, value, time):  # type: ignore[no-untyped-def]
-    """Note that `value` was last seen at `time`; the one seen longest ago makes room."""
+    """Record that `value` was last seen at `time`; replaces the value seen longest ago if full."""
     if value == 0:
         return
     count = table.hot[row, SEEN_COUNT]
@@ -190,7 +190,7 @@ def see(table, row, column, value, time):  # type: ignore[no-untyped-def]
 def fold(table, slot, keep, delay):  # type: ignore[no-untyped-def]
     """Fold the older part of the events of `slot` if there are more than the limit.
 
-    `keep` is what the state retains (ms before the newest event). Returns whether anything was
+    `keep` is how far the state reaches back from the newest event (ms). Returns whether anything was
     folded.
     """
     prune(table, slot, table.slots[slot, NEWEST] - keep)

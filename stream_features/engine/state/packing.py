@@ -1,8 +1,8 @@
-"""Numbers as bytes, for `blob`: columns packed to the width of their largest value.
+"""Numbers as bytes: columns packed to the width of their largest value.
 
 All integers are little-endian; a width byte of 0 means that all values are zero. Hashes, which
 repeat and take all eight bytes, are packed as a dictionary and one-byte codes. Reading takes eight
-bytes at once and writing puts eight, so a buffer needs SLACK bytes behind its last byte.
+bytes at once and so does writing, so a buffer needs SLACK bytes behind its last byte.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Asks for memory ahead of its use: the block of an entity whose rows come a little later.
+"""Prefetches the memory of entities whose rows come a little later.
 
-What an entity holds lies anywhere in memory, and waiting for it took a third of the time of a pass.
+Entities are scattered over memory; waiting for them took a third of the time of a pass.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from schemas.compiled import leaf
 from stream_features.engine.state.entities import CAPACITY, EVENTS, SLOT_SIZE, START
 
 SLOT_AHEAD: Final = 12
-"""Rows between asking for a slot and asking for the block that it points to."""
+"""How many rows ahead a slot is prefetched."""
 BLOCK_AHEAD: Final = 6
+"""How many rows ahead the block that the slot points to is prefetched."""
 LINE: Final = 8
-"""Numbers of eight bytes in a line of the cache."""
+"""Eight-byte numbers in a cache line."""
 _intrinsic: Any = intrinsic
 
 
 @_intrinsic
 def _ask(typing_context, array, index):  # type: ignore[no-untyped-def]
-    """Ask for the line of element `index` of a contiguous array, in the order of memory.
+    """Prefetch the cache line of element `index` of a contiguous array, in memory order.
 
     Source: LLVM language reference, llvm.prefetch; it never faults.
     """
@@ -45,14 +46,14 @@ def _ask(typing_context, array, index):  # type: ignore[no-untyped-def]
 
 @leaf
 def ask_for_slot(table, slot):  # type: ignore[no-untyped-def]
-    """Ask for what `ask_for_column` and the pass read of an entity first."""
+    """Prefetch the slot of an entity, which `ask_for_column` and the pass read first."""
     _ask(table.slots, slot * SLOT_SIZE)
     _ask(table.slots, slot * SLOT_SIZE + LINE)
 
 
 @leaf
 def ask_for_column(table, slot, column):  # type: ignore[no-untyped-def]
-    """Ask for a column of the events of an entity."""
+    """Prefetch one column of the events of an entity."""
     start = table.slots[slot, START] + column * table.slots[slot, CAPACITY]
     for place in range(0, table.slots[slot, EVENTS] + LINE, LINE):
         _ask(table.pool, start + place)

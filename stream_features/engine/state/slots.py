@@ -1,4 +1,4 @@
-"""From id hashes to slots of a table, by a hash table that grows."""
+"""Maps id hashes to slots of a table, by a hash table that grows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SlotMap:
     def assign(
         self, ids: npt.NDArray[np.uint64], table: Table
     ) -> tuple[npt.NDArray[np.int64], Table]:
-        """Return the slots (int64[n]; -1 for id 0) and the table, grown if need be."""
+        """Return the slots (int64[n]; -1 for id 0) and the table, grown if needed."""
         used = int(table.used[SLOTS_USED])
         entries = used + len(ids)
         if entries > len(self._ids):

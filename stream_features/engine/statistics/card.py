@@ -1,4 +1,4 @@
-"""Statistics of one card as of one transaction: windows × statistics into scratch."""
+"""Statistics of one card as of one transaction, for all windows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ RANK: Final = _ROWS["rank"]
 DISTINCT: Final = _ROWS["distinct_merchants"]
 IS_NEW: Final = _ROWS["merchant_is_new"]
 NOVELTIES: Final = 4
-"""The first four distinct columns, in their order, have an is_new too."""
+"""The first four distinct columns, in their order, also have an is_new feature."""
 HOUR_DEVIATION: Final = _ROWS["hour_deviation"]
 SINCE_LAST: Final = _ROWS["seconds_since_last"]
 AGE: Final = _ROWS["age"]
@@ -53,7 +53,7 @@ KM: Final = _ROWS["km_from_last"]
 SPEED: Final = _ROWS["speed"]
 
 SMALL_AMOUNT: Final = 500
-"""Below 5.00: card testing."""
+"""Amounts below 5.00 (in minor units) suggest card testing."""
 EARTH_RADIUS_KM: Final = 6371.0088
 
 
@@ -71,7 +71,7 @@ class CardEvent(NamedTuple):
 
 @compiled
 def great_circle_km(one, other):  # type: ignore[no-untyped-def]
-    """Distance of two packed positions by the haversine formula (Sinnott, 1984)."""
+    """Return the distance of two packed positions by the haversine formula (Sinnott, 1984)."""
     half = 2**31
     mask = 2**32 - 1
     lat1 = np.radians((((one >> 32) & mask) - half) / 1e7)
@@ -87,10 +87,10 @@ def great_circle_km(one, other):  # type: ignore[no-untyped-def]
 
 @leaf
 def _totals(values, flags, starts, scratch, n_windows, distinct, amount):  # type: ignore[no-untyped-def]
-    """Count, sum, max, small and smaller amounts, distinct values: from the newest segment back.
+    """Compute count, sum, max, small and smaller amounts, and distinct values, newest events first.
 
-    A sum over flags is at once the number of distinct values of all columns, one in each byte. The
-    number of smaller amounts stands where the rank will.
+    A sum over flags gives the numbers of distinct values of all columns, one in each byte. The
+    number of smaller amounts is put in the place of the rank.
     """
     total = amount
     largest = amount
@@ -119,10 +119,10 @@ def _totals(values, flags, starts, scratch, n_windows, distinct, amount):  # typ
 
 @leaf
 def _distinct(table, slot, count, plan, starts, distinct, own, last, scratch):  # type: ignore[no-untyped-def]
-    """Distinct values and novelty: `own` is what x has in each column, 0 for nothing.
+    """Compute distinct values and novelty; `own` holds x's value in each column, 0 if missing.
 
-    Fills `last` with the index of the newest event that has it too, -1 if none has. Such an event
-    within the window stands for x's value already.
+    Fills `last` with the index of the newest event with the same value, or -1. If that event is
+    within the window, x's value has been counted already.
     """
     n_windows = len(plan.windows)
     for c in range(table.distinct):
@@ -144,7 +144,7 @@ def _distinct(table, slot, count, plan, starts, distinct, own, last, scratch):  
 
 @compiled
 def _add_folded(table, slot, count, plan, floor, own, scratch, time):  # type: ignore[no-untyped-def]
-    """Add what was folded into tiles and seen values to counts, sums, maxima, distinct and new."""
+    """Add tiles and seen values to counts, sums, maxima, distinct values and novelty."""
     row = table.slots[slot, HOT_ROW]
     n_windows = len(plan.windows)
     tile_times = table.tiles[row, TILE_TIME, : table.hot[row, TILE_COUNT]]
@@ -187,7 +187,7 @@ def _add_folded(table, slot, count, plan, floor, own, scratch, time):  # type: i
 
 @leaf
 def card_statistics(table, slot, count, plan, keep, work, own, x):  # type: ignore[no-untyped-def]
-    """Fill scratch for transaction `x`, which is not in the state.
+    """Fill scratch for transaction `x`, which is not yet part of the state.
 
     `count` events of the card are not newer than x, and their flags are those of the oldest `count`
     alone (see `mark_newest`). `own` (int64[5]) holds x's values of the distinct columns; `work.last` is
@@ -221,7 +221,7 @@ def card_statistics(table, slot, count, plan, keep, work, own, x):  # type: igno
 
 @leaf
 def _prior(table, slot, values, after, w, n_windows, scratch, x):  # type: ignore[no-untyped-def]
-    """Moments of the prior amounts: `values` and the tiles after `after`."""
+    """Compute the moments of the prior amounts: `values` and the tiles after `after`."""
     n = len(values)
     exact = n
     total = np.int64(scratch[SUM * n_windows + w]) - x.amount

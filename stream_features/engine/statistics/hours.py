@@ -1,7 +1,7 @@
-"""The usual hour of a card: a histogram of the hours of its last events, kept up to date.
+"""The usual hour of a card, from an incremental histogram of the hours of its latest events.
 
-The histogram stands in the slot, one byte an hour, for the events from index HOURS_FROM on; -1
-means that it is to be counted anew. Counts are exact, so it does not show how they came about.
+The histogram is part of the slot, one byte per hour, and covers the events from index HOURS_FROM
+on; -1 means that it must be counted again. Counts are exact, so both ways give equal results.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def _recount(table, slot, times, low):  # type: ignore[no-untyped-def]
 
 @leaf
 def hour_deviation(table, slot, times, low, time):  # type: ignore[no-untyped-def]
-    """Circular distance (h) of the hour of `time` from the mean direction of those of times[low:].
+    """Return the circular distance (h) of the hour of `time` from the mean hour of times[low:].
 
-    NaN for fewer than three, or if they cancel out. `times` are the entity's oldest events.
+    It is NaN for fewer than three events, or if their directions cancel out. `times` are the entity's oldest events.
     Source: Mardia and Jupp, Directional Statistics (2000), section 2.2.
     """
     begun = table.slots[slot, HOURS_FROM]

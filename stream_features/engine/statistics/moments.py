@@ -2,7 +2,7 @@
 
 Amounts are integers in minor units, so sums are exact; deviations are taken from an integer near
 the mean, so that their squares are exact too as long as no amount lies 950,000 major units from it
-(float64 holds integers up to 2^53). The order of events therefore cannot show.
+(float64 holds integers up to 2^53). So the order of events does not affect the result.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Loops over one contiguous column: written without branches, so that LLVM makes vectors of them.
+"""Loops over one contiguous column, written without branches so that LLVM vectorises them.
 
-All take int64 slices; none keeps state. The statistics, the table and the fold are built of them.
+All are pure functions of int64 slices.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from schemas.compiled import leaf
 
 @leaf
 def count_at_most(values, limit):  # type: ignore[no-untyped-def]
-    """Return how many values are <= limit."""
+    """Return the number of values <= limit."""
     found = 0
     for index in range(len(values)):
         found += 1 if values[index] <= limit else 0
@@ -19,7 +19,7 @@ def count_at_most(values, limit):  # type: ignore[no-untyped-def]
 
 @leaf
 def last_equal(values, wanted):  # type: ignore[no-untyped-def]
-    """Return the last index that holds `wanted`, -1 if none does."""
+    """Return the last index that holds `wanted`, or -1."""
     last = -1
     for index in range(len(values)):
         last = max(last, index if values[index] == wanted else -1)
@@ -30,8 +30,8 @@ def last_equal(values, wanted):  # type: ignore[no-untyped-def]
 def window_starts(times, edge, floor, windows, starts):  # type: ignore[no-untyped-def]
     """Fill `starts`: for each window W the index of the first of ascending `times` after edge - W.
 
-    Nothing at or before `floor` is in a window. `windows` ascend, so each search goes on in what
-    the longer window holds.
+    Times at or before `floor` are in no window. `windows` ascend, so each search continues within
+    the next longer window.
     """
     low = 0
     for w in range(len(windows) - 1, -1, -1):

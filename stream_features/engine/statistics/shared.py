@@ -1,4 +1,4 @@
-"""Statistics of one merchant, device or address as of one transaction."""
+"""Statistics of one merchant, device or IP address as of one transaction."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _count_tiles(table, row, until, floor, windows, work):  # type: ignore[no-un
 
 @leaf
 def _delayed(table, slot, times, plan, floor, work, time):  # type: ignore[no-untyped-def]
-    """Frauds and transactions of each window that ended one label delay ago."""
+    """Compute the frauds and transactions of each window that ended one label delay ago."""
     n_windows = len(plan.windows)
     until = time - plan.label_delay
     old = times[: count_at_most(times, until)]
@@ -101,7 +101,7 @@ def _delayed(table, slot, times, plan, floor, work, time):  # type: ignore[no-un
 
 @leaf
 def _prior(table, slot, values, after, w, n_windows, scratch, time, amount):  # type: ignore[no-untyped-def]
-    """Moments of the prior amounts: `values` and the tiles after `after`."""
+    """Compute the moments of the prior amounts: `values` and the tiles after `after`."""
     n = len(values)
     total = 0
     for index in range(n):
@@ -121,7 +121,7 @@ def _prior(table, slot, values, after, w, n_windows, scratch, time, amount):  # 
 
 @compiled
 def _add_seen(table, slot, count, plan, floor, scratch, time, card):  # type: ignore[no-untyped-def]
-    """Add the cards that only folded events show."""
+    """Add the cards that occur only among folded events."""
     row = table.slots[slot, HOT_ROW]
     n_windows = len(plan.windows)
     times = column_of(table, slot, TIME, count)
@@ -142,7 +142,7 @@ def _add_seen(table, slot, count, plan, floor, scratch, time, card):  # type: ig
 
 @leaf
 def _distinct(table, slot, count, plan, floor, starts, scratch, time, card):  # type: ignore[no-untyped-def]
-    """Count distinct cards; return the index of the newest event of `card`, -1 if there is none."""
+    """Count distinct cards; return the index of the newest event of `card`, or -1."""
     n_windows = len(plan.windows)
     flags = column_of(table, slot, FLAGS, count)
     last = last_equal(column_of(table, slot, VALUE, count), card)
@@ -161,12 +161,12 @@ def _distinct(table, slot, count, plan, floor, starts, scratch, time, card):  # 
 
 @leaf
 def shared_statistics(table, slot, count, plan, keep, work, time, value):  # type: ignore[no-untyped-def]
-    """Fill scratch for a transaction at `time`, which is not in the state of its merchant, … .
+    """Fill scratch for a transaction at `time` that is not yet part of the entity's state.
 
     `count` events of the entity are not newer, and their flags are those of the oldest `count`
     alone (see `mark_newest`). `value` is the amount for merchants, else the card. Amounts come out
-    in major units. Returns the index of the newest event of the card, -1 if there is none or if
-    they are not counted.
+    in major units. Returns the index of the newest event of the card, or -1 if there are none or
+    cards are not counted.
     """
     scratch = work.scratch
     starts = work.starts
