@@ -87,7 +87,7 @@ def _shared(
 def compute(
     tables: Tables, slots: Slots, plan: FeaturePlan, columns: TransactionColumns, work: Workspace
 ) -> tuple[Tables, BatchRows]:
-    """Process n transactions in their order; return the tables, grown if needed, and the results."""
+    """Process n transactions in their order; return the tables, grown if needed, and results."""
     rows = new_rows(columns.rows, VECTOR_SIZE)
     amounts, cards = columns.amount, columns.card.view(np.int64)
     common: Any = (columns, work, rows)

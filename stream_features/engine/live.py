@@ -61,8 +61,8 @@ SHARED: Final[tuple[tuple[EntityKind, int], ...]] = (
     ("ip", TO_IP),
 )
 MAX_APPENDED_BYTES: Final = 2_800
-"""A shared entity of more bytes is rewritten as a whole, because Redis reserves up to twice the memory
-of a value that is appended to."""
+"""A shared entity of more bytes is rewritten as a whole, because Redis reserves up to twice the
+memory of a value that is appended to."""
 Ids = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 Values = Sequence[bytes | None]
@@ -70,7 +70,7 @@ Values = Sequence[bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Replaces a shared entity by `value` if it is unchanged since it was read, else appends `records`."""
+    """Replaces a shared entity by `value` if it is as it was read, else appends `records`."""
 
     key: bytes
     expected_generation: int
@@ -199,7 +199,7 @@ class LiveEngine:
     def run(
         self, columns: TransactionColumns, opened: Unpacked
     ) -> tuple[LiveResult, npt.NDArray[np.uint8]]:
-        """Compute vectors and flags, and the effects of each row (see `workspace`); the second step."""
+        """Compute vectors and flags, and effects (see `workspace`); the second step of `process`."""
         slots = Slots(*(opened.groups[kind].slots for kind in KINDS))
         self._tables, rows = compute(self._tables, slots, self.plan, columns, self._work)
         return LiveResult(rows.vectors, rows.flags), rows.effects

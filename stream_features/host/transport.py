@@ -26,8 +26,8 @@ log = structlog.get_logger(__name__)
 FAUST_VERSION: Final = "0.15.3"
 FETCH_WAIT_MS: Final = 2
 FETCH_MIN_BYTES: Final = 4_000
-"""In dense traffic a fetch waits up to FETCH_WAIT_MS for this many bytes, a few dozen records. Fetched
-one by one, they would cost the broker and the worker more time than that."""
+"""In dense traffic a fetch waits up to FETCH_WAIT_MS for this many bytes, a few dozen records.
+Fetched one by one, they would cost the broker and the worker more time than that."""
 LONE_WAIT_MS: Final = 100
 """Otherwise a fetch is answered at the first record and waits this long for it."""
 SERVE_S: Final = 0.1

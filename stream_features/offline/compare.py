@@ -92,8 +92,8 @@ def _read(path: Path) -> pa.Table:
     missing = [name for name in (*IDENTITY, *FLAGS, *NAMES) if name not in table.column_names]
     if missing:
         raise ConfigurationError(
-            f"{path} lacks the columns {', '.join(missing[:5])}: give a file that `replay` or `dump` "
-            "has written with this feature catalogue"
+            f"{path} lacks the columns {', '.join(missing[:5])}: give a file that `replay` "
+            "or `dump` has written with this feature catalogue"
         )
     return table
 

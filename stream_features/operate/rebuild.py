@@ -28,7 +28,7 @@ from stream_features.worker.cycle import Worker
 
 BATCH: Final = 5_000
 TAIL: Final = 5_000
-"""Vectors read at the end of a partition; more than the largest batch that may be repeated there."""
+"""Vectors read at the end of a partition: more than the largest batch that may be repeated."""
 Progress = Callable[[int, int], None]
 """Called with the number of records processed and the total."""
 

@@ -21,11 +21,11 @@ NO_LIMIT: Final = 2**63 - 1
 SLACK_MS: Final = 60_000
 """How far a worker that catches up may be ahead of the slowest one, in event time."""
 MAX_WAIT_S: Final = 15.0
-"""How long a merge waits for records that Kafka is known to have. It is longer than a broker restart or
-a change of leader takes, and shorter than the watchdog waits."""
+"""How long a merge waits for records that Kafka is known to have. It is longer than a broker restart
+or a change of leader takes, and shorter than the watchdog waits."""
 MAX_STEP_S: Final = 0.1
-"""The most that one step adds to that wait. While the store is away or the process is suspended, nothing
-polls Kafka, and that time must not count."""
+"""The most that one step adds to that wait. While the store is away or the process is suspended,
+nothing polls Kafka, and that time must not count."""
 
 RowNumbers = npt.NDArray[np.int64]
 

@@ -17,11 +17,13 @@ from stream_features.worker.ordering import NO_LIMIT, NO_TIME, SLACK_MS, waterma
 INTERVAL_S: Final = 0.5
 """How often the watermarks of the others are fetched while nothing else demands it."""
 PATIENCE_S: Final = 2.0
-"""How long a lagging worker waits after an assignment until the owners of all partitions are known."""
+"""How long a lagging worker waits after an assignment to learn the owners of all partitions."""
 
 
 class WatermarkAlignment:
-    """The event-time limit of one worker. Calls block for a round trip and may raise StoreUnavailable.
+    """The event-time limit of one worker. Calls may block for a round trip.
+
+    Every method may raise StoreUnavailable.
 
     Args:
         worker: the unique name of the worker.

@@ -123,7 +123,7 @@ SHARED_INPUTS: Final = 5
 
 @compiled
 def gather_shared_rows(slots, order, columns, values, out):  # type: ignore[no-untyped-def]
-    """Fill `out` (int64[n, SHARED_INPUTS]) with the inputs of each row, in the order of the pass."""
+    """Fill `out` (int64[n, SHARED_INPUTS]) with the inputs of each row, in order."""
     for position in range(len(order)):
         row = order[position]
         out[position, SLOT] = slots[row]

@@ -1,4 +1,4 @@
-"""The entities of one batch: from ids to slots and keys, and from stored bytes to tables and back."""
+"""The entities of one batch: ids to slots and keys, stored bytes to tables and back."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from stream_features.engine.state.packing import SLACK, get, put
 
 @compiled
 def open_slots(table, slot_of, ids, slots, distinct):  # type: ignore[no-untyped-def]
-    """Empty the table and give each distinct id a slot, in order of appearance; return their number.
+    """Empty the table, give each distinct id a slot in order of appearance; return their number.
 
     Args:
         slot_of: a hash table with room for n rows, see `schemas.hash_table`; it is emptied first.

@@ -270,7 +270,7 @@ def pack_shared(table, slot, generation, out, at):  # type: ignore[no-untyped-de
 def unpack_shared(table, slot, data, at, end, label_delay):  # type: ignore[no-untyped-def]
     """Fill an empty slot from data[at:end], with room for two more events; return its generation.
 
-    The appended records are applied in their order, as they are in memory: see `shared_rows.add_fraud`.
+    The appended records are applied in their order, as in memory: see `shared_rows.add_fraud`.
     """
     generation = get(data, at, 4)
     first = get(data, at + 4, 8)

@@ -53,7 +53,7 @@ class Table(NamedTuple):
     Attributes:
         used: int64[4], the used parts of pool, slots, hot rows and marks.
         limit: the most exact events that an entity holds.
-        columns: the number of columns; column c of the first event of a slot is at START + c * CAPACITY.
+        columns: their number; column c of the first event of a slot is at START + c * CAPACITY.
         first_distinct, distinct: the columns whose distinct values are counted (none for
         merchants). slots: int64[slot, SLOT_SIZE]. pool: int64[cell].
         hot: int64[row, 2]. tiles: int64[row, 5, TILES]. m2: float64[row, TILES].
@@ -228,7 +228,7 @@ def prune(table, slot, floor):  # type: ignore[no-untyped-def]
 
 @compiled
 def _make_room(table, slot):  # type: ignore[no-untyped-def]
-    """Free places at the end of a full block, by moving its events to its beginning or a new block."""
+    """Free places at the end of a full block: move its events to its beginning or a new block."""
     start = table.slots[slot, START]
     count = table.slots[slot, EVENTS]
     old = table.slots[slot, CAPACITY]

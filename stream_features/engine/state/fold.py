@@ -190,8 +190,8 @@ def see(table, row, column, value, time):  # type: ignore[no-untyped-def]
 def fold(table, slot, keep, delay):  # type: ignore[no-untyped-def]
     """Fold the older part of the events of `slot` if there are more than the limit.
 
-    `keep` is how far the state reaches back from the newest event (ms). Returns whether anything was
-    folded.
+    `keep` is how far the state reaches back from the newest event (ms). Returns whether it folded
+    anything.
     """
     prune(table, slot, table.slots[slot, NEWEST] - keep)
     count = table.slots[slot, EVENTS]

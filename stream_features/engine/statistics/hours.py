@@ -42,7 +42,8 @@ def _recount(table, slot, times, low):  # type: ignore[no-untyped-def]
 def hour_deviation(table, slot, times, low, time):  # type: ignore[no-untyped-def]
     """Return the circular distance (h) of the hour of `time` from the mean hour of times[low:].
 
-    It is NaN for fewer than three events, or if their directions cancel out. `times` are the entity's oldest events.
+    It is NaN for fewer than three events, or if their directions cancel out. `times` are the
+    entity's oldest events.
     Source: Mardia and Jupp, Directional Statistics (2000), section 2.2.
     """
     begun = table.slots[slot, HOURS_FROM]
