@@ -6,7 +6,7 @@ import os
 import shutil
 from typing import Final, NamedTuple
 
-from devstack.fetch.debian import unpacked
+from devstack.fetch.debian import unpack
 
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _PROGRAM: Final = "usr/lib/chromium/chromium"
@@ -29,7 +29,7 @@ def chromium() -> Browser:
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is not None:
         return Browser(found, env)
-    files = unpacked("chromium", [_PROGRAM], with_needed=True)
+    files = unpack("chromium", [_PROGRAM], with_needed=True)
     found_in = {
         str(path.parent)
         for folder in ("lib", "usr/lib")

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from devstack.fetch.maven import jars
+from devstack.fetch.maven import fetch_jars
 from schemas.errors import ConfigurationError
 
 UPLOT_VERSION: Final = "1.6.30"
@@ -30,7 +30,9 @@ def fetch_charts(vendor: Path = VENDOR) -> None:
     if all((vendor / name).is_file() for name in FILES.values()):
         return
     jar = f"uplot-{UPLOT_VERSION}.jar"
-    found = jars(f"org.webjars.npm:uplot:{UPLOT_VERSION}", f"uPlot {UPLOT_VERSION} (0.2 MB)", [jar])
+    found = fetch_jars(
+        f"org.webjars.npm:uplot:{UPLOT_VERSION}", f"uPlot {UPLOT_VERSION} (0.2 MB)", [jar]
+    )
     path = next(each for each in found if Path(each).name == jar)
     try:
         vendor.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from schemas.errors import ConfigurationError
 _MAX_S: Final = 300.0
 
 
-def unpacked(package: str, paths: Sequence[str], *, with_needed: bool = False) -> Path:
+def unpack(package: str, paths: Sequence[str], *, with_needed: bool = False) -> Path:
     """Return the directory that holds the unpacked package, which is downloaded the first time.
 
     Args:

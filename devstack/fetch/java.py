@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from typing import Final
 
-from devstack.fetch.maven import jars
+from devstack.fetch.maven import fetch_jars
 from schemas.errors import ConfigurationError
 
 KAFKA_VERSION: Final = "4.1.1"
@@ -59,4 +59,4 @@ def kafka_class_path() -> str:
         ConfigurationError: the jars cannot be downloaded.
     """
     needed = (f"kafka_2.13-{KAFKA_VERSION}.jar", f"kafka-clients-{KAFKA_VERSION}.jar")
-    return os.pathsep.join(jars(_ENDPOINT, f"Kafka {KAFKA_VERSION} (about 43 MB)", needed))
+    return os.pathsep.join(fetch_jars(_ENDPOINT, f"Kafka {KAFKA_VERSION} (about 43 MB)", needed))

@@ -19,7 +19,7 @@ def cache_dir() -> Path:
     return Path(root) / "fraud-scoring"
 
 
-def jars(endpoint: str, what: str, needed: Sequence[str]) -> list[str]:
+def fetch_jars(endpoint: str, what: str, needed: Sequence[str]) -> list[str]:
     """Return the paths of the jars of `endpoint`, which are downloaded the first time.
 
     Args:

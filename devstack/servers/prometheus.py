@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import yaml
 
 from devstack.child import Child
-from devstack.fetch.debian import unpacked
+from devstack.fetch.debian import unpack
 from devstack.servers.server import Server
 from schemas.errors import TemporaryError
 
@@ -36,7 +36,7 @@ def program(name: str) -> str:
     if found is not None:
         return found
     paths = [f"usr/bin/{each}" for each in _PROGRAMS]
-    return str(unpacked("prometheus", paths) / "usr/bin" / name)
+    return str(unpack("prometheus", paths) / "usr/bin" / name)
 
 
 def promtool(

@@ -67,7 +67,7 @@ def gateway_load(
 
     Example: python -m loadtest gateway --faults --rate 200 --away 20
     """
-    from loadtest.deploy.deployment import emptied
+    from loadtest.deploy.deployment import empty_directory
     from loadtest.measure.gateway import GatewayRunPlan
     from loadtest.measure.gateway import run as measured
     from loadtest.proof.gateway_faults import FaultPlan
@@ -84,7 +84,7 @@ def gateway_load(
                 "--faults fails on any lost or late answer by itself: leave --check out"
             )
         plan = FaultPlan(
-            directory=emptied(data),
+            directory=empty_directory(data),
             rate=rate,
             away_s=away,
             customers=customers,

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from loadtest.commands.outcome import finish, watched
+from loadtest.commands.outcome import finish, open_view
 from loadtest.options import (
     FIRST_DAY,
     Bootstrap,
@@ -132,7 +132,7 @@ def run(
         swap=swap,
         shadows=tuple(shadow or ()),
     )
-    watch, view = watched()
+    watch, view = open_view()
     with view:
         found = measured(plan, watch, view)
     finish(found, json_path, check=check)
@@ -182,7 +182,7 @@ def maximum(
         warm_up_s=warm_up,
     )
     search = RateSearch(p99_ms=p99_ms, hold_s=hold, first_rate=first_rate, budget_s=budget)
-    watch, view = watched()
+    watch, view = open_view()
     with view:
         found = measured(plan, search, watch, view, with_limit=LIMIT_COUNT if with_limit else 0)
     if "limit" in found:
@@ -212,13 +212,13 @@ def limit(
 
     Example: python -m loadtest limit --json limit.json
     """
-    from loadtest.deploy.deployment import deployed
+    from loadtest.deploy.deployment import deploy
     from loadtest.measure.limit import measure
 
-    watch, view = watched()
+    watch, view = open_view()
     with view:
         view.say("starting Kafka and Redis" if bootstrap is None else "connecting")
         feed = feed_of(customers, seed, FIRST_DAY, None)
-        with deployed(target_of(bootstrap, redis, prefix, partitions, True)) as place:
+        with deploy(target_of(bootstrap, redis, prefix, partitions, True)) as place:
             found = measure(place, feed, watch, view, count=count, seconds=seconds)
     finish(found, json_path, check=False)

@@ -12,7 +12,7 @@ from runtime.command_line import errors as err
 from runtime.command_line import say, write_report
 
 
-def watched() -> Any:
+def open_view() -> Any:
     """Return a watch, and a view that shows it on standard error."""
     from loadtest.measure.view import RunView
     from loadtest.measure.watch import RunWatch

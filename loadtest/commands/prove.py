@@ -44,7 +44,7 @@ def verify(
     Example: python -m loadtest verify --input day.parquet
     --mapping loadtest/mappings/handbook.yaml --rows 200000 --kills 5
     """
-    from loadtest.deploy.deployment import emptied
+    from loadtest.deploy.deployment import empty_directory
     from loadtest.proof.verify import VerifyOptions, passed, verify
 
     options = VerifyOptions(
@@ -60,7 +60,7 @@ def verify(
         seed=seed,
         model=model,
     )
-    emptied(data)
+    empty_directory(data)
     with Progress(
         "[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), console=err
     ) as bar:

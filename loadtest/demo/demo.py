@@ -19,7 +19,7 @@ from devstack.stack import Stack
 from loadtest.demo.front import Front
 from loadtest.demo.view import DemoDetails
 from loadtest.deploy.challenger import Challenger
-from loadtest.deploy.deployment import Deployment, Services, emptied, place_on
+from loadtest.deploy.deployment import Deployment, Services, empty_directory, place_on
 from loadtest.deploy.exposition import read_metrics, stage_costs
 from loadtest.deploy.interrupt import Interrupt
 from loadtest.deploy.model import bootstrap_command, publish
@@ -74,7 +74,7 @@ def run(demo: Demo, watch: RunWatch, view: RunView, details: DemoDetails) -> dic
         FatalError: one of the processes ended; the text says where its log is.
     """
     began = time.monotonic()
-    emptied(demo.directory)
+    empty_directory(demo.directory)
     stack = Stack(demo.directory / "stack")
     generator = _generator(demo, stack.data_dir / "logs")
     trainer = _trainer(demo, stack.data_dir / "logs")

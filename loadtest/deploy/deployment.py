@@ -54,7 +54,7 @@ class Target:
 
 
 @contextmanager
-def deployed(target: Target) -> Iterator[Deployment]:
+def deploy(target: Target) -> Iterator[Deployment]:
     """Yield the deployment with its topics created.
 
     A stack that the run started is stopped at the end, and its data are removed; after an error
@@ -112,7 +112,7 @@ def _place(
     return Deployment(settings, env, log_dir, pids)
 
 
-def emptied(directory: Path) -> Path:
+def empty_directory(directory: Path) -> Path:
     """Empty the data directory of an earlier run, create it if it is missing, and return it.
 
     Raises:

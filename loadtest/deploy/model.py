@@ -67,7 +67,7 @@ def bootstrap_command(
     return command if rounds is None else [*command, "--rounds", str(rounds)]
 
 
-def prepared(data: Path, seed: int) -> Path:
+def prepare_model(data: Path, seed: int) -> Path:
     """Return a bundle trained on the world of `seed`; the first call trains it, in about a minute.
 
     Raises:

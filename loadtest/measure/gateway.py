@@ -15,15 +15,15 @@ from typing import Any, Final
 
 import uvloop
 
-from loadtest.deploy.deployment import Deployment, Services, Target, deployed
+from loadtest.deploy.deployment import Deployment, Services, Target, deploy
 from loadtest.deploy.gateway_process import GatewayProcess
-from loadtest.deploy.model import prepared, publish
+from loadtest.deploy.model import prepare_model, publish
 from loadtest.deploy.processes import Meter, machine
 from loadtest.measure import report
 from loadtest.measure.gateway_account import Exchange, GatewayAccount, by_transaction
 from loadtest.measure.latency import percentiles_ms
-from loadtest.traffic.gateway_rows import GatewayRow, rows, taken
-from loadtest.traffic.http_load import Connection, connect, request, undelayed
+from loadtest.traffic.gateway_rows import GatewayRow, rows, take_rows
+from loadtest.traffic.http_load import Connection, connect, request, short_collections
 from runtime.kafka.reader import read_all
 from schemas.errors import BrokerUnavailable, FatalError
 from schemas.topics import DECISIONS
@@ -65,9 +65,9 @@ def run(plan: GatewayRunPlan, say: Say) -> dict[str, Any]:
     model = plan.model
     if model is None and not plan.no_model:
         say("training a model of the generated world (once, about a minute)")
-        model = prepared(plan.target.data, plan.seed)
+        model = prepare_model(plan.target.data, plan.seed)
     say("starting Kafka and Redis" if plan.target.bootstrap is None else "connecting")
-    with deployed(plan.target) as place:
+    with deploy(plan.target) as place:
         model_id = None if model is None else publish(place.settings, model)
         with Services(place) as services:
             say("starting the services")
@@ -92,16 +92,16 @@ def _measured(
         every.make_ready(int(plan.seconds * MADE_AHEAD * ahead))
         say("measuring")
         meter = Meter({**place.pids, **services.pids(), "gateway-1": gateway.service.pid})
-        with undelayed():
+        with short_collections():
             account = runner.run(every.run(plan.seconds))
         processes = meter.read()
     if services.dead() or not gateway.service.running:
         raise FatalError(f"a service ended during the run: see the logs in {place.log_dir}")
-    decisions = settled(place, warm.accepted() | account.accepted(), SETTLE_S)
-    return built(plan, account, decisions, every.seconds, processes)
+    decisions = wait_for_decisions(place, warm.accepted() | account.accepted(), SETTLE_S)
+    return build_report(plan, account, decisions, every.seconds, processes)
 
 
-def built(
+def build_report(
     plan: GatewayRunPlan,
     account: GatewayAccount,
     decisions: Mapping[str, list[dict[str, Any]]],
@@ -127,7 +127,7 @@ def built(
     }
 
 
-def settled(
+def wait_for_decisions(
     place: Deployment, accepted: set[str], timeout_s: float
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the decisions by id once every accepted id has one, or after `timeout_s`."""
@@ -157,12 +157,12 @@ class ClosedLoad:
 
     def make_ready(self, count: int) -> None:
         """Encode transactions in advance."""
-        self._ready = taken(self._stream, count)
+        self._ready = take_rows(self._stream, count)
         self._ready.reverse()
 
     def _next(self, count: int) -> list[GatewayRow]:
         ready = [self._ready.pop() for _ in range(min(count, len(self._ready)))]
-        return ready + taken(self._stream, count - len(ready))
+        return ready + take_rows(self._stream, count - len(ready))
 
     async def run(self, seconds: float) -> GatewayAccount:
         """Send for some time, and return the exchanges.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from loadtest.deploy.deployment import Deployment, Services, deployed
+from loadtest.deploy.deployment import Deployment, Services, deploy
 from loadtest.deploy.exposition import Series, read_metrics, stage_costs
 from loadtest.deploy.interrupt import Interrupt
 from loadtest.deploy.model import publish
@@ -107,7 +107,7 @@ def run(
     """
     model = model_for(plan, view)
     view.say("starting Kafka and Redis" if plan.target.bootstrap is None else "connecting")
-    with deployed(plan.target) as place:
+    with deploy(plan.target) as place:
         model_id = None if model is None else publish(place.settings, model)
         with Services(place, workers=plan.workers, scorers=plan.scorers) as services:
             found = _search(plan, search, watch, view, place, services, model_id)

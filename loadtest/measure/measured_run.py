@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loadtest.deploy.deployment import Deployment, Processes, Services, Target, deployed
+from loadtest.deploy.deployment import Deployment, Processes, Services, Target, deploy
 from loadtest.deploy.exposition import Series, read_metrics, stage_costs
 from loadtest.deploy.interrupt import Interrupt
-from loadtest.deploy.model import prepared, publish
+from loadtest.deploy.model import prepare_model, publish
 from loadtest.deploy.processes import Meter
 from loadtest.measure import report
 from loadtest.measure.recovery import back_to_normal
@@ -67,7 +67,7 @@ def run(plan: RunPlan, watch: RunWatch, view: RunView) -> dict[str, Any]:
     """
     model = model_for(plan, view)
     view.say("starting Kafka and Redis" if plan.target.bootstrap is None else "connecting")
-    with deployed(plan.target) as place:
+    with deploy(plan.target) as place:
         model_id = None
         if model is not None:
             model_id = publish(place.settings, model)
@@ -96,7 +96,7 @@ def model_for(plan: RunPlan, view: RunView) -> Path | None:
     if plan.model is not None:
         return plan.model
     view.say("training a model of the generated world (once, about a minute)")
-    return prepared(plan.target.data, plan.feed.seed)
+    return prepare_model(plan.target.data, plan.feed.seed)
 
 
 class Measurement:

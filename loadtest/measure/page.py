@@ -61,24 +61,26 @@ def visit(what: PageVisit, tick: Callable[[float], None]) -> dict[str, Any]:
         session = page.context.new_cdp_session(page)
         rows = list(_watch(page, session, what, tick))
         browser.close()
-    return built(loaded, what.seconds, rows)
+    return build_report(loaded, what.seconds, rows)
 
 
-def built(load_ms: float, seconds: float, rows: Sequence[dict[str, float]]) -> dict[str, Any]:
+def build_report(
+    load_ms: float, seconds: float, rows: Sequence[dict[str, float]]
+) -> dict[str, Any]:
     """Return the report of a visit."""
     return {
         "command": "page",
         "load_ms": load_ms,
         "seconds": seconds,
-        **judged(rows),
+        **judge_growth(rows),
         "readings": rows,
     }
 
 
-def judged(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
+def judge_growth(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Return the growth of each figure from the middle third to the last, and whether it is steady.
 
-    >>> judged([{"heap_bytes": 10.0}, {"heap_bytes": 20.0}, {"heap_bytes": 21.0}])
+    >>> judge_growth([{"heap_bytes": 10.0}, {"heap_bytes": 20.0}, {"heap_bytes": 21.0}])
     {'growth': {'heap_bytes': 0.05}, 'steady': True}
     """
     third = len(rows) // 3

@@ -23,11 +23,11 @@ from loadtest.deploy.deployment import READY_S, Deployment, place_on
 from loadtest.deploy.gateway_process import GatewayProcess
 from loadtest.deploy.processes import machine
 from loadtest.measure import report
-from loadtest.measure.gateway import Say, settled
+from loadtest.measure.gateway import Say, wait_for_decisions
 from loadtest.measure.gateway_account import Exchange, GatewayAccount
 from loadtest.measure.latency import percentiles_ms
-from loadtest.traffic.gateway_rows import GatewayRow, rows, taken
-from loadtest.traffic.http_load import Connection, connect, request, undelayed
+from loadtest.traffic.gateway_rows import GatewayRow, rows, take_rows
+from loadtest.traffic.http_load import Connection, connect, request, short_collections
 from schemas.errors import FatalError
 
 REPEAT_EVERY: Final = 10
@@ -117,7 +117,7 @@ def _measured(
     load = OpenLoad(plan, gateway)
     phases = _through(plan, load, faults, say)
     say("waiting for the decisions of everything that was accepted")
-    decisions = settled(place, load.account.accepted(), SETTLE_S)
+    decisions = wait_for_decisions(place, load.account.accepted(), SETTLE_S)
     counts = load.account.counts(decisions)
     latency = load.account.latencies()
     bound = (plan.deadline_ms + plan.slack_ms) * 1_000_000
@@ -150,7 +150,7 @@ def _through(
     """
     phases = []
     exchanges = load.account.exchanges
-    with undelayed(), load:
+    with short_collections(), load:
         time.sleep(plan.between_s)
         for fault in faults:
             say(f"{fault.name} is down for {plan.away_s:g} s")
@@ -186,7 +186,7 @@ class OpenLoad:
     def __init__(self, plan: FaultPlan, gateway: GatewayProcess) -> None:
         self._plan, self._gateway = plan, gateway
         stream = rows(plan.customers, plan.seed, 20_148)
-        self._stream: Iterator[GatewayRow] = chain(taken(stream, plan.rows), stream)
+        self._stream: Iterator[GatewayRow] = chain(take_rows(stream, plan.rows), stream)
         self._idle: list[Connection] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: list[BaseException] = []

@@ -36,6 +36,6 @@ def rows(customers: int, seed: int, first_day: int) -> Iterator[GatewayRow]:
                 yield GatewayRow(record["transaction_id"], json.dumps(known).encode())
 
 
-def taken(stream: Iterator[GatewayRow], count: int) -> list[GatewayRow]:
+def take_rows(stream: Iterator[GatewayRow], count: int) -> list[GatewayRow]:
     """Return the next `count` rows; encode them before measuring starts."""
     return [next(stream) for _ in range(count)]

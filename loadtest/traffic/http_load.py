@@ -100,7 +100,7 @@ async def connect(port: int) -> Connection:
 
 
 @contextmanager
-def undelayed() -> Iterator[None]:
+def short_collections() -> Iterator[None]:
     """Keep garbage collections short: their pauses would look like a slow gateway."""
     gc.collect()
     gc.freeze()

@@ -20,7 +20,7 @@ SHARE: Final = 0.012
 RAMP_DAYS: Final = 2
 
 
-def drifted(people: Population, seed: int, day: int, since: int, rows: WorldRows) -> WorldRows:
+def apply_drift(people: Population, seed: int, day: int, since: int, rows: WorldRows) -> WorldRows:
     """Return an honest day in which some purchases are made the new way.
 
     `since` is the number of days since the change began.

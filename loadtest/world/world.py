@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from loadtest.world import fraud
-from loadtest.world.behaviour_drift import drifted
+from loadtest.world.behaviour_drift import apply_drift
 from loadtest.world.genuine import DAY_MS, HOUR_MS, genuine_day
 from loadtest.world.places import COUNTRIES
 from loadtest.world.population import Population
@@ -94,7 +94,7 @@ class World:
     def _rows(self, day: int) -> WorldRows:
         honest = genuine_day(self.people, self.seed, day)
         if self.drift_day is not None and day >= self.drift_day:
-            honest = drifted(self.people, self.seed, day, day - self.drift_day, honest)
+            honest = apply_drift(self.people, self.seed, day, day - self.drift_day, honest)
         parts = [honest]
         for start in range(day - fraud.MAX_DAYS, day + 1):
             rows = self._incidents.get(start)

@@ -121,7 +121,7 @@ def test_the_shipped_bounds_name_figures_of_reports() -> None:
         "run": of_runs,
         "max": of_runs,
         "gateway": set(gateway_report()),
-        "page": set(page.built(400.0, 60.0, [])),
+        "page": set(page.build_report(400.0, 60.0, [])),
     }
     for bound in json.loads(bounds.BOUNDS.read_text()):
         assert bound["figure"] in figures[bound["command"]]
@@ -145,7 +145,7 @@ def gateway_report(
         Exchange(f"t-{number}", 1, 1 + round(took_ms * 1e6), status, body)
         for number in range(10_000)
     ]
-    return gateway.built(plan, GatewayAccount(exchanges), {}, 1.0, {})
+    return gateway.build_report(plan, GatewayAccount(exchanges), {}, 1.0, {})
 
 
 @pytest.mark.parametrize(("connections", "batch"), [(1, 0), (16, 0), (2, 5_000)])
@@ -162,7 +162,7 @@ def test_the_gateways_bounds_hold_and_break(connections: int, batch: int) -> Non
 
 @pytest.mark.parametrize(("load_ms", "wrong"), [(400.0, 0), (1_200.0, 1), (-5.0, 1)])
 def test_the_pages_bounds_hold_and_break(load_ms: float, wrong: int) -> None:
-    assert len(bounds.check(page.built(load_ms, 60.0, []))[1]) == wrong
+    assert len(bounds.check(page.build_report(load_ms, 60.0, []))[1]) == wrong
 
 
 def test_back_to_normal_is_when_latency_came_down() -> None:
