@@ -16,7 +16,7 @@ app.add_typer(people_command.commands, name="people")
 def run_dashboard() -> None:
     """Serve the web pages: live figures, review queue, models, audit, people.
 
-    The first admin is added by `python -m dashboard people add`.
+    Add the first admin with `python -m dashboard people add`.
 
     Example: FRAUD_DASHBOARD_PORT=8050 FRAUD_DATABASE_URL=sqlite:///var/fraud.db
     python -m dashboard run

@@ -1,29 +1,29 @@
-"""The web application of the dashboard, made from its parts.
+"""The web application of the dashboard, assembled from its pages.
 
-How a page is added:
+How to add a page:
 
-1. A module here with `router = APIRouter()`, say `queue.py`; its router goes into ROUTERS below.
-2. Each handler names the least role that may use it, by an argument of a type of access.py:
-   `def queue(request: Request, person: Analyst, parts: TheParts) -> HTMLResponse`. A test walks
-   all routes and fails for one that names none. Handlers that use the database are plain `def`,
-   which FastAPI runs on a thread: `with parts.database.read() as connection: ...`.
-3. It returns `page(request, "queue.html", cases=...)`. The template begins with
+1. Write a module with `router = APIRouter()`, say `queue.py`, and add its router to ROUTERS below.
+2. Each handler names the lowest role that may use it, by an argument with a type of access.py:
+   `def queue(request: Request, person: Analyst, parts: InjectedParts) -> HTMLResponse`. A test
+   fails for any route without one. Handlers that use the database are plain `def`, which FastAPI
+   runs on a thread: `with parts.database.read() as connection: ...`.
+3. The handler returns `page(request, "queue.html", cases=...)`. The template starts with
    `{% extends "base.html" %}` and fills the blocks `title`, `main`, `styles` and `scripts`
    (`<script type="module" src="/static/queue.js"></script>`). Inline scripts, `on…` attributes and
-   `style="…"` do nothing: the Content-Security-Policy forbids them. Values for scripts go into
+   `style="…"` have no effect: the Content-Security-Policy forbids them. Pass values to scripts in
    `data-…` attributes or `<script type="application/json">{{ values | tojson }}</script>`.
-   Colours and classes are listed at the top of static/style.css; charts draw anew on the
-   document's event `themechange`.
-4. An entry in `pages.NAVIGATION` shows it in the header.
-5. What changes something is a POST. A form carries
-   `<input type="hidden" name="csrf" value="{{ csrf }}">`; scripts use `send` of static/send.js.
-   The gate checks both, and the Origin; a JSON body is welcome with the header. Who did what goes
-   into the audit in the same transaction: `audit.record(connection, who=person.username, ...)`.
-6. What it needs beyond settings, database and registry becomes a field of `Parts`; what runs beside
-   the requests (a poller) is an async context manager given to `create_app` as a service.
+   The top of static/style.css lists colours and classes. Charts are redrawn on the document's
+   event `themechange`.
+4. An entry in `pages.NAVIGATION` puts the page into the header.
+5. Every change is a POST. A form carries `<input type="hidden" name="csrf" value="{{ csrf }}">`;
+   scripts use `send` of static/send.js, and may send JSON with the header. The gate checks the
+   token and the Origin. Record each change in the audit, in the same transaction:
+   `audit.record(connection, who=person.username, ...)`.
+6. Anything else that a page needs becomes a field of `DashboardParts`. A background task, such as
+   a poller, is an async context manager given to `create_app` as a service.
 
-An event stream is an ordinary GET handler; the gate ends it when the person's session ends. Errors
-of ours (schemas/errors.py) become a page or, for scripts, JSON with `detail`.
+An event stream is an ordinary GET handler; the gate ends it together with the person's session. The
+errors of schemas/errors.py become a page or, for scripts, JSON with `detail`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from starlette.staticfiles import StaticFiles
 from dashboard.accounts import audit, login, people
 from dashboard.live import page as live
 from dashboard.models import page as models
-from dashboard.parts import Parts
+from dashboard.parts import DashboardParts
 from dashboard.policies import page as policies
 from dashboard.review import actions, queue
 from dashboard.transactions import page as transactions
@@ -66,8 +66,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
 Service = Callable[[], AbstractAsyncContextManager[object]]
 
 
-def create_app(parts: Parts, *, services: Sequence[Service] = ()) -> FastAPI:
-    """Return the application; `services` run from its start to its end."""
+def create_app(parts: DashboardParts, *, services: Sequence[Service] = ()) -> FastAPI:
+    """Return the application; `services` run from its start-up to its shutdown."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -92,5 +92,5 @@ def create_app(parts: Parts, *, services: Sequence[Service] = ()) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC))
     failures.install(app)
     app.add_middleware(Gate, find=find)
-    app.add_middleware(SecurityHeaders)  # the outermost: what the gate refuses has them too
+    app.add_middleware(SecurityHeaders)  # outermost, so that the gate's refusals carry them too
     return app

@@ -1,4 +1,4 @@
-"""What the pages work with. `run.py` makes it for the process, tests make their own."""
+"""The objects that the pages work with."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """Every part of the dashboard. A page that needs another adds a field.
+class DashboardParts:
+    """The objects that the pages share; a page that needs another one adds a field.
 
     Args:
-        case_counts: the queue's figures, the same that `labels` tells.
-        collector: what the live page shows; it need not run.
-        labels: what sends verdicts on; None where nothing is sent.
-        registry: lends the registry of models to one thread at a time; raises BrokerUnavailable.
+        case_counts: counts of the review queue; give `labels` the same object.
+        collector: the state of the live page; it need not be running.
+        labels: sends verdicts to Kafka; None to send nothing.
+        registry: lends the model registry to one thread at a time; raises BrokerUnavailable.
     """
 
     settings: Settings
@@ -42,10 +42,10 @@ class Parts:
     clock: Clock = field(default_factory=SystemClock)
 
 
-def _parts(request: Request) -> Parts:
-    parts: Parts = request.app.state.parts
+def _parts(request: Request) -> DashboardParts:
+    parts: DashboardParts = request.app.state.parts
     return parts
 
 
-TheParts = Annotated[Parts, Depends(_parts)]
-"""How a handler asks for them: `def page(parts: TheParts)`."""
+InjectedParts = Annotated[DashboardParts, Depends(_parts)]
+"""Type of a handler's argument for them: `def page(parts: InjectedParts)`."""

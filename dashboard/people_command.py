@@ -1,4 +1,4 @@
-"""`python -m dashboard people`: accounts of the dashboard; each change is audited, sessions end."""
+"""`python -m dashboard people` manages accounts; every change is audited and ends sessions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RoleName = Annotated[str, typer.Option("--role", help="viewer, analyst, model ow
 
 @commands.command("add")
 def add(username: Username, role: RoleName = "viewer", json_path: Json = None) -> None:
-    """Add a person and print a one-time password, once; it is for a first log-in in three days.
+    """Add a person and print, only once, a one-time password; it is valid for three days.
 
     Example: python -m dashboard people add jane --role admin
     """
@@ -38,12 +38,12 @@ def add(username: Username, role: RoleName = "viewer", json_path: Json = None) -
     with _opened() as (database, now_ms), database.begin() as connection:
         people.add(connection, username, role, hashed, by=operator(), now_ms=now_ms)
     say(f"{username} is {role}")
-    _tell(username, password, json_path)
+    _print_password(username, password, json_path)
 
 
 @commands.command("list")
 def show(json_path: Json = None) -> None:
-    """Show everybody: role, and whether the account is disabled or locked.
+    """List all people with their roles, and whether an account is disabled or locked.
 
     Example: python -m dashboard people list --json -
     """
@@ -84,7 +84,7 @@ def role(
 
 @commands.command("password")
 def password(username: Username, json_path: Json = None) -> None:
-    """Print a new one-time password, once, for a person who lost theirs; it unlocks, too.
+    """Print, only once, a new one-time password for a person who lost theirs; this also unlocks.
 
     Example: python -m dashboard people password jane
     """
@@ -94,12 +94,12 @@ def password(username: Username, json_path: Json = None) -> None:
     made, hashed = Passwords().one_time()
     with _opened() as (database, now_ms), database.begin() as connection:
         people.reset_password(connection, username, hashed, by=operator(), now_ms=now_ms)
-    _tell(username, made, json_path)
+    _print_password(username, made, json_path)
 
 
 @commands.command("disable")
 def disable(username: Username) -> None:
-    """Keep a person out, from now on; what they did stays in the audit under their name.
+    """Lock a person out for good; their past actions stay in the audit.
 
     Example: python -m dashboard people disable jane
     """
@@ -108,7 +108,7 @@ def disable(username: Username) -> None:
 
 @commands.command("enable")
 def enable(username: Username) -> None:
-    """Let a disabled person in again.
+    """Let a disabled person log in again.
 
     Example: python -m dashboard people enable jane
     """
@@ -117,7 +117,7 @@ def enable(username: Username) -> None:
 
 @commands.command("unlock")
 def unlock(username: Username) -> None:
-    """Let a person try again at once who is locked out after wrong passwords.
+    """Let a person who is locked out after wrong passwords try again at once.
 
     Example: python -m dashboard people unlock jane
     """
@@ -144,11 +144,11 @@ def _opened() -> Iterator[tuple[Database, int]]:
         yield database, SystemClock().now_ms()
 
 
-def _tell(username: str, password: str, json_path: Path | None) -> None:
+def _print_password(username: str, password: str, json_path: Path | None) -> None:
     from database.accounts.people import ONE_TIME_MS
 
     if json_path is None:
         days = ONE_TIME_MS // 86_400_000
-        say(f"one-time password, shown only now, for a first log-in within {days} days: {password}")
+        say(f"one-time password, shown only now, to log in within {days} days: {password}")
     else:
         write_report({"username": username, "one_time_password": password}, json_path)

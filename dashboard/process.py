@@ -7,7 +7,7 @@ import asyncio
 from dashboard.app import create_app
 from dashboard.live.collector import build_collector
 from dashboard.models.lent_registry import LentRegistry
-from dashboard.parts import Parts
+from dashboard.parts import DashboardParts
 from dashboard.review.case_counts import CaseCounts
 from dashboard.review.label_sender import label_sender
 from dashboard.web.health import unready, watch
@@ -20,8 +20,8 @@ from runtime.web.server import WebServer, bind_to, web_config
 
 SERVICE = "dashboard"
 KEEP_ALIVE_S = 30
-STOP_S = 3
-"""How long open requests may go on after SIGTERM; event streams never end by themselves."""
+SHUTDOWN_GRACE_S = 3
+"""Time that open requests get after SIGTERM; event streams never end by themselves."""
 
 
 def run(settings: Settings) -> None:
@@ -34,7 +34,7 @@ def run(settings: Settings) -> None:
         labels = process.parts.enter_context(
             label_sender(settings, database, process.clock, process.metrics, counts)
         )
-        parts = Parts(
+        parts = DashboardParts(
             settings=settings,
             database=database,
             registry=process.keep(LentRegistry(settings)),
@@ -52,7 +52,7 @@ def run(settings: Settings) -> None:
             settings,
             protocol=HeaderTimeoutProtocol,
             keep_alive_s=KEEP_ALIVE_S,
-            stop_s=STOP_S,
+            stop_s=SHUTDOWN_GRACE_S,
             lifespan=True,
         )
         scheme = "https" if settings.tls_certificate else "http"

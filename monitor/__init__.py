@@ -1,1 +1,1 @@
-"""Watching: quality and drift of what is served."""
+"""Watches the quality and drift of the models that serve."""

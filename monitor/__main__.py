@@ -19,7 +19,7 @@ DAY_MS = 86_400_000
 
 @app.command("run")
 def run_service() -> None:
-    """Watch quality and drift, write alerts and retrain requests, roll bad models back.
+    """Watch quality and drift, raise alerts, request retraining and roll back bad models.
 
     Example: FRAUD_ALERT_URLS="slack://… json://host/hook" FRAUD_HEALTH_PORT=8084
     python -m monitor run
@@ -37,11 +37,12 @@ def write_html(
     ] = None,
     until: Annotated[str | None, typer.Option("--to", help="ISO 8601; default now")] = None,
     input_path: Annotated[
-        Path | None, typer.Option("--input", help="Parquet of decisions and labels, not Kafka")
+        Path | None,
+        typer.Option("--input", help="Parquet file of decisions and labels, instead of Kafka"),
     ] = None,
     json_path: Json = None,
 ) -> None:
-    """Write Evidently's report of a period: drift against the one before, and classification.
+    """Write Evidently's report on a period: drift from the period before, and classification.
 
     Example: python -m monitor report --output day.html --from 2026-05-01 --to 2026-05-02
     """
@@ -61,16 +62,16 @@ def write_html(
             )
         bar.add_task("report", total=None)
         rows = evidently.write(table, start, end, output)
-    say(f"{output}: {rows['current']:,} decisions against {rows['reference']:,} before them")
+    say(f"{output}: {rows['current']:,} decisions compared with {rows['reference']:,} before")
     write_report({"output": str(output), **rows}, json_path)
 
 
 @app.command("bench")
 def bench(
-    decisions: Annotated[int, typer.Option(min=2_000, help="how many")] = 10_000_000,
+    decisions: Annotated[int, typer.Option(min=2_000, help="number of decisions")] = 10_000_000,
     json_path: Json = None,
 ) -> None:
-    """Measure decisions a second on one core with all 71 features watched, and memory after them.
+    """Measure decisions per second on one core with all 71 features watched, and memory use.
 
     Example: python -m monitor bench --decisions 1000000 --json -
     """
@@ -91,7 +92,7 @@ def _moment(option: str, text: str) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise ConfigurationError(
-            f"{option} {text!r} is no time: write 2026-05-01 or 2026-05-01T12:00+00:00"
+            f"{option} {text!r} is not a time: write 2026-05-01 or 2026-05-01T12:00+00:00"
         ) from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 

@@ -1,7 +1,7 @@
-"""How fast the monitor is on one core, and what it holds: synthetic messages, no Kafka.
+"""Measures the monitor's speed on one core and its memory, with synthetic messages and no Kafka.
 
 Each transaction is a FeatureVector message (70 features), its Decision (score and anomaly score)
-and, for one in fifty, a Label some time later. All of it runs through `Monitor.receive` and `due`.
+and, for one in fifty, a later Label. All messages pass through `Monitor.receive` and `Monitor.due`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from monitor.observe.served_models import Models
-from monitor.service import Monitor, Options
+from monitor.observe.served_models import ServedModels
+from monitor.service import Monitor, MonitorOptions
 from runtime.clock import ManualClock
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics
@@ -30,7 +30,7 @@ from schemas.topics import DECISIONS, FEATURES, LABELS, MODELS
 BATCH: Final = 2_000
 TEMPLATES: Final = 20
 PER_S: Final = 1_000
-"""Transactions a second of the monitor's clock."""
+"""Transactions per second of the monitor's clock."""
 LABEL_EVERY: Final = 50
 START: Final = 1_700_000_000_000
 ID_DIGITS: Final = 12
@@ -40,15 +40,17 @@ class _NoRegistry:
     """The champion has no canary and no predecessor, so nothing is rolled back."""
 
     def change(self, model_id: str, stage: Stage, *, actor: str, comment: str) -> object:
-        raise FatalError(f"the benchmark's guard puts {model_id} at {stage}: {comment}")
+        raise FatalError(
+            f"the benchmark's guard unexpectedly moved {model_id} to {stage}: {comment}"
+        )
 
 
 def measure(total: int, progress: Callable[[int], None] = lambda count: None) -> dict[str, Any]:
-    """Return decisions/s of one thread with all 71 features watched, and memory after `total`."""
+    """Return the decisions/s of one thread with all 71 features watched, and the memory used."""
     clock = ManualClock(START)
-    models = Models(load=lambda event: _histograms())
+    models = ServedModels(load=lambda event: _histograms())
     monitor = Monitor(
-        Options(),
+        MonitorOptions(),
         clock=clock,
         metrics=Metrics("monitor"),
         currencies=CurrencyTable(),
@@ -63,7 +65,9 @@ def measure(total: int, progress: Callable[[int], None] = lambda count: None) ->
     value = avro.encode("ModelEvent", event)
     monitor.receive(MODELS.name, [Message(MODELS.name, 0, 0, START, b"champion", value)])
     vectors, decisions = _templates(min(TEMPLATES, total // BATCH))
-    _pass(monitor, clock, vectors[0], decisions[0], 0)  # compiled, and every page of it touched
+    _pass(
+        monitor, clock, vectors[0], decisions[0], 0
+    )  # compiles the kernels and touches every page of memory
     start_rss, spent, done, number = _rss(), 0.0, 0, BATCH
     while done < total:
         place = number // BATCH % len(vectors)
@@ -87,7 +91,7 @@ def measure(total: int, progress: Callable[[int], None] = lambda count: None) ->
 def _pass(
     monitor: Monitor, clock: ManualClock, vectors: list[bytes], decisions: list[bytes], first: int
 ) -> float:
-    """Run one batch through the monitor; return the CPU seconds it took, without making it."""
+    """Run one batch through the monitor; return its CPU seconds, without those of building it."""
     now = clock.now_ms()
     names = [b"%0*d" % (ID_DIGITS, first + row) for row in range(BATCH)]
     blank = b"#" * ID_DIGITS

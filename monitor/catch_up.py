@@ -1,4 +1,4 @@
-"""After a start the monitor reads again what Kafka keeps, up to the ends at that moment."""
+"""Reads the retained messages again after a start, up to the ends at that moment."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ log = structlog.get_logger(__name__)
 
 
 class CatchUp:
-    """Opens the readers at `since_ms`; until their present ends are read, nothing is raised."""
+    """Opens the readers at `since_ms`; no alert is raised until they reach the ends as of then."""
 
     def __init__(self, process: ServiceProcess, monitor: Monitor, since_ms: int) -> None:
         self._process, self._monitor, self._since_ms = process, monitor, since_ms
         self._ends: dict[str, Mapping[int, int]] = {}
         self._began = time.monotonic()
         self.readers: dict[str, KafkaReader] = {}
-        """By plain topic name."""
+        """By topic name without the prefix."""
 
     def open(self) -> None:
-        """Open the readers, and take up what an earlier process has raised and requested.
+        """Open the readers, and restore the alerts and retrain requests of an earlier process.
 
         Raises:
             BrokerUnavailable: Kafka does not answer; call again.
@@ -46,7 +46,7 @@ class CatchUp:
         self._monitor.live = False
 
     def done(self) -> bool:
-        """Return whether the ends are read; from then on the monitor is live."""
+        """Return whether the readers have reached the ends; from then on the monitor is live."""
         if not self._monitor.live and self._at_ends():
             self._monitor.live = True
             log.info("watching", seconds=round(time.monotonic() - self._began, 1))

@@ -1,4 +1,4 @@
-"""Starts `python -m monitor report` for each day that has ended, as a process of its own."""
+"""Runs `python -m monitor report` in a separate process after the end of each day."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class DailyReport:
-    """Writes one HTML file per day (UTC) to a folder; without a folder it does nothing.
+    """Writes one HTML report per UTC day to a folder, or nothing without a folder.
 
     Raises:
         ConfigurationError: the folder does not exist.
@@ -31,7 +31,7 @@ class DailyReport:
         self._child: subprocess.Popen[bytes] | None = None
 
     def step(self) -> None:
-        """Start the report if a day has ended, and log how the last one ended. Does not wait."""
+        """Start the report if a day has ended, and log the exit code of the last. Does not wait."""
         if self._folder is None:
             return
         if self._child is not None and (code := self._child.poll()) is not None:

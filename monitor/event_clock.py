@@ -6,14 +6,14 @@ from monitor.observe.observations import Observations
 
 
 class EventClock:
-    """The time of the newest decision that the monitor has seen."""
+    """Gives the event time that the decisions seen by the monitor have reached."""
 
     seen: Observations | None = None
 
     def now_ms(self) -> int:
-        """Return ms since the epoch, UTC; 0 before the first decision."""
+        """Return milliseconds since the epoch, UTC; 0 before the first decision."""
         return 0 if self.seen is None else self.seen.newest_event_ms
 
     def now_us(self) -> int:
-        """Return it in microseconds."""
+        """Return microseconds since the epoch, UTC; 0 before the first decision."""
         return self.now_ms() * 1_000

@@ -11,19 +11,19 @@ from monitor.service import Monitor
 from runtime.kafka.protocols import Producer, Reader
 from runtime.settings import Settings
 
-MAX_ROWS: Final = 5_000
+MAX_MESSAGES: Final = 5_000
 POLL_S: Final = 0.1
 DUE_EVERY_S: Final = 0.2
-"""How often it is looked for what is due when event time may run far faster than the clock."""
+"""Interval between checks for due evaluations when event time may run far ahead of the clock."""
 
 
-class Loop:
-    """Reads the topic that is furthest behind in time, and sends what the monitor leaves.
+class MonitorLoop:
+    """Reads the topic that is furthest behind in time, and sends the monitor's messages.
 
     Args:
-        readers: by plain topic name.
-        notifier: gets each alert, for people.
-        ends: returns the ends of `transactions`; asked once an evaluation.
+        readers: by topic name without the prefix.
+        notifier: sends each alert to people.
+        ends: returns the end offsets of `transactions`; called once per evaluation.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Loop:
         self._due_at = 0.0
 
     def step(self, timeout_s: float = POLL_S) -> int:
-        """Read what has come, evaluate what is due and send it; return how many messages came.
+        """Read messages, run due evaluations and send the results; return the number read.
 
         Raises:
-            BrokerUnavailable: Kafka does not answer; nothing is lost, call again.
+            BrokerUnavailable: Kafka does not answer. Nothing is lost; call again.
         """
         came = 0
         for topic in sorted(self._newest, key=lambda name: self._newest[name]):
-            messages = self._readers[topic].poll_batch(MAX_ROWS, 0.0)
+            messages = self._readers[topic].poll_batch(MAX_MESSAGES, 0.0)
             if messages:
                 self._monitor.receive(topic, messages)
                 self._newest[topic] = max(message.timestamp for message in messages)
@@ -59,7 +59,7 @@ class Loop:
                 break
         if not came:
             topic = max(self._newest, key=lambda name: self._newest[name])
-            messages = self._readers[topic].poll_batch(MAX_ROWS, timeout_s)
+            messages = self._readers[topic].poll_batch(MAX_MESSAGES, timeout_s)
             self._monitor.receive(topic, messages)
             came = len(messages)
         if time.monotonic() >= self._due_at:
@@ -70,7 +70,7 @@ class Loop:
         return came
 
     def send(self) -> None:
-        """Send the messages that the monitor left, and its alerts to people.
+        """Publish the messages of the monitor's outbox and notify people of its alerts.
 
         Raises:
             BrokerUnavailable: the producer's queue is full; call again.

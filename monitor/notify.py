@@ -1,7 +1,7 @@
-"""Alerts to people by apprise (Slack, mail, webhooks …), on a thread of its own.
+"""Sends alerts to people through apprise (Slack, mail, webhooks …), on a separate thread.
 
-A receiver that is down never holds the monitor up: each address is tried a few times, then the
-failure is counted and logged. The alert stands on the `alerts` topic in any case.
+A receiver that is down never holds the monitor up: each one is tried a few times, then the failure
+is counted and logged. The alert is on the `alerts` topic in any case.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from schemas.records import Alert
 
 log = structlog.get_logger(__name__)
 WAITING: Final = 1_000
-"""Alerts that may wait to be sent; beyond that the newest are only counted."""
+"""Alerts that may wait to be sent; further ones are dropped and counted."""
 WAITS_S: Final = (1.0, 5.0, 30.0)
 _KINDS: Final = {"INFO": "info", "WARNING": "warning", "CRITICAL": "failure"}
 
 
 class Notifier:
-    """Sends alerts to `urls` (apprise addresses). Call `close` at the end.
+    """Sends alerts to `urls` in apprise's notation. Call `close` at the end.
 
     Raises:
-        ConfigurationError: an address is not one of apprise's; it is not shown, it is a secret.
+        ConfigurationError: apprise does not know a URL. The text leaves out the URL, a secret.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Notifier:
             self._thread.start()
 
     def send(self, alert: Alert) -> None:
-        """Hand an alert over; returns at once."""
+        """Queue an alert for sending; returns at once."""
         if not self._receivers:
             return
         try:
@@ -53,7 +53,7 @@ class Notifier:
             self._metrics.count("notifications", outcome="dropped")
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Send what waits, without trying again, for at most `timeout_s`."""
+        """Send the waiting alerts, without retries, for at most `timeout_s`."""
         if not self._thread.is_alive():
             return
         self._stop.set()
@@ -78,7 +78,7 @@ class Notifier:
                     title=title, body=f"{alert['summary']}\n{detail}",
                     notify_type=_KINDS[alert["severity"]],
                 )  # fmt: skip
-            except Exception as error:  # a plug-in may raise anything; the monitor goes on
+            except Exception as error:  # plug-ins raise anything; the monitor must go on
                 log.warning("a receiver failed", receiver=place, kind=type(error).__name__)
                 sent = False
             if sent:

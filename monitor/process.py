@@ -1,7 +1,7 @@
-"""The process `python -m monitor run`: it reads again what is kept, then follows and evaluates.
+"""The process `python -m monitor run`: reads the retained messages, then follows and evaluates.
 
-It reads without a consumer group, since quality and drift need all partitions. A second process
-would write every alert twice.
+It reads without a consumer group, because quality and drift need all partitions. Run only one: a
+second process would write every alert twice.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from monitor.catch_up import CatchUp
 from monitor.daily_report import DailyReport
 from monitor.event_clock import EventClock
 from monitor.judge.alerts import SERVICE
-from monitor.judge.rollback import Registry
-from monitor.loop import Loop
+from monitor.judge.rollback import StageRegistry
+from monitor.loop import MonitorLoop
 from monitor.notify import Notifier
-from monitor.observe.served_models import Models
-from monitor.service import Monitor, Options
+from monitor.observe.served_models import ServedModels
+from monitor.service import Monitor, MonitorOptions
 from runtime.clock import Clock
 from runtime.kafka.clients import KafkaProducer
 from runtime.kafka.model_registry import open_registry
@@ -45,7 +45,7 @@ def run(settings: Settings) -> None:
         catch_up = CatchUp(process, monitor, clock.now_ms() - kept_ms)
         process.patiently(catch_up.open)
         transactions = settings.topic(TRANSACTIONS)
-        loop = Loop(
+        loop = MonitorLoop(
             monitor,
             catch_up.readers,
             producer,
@@ -58,7 +58,7 @@ def run(settings: Settings) -> None:
         def step() -> str:
             loop.step()
             if not catch_up.done():
-                return "reading again what is kept"
+                return "reading the retained messages"
             report.step()
             return ""
 
@@ -66,14 +66,16 @@ def run(settings: Settings) -> None:
         process.repeat(step, BrokerUnavailable)
 
 
-def build(settings: Settings, *, clock: Clock, metrics: Metrics, registry: Registry) -> Monitor:
-    """Return the monitor that the settings ask for."""
+def build(
+    settings: Settings, *, clock: Clock, metrics: Metrics, registry: StageRegistry
+) -> Monitor:
+    """Return a monitor configured by the settings."""
     return Monitor(
-        Options.from_settings(settings),
+        MonitorOptions.from_settings(settings),
         clock=clock,
         metrics=metrics,
         currencies=CurrencyTable(settings.base_currency, settings.currency_rates),
-        models=Models(),
+        models=ServedModels(),
         registry=registry,
         label_registry=ConfluentRegistry.from_settings(settings),
         pan_key=settings.pan_key,

@@ -1,11 +1,12 @@
-"""The monitor: messages in, what is due by its clock out, live and in the simulation.
+"""The monitor's logic, for the live process and for the simulation. It does no I/O.
 
-`receive` takes what came on a topic, `due` evaluates what is due and leaves messages in `outbox`.
-It does no I/O itself.
+`receive` takes the messages of a topic. `due` runs the evaluations whose time has come and leaves
+the resulting messages in `outbox`.
 
-After a start the topics are read again from as far back as cells are kept (`live` False, nothing is
-raised meanwhile), and `restore` takes up raised alerts and the quiet period from their own topics.
-So a lost disk or another machine changes nothing, and what is remembered cannot contradict Kafka.
+After a start the topics are read again from as far back as cells are kept; meanwhile `live` is
+False and no alert is raised. `restore` takes the raised alerts and the quiet period from their own
+topics. Losing the disk or moving to another machine therefore changes nothing, and the monitor's
+memory cannot contradict Kafka.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from typing import Final
 import structlog
 
 from monitor.judge.alerts import SERVICE, STATES, Alerts
-from monitor.judge.figures import Figures, Needs
+from monitor.judge.figures import FigureMinimums, Figures
 from monitor.judge.gauges import show
 from monitor.judge.guard import GuardRules
 from monitor.judge.retrain import Retrain, RetrainRequest
-from monitor.judge.rollback import ACTOR, Found, Registry, worse
+from monitor.judge.rollback import ACTOR, StageRegistry, WorseModel, worse_models
 from monitor.judge.rules import FEATURE_DRIFT, default_rules
-from monitor.observe.observations import Memory, Observations
-from monitor.observe.served_models import Models
+from monitor.observe.observations import MemoryLimits, Observations
+from monitor.observe.served_models import ServedModels
 from runtime.clock import Clock
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics
@@ -51,24 +52,24 @@ FOLLOWED: Final = (FEATURES, DECISIONS, LABELS, MODELS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How the monitor judges; see the parts for what each means."""
+class MonitorOptions:
+    """How the monitor judges; the classes behind the fields explain them."""
 
-    memory: Memory = field(default_factory=Memory)
-    needs: Needs = field(default_factory=Needs)
+    memory: MemoryLimits = field(default_factory=MemoryLimits)
+    minimums: FigureMinimums = field(default_factory=FigureMinimums)
     guard: GuardRules = field(default_factory=GuardRules)
-    least_precision: float = 0.85
-    most_psi: float = 0.25
+    min_precision: float = 0.85
+    max_psi: float = 0.25
     quiet_ms: int = 6 * HOUR
     evaluate_every_ms: int = 60_000
     guard_every_ms: int = 5_000
     replayed: bool = False
-    """The clock is that of the events."""
+    """Whether the clock follows event time."""
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Options:
-        """Return the options that the settings ask for."""
-        memory = Memory(
+    def from_settings(cls, settings: Settings) -> MonitorOptions:
+        """Return the options that follow from the settings."""
+        memory = MemoryLimits(
             approved=settings.monitor_records,
             flagged=max(settings.monitor_records // 4, 1),
             waiting=max(settings.monitor_records // 8, 1),
@@ -76,40 +77,41 @@ class Options:
         )
         return cls(
             memory=memory,
-            needs=Needs(labels=settings.monitor_labels),
+            minimums=FigureMinimums(labels=settings.monitor_labels),
             guard=GuardRules(fresh_ms=settings.monitor_fresh.ms),
-            least_precision=settings.monitor_precision,
-            most_psi=settings.monitor_psi,
+            min_precision=settings.monitor_precision,
+            max_psi=settings.monitor_psi,
             quiet_ms=settings.monitor_quiet.ms,
             replayed=settings.monitor_clock == "event",
         )
 
 
 class Monitor:
-    """See the module.
+    """Observes traffic, evaluates alert rules and rolls back bad models; see the module.
 
     Args:
-        registry: changes stages; it may write to Kafka at once, or by `outbox`.
-        label_registry, pan_key: for labels in other encodings and with card numbers.
+        registry: changes the stages of models, either in Kafka at once or through `outbox`.
+        label_registry: schema registry for labels in Confluent's wire format.
+        pan_key: key for hashing card numbers in labels.
     """
 
     def __init__(
         self,
-        options: Options,
+        options: MonitorOptions,
         *,
         clock: Clock,
         metrics: Metrics,
         currencies: CurrencyTable,
-        models: Models | None = None,
-        registry: Registry,
+        models: ServedModels | None = None,
+        registry: StageRegistry,
         label_registry: SchemaRegistry | None = None,
         pan_key: bytes | None = None,
     ) -> None:
-        self.models = models or Models()
+        self.models = models or ServedModels()
         self.live = True
         self.outbox: deque[tuple[TopicSpec, bytes, bytes]] = deque()
         self.alerted: deque[Alert] = deque(maxlen=1_000)
-        """Alerts not yet taken by whoever tells people."""
+        """Alerts that the notifier has not taken yet."""
         self.seen = Observations(
             options.memory,
             currencies,
@@ -120,26 +122,26 @@ class Monitor:
         self._options, self._clock, self._metrics = options, clock, metrics
         self._registry = registry
         self._alerts = Alerts(
-            default_rules(least_precision=options.least_precision, most_psi=options.most_psi)
+            default_rules(min_precision=options.min_precision, max_psi=options.max_psi)
         )
         for rule in self._alerts.rules:
             for state in STATES:
                 metrics.count("alerts", 0, rule=rule.name, state=state)
         self._retrain = Retrain(quiet_ms=options.quiet_ms)
-        self._figures = Figures(self.seen, options.needs)
+        self._figures = Figures(self.seen, options.minimums)
         self._evaluated_at = self._guarded_at = -(2**62)
         self._rolled: dict[str, int] = {}
         self._failed: set[str] = set()
         self.seen.advance(clock.now_ms())
 
     def restore(self, alerts: Sequence[Message], requests: Sequence[Message]) -> None:
-        """Take up raised alerts and the quiet period from what an earlier process wrote."""
+        """Restore the raised alerts and the quiet period from an earlier process's messages."""
         self._alerts.restore([alert for alert in _records(alerts, "Alert")])  # type: ignore[misc]
         asked: list[RetrainRequest] = _records(requests, "RetrainRequest")  # type: ignore[assignment]
         self._retrain.restore(asked)
 
     def receive(self, topic: str, messages: Sequence[Message]) -> None:
-        """Take what came on a topic, by its plain name; what cannot be read is counted."""
+        """Take messages of a topic, given by its name without the prefix; count unreadable ones."""
         if not messages:
             return
         self._metrics.count("records", len(messages), topic=topic)
@@ -158,10 +160,12 @@ class Monitor:
             self._metrics.count("refused", refused, kind=topic)
 
     def due(self, transactions: Mapping[int, int] | None = None) -> bool:
-        """Evaluate what is due by the clock; return whether everything was evaluated.
+        """Run the evaluations that are due; return whether the alert rules were among them.
 
-        Late calls are not made up for: one evaluation stands for the intervals gone by.
-        `transactions` are the ends of that topic's partitions, if known.
+        Missed intervals are not made up for: one evaluation stands for all of them.
+
+        Args:
+            transactions: end offsets of the partitions of `transactions`, if known.
         """
         now_ms = self._clock.now_ms()
         self.seen.advance(now_ms)
@@ -169,7 +173,7 @@ class Monitor:
             return False
         if now_ms - self._guarded_at >= self._options.guard_every_ms:
             self._guarded_at = now_ms
-            for found in worse(self.models, self.seen, self._options.guard, now_ms):
+            for found in worse_models(self.models, self.seen, self._options.guard, now_ms):
                 self._roll_back(found, now_ms)
         if now_ms - self._evaluated_at < self._options.evaluate_every_ms:
             return False
@@ -184,7 +188,7 @@ class Monitor:
         )
         if request is not None:
             self._metrics.count("retrain_requests", reason=request["reason"])
-            log.warning("retrain request", **request)
+            log.warning("retraining requested", **request)
             self._publish(RETRAIN_REQUESTS, request["reason"], "RetrainRequest", request)
         show(self._metrics, self.seen, self._figures, figures, self._alerts, now_ms)
         return True
@@ -196,16 +200,16 @@ class Monitor:
                 self.models.apply(message.key, message.value)
             except BadMessage as error:
                 refused += 1
-                log.warning("no model event", reason=str(error))
+                log.warning("model event refused", reason=str(error))
         champion = self.models.champion
         try:
             self.seen.serve(
                 None if champion is None else champion["model_id"], self.models.serving()
             )
         except ConfigurationError as error:
-            log.warning("a model is watched without its reference", reason=str(error))
+            log.warning("model watched without reference histograms", reason=str(error))
         if window is not None and self.seen.features is not window:
-            # Else it would stay raised for a day, until the new reference has its window.
+            # Otherwise it would stay raised for a day, until the new window is full.
             self._alerts.forget(FEATURE_DRIFT)
         for model_id, when in list(self._rolled.items()):
             state = self.models.states.get(model_id)
@@ -213,8 +217,8 @@ class Monitor:
                 del self._rolled[model_id]
         return refused
 
-    def _roll_back(self, found: Found, now_ms: int) -> None:
-        if found.model_id in self._rolled:  # written, but not yet read back from `models`
+    def _roll_back(self, found: WorseModel, now_ms: int) -> None:
+        if found.model_id in self._rolled:  # rollback written, but not yet read back from `models`
             return
         detail = {
             "model": found.model_id, "stage": found.stage, "against": found.against,
@@ -261,7 +265,7 @@ def _records(messages: Sequence[Message], name: str) -> list[object]:
         try:
             kind, record = avro.decode(message.value or b"")
         except BadMessage as error:
-            log.warning("passed over", name=name, reason=str(error))
+            log.warning("unreadable record skipped", name=name, reason=str(error))
             continue
         if kind == name:
             found.append(record)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from monitor.observe.served_models import Models
-from monitor.service import Monitor, Options
+from monitor.observe.served_models import ServedModels
+from monitor.service import Monitor, MonitorOptions
 from runtime.clock import Clock
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics
@@ -61,8 +61,8 @@ class SimulatedMonitor:
     """
 
     def __init__(self, plan: SimulationPlan, clock: Clock, currencies: CurrencyTable) -> None:
-        options = Options.from_settings(load_settings())
-        models = Models()
+        options = MonitorOptions.from_settings(load_settings())
+        models = ServedModels()
         self._clock = clock
         self._monitor = Monitor(
             replace(

@@ -1,6 +1,6 @@
-"""Who may do what: `require(role)`, by which each handler names the least role that may use it.
+"""Permissions: each handler names the lowest role that may use it, by `require(role)`.
 
-The gate in front (gate.py) lets nobody in without a log-in; here the role is looked at.
+The gate (gate.py) has already refused requests without a log-in; this module checks the role.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from database.accounts.sessions import Session
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who is logged in."""
+    """The person who is logged in."""
 
     username: str
     role: Role
 
     def may(self, role: Role) -> bool:
-        """Tell whether the person's role is `role` or a higher one."""
+        """Return whether the person's role is `role` or a higher one."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
 def session_of(request: Request) -> Session | None:
-    """Return the session that the gate found, None on the pages that need none."""
+    """Return the session that the gate found; None without a log-in."""
     found: Session | None = request.scope.get("session")
     return found
 
 
 def person_of(request: Request) -> Person | None:
-    """Return who is logged in, None on the pages that need no log-in."""
+    """Return the person who is logged in; None without a log-in."""
     session = session_of(request)
     return None if session is None else Person(session.username, session.role)
 
 
 def require(role: Role) -> Callable[[Request], Person]:
-    """Return a dependency that gives the Person, whose role must be `role` or a higher one.
+    """Return a dependency that gives the Person and admits `role` and higher roles.
 
-    It answers 403 to lower roles and 401 without a log-in. `required` on it says the role.
+    It answers 403 to lower roles and 401 without a log-in. Its attribute `required` is the role.
     """
 
     async def checked(request: Request) -> Person:
@@ -50,7 +50,7 @@ def require(role: Role) -> Callable[[Request], Person]:
         if person is None:
             raise HTTPException(401, "log in first")
         if not person.may(role):
-            raise HTTPException(403, f"this needs the role {role}; yours is {person.role}")
+            raise HTTPException(403, f"this needs the role {role}, and yours is {person.role}")
         return person
 
     checked.required = role  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The page /audit: who did what, when, before and after; newest first."""
+"""The page /audit: actions of people with the values before and after, newest first."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from dashboard.accounts.access import Admin
-from dashboard.parts import TheParts
+from dashboard.parts import InjectedParts
 from dashboard.web.pages import page
 from database.accounts import audit
 
 router: Final = APIRouter()
-Wanted = Annotated[str, Query(max_length=audit.MAX_NAME_LENGTH)]
+FilterText = Annotated[str, Query(max_length=audit.MAX_NAME_LENGTH)]
 
 
 @router.get("/audit")
 def show(
     request: Request,
     _person: Admin,
-    parts: TheParts,
-    who: Wanted = "",
-    action: Wanted = "",
-    subject: Wanted = "",
+    parts: InjectedParts,
+    who: FilterText = "",
+    action: FilterText = "",
+    subject: FilterText = "",
     older_than: Annotated[int | None, Query(ge=0, lt=1 << 62)] = None,
 ) -> HTMLResponse:
-    """Show the entries that fit, PAGE at a time."""
+    """Show the entries that match the filter, PAGE at a time."""
     wanted = {"who": who.strip(), "action": action, "subject": subject.strip()}
     with parts.database.read() as connection:
         found = audit.entries(
@@ -64,11 +64,11 @@ TONES: Final = {
     "model rolled back": "bad",
     "model promoted": "good",
 }
-"""Actions that stand out."""
+"""Colours of the actions that stand out."""
 
 
 def changes(before: str | None, after: str | None) -> list[tuple[str, str | None, str | None]]:
-    """Return name, before and after of each value that an entry has."""
+    """Return each value of an entry as name, before and after."""
     old, new = _values(before), _values(after)
     return [
         (name, _text(old.get(name)), _text(new.get(name)))

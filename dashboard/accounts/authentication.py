@@ -1,6 +1,6 @@
-"""Logging in and changing a password: guesses are counted, passwords verified, sessions opened.
+"""Logs people in and changes their passwords; counts attempts and locks out guessers.
 
-Refused log-ins count in the metric `login_failures`; both are in the audit.
+Refused log-ins count in the metric `login_failures`. The audit records both actions.
 """
 
 from __future__ import annotations
@@ -8,17 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dashboard.parts import Parts
+from dashboard.parts import DashboardParts
 from database.accounts import attempts, audit, people, sessions
 
 Reason = Literal["wrong", "locked", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Nobody was let in: `wrong` name or password, or `locked` for `wait_s` after too many.
+class LogInRefusal:
+    """The reason of a refusal.
 
-    `expired`: the right one-time password, too late; only who knows it is told.
+    `wrong` is a wrong name or password, `locked` a lock-out for `wait_s` after too many attempts.
+    `expired` is a correct one-time password that is too old; only its owner can learn that.
     """
 
     reason: Reason
@@ -26,21 +27,21 @@ class Refused:
 
 
 def log_in(
-    parts: Parts, username: str, password: str, *, client: str, replaces: str | None
-) -> str | Refused:
-    """Return the token of a new session, or why there is none. Blocks.
+    parts: DashboardParts, username: str, password: str, *, client: str, replaces: str | None
+) -> str | LogInRefusal:
+    """Return the token of a new session, or the refusal. Blocks.
 
-    It takes as long, and is locked alike, whether or not there is such a person.
+    Timing and lock-outs are the same for unknown names, so that nobody can probe for accounts.
 
     Args:
-        client: the address that it comes from.
-        replaces: token of the session before, which ends.
+        client: IP address of the client.
+        replaces: token of the previous session, which ends.
     """
     now_ms = parts.clock.now_ms()
     name = username.strip().lower()
     account, address = attempts.account(name[: audit.MAX_NAME_LENGTH]), attempts.ip_address(client)
     hashed = _verify(parts, name, password, keys=(address, account))
-    if isinstance(hashed, Refused):
+    if isinstance(hashed, LogInRefusal):
         parts.metrics.count("login_failures", reason=hashed.reason)
         if hashed.reason != "locked":
             _record_failure(
@@ -51,7 +52,7 @@ def log_in(
         present = people.stored_password(connection, name)
         if present is None or present.hashed != hashed:
             parts.metrics.count("login_failures", reason="wrong")
-            return Refused("wrong")  # changed or disabled in this very moment
+            return LogInRefusal("wrong")  # changed or disabled at this very moment
         attempts.forget(connection, account)
         attempts.uncount(connection, address)
         if replaces is not None:
@@ -70,12 +71,12 @@ def log_in(
 
 
 def change_password(
-    parts: Parts, username: str, old: str, new: str, *, client: str
-) -> str | Refused:
-    """Change a person's own password; return the token of the one session that is left. Blocks.
+    parts: DashboardParts, username: str, old: str, new: str, *, client: str
+) -> str | LogInRefusal:
+    """Change a person's own password; return the token of their only remaining session. Blocks.
 
     Args:
-        client: the address that it comes from.
+        client: IP address of the client.
 
     Raises:
         ConfigurationError: the new password breaks a rule; the text says which.
@@ -83,7 +84,7 @@ def change_password(
     now_ms = parts.clock.now_ms()
     account = attempts.account(username)
     present = _verify(parts, username, old, keys=(account,))
-    if isinstance(present, Refused):
+    if isinstance(present, LogInRefusal):
         if present.reason != "locked":
             with parts.database.begin() as connection:
                 audit.record(
@@ -106,20 +107,22 @@ def change_password(
         )
 
 
-def _verify(parts: Parts, name: str, password: str, *, keys: tuple[str, ...]) -> str | Refused:
-    """Count a try under each key, then look at the password; return its hash if it is right."""
+def _verify(
+    parts: DashboardParts, name: str, password: str, *, keys: tuple[str, ...]
+) -> str | LogInRefusal:
+    """Count an attempt under each key, then verify the password; return its hash if correct."""
     for key in keys:
         with parts.database.begin() as connection:
             wait_ms = attempts.begin(connection, key, now_ms=parts.clock.now_ms())
         if wait_ms:
-            return Refused("locked", -(-wait_ms // 1000))
+            return LogInRefusal("locked", -(-wait_ms // 1000))
     with parts.database.read() as connection:
         stored = people.stored_password(connection, name)
     known = None if stored is None else stored.hashed
     if not parts.passwords.verify(known, password) or stored is None:
-        return Refused("wrong")
+        return LogInRefusal("wrong")
     if stored.expired(parts.clock.now_ms()):
-        return Refused("expired")
+        return LogInRefusal("expired")
     if not parts.passwords.outdated(stored.hashed):
         return stored.hashed
     hashed = parts.passwords.hash(password)
@@ -129,7 +132,7 @@ def _verify(parts: Parts, name: str, password: str, *, keys: tuple[str, ...]) ->
 
 
 def _record_failure(
-    parts: Parts, name: str, reason: Reason, *, address: str, account: str, now_ms: int
+    parts: DashboardParts, name: str, reason: Reason, *, address: str, account: str, now_ms: int
 ) -> None:
     with parts.database.begin() as connection:
         locked = attempts.locked(connection, now_ms=now_ms)

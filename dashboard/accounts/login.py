@@ -10,8 +10,8 @@ from fastapi.responses import RedirectResponse, Response
 
 from dashboard.accounts import authentication
 from dashboard.accounts.access import Viewer, person_of
-from dashboard.accounts.authentication import Refused
-from dashboard.parts import Parts, TheParts
+from dashboard.accounts.authentication import LogInRefusal
+from dashboard.parts import DashboardParts, InjectedParts
 from dashboard.web.gate import cookie_name
 from dashboard.web.pages import page
 from database.accounts import audit, passwords, sessions
@@ -19,17 +19,17 @@ from schemas.errors import ConfigurationError
 
 router: Final = APIRouter()
 _OURS: Final = re.compile(r"/(?:[A-Za-z0-9._~=?&%:+-][A-Za-z0-9._~=?&%:+/-]*)?")
-"""A path on this site; `//host` would lead to another one."""
+"""A path on this site; `//host` would lead to another site."""
 _WRONG: Final = "Username or password is wrong."
 _EXPIRED: Final = (
     "This one-time password has expired. Ask an admin for a new one (People, New password), "
-    "or on the machine: python -m dashboard people password NAME"
+    "or run on the server: python -m dashboard people password NAME"
 )
 
 
 @router.get("/login")
 def show_login(request: Request, next: str = "/") -> Response:
-    """Ask for name and password; whoever is logged in goes on."""
+    """Ask for name and password; redirect people who are logged in already."""
     if person_of(request) is not None:
         return RedirectResponse(_local(next), 303)
     return page(request, "login.html", next=_local(next), username="", problem="")
@@ -38,17 +38,17 @@ def show_login(request: Request, next: str = "/") -> Response:
 @router.post("/login")
 def log_in(
     request: Request,
-    parts: TheParts,
+    parts: InjectedParts,
     username: Annotated[str, Form()] = "",
     password: Annotated[str, Form()] = "",
     next: Annotated[str, Form()] = "/",
 ) -> Response:
-    """Log in; the cookie gets a new token whatever it held before."""
+    """Log in; the cookie always gets a new token, against session fixation."""
     before = request.cookies.get(cookie_name(request))
     made = authentication.log_in(
         parts, username, password, client=_client(request), replaces=before
     )
-    if isinstance(made, Refused):
+    if isinstance(made, LogInRefusal):
         answer = page(
             request,
             "login.html",
@@ -64,7 +64,7 @@ def log_in(
 
 
 @router.post("/logout")
-def log_out(request: Request, person: Viewer, parts: TheParts) -> Response:
+def log_out(request: Request, person: Viewer, parts: InjectedParts) -> Response:
     """End the session."""
     with parts.database.begin() as connection:
         sessions.end(connection, request.cookies[cookie_name(request)])
@@ -92,12 +92,12 @@ def show_password(request: Request, _person: Viewer) -> Response:
 def change_password(
     request: Request,
     person: Viewer,
-    parts: TheParts,
+    parts: InjectedParts,
     old: Annotated[str, Form()] = "",
     new: Annotated[str, Form()] = "",
     again: Annotated[str, Form()] = "",
 ) -> Response:
-    """Change one's own password; every other session of the person ends."""
+    """Change the person's own password; all their other sessions end."""
     problem, status = "", 400
     if new != again:
         problem = "The two new passwords differ."
@@ -109,10 +109,10 @@ def change_password(
         except ConfigurationError as error:
             problem = f"{error}."
         else:
-            if not isinstance(made, Refused):
+            if not isinstance(made, LogInRefusal):
                 return _with_session(request, parts, RedirectResponse("/", 303), made)
             status = 429 if made.reason == "locked" else 401
-            problem = _problem(made, "The present password is wrong.")
+            problem = _problem(made, "The current password is wrong.")
     return page(
         request, "password.html", status=status, problem=problem, shortest=passwords.MIN_LENGTH
     )
@@ -122,8 +122,10 @@ def _client(request: Request) -> str:
     return request.client.host if request.client is not None else "unknown"
 
 
-def _with_session(request: Request, parts: Parts, answer: Response, token: str) -> Response:
-    """Set the cookie. Lax, not strict: a link in an alert leads to the page, not to the log-in."""
+def _with_session(
+    request: Request, parts: DashboardParts, answer: Response, token: str
+) -> Response:
+    """Set the cookie. It is lax, not strict, so that links in alerts open without a new log-in."""
     answer.set_cookie(
         cookie_name(request),
         token,
@@ -135,8 +137,8 @@ def _with_session(request: Request, parts: Parts, answer: Response, token: str) 
     return answer
 
 
-def _problem(refused: Refused, wrong: str) -> str:
-    """Return why nobody was let in, for people; `wrong` is said of a wrong password."""
+def _problem(refused: LogInRefusal, wrong: str) -> str:
+    """Return the refusal in words; `wrong` is the text for a wrong password."""
     if refused.reason == "wrong":
         return wrong
     if refused.reason == "expired":

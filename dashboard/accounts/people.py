@@ -1,4 +1,4 @@
-"""The page /people: who may do what; for admins. The same as `python -m dashboard people`."""
+"""The page /people, on which admins manage accounts, as with `python -m dashboard people`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from dashboard.accounts.access import Admin
-from dashboard.parts import Parts, TheParts
+from dashboard.parts import DashboardParts, InjectedParts
 from dashboard.web.pages import page
 from database.accounts import attempts, people
 from database.accounts.roles import ROLES
@@ -20,8 +20,8 @@ router: Final = APIRouter()
 
 
 @router.get("/people")
-def show(request: Request, person: Admin, parts: TheParts, changed: str = "") -> Response:
-    """Show everybody, and the forms that change them."""
+def show(request: Request, person: Admin, parts: InjectedParts, changed: str = "") -> Response:
+    """Show all people, with the forms that change them."""
     return _page(request, parts, changed=changed)
 
 
@@ -29,11 +29,11 @@ def show(request: Request, person: Admin, parts: TheParts, changed: str = "") ->
 def add(
     request: Request,
     person: Admin,
-    parts: TheParts,
+    parts: InjectedParts,
     username: Annotated[str, Form()] = "",
     role: Annotated[str, Form()] = "viewer",
 ) -> Response:
-    """Add a person; the answer shows the one-time password, once."""
+    """Add a person; the answer shows the one-time password, only once."""
     name = username.strip().lower()
     password, hashed = parts.passwords.one_time()
     return _changed(
@@ -46,7 +46,7 @@ def set_role(
     request: Request,
     username: str,
     person: Admin,
-    parts: TheParts,
+    parts: InjectedParts,
     role: Annotated[str, Form()] = "",
 ) -> Response:
     """Give a person another role."""
@@ -54,8 +54,10 @@ def set_role(
 
 
 @router.post("/people/{username}/password")
-def reset_password(request: Request, username: str, person: Admin, parts: TheParts) -> Response:
-    """Give a person a new one-time password; the answer shows it, once."""
+def reset_password(
+    request: Request, username: str, person: Admin, parts: InjectedParts
+) -> Response:
+    """Give a person a new one-time password; the answer shows it, only once."""
     password, hashed = parts.passwords.one_time()
     return _changed(
         request, parts, username, people.reset_password, username, hashed,
@@ -64,37 +66,37 @@ def reset_password(request: Request, username: str, person: Admin, parts: ThePar
 
 
 @router.post("/people/{username}/disable")
-def disable(request: Request, username: str, person: Admin, parts: TheParts) -> Response:
-    """Keep a person out."""
+def disable(request: Request, username: str, person: Admin, parts: InjectedParts) -> Response:
+    """Lock a person out for good."""
     return _changed(
         request, parts, username, people.set_disabled, username, True, by=person.username
     )
 
 
 @router.post("/people/{username}/enable")
-def enable(request: Request, username: str, person: Admin, parts: TheParts) -> Response:
-    """Let a disabled person in again."""
+def enable(request: Request, username: str, person: Admin, parts: InjectedParts) -> Response:
+    """Let a disabled person log in again."""
     return _changed(
         request, parts, username, people.set_disabled, username, False, by=person.username
     )
 
 
 @router.post("/people/{username}/unlock")
-def unlock(request: Request, username: str, person: Admin, parts: TheParts) -> Response:
-    """Let a locked person try again."""
+def unlock(request: Request, username: str, person: Admin, parts: InjectedParts) -> Response:
+    """Let a locked-out person try again at once."""
     return _changed(request, parts, username, people.unlock, username, by=person.username)
 
 
 def _changed(
     request: Request,
-    parts: Parts,
+    parts: DashboardParts,
     username: str,
     change: Callable[..., None],
     *values: object,
     by: str,
     password: str = "",
 ) -> Response:
-    """Make a change in one transaction; show the page, or why it was refused."""
+    """Make a change in one transaction; show the page, or the reason of a refusal."""
     try:
         with parts.database.begin() as connection:
             change(connection, *values, by=by, now_ms=parts.clock.now_ms())
@@ -107,7 +109,7 @@ def _changed(
 
 def _page(
     request: Request,
-    parts: Parts,
+    parts: DashboardParts,
     *,
     status: int = 200,
     changed: str = "",

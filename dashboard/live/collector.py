@@ -1,7 +1,7 @@
-"""One look a second at everything that the live page shows, for all browsers together.
+"""Collects the state of the live page once a second, for all browsers together.
 
-Scrape → figures → history → one message: what changed since the last look. A browser that connects
-gets all of it first.
+Each round scrapes the processes, computes figures, adds to the history and publishes one message
+with the changes. A browser that connects gets the whole state first.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import structlog
 from dashboard.live import quality_figures, service_figures
 from dashboard.live.exposition import Scrape
 from dashboard.live.history import History
-from dashboard.live.hub import Event, Hub
+from dashboard.live.hub import Hub, LiveEvent
 from dashboard.live.scrape import Scraper
-from dashboard.live.topics import Topics
+from dashboard.live.topics import LiveTopics
 from dashboard.live.verdict import verdict
-from dashboard.models.bundles import Bundles
+from dashboard.models.bundles import BundleCache
 from runtime.clock import Clock
 from runtime.settings import Settings
 from schemas.topics import TRANSACTIONS
@@ -32,15 +32,15 @@ from schemas.topics import TRANSACTIONS
 log = structlog.get_logger(__name__)
 EVERY_S: Final = 1.0
 OVER: Final = 5
-"""Rates and quantiles are those of the last so many looks."""
+"""Rates and quantiles are over this many rounds."""
 FAST_POINTS: Final = 600
 SLOW_POINTS: Final = 360
 SLOW_EVERY: Final = 10
-"""Looks: ten minutes by the second, and an hour by ten seconds."""
+"""Rounds between slow points: the charts hold ten minutes by the second, and an hour by ten."""
 
 
 class Collector:
-    """Looks on a thread while `running`; `step` is one look."""
+    """Collects on a thread while `running`; `step` is one round."""
 
     def __init__(
         self,
@@ -48,8 +48,8 @@ class Collector:
         clock: Clock,
         *,
         scraper: Scraper,
-        topics: Topics,
-        bundles: Bundles,
+        topics: LiveTopics,
+        bundles: BundleCache,
         hub: Hub,
     ) -> None:
         self.topics, self.bundles, self.hub = topics, bundles, hub
@@ -69,7 +69,7 @@ class Collector:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Look, and tell the browsers on the present event loop, until left."""
+        """Collect, and publish on the present event loop, until the context ends."""
         self.hub.open(asyncio.get_running_loop())
         self.topics.start()
         self._thread.start()
@@ -80,8 +80,8 @@ class Collector:
             self.hub.close()
             await asyncio.to_thread(self._end)
 
-    def snapshot(self, seen: str = "") -> Event:
-        """Return everything; the history only from the event `seen` on, if it is ours."""
+    def snapshot(self, seen: str = "") -> LiveEvent:
+        """Return the whole state, with the history after event `seen` if this process sent it."""
         boot, _, at = seen.partition("-")
         resumes = boot == self._boot and at.isdigit()
         since = int(at) if resumes else 0
@@ -92,10 +92,10 @@ class Collector:
                 "fast": self._fast.since(since),
                 "slow": self._slow.since(since),
             }
-            return Event(self._identity(), "snapshot", json.dumps(whole))
+            return LiveEvent(self._identity(), "snapshot", json.dumps(whole))
 
     def step(self) -> None:
-        """Look once, and tell the browsers what changed."""
+        """Collect once, and publish the changes."""
         scrape = self._scraper.scrape()
         self._scrapes.append(scrape)
         before = self._scrapes[0]
@@ -114,7 +114,7 @@ class Collector:
                 if self._sent.get(name) != text:
                     self._sent[name] = text
                     change[name] = section
-            event = Event(self._identity(), "delta", json.dumps(change))
+            event = LiveEvent(self._identity(), "delta", json.dumps(change))
         self.hub.publish(event)
 
     def _end(self) -> None:
@@ -162,23 +162,23 @@ class Collector:
             began = self._clock.now_ms()
             try:
                 self.step()
-            except Exception:  # one bad look must not end them all; the page shows its age
-                log.exception("look failed")
+            except Exception:  # one failed round must not end them all; the page shows its age
+                log.exception("collecting failed")
             self._stop.wait(max(EVERY_S - (self._clock.now_ms() - began) / 1e3, 0.05))
 
 
 def build_collector(settings: Settings, clock: Clock) -> Collector:
-    """Return the collector that the settings ask for; it does nothing before it runs.
+    """Return a collector configured by the settings, not yet running.
 
     Raises:
-        ConfigurationError: FRAUD_DASHBOARD_TARGETS has an address that is none.
+        ConfigurationError: FRAUD_DASHBOARD_TARGETS has an invalid URL.
     """
     key = settings.bundle_public_key
     return Collector(
         settings,
         clock,
         scraper=Scraper(settings.dashboard_targets, clock),
-        topics=Topics(settings, clock),
-        bundles=Bundles(bytes.fromhex(key) if key else None),
+        topics=LiveTopics(settings, clock),
+        bundles=BundleCache(bytes.fromhex(key) if key else None),
         hub=Hub(),
     )

@@ -1,4 +1,4 @@
-"""What one process says of itself at one moment: its /metrics, ready to be asked. Pure."""
+"""The metrics of processes at one moment, ready for queries. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Exposition:
         """Read Prometheus' text format.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the text is not in that format.
         """
         samples: dict[str, list[tuple[Labels, float]]] = {}
         for name, labels, value in read_exposition(text):
@@ -30,19 +30,19 @@ class Exposition:
         return cls(samples)
 
     def select(self, name: str, **wanted: str) -> Iterator[tuple[Labels, float]]:
-        """Yield the samples of a name that carry the labels `wanted`."""
+        """Yield the samples of a metric with the labels `wanted`."""
         for labels, value in self.samples.get(name, ()):
             if all(labels.get(key) == text for key, text in wanted.items()):
                 yield labels, value
 
     def total(self, name: str, **wanted: str) -> float | None:
-        """Return the sum of those samples, None if there is none."""
+        """Return the sum of those samples, None without any."""
         values = [value for _, value in self.select(name, **wanted)]
         return sum(values) if values else None
 
     @property
     def service(self) -> str:
-        """The service that the process calls itself, "" if it has counted nothing yet."""
+        """The name of the process's service, "" before it has counted anything."""
         for samples in self.samples.values():
             for labels, _ in samples:
                 if "service" in labels:
@@ -52,7 +52,7 @@ class Exposition:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One process at one moment; `reason` says why it is not up or not ready."""
+    """One process at one moment; `reason` is why it is not up or not ready."""
 
     up: bool
     ready: bool = False
@@ -68,12 +68,12 @@ class Scrape:
     processes: Mapping[str, Reading]
 
     def total(self, name: str, **wanted: str) -> float | None:
-        """Return the sum of samples over all processes, None if there is none."""
+        """Return the sum of those samples over all processes, None without any."""
         found = (each.metrics.total(name, **wanted) for each in self.processes.values())
         values = [value for value in found if value is not None]
         return sum(values) if values else None
 
     def select(self, name: str, **wanted: str) -> Iterator[tuple[Labels, float]]:
-        """Yield the samples of all processes."""
+        """Yield the samples of a metric in all processes."""
         for each in self.processes.values():
             yield from each.metrics.select(name, **wanted)

@@ -1,4 +1,4 @@
-"""The last minutes of some figures in memory of fixed size: a page opens with its charts."""
+"""The last minutes of some figures, in bounded memory, so that a page opens with its charts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 DIGITS = 5
-"""What is sent: more digits no chart can show."""
+"""Significant digits that are sent; no chart can show more."""
 
 
 class History:
-    """A ring of `capacity` points of `fields`, float32; None and NaN are not known."""
+    """A ring of `capacity` points of `fields`, float32; None and NaN mean unknown."""
 
     def __init__(self, fields: Sequence[str], capacity: int) -> None:
         self.fields = tuple(fields)
@@ -22,11 +22,11 @@ class History:
         self._added = 0
 
     def __len__(self) -> int:
-        """Number of points that are kept."""
+        """Return the number of points."""
         return min(self._added, len(self._times))
 
     def add(self, at_ms: int, values: Mapping[str, float | None]) -> None:
-        """Add a point, over the oldest one when full; a field that is not given is not known."""
+        """Add a point, over the oldest when full; a missing field is unknown."""
         place = self._added % len(self._times)
         self._times[place] = at_ms
         self._values[place] = [
@@ -35,7 +35,7 @@ class History:
         self._added += 1
 
     def since(self, at_ms: int = 0) -> dict[str, list[Any]]:
-        """Return the points after `at_ms` by columns, oldest first: `at` in ms, and each field.
+        """Return the points after `at_ms` as columns, oldest first: `at` in ms, and each field.
 
         >>> history = History(["lag"], 2)
         >>> for at in (1, 2, 3):
@@ -52,7 +52,7 @@ class History:
 
 
 def rounded(value: float | None) -> float | None:
-    """Return a number as it is sent: few digits, None for what JSON has no number for.
+    """Return a number as it is sent: with few digits, and None for NaN and infinity.
 
     >>> rounded(0.123456789), rounded(math.nan)
     (0.12346, None)

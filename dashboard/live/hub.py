@@ -1,6 +1,6 @@
-"""Hands each message to every open browser; one that does not keep up is dropped, none waits.
+"""Sends each message to all open browsers, and disconnects those that do not keep up.
 
-Publish from any thread; everything else belongs to the event loop.
+Call `publish` from any thread, and everything else on the event loop.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
-WAITING: Final = 16
-"""Messages that wait for a browser before it is dropped; it connects again and is told all."""
+MAX_WAITING: Final = 16
+"""Messages that may wait for a browser; beyond that it must reconnect for a new snapshot."""
 
 
-class Event(NamedTuple):
-    """One message: its id, from which a browser goes on, its kind, and JSON."""
+class LiveEvent(NamedTuple):
+    """One message: an id from which a browser can resume, a kind, and JSON."""
 
     identity: str
     kind: str
@@ -22,18 +22,18 @@ class Event(NamedTuple):
 
 
 class Hub:
-    """The open browsers."""
+    """The subscriptions of the open browsers."""
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[Event | None]] = set()
+        self._queues: set[asyncio.Queue[LiveEvent | None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
-        """Number of open browsers."""
+        """Return the number of open browsers."""
         return len(self._queues)
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to hand out, on this loop."""
+        """Start to deliver messages, on this event loop."""
         self._loop = loop
 
     def close(self) -> None:
@@ -42,27 +42,27 @@ class Hub:
         for queue in self._queues:
             _end(queue)
 
-    def publish(self, message: Event) -> None:
-        """Hand a message to all; returns at once. Thread-safe."""
+    def publish(self, message: LiveEvent) -> None:
+        """Send a message to all browsers; returns at once. Thread-safe."""
         loop = self._loop
         if loop is not None:
             loop.call_soon_threadsafe(self._hand_out, message)
 
-    def join(self) -> asyncio.Queue[Event | None]:
-        """Return a queue that gets what is published from now on; `listen` to it."""
-        queue: asyncio.Queue[Event | None] = asyncio.Queue(WAITING)
+    def join(self) -> asyncio.Queue[LiveEvent | None]:
+        """Return a queue of all messages from now on, for `listen`."""
+        queue: asyncio.Queue[LiveEvent | None] = asyncio.Queue(MAX_WAITING)
         self._queues.add(queue)
         return queue
 
-    async def listen(self, queue: asyncio.Queue[Event | None]) -> AsyncIterator[Event]:
-        """Yield what comes, until the hub closes or the caller is too slow; then leave."""
+    async def listen(self, queue: asyncio.Queue[LiveEvent | None]) -> AsyncIterator[LiveEvent]:
+        """Yield the messages of a queue until the hub closes or the caller is too slow."""
         try:
             while (message := await queue.get()) is not None:
                 yield message
         finally:
             self._queues.discard(queue)
 
-    def _hand_out(self, message: Event) -> None:
+    def _hand_out(self, message: LiveEvent) -> None:
         for queue in list(self._queues):
             if queue.full():
                 self._queues.discard(queue)
@@ -71,8 +71,8 @@ class Hub:
                 queue.put_nowait(message)
 
 
-def _end(queue: asyncio.Queue[Event | None]) -> None:
-    """Leave only the end in the queue."""
+def _end(queue: asyncio.Queue[LiveEvent | None]) -> None:
+    """Empty the queue and put the end marker into it."""
     while not queue.empty():
         queue.get_nowait()
     queue.put_nowait(None)

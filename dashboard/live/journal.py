@@ -1,7 +1,4 @@
-"""What changed: alerts, models and policy as their topics tell it, newest first. Pure.
-
-`topics` feeds it; the live page shows it.
-"""
+"""The recent changes on the topics `alerts`, `models` and `policy`, newest first. Pure."""
 
 from __future__ import annotations
 
@@ -17,13 +14,13 @@ from schemas.model_stages import STEPS, ModelStates
 from schemas.topics import ALERTS, MODELS, POLICY
 from scorer.policy.event import read_policy
 
-KEPT: Final = 60
+MAX_CHANGES: Final = 60
 SHOWN_MODELS: Final = 8
 GONE: Final = ("RETIRED", "ROLLED_BACK")
 LEVELS: Final = {"INFO": "info", "WARNING": "warn", "CRITICAL": "bad"}
 STAGE_WORDS: Final = {
     "REGISTERED": "registered",
-    "SHADOW": "scores in the shadow",
+    "SHADOW": "scores as a shadow",
     "CANARY": "decides as a canary",
     "CHAMPION": "is the champion",
     "RETIRED": "was retired",
@@ -34,24 +31,24 @@ ORDER: Final = ("CHAMPION", "CANARY", "SHADOW", "REGISTERED", "FORMER_CHAMPION",
 
 @dataclass(slots=True)
 class Journal:
-    """The last changes, and what is so now."""
+    """The last changes, and the state that they led to."""
 
     states: ModelStates = field(default_factory=ModelStates)
     policy: str = ""
-    """Version of the policy in force, "" for the default one."""
+    """Version of the policy in force, "" for the default."""
     thresholds: tuple[float, float] | None = None
-    """Its REVIEW and BLOCK thresholds; None: those of the model's bundle."""
+    """Its REVIEW and BLOCK thresholds; None if those of the model's bundle hold."""
     raised: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Alerts of the monitor that are not resolved, by rule."""
-    _changes: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT))
+    """Unresolved alerts of the monitor, by rule."""
+    _changes: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_CHANGES))
 
     def take(self, topic: str, messages: Sequence[Message]) -> None:
-        """Take in messages of `alerts`, `models` or `policy` (plain name); noise is passed over."""
+        """Take messages of `alerts`, `models` or `policy` (name without prefix); skip bad ones."""
         read = {ALERTS.name: self._alert, MODELS.name: self._model, POLICY.name: self._policy}
         for message in messages:
             try:
                 read[topic](message)
-            except BadMessage:  # the scorer refuses it with an alert, which is shown
+            except BadMessage:  # the scorer raises an alert, which is shown
                 continue
 
     def changes(self) -> list[dict[str, Any]]:
@@ -59,7 +56,7 @@ class Journal:
         return sorted(self._changes, key=lambda change: -change["at"])
 
     def models(self) -> list[dict[str, Any]]:
-        """Return where the models stand, those that serve first, each with the steps from there."""
+        """Return the models with their stages and possible steps, serving ones first."""
         found = sorted(self.states, key=lambda state: -state.event["occurred_at"])
         found.sort(key=lambda state: ORDER.index(state.stage))
         return [
@@ -82,7 +79,7 @@ class Journal:
         rule = record["rule"]
         resolved = state == "resolved"
         change = {
-            # A monitor that goes by event time dates alerts of replayed history in the past.
+            # A monitor on event time dates alerts of replayed history in the past.
             "at": max(record["occurred_at"], message.timestamp),
             "kind": "alert",
             "level": "good" if resolved else LEVELS.get(record["severity"], "warn"),
@@ -115,7 +112,7 @@ class Journal:
     def _policy(self, message: Message) -> None:
         try:
             policy, event = read_policy(message)
-        except ConfigurationError:  # refused: what was in force stays
+        except ConfigurationError:  # refused, so the last policy stays in force
             return
         limits = policy.document.thresholds
         self.thresholds = None if limits is None else (limits.review, limits.block)
@@ -135,5 +132,5 @@ class Journal:
 def _read(message: Message, kind: str) -> dict[str, Any]:
     name, record = avro.decode(message.value or b"")
     if name != kind:
-        raise BadMessage(f"a {name} where a {kind} belongs")
+        raise BadMessage(f"expected a {kind}, got a {name}")
     return record

@@ -1,4 +1,4 @@
-"""Is it right: precision, recall, drift and labels, as the monitor's gauges say. Pure."""
+"""Figures of quality from the monitor's gauges: precision, recall, drift and labels. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from schemas.features import NO_DRIFT
 from schemas.words import feature_words
 
 FIELDS: Final = ("precision", "recall", "alert_rate", "coverage")
-"""A point of the slow history: shares of the last day, of the champion."""
+"""A point of the slow history: shares of the champion's last day."""
 SMALL_SHIFT, MAJOR_SHIFT = 0.1, 0.25
-"""PSI; see `monitor.observe.drift`."""
+"""Limits of the PSI; see `monitor.observe.drift`."""
 SHOWN_DRIFT: Final = 8
 DESCRIPTIONS: Final = {**feature_words.DESCRIPTIONS, "score": "the model's score itself"}
 
 
 def champion(scrape: Scrape) -> str | None:
-    """Return the model that decides by default, as scorers say; None without one."""
+    """Return the champion that scorers report; None without one."""
     for labels, value in scrape.select("fraud_model_info", service=SCORER, role="CHAMPION"):
         if value:
             return labels["model_id"]
@@ -28,7 +28,7 @@ def champion(scrape: Scrape) -> str | None:
 
 
 def serving(scrape: Scrape) -> list[dict[str, str]]:
-    """Return the models that scorers have loaded, with their role; in a swap more than one."""
+    """Return the models that scorers have loaded, with their roles; several during a swap."""
     found = {
         (labels["role"], labels["model_id"])
         for labels, value in scrape.select("fraud_model_info", service=SCORER)
@@ -38,7 +38,7 @@ def serving(scrape: Scrape) -> list[dict[str, str]]:
 
 
 def quality(scrape: Scrape) -> dict[str, Any]:
-    """Return the champion's figures of the last day; None for what is not known yet."""
+    """Return the champion's figures of the last day; unknown ones are None."""
     model_id = champion(scrape)
     of = {"model_id": model_id or "", "segment": ALL_SEGMENTS}
 
@@ -61,7 +61,7 @@ def quality(scrape: Scrape) -> dict[str, Any]:
 
 
 def drift(scrape: Scrape) -> list[dict[str, Any]]:
-    """Return the columns that drifted most, strongest first, without the calendar and ages."""
+    """Return the columns with the most drift, strongest first, without calendar and ages."""
     model_id = champion(scrape)
     found = [
         (value, labels["column"])

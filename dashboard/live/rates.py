@@ -1,6 +1,6 @@
-"""Two readings of the same counters to what happened between them. Pure.
+"""Growth, rates and quantiles from two scrapes of the same counters. Pure.
 
-As Prometheus does it: a counter that fell was started anew; quantiles are interpolated within their
+As in Prometheus, a counter that fell has restarted, and quantiles are interpolated within their
 bucket (histogram_quantile, https://prometheus.io/docs/prometheus/latest/querying/functions/).
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dashboard.live.exposition import Exposition, Scrape
 
 Buckets = list[tuple[float, float]]
-"""Upper edges and how many observations lie at or below each."""
+"""Upper edges, each with the number of observations at or below it."""
 
 
 def grown(before: Scrape, after: Scrape, name: str, **wanted: str) -> float | None:
-    """Return by how much counters grew, over the processes that are in both; None without any."""
+    """Return the growth of counters over the processes in both scrapes; None without any."""
     found: float | None = None
     for process, now in after.processes.items():
         earlier = before.processes.get(process)
@@ -30,14 +30,14 @@ def grown(before: Scrape, after: Scrape, name: str, **wanted: str) -> float | No
 
 
 def rate(before: Scrape, after: Scrape, name: str, **wanted: str) -> float | None:
-    """Return the growth a second, None if it is not known."""
+    """Return the growth per second, None if unknown."""
     seconds = (after.at_ms - before.at_ms) / 1e3
     found = grown(before, after, name, **wanted)
     return None if found is None or seconds <= 0 else found / seconds
 
 
 def buckets(before: Scrape, after: Scrape, name: str, **wanted: str) -> Buckets:
-    """Return what histograms of a name observed between the readings, ascending."""
+    """Return the observations of histograms between the scrapes, by ascending edge."""
     sums: dict[float, float] = {}
     for process, now in after.processes.items():
         earlier = before.processes.get(process)
@@ -52,7 +52,7 @@ def buckets(before: Scrape, after: Scrape, name: str, **wanted: str) -> Buckets:
 
 
 def quantile(found: Buckets, share: float) -> float | None:
-    """Return a quantile of what was observed, None if nothing was.
+    """Return a quantile of the observations, None without any.
 
     >>> quantile([(1.0, 0.0), (2.0, 50.0), (4.0, 100.0), (math.inf, 100.0)], 0.75)
     3.0
@@ -71,7 +71,7 @@ def quantile(found: Buckets, share: float) -> float | None:
 
 
 def stages(after: Scrape, name: str, service: str) -> Sequence[str]:
-    """Return the stages that a service reports, in the order in which it does."""
+    """Return the stages that a service reports, in its order."""
     found = (labels["stage"] for labels, _ in after.select(name, service=service))
     return list(dict.fromkeys(found))
 

@@ -1,6 +1,6 @@
-"""The decisions of the last minutes: how the scores lie, and the newest blocks. Pure, fixed memory.
+"""The decisions of the last minutes: a histogram of scores, and the newest blocks. Pure.
 
-`topics` feeds it from the end of `decisions`; only the blocks that are shown are read as a whole.
+Memory is bounded. Only the blocks that are shown are decoded as a whole.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from schemas.currency import amount
 BINS: Final = 20
 PERIOD_MS: Final = 5_000
 PERIODS: Final = 60
-"""The scores of the last 5 minutes are counted, forgotten 5 s at a time."""
+"""Five minutes of scores are counted, and expire five seconds at a time."""
 BLOCKS: Final = 12
 BLOCK: Final = ACTIONS.index("BLOCK")
 REASONS: Final = 3
 
 
-class Decided:
-    """Fed with messages of `decisions`."""
+class RecentDecisions:
+    """The scores and blocks of the last minutes."""
 
     def __init__(self) -> None:
         self._counts = np.zeros((PERIODS, BINS), np.int64)
@@ -34,7 +34,7 @@ class Decided:
         self._blocks: list[dict[str, Any]] = []
 
     def take(self, messages: Sequence[Message]) -> None:
-        """Take in messages, in the order of their arrival."""
+        """Take messages of `decisions`, in order of arrival."""
         if not messages:
             return
         found = decode_decisions([message.value for message in messages])
@@ -57,7 +57,7 @@ class Decided:
         self._blocks = sorted(self._blocks, key=lambda block: -block["at"])[:BLOCKS]
 
     def scores(self, now_ms: int) -> list[int]:
-        """Return how many scores of the last 5 minutes lie in each of `BINS` parts of [0, 1]."""
+        """Return a histogram of the last five minutes' scores, in `BINS` parts of [0, 1]."""
         recent = self._periods > now_ms // PERIOD_MS - PERIODS
         counts: list[int] = self._counts[recent].sum(axis=0).tolist()
         return counts

@@ -1,7 +1,7 @@
-"""Asks the watched processes for /metrics and /readyz, all at once. Blocks for at most `MAX_S`.
+"""Reads /metrics and /readyz of all watched processes at once. Blocks for at most `MAX_S`.
 
-A process that does not answer in time is shown as down, and is not asked again before its last
-question ended, so that one that hangs costs one thread.
+A process that does not answer in time counts as down. It is not asked again until its pending
+request has ended, so a hanging process occupies only one thread.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from dashboard.live.exposition import Exposition, Reading, Scrape
 from runtime.clock import Clock
 from schemas.errors import ConfigurationError
 
-TIME_OUT_S: Final = 1.0
+TIMEOUT_S: Final = 1.0
 MAX_S: Final = 2.5
 MAX_BYTES: Final = 4_000_000
 NO_ANSWER: Final = "does not answer"
 
 
 class Scraper:
-    """Holds a thread for each target; `targets` are addresses by name.
+    """Reads each target on its own thread; `targets` gives base URLs by name.
 
     Raises:
-        ConfigurationError: an address is no http or https one.
+        ConfigurationError: a target is not an http or https URL.
     """
 
     def __init__(self, targets: Mapping[str, str], clock: Clock) -> None:
@@ -40,12 +40,12 @@ class Scraper:
             name: url.rstrip("/").removesuffix("/metrics") for name, url in targets.items()
         }
         self._clock = clock
-        self._opener = build_opener(ProxyHandler({}))  # a proxy would not reach our own processes
+        self._opener = build_opener(ProxyHandler({}))  # a proxy would not reach our processes
         self._threads = ThreadPoolExecutor(max(len(targets), 1), "scrape")
         self._asked: dict[str, Future[Reading]] = {}
 
     def scrape(self) -> Scrape:
-        """Return what each process says now."""
+        """Return the present readings of all processes."""
         for name, url in self._urls.items():
             if name not in self._asked:
                 self._asked[name] = self._threads.submit(self._read, url)
@@ -59,7 +59,7 @@ class Scraper:
         return Scrape(self._clock.now_ms(), found)
 
     def close(self) -> None:
-        """Let the threads go; one that hangs ends by itself."""
+        """Stop the threads without waiting; a hanging one ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, url: str) -> Reading:
@@ -76,7 +76,7 @@ class Scraper:
         return Reading(True, True, "", metrics)
 
     def _text(self, url: str) -> str:
-        with self._opener.open(url, timeout=TIME_OUT_S) as answer:
+        with self._opener.open(url, timeout=TIMEOUT_S) as answer:
             data: bytes = answer.read(MAX_BYTES)
         return data.decode(errors="replace")
 
@@ -84,7 +84,7 @@ class Scraper:
 def _why(error: Exception) -> str:
     reason = error.reason if isinstance(error, URLError) else error
     if isinstance(reason, TimeoutError):
-        return f"{NO_ANSWER} within {TIME_OUT_S:g} s"
+        return f"{NO_ANSWER} within {TIMEOUT_S:g} s"
     if isinstance(reason, ConnectionRefusedError):
-        return "nobody listens there: it is not running, or starting"
+        return "connection refused: it is not running, or still starting"
     return str(reason) or type(reason).__name__

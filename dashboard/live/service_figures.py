@@ -1,4 +1,4 @@
-"""Is it healthy: processes, throughput, latency, lag, from two scrapes. Pure."""
+"""Figures of operation from two scrapes: processes, throughput, latency and lag. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIELDS: Final = (
     "arrived", "approve", "review", "block", "p50", "p99", "vector_p50", "vector_p99",
     "lag_stream", "lag_scorer",
 )  # fmt: skip
-"""A point of the fast history: transactions a second, latencies in ms, records that wait."""
+"""A point of the fast history: transactions per second, latencies in ms, waiting records."""
 LATENCY: Final = "fraud_latency_seconds"
 STAGE: Final = "fraud_stage_seconds"
 WHOLE_BATCH: Final = "batch"
@@ -22,7 +22,7 @@ WHOLE_BATCH: Final = "batch"
 
 
 def point(before: Scrape, after: Scrape, transactions: str) -> dict[str, float | None]:
-    """Return the values of `FIELDS` now; `transactions` is that topic's name on the broker."""
+    """Return the present values of `FIELDS`; `transactions` is the topic's name on the broker."""
     decided = {
         name.lower(): rate(before, after, "fraud_decisions_total", service=SCORER, decision=name)
         for name in ("APPROVE", "REVIEW", "BLOCK")
@@ -40,7 +40,7 @@ def point(before: Scrape, after: Scrape, transactions: str) -> dict[str, float |
 
 
 def processes(before: Scrape, after: Scrape, known: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return a row for each watched process; `known` are services by process, from earlier on."""
+    """Return a row for each watched process; `known` gives services seen earlier, by process."""
     return [
         _process(name, reading, before, after, reading.metrics.service or known.get(name, ""))
         for name, reading in after.processes.items()
@@ -48,7 +48,7 @@ def processes(before: Scrape, after: Scrape, known: Mapping[str, str]) -> list[d
 
 
 def stage_times(before: Scrape, after: Scrape) -> list[dict[str, Any]]:
-    """Return the time of each stage of a batch, ms, in the order of the data."""
+    """Return the time of each stage of a batch in ms, in the order of processing."""
     found = []
     for service in (STREAM, SCORER):
         for stage in stages(after, f"{STAGE}_count", service):
@@ -62,7 +62,7 @@ def stage_times(before: Scrape, after: Scrape) -> list[dict[str, Any]]:
 
 
 def totals(after: Scrape) -> dict[str, float]:
-    """Return what was counted since the processes started."""
+    """Return the counts since the processes started."""
     names = {
         "decided": "fraud_decisions_total",
         "dead_letters": "fraud_dead_letters_total",

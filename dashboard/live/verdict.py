@@ -1,6 +1,7 @@
-"""One sentence for who looks at the page for a second: is it healthy, and what to do if not. Pure.
+"""One sentence on the state of the system, with advice if it is not well. Pure.
 
-The first finding that holds is told, the worst kinds first; the others show in the panels below.
+Findings are checked from the worst kind down, and only the first one is shown; the panels of the
+page show the others.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from typing import Any, Final, NamedTuple
 from dashboard.live.service_figures import SCORER, STREAM
 
 SLOW_MS: Final = 100.0
-"""The gateway's default deadline: beyond it requests are answered by the fallback."""
+"""The gateway's default deadline, after which the fallback answers requests."""
 BEHIND: Final = 5_000
 GOOD, WARN, BAD, IDLE = "good", "warn", "bad", "idle"
 _ACTS: Final = {"low_precision", "missed_frauds", "model_rolled_back"}
 
 
-class Verdict(NamedTuple):
-    """`level` is one of the four; `todo` is one step; `anchor` the runbook's entry, "" for none."""
+class LiveVerdict(NamedTuple):
+    """`todo` is one step of advice; `anchor` is the entry in the runbook, "" without one."""
 
     level: str
     text: str
@@ -33,13 +34,15 @@ def verdict(
     champion: str | None,
     raised: Mapping[str, Mapping[str, Any]],
     kafka: str = "",
-) -> Verdict:
-    """Return the worst finding, or that all is well.
+) -> LiveVerdict:
+    """Return the worst finding, or the verdict that all is well.
 
     Args:
-        processes, point: see `healthy`.
+        processes: rows of `service_figures.processes`.
+        point: the present values of `service_figures.point`.
+        champion: id of the model that decides, None without one.
         raised: alerts that are raised now, by rule; see `journal`.
-        kafka: why the topics cannot be read, "" if they can.
+        kafka: the reason why the topics cannot be read, "" if they can.
     """
     return next(
         _findings(processes, point, champion=champion, raised=raised, kafka=kafka), _well(point)
@@ -53,29 +56,29 @@ def _findings(
     champion: str | None,
     raised: Mapping[str, Mapping[str, Any]],
     kafka: str,
-) -> Iterator[Verdict]:
+) -> Iterator[LiveVerdict]:
     if not processes:
-        yield Verdict(
+        yield LiveVerdict(
             BAD,
             "No process is watched.",
             "Set FRAUD_DASHBOARD_TARGETS to the addresses of the processes.",
         )
     for each in (each for each in processes if not each["up"]):
-        yield Verdict(
+        yield LiveVerdict(
             BAD,
             f"{each['name']} is down: {each['reason']}.",
             "Look at its log and start it again under the same FRAUD_WORKER_ID.",
             "ProcessDown",
         )
     for each in (each for each in processes if not each["ready"]):
-        yield Verdict(
+        yield LiveVerdict(
             BAD,
             f"{each['name']} does not serve: {each['reason']}.",
             "It goes on by itself once that is back; see to what it waits for.",
             "ProcessNotReady",
         )
     if kafka:
-        yield Verdict(
+        yield LiveVerdict(
             BAD,
             f"Kafka does not answer this page: {kafka}.",
             "Look after Kafka.",
@@ -83,13 +86,13 @@ def _findings(
         )
     services = {each["service"] for each in processes}
     if SCORER in services and champion is None:
-        yield Verdict(
+        yield LiveVerdict(
             WARN, "No model decides: rules alone answer.", "Promote a model.", "NoChampion"
         )
     yield from _falls_behind(point)
     p99 = point.get("p99")
     if p99 is not None and p99 > SLOW_MS:
-        yield Verdict(
+        yield LiveVerdict(
             WARN,
             f"Answers are slow: one in a hundred takes {p99:,.0f} ms or more.",
             "See which stage takes the time; add processes if all do.",
@@ -97,7 +100,7 @@ def _findings(
         )
     for alert in sorted(raised.values(), key=lambda each: each["level"] != BAD):
         rule = alert["title"]
-        yield Verdict(
+        yield LiveVerdict(
             alert["level"],
             f"{alert['text'][:1].upper()}{alert['text'][1:]}.",
             "Look at the newest model change; roll it back if it came with that."
@@ -107,11 +110,11 @@ def _findings(
         )
 
 
-def _falls_behind(point: Mapping[str, float | None]) -> Iterator[Verdict]:
+def _falls_behind(point: Mapping[str, float | None]) -> Iterator[LiveVerdict]:
     for field, service in (("lag_stream", STREAM), ("lag_scorer", SCORER)):
         waiting = point.get(field)
         if waiting is not None and waiting > BEHIND:
-            yield Verdict(
+            yield LiveVerdict(
                 WARN,
                 f"{waiting:,.0f} records wait for {service}.",
                 f"If the number does not fall, start another {service}.",
@@ -119,13 +122,13 @@ def _falls_behind(point: Mapping[str, float | None]) -> Iterator[Verdict]:
             )
 
 
-def _well(point: Mapping[str, float | None]) -> Verdict:
+def _well(point: Mapping[str, float | None]) -> LiveVerdict:
     rates = [point.get(name) for name in ("approve", "review", "block")]
     decided = sum(value or 0.0 for value in rates)
     if decided < 0.05:
-        return Verdict(IDLE, "All processes serve; no transaction comes in.")
+        return LiveVerdict(IDLE, "All processes serve; no transaction comes in.")
     p99 = point.get("p99")
     slow = (
         "" if p99 is None else f", 99 of 100 within {p99:,.0f} ms" if p99 >= 1 else ", within 1 ms"
     )
-    return Verdict(GOOD, f"Healthy: {decided:,.0f} decisions a second{slow}.")
+    return LiveVerdict(GOOD, f"Healthy: {decided:,.0f} decisions a second{slow}.")

@@ -1,4 +1,4 @@
-"""Bundles of models that a page asks for: loaded once, a few kept. Blocks; thread-safe."""
+"""Cache of the model bundles that pages ask for. Blocks while loading; thread-safe."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from scorer.model.bundle import Model, load_model
 from scorer.serving import bundle_directory
 
 log = structlog.get_logger(__name__)
-KEPT: Final = 4
+MAX_KEPT: Final = 4
 
 
-class Bundles:
-    """Models by the hash of their bundle."""
+class BundleCache:
+    """The last few models, by the hash of their bundle."""
 
     def __init__(self, public_key: bytes | None = None) -> None:
         self._public_key = public_key
@@ -26,7 +26,7 @@ class Bundles:
         self._lock = threading.Lock()
 
     def get(self, event: ModelEvent) -> Model | None:
-        """Return the model of an event; None if its bundle cannot be read from here."""
+        """Return the model of an event; None if its bundle cannot be read here."""
         with self._lock:
             sha256 = event["sha256"]
             if sha256 not in self._kept:
@@ -35,9 +35,11 @@ class Bundles:
                         bundle_directory(event["artefact_uri"]), sha256, self._public_key
                     )
                 except ConfigurationError as error:
-                    log.warning("bundle", model_id=event["model_id"], reason=str(error))
+                    log.warning(
+                        "bundle not readable", model_id=event["model_id"], reason=str(error)
+                    )
                     self._kept[sha256] = None
-                while len(self._kept) > KEPT:
+                while len(self._kept) > MAX_KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(sha256)
             return self._kept[sha256]

@@ -12,11 +12,11 @@ from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable
 
 WAIT_S: Final = 5.0
-"""How long a page waits for Kafka to answer, and for another thread to be done."""
+"""Longest wait of a page for Kafka, and for another thread to finish."""
 
 
 class LentRegistry:
-    """Opens the registry when it is first asked for, and lends it to one thread at a time.
+    """Opens the registry on first use, and lends it to one thread at a time.
 
     Example:
         with lent() as registry:
@@ -30,13 +30,13 @@ class LentRegistry:
 
     @contextmanager
     def __call__(self) -> Iterator[ModelRegistry]:
-        """Lend it.
+        """Lend the registry for the duration of a `with` block.
 
         Raises:
-            BrokerUnavailable: Kafka does not answer, or another thread keeps the registry.
+            BrokerUnavailable: Kafka does not answer, or another thread holds the registry.
         """
         if not self._turn.acquire(timeout=WAIT_S):
-            raise BrokerUnavailable("the registry of models is in use: try again")
+            raise BrokerUnavailable("the model registry is in use: try again")
         try:
             if self._registry is None:
                 opened = open_registry(self._settings, timeout_s=WAIT_S)
@@ -46,5 +46,5 @@ class LentRegistry:
             self._turn.release()
 
     def close(self) -> None:
-        """Let go of Kafka."""
+        """Close the connection to Kafka."""
         self._open.close()

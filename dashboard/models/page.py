@@ -1,4 +1,4 @@
-"""The page /models: every model in its stage; model owners change it, as `trainer` does."""
+"""The page /models: every model with its stage, which model owners can change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from dashboard.accounts.access import ModelOwner, Viewer
-from dashboard.parts import Parts, TheParts
+from dashboard.parts import DashboardParts, InjectedParts
 from dashboard.web.pages import page
 from database.accounts import audit
 from database.accounts.audit import Action
@@ -32,12 +32,12 @@ SHOWN_METRICS: Final = {
     "precision": "precision",
     "recall": "recall",
 }
-"""Metrics of the holdout that the page shows first; the others are behind a click."""
+"""Holdout metrics that the page shows at first; the others are behind a click."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A step that the page offers. `question` is asked before it, `{model}` named in it."""
+class OfferedStep:
+    """A step that the page offers; `question` asks for confirmation, with `{model}` in it."""
 
     name: StepName
     label: str
@@ -50,16 +50,16 @@ class Step:
 OFFERED: Final = {
     step.name: step
     for step in (
-        Step("promote", "Promote", "CHAMPION", "model promoted",
-             "Make {model} the champion? It decides for all cards but those of canaries, at once."),
-        Step("canary", "Canary", "CANARY", "model canary",
+        OfferedStep("promote", "Promote", "CHAMPION", "model promoted",
+             "Make {model} the champion? It decides at once for all cards but those of canaries."),
+        OfferedStep("canary", "Canary", "CANARY", "model canary",
              "Let {model} decide for a share of the cards?"),
-        Step("shadow", "Shadow", "SHADOW", "model shadow",
-             "Let {model} score beside the champion? Its scores decide nothing."),
-        Step("rollback", "Roll back", "ROLLED_BACK", "model rolled back",
-             "Take {model} out because it is bad? After a champion the one before serves again.",
+        OfferedStep("shadow", "Shadow", "SHADOW", "model shadow",
+             "Let {model} score alongside the champion? Its scores decide nothing."),
+        OfferedStep("rollback", "Roll back", "ROLLED_BACK", "model rolled back",
+             "Take {model} out because it is bad? A champion is replaced by the one before it.",
              danger=True),
-        Step("retire", "Retire", "RETIRED", "model retired",
+        OfferedStep("retire", "Retire", "RETIRED", "model retired",
              "Take {model} out for good? Only registering its bundle again brings it back.",
              danger=True),
     )
@@ -67,8 +67,8 @@ OFFERED: Final = {
 
 
 @router.get("/models")
-def show(request: Request, _person: Viewer, parts: TheParts, changed: str = "") -> Response:
-    """Show the models; without Kafka the page says so."""
+def show(request: Request, _person: Viewer, parts: InjectedParts, changed: str = "") -> Response:
+    """Show the models, or a notice if Kafka does not answer."""
     return _page(request, parts, changed=changed)
 
 
@@ -77,15 +77,15 @@ def change(
     request: Request,
     step: StepName,
     person: ModelOwner,
-    parts: TheParts,
+    parts: InjectedParts,
     model_id: Annotated[str, Form()],
-    share: Annotated[float | None, Form(description="of the cards, in percent")] = None,
+    share: Annotated[float | None, Form(description="share of the cards, in per cent")] = None,
     comment: Annotated[str, Form(max_length=500)] = "",
 ) -> Response:
-    """Take a model a step further; a step that is not possible is refused with the reason.
+    """Take a step with a model; a step that is not possible is refused with the reason.
 
-    A change on the topic cannot be taken back, so its entry of the audit is written first: without
-    a database nothing changes. Should the last commit fail, the event itself names the person.
+    A change on the topic cannot be undone, so its audit entry is written first: without the
+    database nothing changes. Should the final commit fail, the event itself names the person.
     """
     wanted = OFFERED[step]
     now = parts.clock.now_ms()
@@ -96,7 +96,7 @@ def change(
     }
     try:
         with parts.registry() as registry:
-            states = registry.states()  # also tells whether Kafka answers, before others wait
+            states = registry.states()  # fails early if Kafka does not answer
             before = _place(states, model_id)
             states.apply(states.changed(model_id, wanted.stage, **asked, occurred_at=now))
             entry = {"before": before, "after": _place(states, model_id)}
@@ -119,7 +119,7 @@ def change(
 
 
 def _place(states: ModelStates, model_id: str) -> Mapping[str, Any] | None:
-    """Return where a model stands, and who is champion, for the audit."""
+    """Return the stage of a model and the champion, for the audit."""
     state = states.get(model_id)
     if state is None:
         return None
@@ -133,7 +133,12 @@ def _place(states: ModelStates, model_id: str) -> Mapping[str, Any] | None:
 
 
 def _page(
-    request: Request, parts: Parts, *, status: int = 200, changed: str = "", problem: str = ""
+    request: Request,
+    parts: DashboardParts,
+    *,
+    status: int = 200,
+    changed: str = "",
+    problem: str = "",
 ) -> Response:
     rows: list[dict[str, Any]] = []
     ignored: list[str] = []

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from dashboard.accounts.access import Viewer
-from dashboard.parts import TheParts
+from dashboard.parts import InjectedParts
 from dashboard.web.pages import page
 from database.decisions.policies import of_version
 from schemas.errors import ConfigurationError
@@ -19,8 +19,8 @@ router: Final = APIRouter()
 
 
 @router.get("/policies/{version:path}")
-def show(request: Request, version: str, _person: Viewer, parts: TheParts) -> HTMLResponse:
-    """Return all that was published as this version, newest first."""
+def show(request: Request, version: str, _person: Viewer, parts: InjectedParts) -> HTMLResponse:
+    """Return the documents published as this version, newest first."""
     with parts.database.read() as connection:
         found = of_version(connection, version)
     built_in = DEFAULT_POLICY.version == version
@@ -35,7 +35,7 @@ def show(request: Request, version: str, _person: Viewer, parts: TheParts) -> HT
 
 
 def _indented(document: str) -> str:
-    """Return JSON with line breaks; what is none stays as it is."""
+    """Return JSON with line breaks, and any other text unchanged."""
     try:
         return json.dumps(json.loads(document), indent=1, ensure_ascii=False)
     except ValueError:
@@ -43,7 +43,7 @@ def _indented(document: str) -> str:
 
 
 def _refusal(document: str) -> str:
-    """Return why scorers would not take it, "" if they would."""
+    """Return why scorers refuse the document, "" if they accept it."""
     try:
         compile_policy(document)
     except ConfigurationError as error:

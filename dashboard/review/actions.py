@@ -1,5 +1,5 @@
-"""What the buttons of the review queue do. Each is a form and leads on to a page, also without
-scripts; `case_work` decides whether it may be, and audits it."""
+"""Actions of the review queue's buttons. Each is a form that leads to a page, so scripts are not
+needed; `case_work` decides whether the action is allowed, and audits it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from dashboard.accounts.access import Analyst
-from dashboard.parts import TheParts
+from dashboard.parts import InjectedParts
 from dashboard.review.queue import CaseId
 from database.review import case_work
 from database.review.cases import Case, Verdict, read_case
@@ -20,9 +20,9 @@ MAX_NOTE_LENGTH: Final = 2_000
 
 @router.post("/queue/next")
 def take_next(
-    person: Analyst, parts: TheParts, leave: Annotated[int, Form(ge=0, le=2**53)] = 0
+    person: Analyst, parts: InjectedParts, leave: Annotated[int, Form(ge=0, le=2**53)] = 0
 ) -> Response:
-    """Claim the most urgent free case and go there; `leave` is the case that is left for it."""
+    """Claim the most urgent free case and open it; `leave` is the case to leave for it."""
     now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim.ms
     with parts.database.begin() as connection:
         case = case_work.claim_next(connection, person.username, now, claim_ms, leave)
@@ -31,8 +31,8 @@ def take_next(
 
 
 @router.post("/queue/{case_id}/claim")
-def claim(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
-    """Claim a case and go there."""
+def claim(person: Analyst, parts: InjectedParts, case_id: CaseId) -> Response:
+    """Claim a case and open it."""
     now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim.ms
     with parts.database.begin() as connection:
         case = case_work.claim(connection, case_id, person.username, now, claim_ms)
@@ -45,18 +45,18 @@ def claim(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
 
 
 @router.post("/queue/{case_id}/renew")
-def renew(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
-    """Hold a case for longer: the page calls it while its reader is active."""
+def renew(person: Analyst, parts: InjectedParts, case_id: CaseId) -> Response:
+    """Extend the claim on a case; the page calls this while its reader is active."""
     now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim.ms
     with parts.database.begin() as connection:
         case = case_work.renew(connection, case_id, person.username, now, claim_ms)
     if case is None:
-        return JSONResponse({"detail": "You do not hold this case any more."}, 409)
+        return JSONResponse({"detail": "You no longer hold this case."}, 409)
     return JSONResponse({"claimed_until": case.claimed_until, "now": now})
 
 
 @router.post("/queue/{case_id}/release")
-def release(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
+def release(person: Analyst, parts: InjectedParts, case_id: CaseId) -> Response:
     """Give a case back to the queue."""
     now = parts.clock.now_ms()
     with parts.database.begin() as connection:
@@ -69,12 +69,12 @@ def release(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
 @router.post("/queue/{case_id}/verdict")
 def decide(
     person: Analyst,
-    parts: TheParts,
+    parts: InjectedParts,
     case_id: CaseId,
     verdict: Annotated[Verdict, Form()],
     note: Annotated[str, Form(max_length=MAX_NOTE_LENGTH)] = "",
 ) -> Response:
-    """Give the verdict and go on: to a case that is held already, else the most urgent free one."""
+    """Record the verdict and open the next case: one already held, or the most urgent free one."""
     now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim.ms
     kept = note.replace("\0", "").strip()
     with parts.database.begin() as connection:
@@ -89,7 +89,7 @@ def decide(
 
 
 @router.post("/queue/{case_id}/undo")
-def undo(person: Analyst, parts: TheParts, case_id: CaseId) -> Response:
+def undo(person: Analyst, parts: InjectedParts, case_id: CaseId) -> Response:
     """Take the verdict back and return to the case."""
     settings = parts.settings
     with parts.database.begin() as connection:

@@ -1,4 +1,4 @@
-"""The queue's figures for all open pages and the metrics: counted now and then, not by each."""
+"""Counts of the review queue, cached for all open pages and the metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRESH_S: Final = 2.0
 
 
 class CaseCounts:
-    """One a process, for several threads. Figures are at most `fresh_s` old."""
+    """Counts that are at most `fresh_s` old. Thread-safe; a process shares one."""
 
     def __init__(
         self, fresh_s: float = FRESH_S, monotonic: Callable[[], float] = time.monotonic
@@ -26,7 +26,7 @@ class CaseCounts:
         self._until = 0.0
 
     def get(self, database: Database, now_ms: int) -> Counters:
-        """Return the figures; one thread counts while the others wait for it.
+        """Return the counts; one thread queries while the others wait for it.
 
         Raises:
             DatabaseUnavailable: the database does not answer.
@@ -39,6 +39,6 @@ class CaseCounts:
             return self._found
 
     def forget(self) -> None:
-        """Count anew when asked next: a person of this process has just changed them."""
+        """Make the next `get` count again, after a change by this process."""
         with self._turn:
             self._found = None

@@ -1,4 +1,4 @@
-"""A review case in words, for its page and its line in the queue. Pure."""
+"""Words for a review case, on its page and in the queue. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.records import Decision, Transaction
 from schemas.words.quantities import duration
 
 LEVELS: Final = ((1_000_000.0, "top"), (100_000.0, "high"), (10_000.0, "medium"))
-"""Names of urgency, by value at risk with its doublings, in minor units of the base currency."""
+"""Names of urgency by grown value at risk, in minor units of the base currency."""
 _INPUTS: Final = (
     ("channel", "Channel"),
     ("mcc", "Merchant category (MCC)"),
@@ -26,8 +26,8 @@ _INPUTS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A case as a line of a list."""
+class CaseLine:
+    """A case as a line of the queue."""
 
     case: Case
     amount: str
@@ -40,8 +40,8 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Why:
-    """One reason; `share` of the strongest one in [0, 1], and whether it speaks for fraud."""
+class CaseReason:
+    """One reason; `share` in [0, 1] is its strength relative to the strongest reason."""
 
     text: str
     share: float
@@ -49,10 +49,10 @@ class Why:
     rule: bool
 
 
-def line(case: Case, decision: Decision | None, now_ms: int, base: str) -> Line:
-    """Return a case as a line; `decision` is None when the store does not hold it any more."""
+def line(case: Case, decision: Decision | None, now_ms: int, base: str) -> CaseLine:
+    """Return a case as a line; `decision` is None once the store has deleted it."""
     reasons = decision["reasons"] if decision else []
-    return Line(
+    return CaseLine(
         case=case,
         amount=amount(case.amount, case.currency),
         at_risk=amount(round(case.value_at_risk), base),
@@ -65,9 +65,9 @@ def line(case: Case, decision: Decision | None, now_ms: int, base: str) -> Line:
 
 
 def level(case: Case, now_ms: int) -> str:
-    """Return how urgent a case is by now: low, medium, high or top."""
+    """Return the present urgency of a case: low, medium, high or top."""
     grown = case.grown_value(now_ms)
-    return next((name for least, name in LEVELS if grown >= least), "low")
+    return next((name for minimum, name in LEVELS if grown >= minimum), "low")
 
 
 def score(value: float | None) -> str:
@@ -75,12 +75,12 @@ def score(value: float | None) -> str:
     return "none" if value is None else f"{100 * value:.1f} %"
 
 
-def reasons(decision: Decision) -> list[Why]:
-    """Return why it was sent to review: rules first, then features, the strongest first."""
+def reasons(decision: Decision) -> list[CaseReason]:
+    """Return the reasons for the review: rules first, then features, strongest first."""
     found = decision["reasons"]
     strongest = max((abs(reason["contribution"] or 0.0) for reason in found), default=0.0) or 1.0
     made = [
-        Why(
+        CaseReason(
             reason["text"],
             abs(reason["contribution"] or 0.0) / strongest,
             (reason["contribution"] or 0.0) >= 0,
@@ -94,7 +94,7 @@ def reasons(decision: Decision) -> list[Why]:
 def past(
     found: Sequence[Decision], case: Case, verdicts: Mapping[str, Verdict]
 ) -> list[tuple[Decision, str, str]]:
-    """Return the card's other transactions, each with its amount in words and its verdict or ""."""
+    """Return the card's other transactions, each with its amount in words and verdict, or ""."""
     return [
         (one, amount(one["amount"], one["currency"]), verdicts.get(one["transaction_id"], ""))
         for one in found
@@ -103,7 +103,7 @@ def past(
 
 
 def state(case: Case, now_ms: int, undo_ms: int) -> str:
-    """Return a word for all that a page of the case depends on."""
+    """Return a text that changes whenever the page of the case must be loaded again."""
     if case.verdict is None:
         return f"open {case.holder(now_ms) or ''}"
     final = case.undo_until(undo_ms) <= now_ms
@@ -111,7 +111,7 @@ def state(case: Case, now_ms: int, undo_ms: int) -> str:
 
 
 def inputs(transaction: Transaction | None) -> list[tuple[str, str]]:
-    """Return what came with the transaction as names and values; what is missing is left out."""
+    """Return the known inputs of the transaction as names and values."""
     if transaction is None:
         return []
     rows = [(text, str(value)) for name, text in _INPUTS if (value := transaction.get(name))]

@@ -1,8 +1,8 @@
-"""Sends analysts' verdicts to `labels`, on a thread of the dashboard, once they are final.
+"""Sends analysts' final verdicts to the topic `labels`, on a thread of the dashboard.
 
-A verdict is taken from the database, sent, and marked when Kafka has acknowledged it. A process
-that dies in between leaves it to the next one (its own restart, or another dashboard): the same
-label can come twice, the same bytes. Stream processor, monitor and trainer take that for one label.
+A verdict is read from the database, sent, and marked as sent once Kafka has acknowledged it. If the
+process dies in between, its restart or another dashboard sends the label again, with the same
+bytes. Stream processor, monitor and trainer count such copies as one label.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from schemas.records import Label
 from schemas.topics import LABELS
 
 log = structlog.get_logger(__name__)
-EVERY_S: Final = 0.5
-COUNT_S: Final = 5.0
-PATIENCE_S: Final = 2.0
-"""How long one wait for Kafka lasts; between two, a stop is heard."""
+ROUND_EVERY_S: Final = 0.5
+COUNT_EVERY_S: Final = 5.0
+KAFKA_WAIT_S: Final = 2.0
+"""Longest wait for Kafka before the thread checks whether to stop."""
 
 
 class LabelSender:
-    """A context manager with a thread, on which `step` does the work.
+    """A context manager whose thread calls `step` regularly.
 
     Args:
-        connect: returns a new producer; called again after Kafka refused a message.
-        topic: name of `labels` on the broker.
+        connect: returns a new producer; called again after Kafka has rejected a message.
+        topic: name of the topic `labels` on the broker.
         undo_ms: age at which a verdict is final.
     """
 
@@ -65,25 +65,25 @@ class LabelSender:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="labels", daemon=True)
         self.trouble = ""
-        """Why verdicts wait, for people; empty while all is well."""
+        """Reason why verdicts wait, for people; empty if they do not."""
 
     def __enter__(self) -> Self:
-        """Send from now on."""
+        """Start sending."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Send no more. What is not acknowledged by then, whoever comes next sends again."""
+        """Stop sending. Labels that are not acknowledged by then are sent again later."""
         self._stopped.set()
         self._thread.join()
         self._let_go()
 
     def step(self) -> int:
-        """Send what is due; return how many labels were acknowledged.
+        """Send the final verdicts; return how many labels were acknowledged.
 
         Raises:
-            BrokerUnavailable: not acknowledged yet; call again, nothing is sent anew.
-            DeliveryRejected: Kafka refuses it; call again once the reason is mended.
+            BrokerUnavailable: not acknowledged yet; call again, which sends nothing twice.
+            DeliveryRejected: Kafka rejects a label; call again once the cause is fixed.
             DatabaseUnavailable: call again.
         """
         if not self._under_way:
@@ -91,7 +91,7 @@ class LabelSender:
         if not self._under_way:
             return 0
         try:
-            self._hand_over().flush(PATIENCE_S)
+            self._hand_over().flush(KAFKA_WAIT_S)
         except DeliveryRejected:
             self._let_go()
             raise
@@ -104,7 +104,11 @@ class LabelSender:
         return len(sent)
 
     def count(self) -> None:
-        """Set the metrics of the queue. Raises DatabaseUnavailable."""
+        """Set the queue's metrics.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
         now = self._clock.now_ms()
         counters = self._counts.get(self._database, now)
         with self._database.read() as connection:
@@ -114,14 +118,14 @@ class LabelSender:
         self._metrics.set("cases", unsent, state="label_unsent")
 
     def _due(self) -> dict[int, Label]:
-        with self._database.read() as connection:  # takes no lock while there is nothing to send
+        with self._database.read() as connection:  # no lock unless there is something to send
             if not unsent_labels(connection):
                 return {}
         with self._database.begin() as connection:
             return lease_labels(connection, self._clock.now_ms(), self._undo_ms)
 
     def _hand_over(self) -> Producer:
-        """Give what is under way to Kafka's client, once."""
+        """Hand the labels under way to the producer, once."""
         if self._producer is None:
             self._producer = self._connect()
         if not self._handed_over:
@@ -135,41 +139,41 @@ class LabelSender:
         return self._producer
 
     def _let_go(self) -> None:
-        """Drop the producer; what is under way goes through the next one, the same bytes."""
+        """Drop the producer; the next one sends the labels under way, with the same bytes."""
         if self._producer is not None:
             self._producer.close()
         self._producer, self._handed_over = None, False
 
     def _run(self) -> None:
         try:
-            while not self._stopped.wait(EVERY_S):
+            while not self._stopped.wait(ROUND_EVERY_S):
                 self._round()
         except BaseException as error:
-            self.trouble = f"verdicts are no more sent, start the dashboard again: {error!r}"
+            self.trouble = f"verdicts are no longer sent, restart the dashboard: {error!r}"
             raise
 
     def _round(self) -> None:
         try:
-            if time.monotonic() >= self._count_at:  # first: what waits for Kafka is to be seen
+            if time.monotonic() >= self._count_at:  # first, to show labels that wait for Kafka
                 self.count()
-                self._count_at = time.monotonic() + COUNT_S
+                self._count_at = time.monotonic() + COUNT_EVERY_S
             if self.step():
                 self.count()
             self.trouble = ""
         except FraudError as error:
             if not self.trouble:
-                log.warning("verdicts wait", reason=str(error))
+                log.warning("verdicts are waiting", reason=str(error))
             self._metrics.count("retries", step="labels")
-            self.trouble = f"Verdicts wait, nothing is lost: {error}"
+            self.trouble = f"Verdicts are waiting and none is lost: {error}"
 
 
 def label_sender(
     settings: Settings, database: Database, clock: Clock, metrics: Metrics, counts: CaseCounts
 ) -> LabelSender:
-    """Return the sender that the settings ask for, not yet started; asks nothing of Kafka."""
+    """Return a sender configured by the settings, not yet started or connected to Kafka."""
 
     def connect() -> Producer:
-        create_topics(settings, timeout_s=PATIENCE_S)
+        create_topics(settings, timeout_s=KAFKA_WAIT_S)
         return KafkaProducer(settings)
 
     return LabelSender(

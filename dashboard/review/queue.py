@@ -1,4 +1,4 @@
-"""The pages /queue (what waits for a verdict) and /queue/{case_id} (one case); both only read."""
+"""The pages /queue, with the cases, and /queue/{case_id}, with one case. Both only read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse
 
 from dashboard.accounts.access import Analyst
-from dashboard.parts import TheParts
+from dashboard.parts import InjectedParts
 from dashboard.review import case_view
 from dashboard.web.pages import page
 from database.decisions.decisions import find, history
@@ -28,28 +28,28 @@ TABS: Final[tuple[tuple[Shown, str], ...]] = (
     ("decided", "Decided"),
 )
 REFUSALS: Final = {
-    "taken": "Somebody else was quicker: this case is not free any more.",
-    "full": f"You hold {MAX_HELD} cases already. Decide or release one first.",
-    "undo": "Too late: the verdict is on its way and cannot be taken back any more.",
-    "verdict": "You do not hold this case, so your verdict was not taken.",
-    "settled": "A chargeback has settled this case meanwhile: there is nothing left to decide.",
-    "none": "No case is free now. New ones appear here by themselves.",
+    "taken": "Somebody else was quicker: this case is no longer free.",
+    "full": f"You already hold {MAX_HELD} cases. Decide or release one first.",
+    "undo": "Too late: the verdict has been sent and can no longer be undone.",
+    "verdict": "You do not hold this case, so your verdict was not accepted.",
+    "settled": "A chargeback has settled this case, so there is nothing left to decide.",
+    "none": "No case is free at the moment. New cases appear here automatically.",
 }
-"""What the actions answer with, by the name in the address."""
+"""Messages of refused actions, by the name in the query."""
 
 
 @router.get("/queue")
 def show_queue(
-    request: Request, person: Analyst, parts: TheParts, shown: Shown = "all", refused: str = ""
+    request: Request, person: Analyst, parts: InjectedParts, shown: Shown = "all", refused: str = ""
 ) -> HTMLResponse:
-    """Show the cases, most urgent first; `lines` keeps them fresh."""
+    """Show the cases, most urgent first; the page refreshes itself from /queue/lines."""
     values = _lines(person, parts, shown)
     return page(request, "queue.html", refusal=REFUSALS.get(refused, ""), **values)
 
 
 @router.get("/queue/lines")
 def show_lines(
-    request: Request, person: Analyst, parts: TheParts, shown: Shown = "all"
+    request: Request, person: Analyst, parts: InjectedParts, shown: Shown = "all"
 ) -> HTMLResponse:
     """Return the part of the page that changes, as HTML."""
     return page(request, "queue_lines.html", **_lines(person, parts, shown))
@@ -57,9 +57,9 @@ def show_lines(
 
 @router.get("/queue/{case_id}")
 def show_case(
-    request: Request, person: Analyst, parts: TheParts, case_id: CaseId, refused: str = ""
+    request: Request, person: Analyst, parts: InjectedParts, case_id: CaseId, refused: str = ""
 ) -> HTMLResponse:
-    """Show one case. It is not claimed by that."""
+    """Show one case, without claiming it."""
     now, settings = parts.clock.now_ms(), parts.settings
     base = settings.base_currency
     with parts.database.read() as connection:
@@ -102,8 +102,8 @@ def show_case(
 
 
 @router.get("/queue/{case_id}/state")
-def show_state(_person: Analyst, parts: TheParts, case_id: CaseId) -> dict[str, str]:
-    """Return what the page is loaded again for when it changes."""
+def show_state(_person: Analyst, parts: InjectedParts, case_id: CaseId) -> dict[str, str]:
+    """Return the state of a case; the page loads itself again when it changes."""
     with parts.database.read() as connection:
         case = read_case(connection, case_id)
     if case is None:
@@ -111,7 +111,7 @@ def show_state(_person: Analyst, parts: TheParts, case_id: CaseId) -> dict[str, 
     return {"state": case_view.state(case, parts.clock.now_ms(), parts.settings.case_undo.ms)}
 
 
-def _lines(person: Analyst, parts: TheParts, shown: Shown) -> dict[str, Any]:
+def _lines(person: Analyst, parts: InjectedParts, shown: Shown) -> dict[str, Any]:
     now, settings = parts.clock.now_ms(), parts.settings
     with parts.database.read() as connection:
         found = list_cases(connection, now, shown, person.username, MAX_LINES)
@@ -121,7 +121,7 @@ def _lines(person: Analyst, parts: TheParts, shown: Shown) -> dict[str, Any]:
     base = settings.base_currency
     return {
         "lines": [case_view.line(one, decided.get(one.case_id), now, base) for one in found],
-        "most": MAX_LINES,
+        "max_lines": MAX_LINES,
         "counters": counters,
         "median_age": duration(counters.median_age_ms),
         "shown": shown,

@@ -1,5 +1,5 @@
-// Charts by uPlot. A chart fills its figure, has its newest or hovered values in its key, and is drawn
-// anew when the colours change.
+// Charts by uPlot. A chart fills its figure, shows the newest or hovered values in its key, and is
+// redrawn when the colours change.
 
 import uPlot from "/static/vendor/uPlot.esm.js";
 
@@ -42,7 +42,7 @@ function furnish(figure, title, aside, series) {
   return { plot, values };
 }
 
-/** Make a chart that `build` makes, and again with every theme and size. */
+/** Create a chart with `build`, and again after every change of theme and size. */
 function keep(plot, build) {
   let chart = null;
   let data = null;
@@ -76,9 +76,9 @@ function axes(format, splits) {
 }
 
 /** Lines over time.
- *  `series`: {field, label, colour, dash, fill}; `span` the seconds that are shown; `top` the least
- *  upper end of the scale, `most` its greatest; `whole` for counts. Returns set(columns), columns as the server sends them. */
-export function lines(figure, { title, aside, series, span, format, axis = format, top = 1, most = Infinity, whole = false }) {
+ *  `series`: {field, label, colour, dash, fill}; `span` the seconds shown; the upper end of the
+ *  scale is between `top` and `highest`; `whole` for counts. Returns set(columns), with columns as the server sends them. */
+export function lines(figure, { title, aside, series, span, format, axis = format, top = 1, highest = Infinity, whole = false }) {
   const { plot, values } = furnish(figure, title, aside, series);
   let columns = null;
   const show = (index) => {
@@ -95,7 +95,7 @@ export function lines(figure, { title, aside, series, span, format, axis = forma
     cursor: { y: false, points: { size: 6 }, drag: { setScale: false, x: false } },
     scales: {
       x: { range: () => { const end = data_end(columns); return [end - span, end]; } },
-      y: { range: (_, __, max) => [0, Math.min(Math.max((max ?? 0) * 1.12, top), most)] },
+      y: { range: (_, __, max) => [0, Math.min(Math.max((max ?? 0) * 1.12, top), highest)] },
     },
     axes: axes(axis, whole ? { incrs: WHOLE } : {}),
     series: [{}, ...series.map((each) => ({
@@ -120,7 +120,7 @@ export function lines(figure, { title, aside, series, span, format, axis = forma
 
 const data_end = (columns) => (columns?.at.length ? columns.at[columns.at.length - 1] : Date.now()) / 1000;
 
-/** How scores lie: counts in equal parts of [0, 1], on a logarithmic scale, with both thresholds. */
+/** A histogram of scores in equal parts of [0, 1], on a logarithmic scale, with both thresholds. */
 export function histogram(figure, { title, aside, format }) {
   const series = [
     { label: "approve", colour: "series-1" },

@@ -1,5 +1,5 @@
-// The live page: one event stream, a bounded history of the charts, and panels that are written anew
-// only when their part of the state changes. Nothing is drawn while the page is hidden.
+// The live page: one event stream, a bounded history for the charts, and panels that are redrawn only
+// when their part of the state changes. Nothing is drawn while the page is hidden.
 
 import { histogram, lines } from "/static/charts.js";
 import * as numbers from "/static/numbers.js";
@@ -41,14 +41,14 @@ const charts = {
     ],
   }),
   mix: lines(figure("mix"), {
-    title: "Decision mix", aside: "share", span: 600, top: 0.01, most: 1, format: numbers.share, axis: percent,
+    title: "Decision mix", aside: "share", span: 600, top: 0.01, highest: 1, format: numbers.share, axis: percent,
     series: [
       { field: "review_share", label: "review", colour: "amber" },
       { field: "block_share", label: "block", colour: "red" },
     ],
   }),
   quality: lines(figure("quality"), {
-    title: "Precision and recall", aside: "last day", span: 3_600, top: 1, most: 1, format: numbers.share, axis: percent,
+    title: "Precision and recall", aside: "last day", span: 3_600, top: 1, highest: 1, format: numbers.share, axis: percent,
     series: [
       { field: "precision", label: "precision", colour: "series-3" },
       { field: "recall", label: "recall", colour: "series-4" },
@@ -135,8 +135,8 @@ function freshness() {
   if (place.textContent !== text) place.textContent = text;
 }
 
-// EventSource connects again by itself after a broken connection, with the last event's id; after an
-// answer that is no stream (the dashboard restarts, the log-in ended) it gives up, and so is made anew.
+// EventSource reconnects after a broken connection, with the last event's id. It gives up after an
+// answer that is not a stream (a restarting dashboard, an expired session), so we create a new one.
 function connect() {
   const source = new EventSource("/live/events");
   source.addEventListener("snapshot", (event) => take(JSON.parse(event.data), true));

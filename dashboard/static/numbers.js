@@ -17,7 +17,7 @@ export function count(value) {
 /** 1,234,567 */
 export const exact = (value) => (known(value) ? whole.format(value) : UNKNOWN);
 
-/** Something a second: one digit behind the point while it is small. */
+/** A rate per second, with one decimal while it is small. */
 export function rate(value) {
   if (!known(value)) return UNKNOWN;
   return value > 0 && value < 9.95 ? fixed[1].format(value) : count(value);
@@ -45,7 +45,7 @@ export function share(value) {
 export const ratio = (value) => (known(value) ? fixed[3].format(value) : UNKNOWN);
 export const two = (value) => (known(value) ? fixed[2].format(value) : UNKNOWN);
 
-/** Seconds as `schemas.words.quantities.duration` tells them: 12 s, 3 min 24 s, 28 min, 6 days 21 h. */
+/** Seconds as `schemas.words.quantities.duration` writes them: 12 s, 3 min 24 s, 28 min, 6 days 21 h. */
 export function duration(seconds) {
   if (!known(seconds)) return UNKNOWN;
   const total = Math.max(Math.round(seconds), 0);

@@ -1,4 +1,4 @@
-// The panels of the live page as text: values from outside are only ever text nodes.
+// The panels of the live page. Outside values only ever become text nodes.
 
 import * as numbers from "/static/numbers.js";
 
@@ -28,14 +28,14 @@ function when(at, now) {
 
 const empty = (tag, text) => make(tag, "nothing", text);
 
-/** Draw the panels whose part of the state changed; "times" brings only the ages up to date. */
+/** Draw the panels whose part of the state changed; "times" updates only the ages. */
 export function draw(state, parts, { now, owner }) {
   const some = (...names) => names.some((name) => parts.has(name));
   if (some("verdict")) verdict(state.verdict);
   if (some("fast", "totals", "processes")) healthTiles(state);
   if (some("processes")) place("processes").replaceChildren(...state.processes.map(process));
   if (some("stages")) stages(state.stages);
-  if (some("quality", "totals")) rightTiles(state.quality);
+  if (some("quality", "totals")) qualityTiles(state.quality);
   if (some("drift")) drift(state.drift);
   if (some("models", "serving", "policy")) models(state, now, owner);
   if (some("changes", "raised")) changes(state, now);
@@ -79,9 +79,9 @@ function healthTiles(state) {
   ]);
 }
 
-function rightTiles(quality) {
+function qualityTiles(quality) {
   const below = (value, bound) => (value !== null && value < bound ? "warn" : "");
-  tiles("right-tiles", [
+  tiles("quality-tiles", [
     ["Precision", numbers.share(quality.precision), `block ${numbers.share(quality.block_precision)}`, below(quality.precision, 0.85)],
     ["Recall", numbers.share(quality.recall), `AUC ${numbers.ratio(quality.auc)}`],
     ["Alert rate", numbers.share(quality.alert_rate), "not approved"],
@@ -117,7 +117,7 @@ function stages(found) {
 
 function drift(found) {
   if (!found.length) {
-    place("drift").replaceChildren(empty("li", "No figures yet: the monitor compares once a champion with reference histograms serves."));
+    place("drift").replaceChildren(empty("li", "No figures yet: the monitor needs a champion with reference histograms."));
     return;
   }
   const part = (psi) => `${(100 * psi) / (psi + 0.35)}%`; // small shifts stand apart, large ones fit
@@ -142,7 +142,7 @@ function models(state, now, owner) {
   place("policy").textContent = state.policy ? `policy ${state.policy}` : "the default policy";
   const loaded = new Set((state.serving ?? []).map((each) => each.model_id));
   if (!state.models.length) {
-    place("models").replaceChildren(empty("li", "No model is registered: rules alone answer."));
+    place("models").replaceChildren(empty("li", "No model is registered, so the rules decide alone."));
     return;
   }
   place("models").replaceChildren(...state.models.map((each) => {
@@ -193,5 +193,5 @@ function blocks(found, now) {
     const why = make("p", "why", each.reasons.join(" · "));
     why.title = each.reasons.join("\n");
     return make("li", "", head, why);
-  }) : [empty("li", "Nothing was blocked since this page's server started.")]));
+  }) : [empty("li", "Nothing has been blocked since the dashboard started.")]));
 }

@@ -1,12 +1,12 @@
-// The review queue: shortcuts, countdowns, the list that keeps itself fresh, the claim that lasts
-// while its reader works. All of it works without this file too, by links and forms.
+// The review queue: shortcuts, countdowns, a list that refreshes itself, and claims that are renewed
+// while their holder works. The pages also work without this file, with links and forms.
 import { send } from "/static/send.js";
 
 const REFRESH_MS = 2000;
 const TYPING = "input, textarea, select, [contenteditable]";
 let leaving = false;
 
-/** Elements that answer to a key say so by data-key; the first one is clicked, a field focused. */
+/** The first element whose data-key is the pressed key is clicked, or focused if it is a field. */
 function press(key) {
   const found = document.querySelector(`[data-key="${CSS.escape(key)}"]:not(:disabled)`);
   if (!found) return false;
@@ -42,7 +42,7 @@ document.addEventListener("click", (event) => {
   if (event.target.closest('[data-key="?"]')) document.querySelector("#shortcuts").showModal();
 });
 
-// One press, one verdict: what is sent is not sent again while its answer is awaited.
+// One press, one verdict: a form is not sent again while its answer is pending.
 document.addEventListener("submit", (event) => {
   if (event.target.method === "dialog") return;
   if (leaving) event.preventDefault();
@@ -52,7 +52,7 @@ window.addEventListener("pageshow", () => {
   leaving = false;
 });
 
-/** Show what is left until data-until; the page told its own time by data-now. */
+/** Show the time left until data-until; data-now is the server's time when it made the page. */
 function countDown() {
   for (const each of document.querySelectorAll("[data-until]")) {
     each.ends ??= performance.now() + (Number(each.dataset.until) - Number(each.dataset.now));
@@ -65,7 +65,7 @@ function countDown() {
 countDown();
 setInterval(countDown, 250);
 
-/** Fetch, or null: the next round tries again. Without a session the page leads to the log-in. */
+/** Fetch, or return null for the next round to try again. Without a session, go to the log-in. */
 async function ask(path) {
   try {
     const answer = await fetch(path, { headers: { Accept: "*/*" } });
@@ -89,7 +89,7 @@ async function refreshList(list) {
   else if (held) list.querySelector(`[href="${CSS.escape(held[1] ?? "")}"]`)?.focus();
 }
 
-/** Load the page again when something about its case has changed, but never a note away. */
+/** Reload the page when its case has changed, unless a note would be lost. */
 async function watchCase(page) {
   const answer = await ask(page.dataset.watch);
   if (!answer || leaving) return;

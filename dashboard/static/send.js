@@ -1,4 +1,4 @@
-// Sends what changes something, with the CSRF token of the page.
+// Sends changes, with the CSRF token of the page.
 
 /** POST `values` as a form; returns the answer's JSON, null if it has none.
  *  Throws an Error whose message can be shown to people; leaves for the log-in page without a session. */

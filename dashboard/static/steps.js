@@ -1,10 +1,10 @@
-// Steps of models by their owners: a dialog that says what will happen, then a POST. The page shows
-// the new stage when it comes back from the `models` topic.
+// Steps of models, for model owners: a dialog explains the effect, then a POST takes the step. The
+// page shows the new stage once it arrives on the `models` topic.
 
 import { send } from "/static/send.js";
 
 const WORDS = {
-  promote: ["Promote", "It decides for all cards from the next batch on; the champion of now stays ready to take over again."],
+  promote: ["Promote", "It decides for all cards from the next batch on; the present champion stays ready to take over again."],
   canary: ["Make it a canary", "It decides for a share of the cards; the champion decides for the rest."],
   rollback: ["Roll back", "It stops deciding at once. If it is the champion, the one before it serves again."],
 };

@@ -1,5 +1,5 @@
 // Light or dark: the person's choice (localStorage), else the system's. Loaded before the page is
-// drawn. Sets data-theme on <html>; tells charts by the document's event `themechange`.
+// drawn. Sets data-theme on <html>; charts listen to the document's event `themechange`.
 (() => {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");

@@ -1,8 +1,8 @@
-"""The features of one transaction against what is usual for its card. Pure.
+"""Compares the features of one transaction with the usual values of its card. Pure.
 
-Usual is what the vectors of the card's earlier transactions say: mean and standard deviation of a
-number, how often a flag was set, the most frequent code. A value is unusual beyond three standard
-deviations, or when a flag or code is as it never was.
+The usual values come from the vectors of the card's earlier transactions: mean and standard
+deviation of a number, frequency of a flag, the most frequent code. A number is unusual beyond three
+standard deviations, a flag or code if it has never had that value.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from schemas.features import ANOMALY_FEATURE, CATALOGUE, Feature, names_of
 from schemas.words.feature_words import UNIT_MS, code_text, feature_text
 from schemas.words.quantities import duration, number
 
-LEAST: Final = 5
-"""Earlier values without which nothing is called usual."""
+MIN_EARLIER: Final = 5
+"""Earlier values that are needed before anything is called usual."""
 FAR: Final = 3.0
 MIN_DEVIATION: Final = 0.01
-"""Of the mean: cards that always did the same are not judged by rounding errors."""
+"""As a share of the mean, so that rounding errors do not judge cards that never vary."""
 EXPECTED: Final = names_of("calendar", "age")
-"""The calendar, and ages, which grow by themselves: never unusual. Whether the hour is unusual for
-the card is what `card_hour_deviation` says."""
+"""Features that are never unusual: the calendar, and ages, which grow by themselves. Unusual hours
+show in `card_hour_deviation`."""
 Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One feature in words; `contribution` in log-odds, None if not known."""
+class FeatureLine:
+    """One feature in words; `contribution` is in log-odds, None if unknown."""
 
     name: str
     entity: str
@@ -46,16 +46,16 @@ def lines(
     earlier: Matrix,
     contributions: npt.NDArray[np.float64] | None,
     anomaly: float | None = None,
-) -> list[Line]:
-    """Return a line for each feature, and one for the anomaly score if it is known.
+) -> list[FeatureLine]:
+    """Return a line for each feature, and one for the anomaly score if there is one.
 
     Args:
         vector: float32[70].
-        earlier: float32[n, 70], vectors of the card before it.
-        contributions: float64[71], as `Model.contributions` gives them for the row.
+        earlier: float32[n, 70], earlier vectors of the card.
+        contributions: float64[71], a row of `Model.contributions`.
     """
     found = [
-        Line(
+        FeatureLine(
             feature.name,
             feature.entity,
             feature_text(column, float(vector[column])),
@@ -68,15 +68,15 @@ def lines(
         column = len(CATALOGUE)
         added = None if contributions is None else float(contributions[column])
         text = feature_text(column, anomaly)
-        found.append(Line(ANOMALY_FEATURE, "card", text, "", False, added))
+        found.append(FeatureLine(ANOMALY_FEATURE, "card", text, "", False, added))
     return found
 
 
 def _usual(column: int, value: float, earlier: npt.NDArray[np.float32]) -> tuple[str, bool]:
-    """Return what is usual in words, "" if not known, and whether the value is unusual."""
+    """Return the usual value in words ("" if unknown) and whether the value is unusual."""
     feature = CATALOGUE[column]
     known = earlier[~np.isnan(earlier)].astype(np.float64)
-    if len(known) < LEAST:
+    if len(known) < MIN_EARLIER:
         return "", False
     judged = feature.name not in EXPECTED and not np.isnan(value)
     if feature.kind == "code":
@@ -90,12 +90,12 @@ def _usual(column: int, value: float, earlier: npt.NDArray[np.float32]) -> tuple
     if feature.kind == "calendar":
         return "", False
     mean, deviation = float(known.mean()), float(known.std())
-    least = max(deviation, MIN_DEVIATION * abs(mean), 1e-6)
-    return _range(feature, mean, deviation), judged and abs(value - mean) > FAR * least
+    spread = max(deviation, MIN_DEVIATION * abs(mean), 1e-6)
+    return _range(feature, mean, deviation), judged and abs(value - mean) > FAR * spread
 
 
 def _range(feature: Feature, mean: float, deviation: float) -> str:
-    """Return mean and standard deviation in the unit that a person uses."""
+    """Return mean and standard deviation in the unit that people use."""
     if feature.unit in UNIT_MS:
         size = UNIT_MS[feature.unit]
         return f"{duration(mean * size)} ± {duration(deviation * size)}"

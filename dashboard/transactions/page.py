@@ -1,4 +1,4 @@
-"""The page of one transaction: everything that explains its decision, a year later too."""
+"""The page of one transaction: everything that explains its decision, even a year later."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from dashboard.accounts.access import Person, Viewer
-from dashboard.parts import Parts, TheParts
+from dashboard.parts import DashboardParts, InjectedParts
 from dashboard.transactions import view
-from dashboard.transactions.norm import Line, lines
+from dashboard.transactions.norm import FeatureLine, lines
 from dashboard.web.pages import page
 from dashboard.web.wording import masked
 from database.decisions import decisions
@@ -26,30 +26,36 @@ from schemas.records import Decision, FeatureVector
 
 router: Final = APIRouter()
 EARLIER: Final = 50
-"""Transactions of the card that say what is usual."""
+"""Earlier transactions of the card that define its usual values."""
 BEFORE, AFTER = 30, 10
-"""Transactions of the card that are drawn, up to this one and after it."""
+"""Transactions of the card in the drawing, up to this one and after it."""
 Vector = npt.NDArray[np.float32]
 
 
 @router.get("/transactions")
 def search(
-    request: Request, person: Viewer, parts: TheParts, id: str = "", of: int = 0
+    request: Request, person: Viewer, parts: InjectedParts, id: str = "", of: int = 0
 ) -> HTMLResponse:
-    """Return the page of the transaction that was searched for, or that there is none."""
+    """Return the page of the requested transaction, or one that says there is no such."""
     return _shown(request, id.strip(), person, parts, of, without=200)
 
 
 @router.get("/transactions/{transaction_id:path}")
 def show(
-    request: Request, transaction_id: str, person: Viewer, parts: TheParts, of: int = 0
+    request: Request, transaction_id: str, person: Viewer, parts: InjectedParts, of: int = 0
 ) -> HTMLResponse:
-    """Return the page of a transaction; `of` chooses, if several cards have one of that id."""
+    """Return the page of a transaction; `of` chooses among cards with the same transaction id."""
     return _shown(request, transaction_id, person, parts, of, without=404)
 
 
 def _shown(
-    request: Request, transaction_id: str, person: Person, parts: Parts, of: int, *, without: int
+    request: Request,
+    transaction_id: str,
+    person: Person,
+    parts: DashboardParts,
+    of: int,
+    *,
+    without: int,
 ) -> HTMLResponse:
     found = _read(parts, transaction_id, of)
     if found is None:
@@ -59,7 +65,7 @@ def _shown(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the database knows: the transaction, how many have its id, and what is around it."""
+    """The stored transaction, the number with the same id, and its surroundings."""
 
     stored: StoredDecision
     alike: int
@@ -68,13 +74,13 @@ class _Found:
     case: Case | None
 
 
-def _read(parts: Parts, transaction_id: str, of: int) -> _Found | None:
+def _read(parts: DashboardParts, transaction_id: str, of: int) -> _Found | None:
     with parts.database.read() as connection:
         stored = decisions.find(connection, transaction_id)
         if not stored:
             return None
         if not 0 <= of < len(stored):
-            raise HTTPException(404, f"there are {len(stored)} transactions of that id")
+            raise HTTPException(404, f"there are {len(stored)} transactions with that id")
         card, when = stored[of].decision["card_id"], stored[of].decision["event_time"]
         return _Found(
             stored[of],
@@ -85,7 +91,7 @@ def _read(parts: Parts, transaction_id: str, of: int) -> _Found | None:
         )
 
 
-def _values(parts: Parts, found: _Found, person: Person) -> dict[str, Any]:
+def _values(parts: DashboardParts, found: _Found, person: Person) -> dict[str, Any]:
     decision, vector = found.stored.decision, found.stored.vector
     transaction = None if vector is None else vector["transaction"]
     in_full = person.may("analyst")
@@ -111,8 +117,8 @@ def _values(parts: Parts, found: _Found, person: Person) -> dict[str, Any]:
     }
 
 
-def _features(parts: Parts, found: _Found) -> tuple[list[Line], bool]:
-    """Return the features in words, and whether each one's contribution is known."""
+def _features(parts: DashboardParts, found: _Found) -> tuple[list[FeatureLine], bool]:
+    """Return the features in words, and whether their contributions are known."""
     vector = _array(found.stored.vector)
     if vector is None:
         return [], False
@@ -125,16 +131,16 @@ def _features(parts: Parts, found: _Found) -> tuple[list[Line], bool]:
 
 
 def _array(record: FeatureVector | None) -> Vector | None:
-    """Return a vector as float32[70], None if there is none of our catalogue."""
+    """Return a vector as float32[70], None without a vector of the present catalogue."""
     if record is None or record["fingerprint"] != FINGERPRINT:
         return None
     return np.frombuffer(record["vector"], "<f4").astype(np.float32)
 
 
 def _contributions(
-    parts: Parts, decision: Decision, vector: Vector
+    parts: DashboardParts, decision: Decision, vector: Vector
 ) -> npt.NDArray[np.float64] | None:
-    """Return what each of the 71 inputs added, by the bundle that decided; None without it."""
+    """Return the contributions of the 71 inputs from the deciding bundle; None without it."""
     collector = parts.collector
     with collector.topics.lock:
         state = collector.topics.journal.states.get(decision["model_id"] or "")

@@ -1,6 +1,6 @@
-"""One decided transaction in words and drawings, for its page. Pure.
+"""Words and drawings for the page of one transaction. Pure.
 
-Everything that comes from outside stays plain text; the template escapes it.
+Outside values stay plain text, which the template escapes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dashboard.transactions.norm import Line
+from dashboard.transactions.norm import FeatureLine
 from dashboard.web.wording import masked
 from database.decisions.transaction_evidence import Past
 from schemas.currency import amount
@@ -34,33 +34,33 @@ _INPUTS: Final = (
     ("ip", "IP address"),
     ("ip_country", "IP address's country"),
 )
-STRONGEST: Final = 10
-LISTED: Final = 12
+MAX_BARS: Final = 10
+MAX_LISTED: Final = 12
 HEIGHT, EDGE = 120, 9
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """The features of one entity, the remarkable ones first."""
+class FeatureGroup:
+    """The features of one entity, unusual ones first."""
 
     title: str
-    lines: list[Line]
+    lines: list[FeatureLine]
     unusual: int
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """A contribution as a bar: `start` and `width` in per cent of the whole, `raises` the score."""
+class ContributionBar:
+    """A contribution as a bar: `start` and `width` are in per cent of the full width."""
 
-    line: Line
+    line: FeatureLine
     start: float
     width: float
     raises: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Dot:
-    """A transaction of the card in the drawing of its history: `x` in per cent, `y` in pixels."""
+class HistoryDot:
+    """A transaction in the drawing of the card's history: `x` in per cent, `y` in pixels."""
 
     x: float
     y: float
@@ -70,13 +70,13 @@ class Dot:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
-    """The card's transactions by time and amount; amounts stand on the height `foot`."""
+class HistoryDrawing:
+    """The card's transactions by time and amount; `foot` is the height of the base line."""
 
     height: int
     foot: int
-    dots: list[Dot]
-    most: str
+    dots: list[HistoryDot]
+    max_amount: str
     first_ms: int
     last_ms: int
 
@@ -84,9 +84,10 @@ class Drawing:
 def inputs(
     decision: Decision, transaction: Transaction | None, *, in_full: bool
 ) -> list[tuple[str, str]]:
-    """Return what came with the transaction, as names and values; missing ones are left out.
+    """Return the known inputs of the transaction as names and values.
 
-    `in_full`: whether the card may be seen whole.
+    Args:
+        in_full: whether to show the whole card id.
     """
     found: Mapping[str, Any] = transaction or {}
     card = decision["card_id"]
@@ -104,7 +105,7 @@ def inputs(
 
 
 def timings(decision: Decision) -> list[tuple[str, int, str]]:
-    """Return the steps of the decision: name, time in ms, and how long after the one before."""
+    """Return the steps of the decision: name, time in ms, and delay after the step before."""
     received, computed = decision["received_at"], decision["computed_at"]
     return [
         ("Happened", decision["event_time"], ""),
@@ -119,7 +120,7 @@ def timings(decision: Decision) -> list[tuple[str, int, str]]:
 
 
 def lasted(ms: float) -> str:
-    """Return a length of time after the step before.
+    """Return a delay after the step before, in words.
 
     >>> lasted(0.4), lasted(12.3), lasted(90_000)
     ('0.4 ms later', '12 ms later', '1 min 30 s later')
@@ -127,32 +128,32 @@ def lasted(ms: float) -> str:
     return "before, by another clock" if ms < 0 else f"{duration(ms)} later"
 
 
-def groups(found: Sequence[Line]) -> list[Group]:
+def groups(found: Sequence[FeatureLine]) -> list[FeatureGroup]:
     """Return the features by entity; in each the unusual ones first, then as in the catalogue."""
     made = []
     for entity, title in ENTITIES:
         mine = [line for line in found if line.entity == entity]
         unusual = sum(line.unusual for line in mine)
-        made.append(Group(title, sorted(mine, key=lambda line: not line.unusual), unusual))
+        made.append(FeatureGroup(title, sorted(mine, key=lambda line: not line.unusual), unusual))
     return made
 
 
-def bars(found: Sequence[Line]) -> list[Bar]:
-    """Return the strongest contributions as bars around a common middle, strongest first."""
+def bars(found: Sequence[FeatureLine]) -> list[ContributionBar]:
+    """Return the strongest contributions as bars from a common centre, strongest first."""
     known = [line for line in found if line.contribution]
     known.sort(key=lambda line: -abs(line.contribution or 0.0))
-    known = known[:STRONGEST]
+    known = known[:MAX_BARS]
     most = max((abs(line.contribution or 0.0) for line in known), default=1.0)
     made = []
     for line in known:
         share = 50.0 * abs(line.contribution or 0.0) / most
         raises = (line.contribution or 0.0) > 0
-        made.append(Bar(line, 50.0 if raises else 50.0 - share, share, raises))
+        made.append(ContributionBar(line, 50.0 if raises else 50.0 - share, share, raises))
     return made
 
 
 def listed(history: Sequence[Past], this: Decision) -> Sequence[Past]:
-    """Return the transactions next to this one, LISTED at most."""
+    """Return at most MAX_LISTED transactions around this one."""
     place = next(
         (
             number
@@ -161,12 +162,12 @@ def listed(history: Sequence[Past], this: Decision) -> Sequence[Past]:
         ),
         0,
     )
-    first = max(min(place - LISTED // 2, len(history) - LISTED), 0)
-    return history[first : first + LISTED]
+    first = max(min(place - MAX_LISTED // 2, len(history) - MAX_LISTED), 0)
+    return history[first : first + MAX_LISTED]
 
 
-def drawing(history: Sequence[Past], this: Decision) -> Drawing | None:
-    """Return the card's transactions by time and amount; None if there is no other one."""
+def drawing(history: Sequence[Past], this: Decision) -> HistoryDrawing | None:
+    """Return the drawing of the card's transactions; None if it has only this one."""
     decided = [each.decision for each in history]
     if len(decided) < 2:
         return None
@@ -175,7 +176,7 @@ def drawing(history: Sequence[Past], this: Decision) -> Drawing | None:
     first, span = min(times), max(max(times) - min(times), 1)
     foot = HEIGHT - EDGE
     dots = [
-        Dot(
+        HistoryDot(
             round(1 + 98 * (each["event_time"] - first) / span, 2),
             round(foot - (foot - EDGE) * each["amount"] / max(most["amount"], 1), 1),
             each["decision"],
@@ -184,4 +185,6 @@ def drawing(history: Sequence[Past], this: Decision) -> Drawing | None:
         )
         for each in reversed(decided)
     ]
-    return Drawing(HEIGHT, foot, dots, amount(most["amount"], most["currency"]), first, max(times))
+    return HistoryDrawing(
+        HEIGHT, foot, dots, amount(most["amount"], most["currency"]), first, max(times)
+    )

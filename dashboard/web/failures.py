@@ -1,4 +1,4 @@
-"""Errors as answers: a page for people, JSON for scripts; never a trace or a query."""
+"""Answers for errors: a page for people, JSON for scripts, never a traceback or a query."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ log = structlog.get_logger(__name__)
 
 
 def answer(request: Request, status: int, text: str) -> Response:
-    """Return an error as a page if a person asked, else as JSON."""
+    """Return an error as a page if the client accepts HTML, else as JSON."""
     if "text/html" in request.headers.get("accept", ""):
         return page(request, "failure.html", status=status, code=status, text=text)
     return JSONResponse({"detail": text}, status)
 
 
 def install(app: FastAPI) -> None:
-    """Make the application answer by these."""
+    """Register the error handlers with the application."""
 
     async def http(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, AnyHTTPException) else 500
         detail = error.detail if isinstance(error, AnyHTTPException) else ""
-        return answer(request, status, "There is no such page." if status == 404 else str(detail))
+        return answer(
+            request, status, "This page does not exist." if status == 404 else str(detail)
+        )
 
     async def invalid(request: Request, error: Exception) -> Response:
         found = error.errors() if isinstance(error, RequestValidationError) else []
         wrong = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in found)
-        return answer(request, 422, f"The request is not complete: {wrong}")
+        return answer(request, 422, f"The request is invalid: {wrong}")
 
     async def ours(request: Request, error: Exception) -> Response:
         status = 400 if isinstance(error, ConfigurationError) else 500
         if isinstance(error, TemporaryError):
             status = 503
-        log.warning("not served", path=request.url.path, status=status, reason=str(error))
+        log.warning("request refused", path=request.url.path, status=status, reason=str(error))
         return answer(request, status, str(error))
 
     async def unexpected(request: Request, error: Exception) -> Response:
-        log.error("failed", path=request.url.path, exc_info=error)
-        response = answer(request, 500, "Something went wrong; the log says what.")
+        log.error("request failed", path=request.url.path, exc_info=error)
+        response = answer(request, 500, "Something went wrong. The log has the details.")
         response.headers.update({**HEADERS, "Cache-Control": "no-store"})
         return response
 

@@ -1,8 +1,7 @@
-"""The gate in front of every page: closed by default.
+"""The gate in front of every page, closed by default.
 
-In the order in which a request passes: is the path open or is there a session, is the password the
-person's own, does a changing request come from a page of ours (Origin) with the session's CSRF
-token. An event stream ends when its session does.
+A request needs, in this order: an open path or a session; a password that the person chose; for a
+change, an Origin of this site and the session's CSRF token. An event stream ends with its session.
 """
 
 from __future__ import annotations
@@ -26,33 +25,33 @@ from schemas.errors import TemporaryError
 OPEN: Final = frozenset(
     {"/healthz", "/readyz", "/login", "/static/style.css", "/static/theme.js", "/static/icon.svg"}
 )
-"""Served without a log-in: exact paths."""
+"""Exact paths that are served without a log-in."""
 FIRST_PASSWORD: Final = frozenset({"/password", "/logout"})
-"""All that is served while the password is a one-time one."""
+"""Paths that are also served while the password is a one-time password."""
 SAFE: Final = frozenset({"GET", "HEAD"})
 FORM: Final = "application/x-www-form-urlencoded"
 MAX_BYTES: Final = 64 * 1024
-"""Of the body of a request; pages send forms."""
+"""Limit of a request's body; pages send only forms."""
 CSRF_HEADER, CSRF_FIELD = "x-csrf-token", "csrf"
-LOOK_AGAIN_S: Final = 2.0
-"""How often an open event stream's session is looked up."""
+SESSION_CHECK_S: Final = 2.0
+"""Interval between checks of an open event stream's session."""
 
-Find = Callable[[str], Session | None]
+FindSession = Callable[[str], Session | None]
 
 
 def cookie_name(request: Request) -> str:
-    """Return the name of the session's cookie; with TLS browsers guard it by its prefix."""
+    """Return the name of the session cookie; under TLS its prefix makes browsers guard it."""
     return "__Host-session" if request.url.scheme == "https" else "session"
 
 
 class Gate:
-    """ASGI layer. Puts the Session into the scope as `session`.
+    """ASGI middleware that puts the Session into the scope as `session`.
 
     Args:
-        find: returns the session of a token, None if there is none; may block.
+        find: returns the session of a token, None without one; may block.
     """
 
-    def __init__(self, app: ASGIApp, *, find: Find) -> None:
+    def __init__(self, app: ASGIApp, *, find: FindSession) -> None:
         self._app, self._find = app, find
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,8 +96,8 @@ class Gate:
 class _Watched:
     """A `send` that ends an event stream when its session has ended.
 
-    The server then tells the handler that the client has left; one that does not listen is told by
-    the error that it would get from a broken connection.
+    The server then reports a disconnected client to the handler. A handler that goes on sending
+    gets the same error as from a broken connection.
     """
 
     def __init__(self, send: Send, find: Callable[[], Session | None]) -> None:
@@ -114,7 +113,7 @@ class _Watched:
                 name.lower() == b"content-type" and value.startswith(b"text/event-stream")
                 for name, value in message.get("headers", ())
             )
-        elif self._events and time.monotonic() - self._looked >= LOOK_AGAIN_S:
+        elif self._events and time.monotonic() - self._looked >= SESSION_CHECK_S:
             self._over = await run_in_threadpool(self._find) is None
             self._looked = time.monotonic()
             if self._over:
@@ -137,15 +136,15 @@ def _first_password(request: Request, session: Session) -> Response | None:
         return None
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/password", 303)
-    return answer(request, 403, "choose a password of your own first")
+    return answer(request, 403, "choose your own password first")
 
 
 def _foreign(request: Request, session: Session | None, body: bytes) -> Response | None:
     origin = urlsplit(request.headers.get("origin", ""))
     if (origin.scheme, origin.netloc) != (request.url.scheme, request.headers.get("host")):
-        return answer(request, 403, "the request does not come from a page of ours")
+        return answer(request, 403, "the request does not come from a page of this site")
     if session is None or request.url.path in OPEN:
-        return None  # the log-in, perhaps anew from a tab that was opened before
+        return None  # a log-in, perhaps from a tab opened earlier
     given = request.headers.get(CSRF_HEADER)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given is None and kind == FORM:

@@ -1,4 +1,4 @@
-"""Security headers on every answer."""
+"""Security headers for every answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ POLICY: Final = (
     "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-"""Nothing from elsewhere and nothing inline, so injected markup runs no script."""
+"""Nothing from other sites and nothing inline, so injected markup cannot run scripts."""
 HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -26,7 +26,7 @@ ONLY_TLS: Final = "max-age=31536000; includeSubDomains"
 
 
 class SecurityHeaders:
-    """ASGI layer, the outermost. Pages are never stored; static files are checked again."""
+    """The outermost ASGI middleware. Browsers never store pages, and revalidate static files."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

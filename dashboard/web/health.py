@@ -11,28 +11,28 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
-from dashboard.parts import Parts, TheParts
+from dashboard.parts import DashboardParts, InjectedParts
 from schemas.errors import FraudError
 
 router: Final = APIRouter()
-LOOK_S: Final = 5.0
-"""How often the metric `ready` is set."""
+CHECK_EVERY_S: Final = 5.0
+"""Interval between updates of the metric `ready`."""
 
 
 @router.get("/healthz")
 async def healthz() -> PlainTextResponse:
-    """Answer as long as the process does."""
+    """Answer 200 as long as the process is alive."""
     return PlainTextResponse("ok\n")
 
 
 @router.get("/readyz")
-def readyz(parts: TheParts) -> PlainTextResponse:
-    """Answer 200 when people can log in, else 503; the reason is logged, not told to strangers."""
+def readyz(parts: InjectedParts) -> PlainTextResponse:
+    """Answer 200 when people can log in, else 503; the reason is kept from strangers."""
     return PlainTextResponse("not ready\n", 503) if unready(parts) else PlainTextResponse("ok\n")
 
 
-def unready(parts: Parts) -> str:
-    """Return why nobody can log in, "" if people can; the metric `ready` says the same."""
+def unready(parts: DashboardParts) -> str:
+    """Return why nobody can log in, "" if people can; also set the metric `ready`."""
     reason = ""
     try:
         with parts.database.read():
@@ -44,13 +44,13 @@ def unready(parts: Parts) -> str:
 
 
 @asynccontextmanager
-async def watch(parts: Parts) -> AsyncIterator[None]:
-    """Look every LOOK_S whether people can log in, from now until left; a service of the app."""
+async def watch(parts: DashboardParts) -> AsyncIterator[None]:
+    """Update the metric `ready` every CHECK_EVERY_S; a service for `create_app`."""
 
     async def look() -> None:
         while True:
             await run_in_threadpool(unready, parts)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CHECK_EVERY_S)
 
     looking = asyncio.create_task(look())
     try:

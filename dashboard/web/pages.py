@@ -1,4 +1,4 @@
-"""Pages from templates. Every template gets `person`, `csrf`, `navigation` and `path`."""
+"""Renders pages from templates, which all get `person`, `csrf`, `navigation` and `path`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATIC: Final = FOLDER / "static"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NavigationEntry:
     """One entry of the header's navigation, shown to `role` and above."""
 
     path: str
@@ -29,16 +29,16 @@ class Place:
 
 
 NAVIGATION: Final = (
-    Place("/", "Live", "viewer"),
-    Place("/queue", "Review queue", "analyst"),
-    Place("/models", "Models", "viewer"),
-    Place("/audit", "Audit", "admin"),
-    Place("/people", "People", "admin"),
+    NavigationEntry("/", "Live", "viewer"),
+    NavigationEntry("/queue", "Review queue", "analyst"),
+    NavigationEntry("/models", "Models", "viewer"),
+    NavigationEntry("/audit", "Audit", "admin"),
+    NavigationEntry("/people", "People", "admin"),
 )
 
 
 def moment(ms: int) -> str:
-    """Return a time in ms as text, UTC."""
+    """Return a time in ms as text in UTC."""
     return f"{datetime.fromtimestamp(ms / 1e3, UTC):%Y-%m-%d %H:%M:%S}"
 
 
@@ -58,7 +58,7 @@ _TEMPLATES: Final = _environment()
 
 
 def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """Return a page made from a template, with `values` for it; everything is escaped."""
+    """Return a template rendered with `values`, all of which are escaped."""
     person, session = person_of(request), session_of(request)
     there: frozenset[str] = request.app.state.paths
     shown = [

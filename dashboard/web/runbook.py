@@ -1,4 +1,4 @@
-"""The page /runbook: docs/runbook.md, so that alerts lead to what to do."""
+"""The page /runbook: docs/runbook.md, to which alerts link."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def runbook(request: Request, person: Viewer) -> HTMLResponse:
 
 
 def as_html(text: str) -> Markup:
-    """Return Markdown as HTML; HTML in it stays text. Headings get their words as anchors."""
+    """Return Markdown as HTML, with anchors for headings; HTML in it is escaped."""
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = renderer.parse(text)
     for opening, inline in pairwise(tokens):

@@ -1,4 +1,4 @@
-"""The chart library that the live page needs; `python -m devstack fetch` puts it there."""
+"""The chart library of the live page, which `python -m devstack fetch` installs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ FILES: Final = ("uPlot.esm.js", "uPlot.min.css")
 
 
 def require_charts(folder: Path = VENDOR) -> None:
-    """Refuse to start without it: a page without its charts says nothing.
+    """Refuse to start without the chart library: the live page needs its charts.
 
     Raises:
-        ConfigurationError: a file is missing; the text says what to do.
+        ConfigurationError: a file is missing; the text says how to get it.
     """
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise ConfigurationError(
             f"the chart library is not in {folder} ({', '.join(missing)}): "
-            "run `python -m devstack fetch` once, which gets it from Maven's central repository"
+            "run `python -m devstack fetch` once, which downloads it from Maven Central"
         )

@@ -1,15 +1,15 @@
-"""A card in words for people. Pure."""
+"""Masked card ids. Pure."""
 
 from __future__ import annotations
 
 from typing import Final
 
 SHOWN: Final = 4
-"""Characters of a card that everyone may see."""
+"""Characters of a card id that everyone may see."""
 
 
 def masked(card_id: str) -> str:
-    """Return a card by its last characters, as on a receipt.
+    """Return a card id reduced to its last characters, as on a receipt.
 
     >>> masked("card-004711")
     '••••4711'

@@ -1,1 +1,1 @@
-"""What the monitor concludes: alerts, retraining and rollbacks."""
+"""Judges the observed traffic: alerts, retrain requests and rollbacks."""

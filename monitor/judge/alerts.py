@@ -1,9 +1,9 @@
 """Alerts: rules as data over named figures, with hysteresis and grouping. Pure.
 
-A rule watches one figure for many subjects (models, features, topics). A subject is raised when it
-was beyond the bound at `hold` evaluations in a row, and cleared when it is back beyond `clear`. All
-raised subjects of a rule are one alert: it is written when the first is raised, at most every
-`group_ms` when more join, every `repeat_ms` while it lasts, and once more, as resolved, at the end.
+A rule watches one figure for many subjects (models, features, topics). A subject is raised after
+`hold` evaluations in a row beyond the bound, and cleared once it is back within `clear`. All raised
+subjects of a rule share one alert. It is written when the first subject is raised, at most every
+`group_ms` when more join, every `repeat_ms` while it lasts, and a last time when it is resolved.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from schemas.records import Alert
 
 SERVICE: Final = "monitor"
 Severity = Literal["INFO", "WARNING", "CRITICAL"]
-Figures = Mapping[str, Mapping[str, float]]
-"""Figure → subject → value; NaN is not known now, a subject that is not there is gone."""
+FigureValues = Mapping[str, Mapping[str, float]]
+"""Figure → subject → value; NaN means unknown now, a missing subject no longer exists."""
 NOTES: Final = ("state", "bound")
-"""Keys of an alert's detail beside the subjects."""
+"""Keys of an alert's detail that are not subjects."""
 MINUTE: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """`above`: whether it is bad to be above `bound`, or below. `clear` lies on the good side."""
+    """Values above `bound` are bad, or below it if not `above`; `clear` is on the good side."""
 
     name: str
     severity: Severity
@@ -40,16 +40,16 @@ class Rule:
     text: str = ""
 
     def __post_init__(self) -> None:
-        """Check that the bounds make sense."""
+        """Check that `clear` is not beyond `bound`."""
         if (self.clear > self.bound) if self.above else (self.clear < self.bound):
-            raise ValueError(f"{self.name}: clears at {self.clear}, raised at {self.bound}")
+            raise ValueError(f"{self.name}: clear {self.clear} is beyond bound {self.bound}")
 
     def is_bad(self, value: float) -> bool:
-        """Whether a value is beyond the bound."""
+        """Return whether a value is beyond the bound."""
         return value > self.bound if self.above else value < self.bound
 
     def is_good(self, value: float) -> bool:
-        """Whether a value is back."""
+        """Return whether a value is back within `clear`."""
         return value <= self.clear if self.above else value >= self.clear
 
 
@@ -57,16 +57,16 @@ class Rule:
 class _State:
     held: dict[str, int] = field(default_factory=dict)
     raised: dict[str, float] = field(default_factory=dict)
-    told: set[str] = field(default_factory=set)
-    told_at: int = 0
+    alerted: set[str] = field(default_factory=set)
+    alerted_at: int = 0
 
 
 STATES: Final = ("raised", "grown", "repeated", "resolved")
-"""What an alert says of its rule."""
+"""States of an alert, as its detail carries them."""
 
 
 class Alerts:
-    """The rules and what is raised now."""
+    """The rules and the subjects that are raised now."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
@@ -77,12 +77,12 @@ class Alerts:
         return dict(self._states[rule].raised)
 
     def forget(self, rule: str) -> None:
-        """Drop what is raised: what it was compared with is gone. The next evaluation tells so."""
+        """Clear a rule whose reference has gone; the next evaluation writes the resolved alert."""
         self._states[rule].held.clear()
         self._states[rule].raised.clear()
 
     def restore(self, written: Sequence[Alert]) -> None:
-        """Take up where an earlier process stopped: the alerts that it wrote, in order."""
+        """Continue where an earlier process stopped, from the alerts that it wrote, in order."""
         for alert in written:
             state = self._states.get(alert["rule"])
             if state is None or alert["service"] != SERVICE:
@@ -95,10 +95,10 @@ class Alerts:
                 for name, value in alert["detail"].items()
                 if name not in NOTES
             }  # fmt: skip
-            state.raised, state.told = subjects, set(subjects)
-            state.told_at = alert["occurred_at"]
+            state.raised, state.alerted = subjects, set(subjects)
+            state.alerted_at = alert["occurred_at"]
 
-    def evaluate(self, figures: Figures, now_ms: int) -> list[Alert]:
+    def evaluate(self, figures: FigureValues, now_ms: int) -> list[Alert]:
         """Return the alerts to write now. Call it at regular intervals."""
         return [
             alert
@@ -126,18 +126,18 @@ class Alerts:
                     del state.held[subject]
             else:
                 state.held.pop(subject, None)
-        return self._tell(rule, state, now_ms)
+        return self._next_alert(rule, state, now_ms)
 
-    def _tell(self, rule: Rule, state: _State, now_ms: int) -> Alert | None:
+    def _next_alert(self, rule: Rule, state: _State, now_ms: int) -> Alert | None:
         if not state.raised:
-            if not state.told:
+            if not state.alerted:
                 return None
-            gone, state.told = sorted(state.told), set()
-            state.told_at = now_ms
+            gone, state.alerted = sorted(state.alerted), set()
+            state.alerted_at = now_ms
             return _alert(rule, "resolved", dict.fromkeys(gone, math.nan), now_ms)
-        since = now_ms - state.told_at
-        joined = not state.raised.keys() <= state.told
-        if not state.told:
+        since = now_ms - state.alerted_at
+        joined = not state.raised.keys() <= state.alerted
+        if not state.alerted:
             kind = "raised"
         elif joined and since >= rule.group_ms:
             kind = "grown"
@@ -145,7 +145,7 @@ class Alerts:
             kind = "repeated"
         else:
             return None
-        state.told, state.told_at = set(state.raised), now_ms
+        state.alerted, state.alerted_at = set(state.raised), now_ms
         return _alert(rule, kind, state.raised, now_ms)
 
 

@@ -1,4 +1,4 @@
-"""The figures that rules watch and Prometheus shows, computed from what was observed. Pure."""
+"""Computes the figures that rules watch and Prometheus shows, from the observations. Pure."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ DAY_HOURS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
-    """What a figure needs to be one.
+class FigureMinimums:
+    """The data that figures need; with less they are NaN.
 
     Args:
-        labels: labelled REVIEW and BLOCK, from the newest hours back (a day at most), by which
-            precision is judged.
+        labels: labelled REVIEW and BLOCK decisions for the precision. They are counted from the
+            newest hour back, over a day at most.
         rows: rows of a drift window.
-        covered: share of a drift window's hours that have rows: a part of a day differs from a
-            whole one by nature.
+        covered: share of a drift window's hours that have rows. Part of a day always differs from
+            a whole one.
     """
 
     labels: int = 50
@@ -44,10 +44,10 @@ class Needs:
 
 
 class Figures:
-    """Makes the figures of one evaluation after the other; remembers an hour of label counts."""
+    """Computes the figures of each evaluation; remembers an hour of label counts."""
 
-    def __init__(self, seen: Observations, needs: Needs) -> None:
-        self._seen, self._needs = seen, needs
+    def __init__(self, seen: Observations, minimums: FigureMinimums) -> None:
+        self._seen, self._minimums = seen, minimums
         self._labels: deque[tuple[int, int, int]] = deque()
 
     def make(
@@ -55,7 +55,8 @@ class Figures:
     ) -> dict[str, dict[str, float]]:
         """Return figure → subject → value for the serving `models`.
 
-        `transactions` are the ends of that topic's partitions, if known.
+        Args:
+            transactions: end offsets of the partitions of `transactions`, if known.
         """
         seen = self._seen
         return {
@@ -75,19 +76,19 @@ class Figures:
         }
 
     def precision_hours(self, model_id: str, now_ms: int) -> range:
-        """Return the newest hours in which enough alerts are labelled; empty if there are none."""
+        """Return the newest hours with enough labelled alerts, or an empty range."""
         kept = self._seen.quality.hours()
         judged = self._seen.quality.by_hour(model_id)[:, 1:, 1:3].sum(axis=(1, 2))
         last = now_ms // HOUR - kept.start + 1
         total = 0
         for place in range(last - 1, max(last - RECENT_HOURS, 0) - 1, -1):
             total += int(judged[place])
-            if total >= self._needs.labels:
+            if total >= self._minimums.labels:
                 return range(kept.start + place, kept.start + last)
         return range(0)
 
     def recent(self, model_id: str, now_ms: int) -> Iterator[tuple[str, Cell]]:
-        """Yield the last day of a model, whole and by segment, where it decided."""
+        """Yield the cell of a model's last day for all segments and for each with decisions."""
         hours = range(now_ms // HOUR - RECENT_HOURS + 1, now_ms // HOUR + 1)
         for segment in (None, *SEGMENTS):
             cell = self._seen.quality.total(model_id, hours, now_ms, segment)
@@ -95,7 +96,7 @@ class Figures:
                 yield segment or ALL_SEGMENTS, cell
 
     def behind(self, transactions: Mapping[int, int] | None) -> dict[str, float]:
-        """Return how many transactions each stage is behind, as far as known."""
+        """Return how many transactions each stage is behind, where known."""
         freshness = self._seen.freshness
         found = {"scorer": float(freshness.behind(DECISIONS.name, FEATURES.name))}
         if transactions is not None:
@@ -113,8 +114,8 @@ class Figures:
     def _missed_frauds(self, now_ms: int) -> dict[str, float]:
         """Return by how many standard deviations approved frauds exceed their usual number.
 
-        Counted by the hour in which their labels became known: the last MISSED_HOURS against the
-        mean of the days before them, as a Poisson number. NaN until two days are known.
+        Frauds are counted in the hour in which their label became known. The last MISSED_HOURS are
+        compared with the mean of the days before, as a Poisson count; NaN until two days are known.
         """
         kept = self._seen.quality.hours()
         missed = self._seen.quality.missed()
@@ -130,8 +131,8 @@ class Figures:
     def _judges(self, window: Window | None) -> bool:
         return (
             window is not None
-            and window.rows >= self._needs.rows
-            and window.covered() >= self._needs.covered
+            and window.rows >= self._minimums.rows
+            and window.covered() >= self._minimums.covered
         )
 
     def _feature_psi(self) -> dict[str, float]:
@@ -157,7 +158,7 @@ class Figures:
         window = self._seen.features
         if window is None:
             return {}
-        known = window.rows >= self._needs.rows
+        known = window.rows >= self._minimums.rows
         return {
             name: now - before if known else math.nan
             for name, (now, before) in window.missing().items()

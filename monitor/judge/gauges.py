@@ -1,4 +1,4 @@
-"""What was observed as Prometheus gauges; called at each evaluation."""
+"""Shows the observations as Prometheus gauges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runtime.metrics import Metrics
 
 PERCENTILES: Final = (50, 99)
 ACTIONS: Final = {"BLOCK": (2,), "ALERT": (1, 2)}
-"""By BLOCK alone, and by every decision that is not APPROVE."""
+"""Action codes: BLOCK alone, and every decision other than APPROVE."""
 
 
 def show(
@@ -24,7 +24,7 @@ def show(
     alerts: Alerts,
     now_ms: int,
 ) -> None:
-    """Set every gauge; a figure that is not known is left out."""
+    """Set every gauge whose figure is known."""
     for name in ("precision", "recall", "auc", "alert_rate", "coverage", "blocked_value"):
         metrics.forget(f"quality_{name}")
 

@@ -1,19 +1,19 @@
-"""Guard: is a canary, or a fresh champion, worse than its reference? Pure; `service` acts on it.
+"""Guard: judges whether a canary or a fresh champion is worse than its reference model. Pure.
 
-Sequential tests on sums that only grow, valid however often one looks:
+It runs sequential tests on growing sums, which stay valid however often they are evaluated:
 
-- block rate, alert rate: a candidate that blocks many times more, or many times less, than its
+- block rate and alert rate: a candidate that blocks many times more, or many times less, than its
   reference is broken, whatever the labels will say;
-- score distribution against the candidate's own reference histogram (Kolmogorov distance): its
-  inputs are not what it was trained on, unless the reference model moved as far;
-- precision of alerts, once labels come.
+- distance of the scores from the candidate's own reference histogram (Kolmogorov): its inputs
+  differ from its training data, unless the reference model has moved as far;
+- precision of alerts, once labels arrive.
 
 A rate's confidence sequence is the beta-binomial mixture: with k of n, p is inside while
 B(k + ½, n - k + ½) / B(½, ½) < p^k (1 - p)^(n - k) / α (Robbins 1970; Ville's inequality). A
 distribution's band is 0.85 √((ln ln(e n) + 0.8 ln(1612 / α)) / n) (Howard and Ramdas, Sequential
 estimation of quantiles, 2022, corollary 2). Two rates differ when their sequences do not meet. That
 is an error only where one of the two has left its bounds, of which the chance is at most 2 α by the
-union bound; likewise for a distance beyond its two bands.
+union bound. The same holds for a distance beyond its two bands.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ TESTS: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardRules:
-    """What counts as worse.
+    """Limits beyond which a candidate counts as worse.
 
     Args:
-        alpha: divided among the tests; each sequence of a test has the test's whole share. So over
-            all looks and tests an equal model is called worse with a chance of at most 2 alpha.
-        rate_ratio, rate_floor: absurd is a rate this many times the reference's, and at least
-            this much above it; or this many times below.
-        distance: Kolmogorov distance from its own reference beyond the band, and beyond what the
-            reference model has from its own.
-        precision_margin: how much lower a precision may certainly be.
+        alpha: divided among the tests; each sequence of a test gets the test's whole share. Over
+            all evaluations and tests, an equal model is called worse with a chance of at most
+            2 alpha.
+        rate_ratio: a rate this many times above, or below, that of the reference is absurd.
+        rate_floor: a rate must also be at least this much above that of the reference.
+        distance: permitted Kolmogorov distance from the candidate's own histogram, beyond the band
+            and beyond the distance of the reference model from its histogram.
+        precision_margin: permitted loss of precision.
         fresh_ms: age up to which a champion is watched.
-        least: decisions below which nothing is judged.
+        min_decisions: decisions that either model needs before it is judged.
     """
 
     alpha: float = 0.01
@@ -50,14 +51,14 @@ class GuardRules:
     distance: float = 0.25
     precision_margin: float = 0.05
     fresh_ms: int = 24 * 3_600_000
-    least: int = 30
+    min_decisions: int = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is known of a model: its summed cell, and its scores over its reference's bins.
+    """The observations of one model: its summed cell, and its scores binned like its reference.
 
-    `reference` and `scores` are counts of equal shape, None without a reference histogram.
+    `reference` and `scores` are counts of equal shape; None without a reference histogram.
     """
 
     cell: Cell
@@ -67,7 +68,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Why a candidate is worse: the test, and both figures."""
+    """The test that a candidate failed, with the figures of both models."""
 
     test: str
     candidate: float
@@ -75,7 +76,7 @@ class Verdict:
     decisions: int
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         return (
             f"{self.test} {self.candidate:.3g} against {self.reference:.3g} "
             f"after {self.decisions} decisions"
@@ -85,17 +86,17 @@ class Verdict:
 def judge(candidate: Sample, reference: Sample, rules: GuardRules) -> Verdict | None:
     """Return why the candidate is certainly worse, or None."""
     mine, other = candidate.cell, reference.cell
-    if mine.decided < rules.least or other.decided < rules.least:
+    if mine.decided < rules.min_decisions or other.decided < rules.min_decisions:
         return None
     alpha = rules.alpha / TESTS
     for name, actions in (("block rate", (2,)), ("alert rate", (1, 2))):
         k1, k0 = (int(cell.by_action[list(actions)].sum()) for cell in (mine, other))
         low, high = rate_bounds(k1, mine.decided, alpha)
-        least, most = rate_bounds(k0, other.decided, alpha)
-        too_many = low > max(rules.rate_ratio * most, most + rules.rate_floor)
-        if too_many or high < least / rules.rate_ratio:
+        other_low, other_high = rate_bounds(k0, other.decided, alpha)
+        too_many = low > max(rules.rate_ratio * other_high, other_high + rules.rate_floor)
+        if too_many or high < other_low / rules.rate_ratio:
             return Verdict(name, mine.rate(*actions), other.rate(*actions), mine.decided)
-    if reference.scores is not None:  # or nobody knows whether the traffic moved for it, too
+    if reference.scores is not None:  # otherwise all traffic may have moved, unnoticed
         moved, band = _distance(candidate, alpha)
         other_moved = _distance(reference, alpha)[0]
         if moved - band > rules.distance + other_moved:
@@ -111,7 +112,7 @@ def judge(candidate: Sample, reference: Sample, rules: GuardRules) -> Verdict | 
 
 
 def rate_bounds(k: int, n: int, alpha: float) -> tuple[float, float]:
-    """Return the confidence sequence of a rate after k of n, two-sided at `alpha`.
+    """Return the bounds of a rate after k of n, a confidence sequence two-sided at `alpha`.
 
     >>> low, high = rate_bounds(50, 50, 0.01)
     >>> low > 0.8, high

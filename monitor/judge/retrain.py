@@ -1,7 +1,7 @@
-"""When a new model is asked for. Pure; `service` writes the records on `retrain-requests`.
+"""Decides when to request a new model. Pure; `service` writes the records to `retrain-requests`.
 
-A cause shows in several ways (inputs drift, then precision falls), so after a request, whatever its
-reason, there is quiet for a while: time for a training and its labels.
+One cause can show in several ways (inputs drift, then precision falls). A request, whatever its
+reason, is therefore followed by a quiet period, which leaves time for training and labels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MISSED: Final = "missed_frauds"
 
 
 class RetrainRequest(TypedDict):
-    """A record of `retrain-requests`."""
+    """A record of the topic `retrain-requests`."""
 
     reason: str
     detail: dict[str, str]
@@ -33,22 +33,22 @@ class RetrainRequest(TypedDict):
 
 
 class Retrain:
-    """Asks for a new model while a rule that calls for one is raised.
+    """Requests a new model while a rule that calls for one is raised.
 
-    Not while labels have stopped: what is learned then is that there is no fraud any more.
+    It requests none while labels have stopped: a model would learn that fraud has ended.
 
     Args:
-        quiet_ms: time after a request in which there is no other.
-        least_features: drifted features that call for a model; a drifted score does alone.
+        quiet_ms: time after a request during which no other is made.
+        min_drifted: number of drifted features that calls for a model; one drifted score suffices.
     """
 
-    def __init__(self, *, quiet_ms: int = 6 * HOUR, least_features: int = 3) -> None:
+    def __init__(self, *, quiet_ms: int = 6 * HOUR, min_drifted: int = 3) -> None:
         self._quiet_ms = quiet_ms
-        self._least_features = least_features
+        self._min_drifted = min_drifted
         self._last: int | None = None
 
     def restore(self, written: Sequence[RetrainRequest]) -> None:
-        """Take the quiet period up from the requests of an earlier process."""
+        """Restore the quiet period from the requests of an earlier process."""
         own = [
             each["occurred_at"] for each in written if each["reason"] in (PRECISION, MISSED, DRIFT)
         ]
@@ -72,7 +72,7 @@ class Retrain:
             reason, figures = PRECISION, {"alert_precision": low}
         elif missed:
             reason, figures = MISSED, missed
-        elif len(features) >= self._least_features or scores:
+        elif len(features) >= self._min_drifted or scores:
             reason, figures = DRIFT, {**features, **scores}
         else:
             return None

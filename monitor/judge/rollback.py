@@ -1,7 +1,4 @@
-"""The guard at work: judges canaries and a fresh champion, and takes a bad one out.
-
-`Registry` is all that it needs of the model registry.
-"""
+"""Applies the guard to canaries and to a fresh champion, and finds the models to roll back."""
 
 from __future__ import annotations
 
@@ -11,20 +8,20 @@ from typing import Final, Protocol
 
 from monitor.judge.guard import GuardRules, Verdict, judge
 from monitor.observe.observations import Observations
-from monitor.observe.served_models import Models
+from monitor.observe.served_models import ServedModels
 from schemas.features import HOUR
 from schemas.records import Stage
 
 ACTOR: Final = "monitor"
 REFERENCE_HOURS: Final = 24
-"""In so many hours, the newest in which it decided, a previous champion is a reference."""
+"""A previous champion is a reference by the newest hours, this many, in which it decided."""
 
 
-class Registry(Protocol):
+class StageRegistry(Protocol):
     """Changes the stage of a model."""
 
     def change(self, model_id: str, stage: Stage, *, actor: str, comment: str) -> object:
-        """Put a model at a stage; returns when that is written.
+        """Move a model to a stage; return once that is written.
 
         Raises:
             FraudError: the stage was not changed.
@@ -32,8 +29,8 @@ class Registry(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A model that is certainly worse, and than which."""
+class WorseModel:
+    """A model that is certainly worse than another."""
 
     model_id: str
     stage: str
@@ -41,15 +38,16 @@ class Found:
     verdict: Verdict
 
 
-def worse(models: Models, seen: Observations, rules: GuardRules, now_ms: int) -> Iterator[Found]:
+def worse_models(
+    models: ServedModels, seen: Observations, rules: GuardRules, now_ms: int
+) -> Iterator[WorseModel]:
     """Yield each canary and fresh champion that is certainly worse than its reference.
 
-    A model is judged by the event hours in which it has decided since it came to its stage,
-    whatever the clock said of them: behind a backlog they lie before its start, and so they do in
-    replayed history. A canary is held against the champion over the same hours, a champion younger
-    than `rules.fresh_ms` against the one before it over the last day in which that one decided.
-    Where its start is later than `now_ms`, which then is the time of replayed events, its age
-    counts from the first hour in which it decided.
+    A model is judged by the event hours in which it has decided since it reached its stage. Behind
+    a backlog, or in replayed history, those hours lie before its start. A canary is compared with
+    the champion over the same hours. A champion younger than `rules.fresh_ms` is compared with its
+    predecessor, over the last day in which that one decided. If a champion starts later than
+    `now_ms`, which is then the time of replayed events, its age counts from its first hour.
     """
     champion = models.champion
     if champion is None:
@@ -62,7 +60,7 @@ def worse(models: Models, seen: Observations, rules: GuardRules, now_ms: int) ->
             rules,
         )
         if found is not None:
-            yield Found(canary["model_id"], "CANARY", champion["model_id"], found)
+            yield WorseModel(canary["model_id"], "CANARY", champion["model_id"], found)
     since = champion["occurred_at"]
     hours = seen.active.since(champion["model_id"], since)
     if models.previous is None or not hours:
@@ -76,4 +74,4 @@ def worse(models: Models, seen: Observations, rules: GuardRules, now_ms: int) ->
         rules,
     )
     if found is not None:
-        yield Found(champion["model_id"], "CHAMPION", models.previous, found)
+        yield WorseModel(champion["model_id"], "CHAMPION", models.previous, found)

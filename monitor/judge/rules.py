@@ -1,4 +1,4 @@
-"""The rules that the monitor starts with, and the figures that they watch."""
+"""The alert rules of the monitor, and the figures that they watch."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ MISSED_FRAUDS: Final = "missed_frauds"
 LABELS_STOPPED: Final = "labels_stopped"
 
 
-def default_rules(*, least_precision: float = 0.85, most_psi: float = 0.25) -> tuple[Rule, ...]:
-    """Return the rules; figures are made by `figures.Figures`."""
+def default_rules(*, min_precision: float = 0.85, max_psi: float = 0.25) -> tuple[Rule, ...]:
+    """Return the rules; `figures.Figures` computes their figures."""
     return (
         Rule(
             name=LOW_PRECISION, severity="CRITICAL", figure="alert_precision", above=False,
-            bound=least_precision, clear=min(least_precision + 0.02, 1.0), hold=2,
+            bound=min_precision, clear=min(min_precision + 0.02, 1.0), hold=2,
             text="precision of REVIEW and BLOCK",
         ),
         Rule(
-            name=FEATURE_DRIFT, severity="WARNING", figure="feature_psi", bound=most_psi,
-            clear=0.8 * most_psi, text="drift (PSI) of features",
+            name=FEATURE_DRIFT, severity="WARNING", figure="feature_psi", bound=max_psi,
+            clear=0.8 * max_psi, text="drift (PSI) of features",
         ),
         Rule(
-            name=SCORE_DRIFT, severity="WARNING", figure="score_psi", bound=most_psi,
-            clear=0.8 * most_psi, text="drift (PSI) of the scores",
+            name=SCORE_DRIFT, severity="WARNING", figure="score_psi", bound=max_psi,
+            clear=0.8 * max_psi, text="drift (PSI) of the scores",
         ),
         Rule(
             name=MISSED_FRAUDS, severity="CRITICAL", figure="missed_frauds", bound=6.0, clear=2.0,

@@ -1,7 +1,7 @@
-"""In which event hours each model decided, and until when. Pure; fed by `observe`, for the guard.
+"""Event hours in which each model decided, and when it last did. Pure.
 
-Stages of models are told by the wall clock, cells by event time. Behind a backlog, or in replayed
-history, an hour of one is not that hour of the other; a decision has both times.
+Stages of models are dated by the wall clock, cells by event time. Behind a backlog, or in replayed
+history, the two differ; each decision has both times and so links them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class ActiveHours:
-    """For each model and event hour when its newest decision was made; no more than is kept."""
+    """The time of the newest decision for each model and each retained event hour."""
 
     def __init__(self) -> None:
         self._newest: dict[str, dict[int, int]] = {}
@@ -30,7 +30,7 @@ class ActiveHours:
         event_time: Ints,
         decided_at: Ints,
     ) -> None:
-        """Note n decisions: models by hash as in `names`, times in ms; only hours `kept` stay.
+        """Note n decisions: models by hash as in `names`, times in ms; drop hours outside `kept`.
 
         >>> active = ActiveHours()
         >>> active.add(range(0, 48), np.array([7, 7], np.uint64), {7: "m"},

@@ -1,4 +1,4 @@
-"""What the decisions of a model, a segment and some hours amount to. Pure; made by `quality`."""
+"""Summed decisions of a model over a segment and some hours, and their figures. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 MAX_LOG_ODDS: Final = 10.0
 EDGES: Final[Floats] = np.linspace(-MAX_LOG_ODDS, MAX_LOG_ODDS, BINS + 1)[1:-1]
-"""Inner edges of the score bins, in log-odds: frauds differ near 1 and genuine ones near 0."""
+"""Inner edges of the score bins, in log-odds, for resolution near 0 and near 1."""
 
 
 def score_bins(score: Floats) -> npt.NDArray[np.uint8]:
@@ -39,7 +39,7 @@ def score_bins(score: Floats) -> npt.NDArray[np.uint8]:
 
 
 def auc(genuine: npt.NDArray[np.number], fraud: npt.NDArray[np.number]) -> float:
-    """Return the area under the ROC curve of two score histograms, ties half; NaN if one is empty.
+    """Return the ROC AUC of two score histograms, counting ties half; NaN if one is empty.
 
     >>> auc(np.array([3, 1]), np.array([0, 2]))
     0.875
@@ -55,8 +55,8 @@ def auc(genuine: npt.NDArray[np.number], fraud: npt.NDArray[np.number]) -> float
 class Cell:
     """Sums over decisions: `numbers` int64[15] and score histograms by label int64[4, BINS].
 
-    In a `mature` cell the label delay has passed, so decisions without a label count as genuine;
-    those of which the record was lost before that count as neither.
+    In a `mature` cell the label delay has passed, so decisions without a label count as genuine.
+    Decisions whose record was dropped earlier count as neither genuine nor fraud.
     """
 
     numbers: Ints
@@ -70,7 +70,7 @@ class Cell:
 
     @property
     def by_action(self) -> Ints:
-        """Decisions by action and label, int64[3, 4]; without a label in columns 0 and 3."""
+        """Decisions by action and label, int64[3, 4]; columns 0 and 3 are without a label."""
         return self.numbers[:VALUE].reshape(3, LABELS_OF)
 
     @property
@@ -84,29 +84,29 @@ class Cell:
         return int(self.by_action[:, [GENUINE, FRAUD]].sum())
 
     def fraud(self, *actions: int) -> int:
-        """Return the known frauds that got one of these actions."""
+        """Return the number of known frauds with one of these actions."""
         return int(self.by_action[list(actions), FRAUD].sum())
 
     def genuine(self, *actions: int) -> int:
-        """Return the genuine ones, with those that count as genuine."""
+        """Return the number of genuine decisions with one of these actions."""
         known = self.by_action[list(actions)]
         return int(known[:, GENUINE].sum() + self.mature * known[:, NO_LABEL].sum())
 
     def precision(self, *actions: int) -> float:
-        """Return the share of frauds among these actions, NaN if none is judged."""
+        """Return the share of frauds among these actions; NaN without any judged decision."""
         return _ratio(self.fraud(*actions), self.fraud(*actions) + self.genuine(*actions))
 
     def recall(self, *actions: int) -> float:
-        """Return the share of frauds that got one of these actions, NaN without frauds."""
+        """Return the share of frauds with one of these actions; NaN without frauds."""
         return _ratio(self.fraud(*actions), self.fraud(0, 1, 2))
 
     def rate(self, *actions: int) -> float:
-        """Return the share of decisions that are one of these actions."""
+        """Return the share of decisions with one of these actions."""
         return _ratio(int(self.by_action[list(actions)].sum()), self.decided)
 
     @property
     def auc(self) -> float:
-        """Area under the ROC curve of the score, NaN without both classes."""
+        """Area under the ROC curve of the score; NaN without both classes."""
         genuine = self.histograms[GENUINE] + self.mature * self.histograms[NO_LABEL]
         return auc(genuine, self.histograms[FRAUD])
 
@@ -116,7 +116,7 @@ class Cell:
         return _ratio(self.labelled, self.decided)
 
     def figures(self) -> dict[str, float]:
-        """Return every figure by name; values in minor units of the base currency."""
+        """Return every figure by name; money is in minor units of the base currency."""
         return {
             "decisions": float(self.decided),
             "labelled": float(self.labelled),

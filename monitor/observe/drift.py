@@ -1,9 +1,9 @@
-"""Drift: how the last hours differ from a bundle's reference histograms. Pure.
+"""Drift: the difference between the last hours and a bundle's reference histograms. Pure.
 
-The population stability index (PSI) of a column is Σ (a - e) · ln(a / e) over the shares a now and
-e in the reference; shares are kept from 0 by half an observation. Source: Siddiqi, Credit Risk
-Scorecards (2006), who calls 0.1 a small and 0.25 a major shift. Memory is hours · columns · bins,
-whatever the traffic.
+The population stability index (PSI) of a column is Σ (a - e) · ln(a / e) over the bins, with share
+a now and e in the reference; an empty bin counts as half an observation. Source: Siddiqi, Credit
+Risk Scorecards (2006), who calls 0.1 a small and 0.25 a major shift. Memory is hours · columns ·
+bins, whatever the traffic.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ STORED_SCORES: Final = (ANOMALY_FEATURE, SCORE)
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Histograms of f columns: inner edges, shares of the bins, share missing.
+    """Histograms of f columns.
 
-    `edges` float64 holds the edges of column k at `starts[k]:starts[k+1]`; `counts` float64[f, b+1]
-    has the missing ones last.
+    `edges` float64 holds the inner edges of column k at `starts[k]:starts[k+1]`. `counts` is
+    float64[f, b+1], with the missing values last.
     """
 
     names: tuple[str, ...]
@@ -43,10 +43,10 @@ class Reference:
     def from_bundle(
         cls, histograms: Mapping[str, Mapping[str, Any]], names: Sequence[str]
     ) -> Reference:
-        """Return the columns `names` of a bundle's histograms.json that it has.
+        """Return the reference of those columns `names` that are in a bundle's histograms.json.
 
         Raises:
-            ConfigurationError: a histogram makes no sense.
+            ConfigurationError: a histogram is invalid.
         """
         known = tuple(name for name in names if name in histograms)
         try:
@@ -61,7 +61,7 @@ class Reference:
             if len(of) != len(own) + 1 or (np.diff(own) <= 0).any() or (of < 0).any():
                 raise ConfigurationError(
                     f"histograms.json: {name} has {len(own)} edges and {len(of)} counts, which do "
-                    "not fit: train again"
+                    "not match: train again"
                 )
         width = max((len(of) for of in counts), default=1) + 1
         table = np.zeros((len(known), width))
@@ -77,7 +77,7 @@ class Reference:
         )
 
     def bins(self) -> Ints:
-        """Return the number of bins of each column, without the missing ones."""
+        """Return the number of bins of each column, without the bin for missing values."""
         return np.diff(self.starts) + 1
 
 
@@ -96,7 +96,7 @@ class Window:
         return int(self._counts.nbytes)
 
     def advance(self, now_ms: int) -> None:
-        """Make room for the hour of `now_ms` and drop those that fall out."""
+        """Make room for the hour of `now_ms` and drop expired hours."""
         newest = now_ms // HOUR
         if newest > self._newest:
             fresh = np.arange(max(self._newest + 1, newest - self._hours + 1), newest + 1)
@@ -106,8 +106,8 @@ class Window:
     def add(self, matrix: Matrix | Floats, time: Ints) -> None:
         """Add the values [n, f] of the reference's columns, with times in ms.
 
-        Values must have the precision that the reference was made of (float32 features, float64
-        scores): the edges are values that occur, and a rounded one falls beyond its edge.
+        Pass values in the precision of the reference's data (float32 features, float64 scores):
+        edges are observed values, and a rounded value would fall on the wrong side of its edge.
         """
         hour = time // HOUR
         kept = (hour > self._newest - self._hours) & (hour <= self._newest)
@@ -136,7 +136,7 @@ class Window:
         return dict(zip(reference.names, found.tolist(), strict=True))
 
     def missing(self) -> dict[str, tuple[float, float]]:
-        """Return the missing rate of each column: in the window, in the reference."""
+        """Return the missing rates of each column, in the window and in the reference."""
         now = _shares(self.counts().astype(np.float64))[:, -1]
         before = _shares(self.reference.counts)[:, -1]
         return {
@@ -146,17 +146,17 @@ class Window:
 
 
 def feature_window(histograms: Mapping[str, Mapping[str, Any]], hours: int = 24) -> Window:
-    """Return a window over the 70 features that a vector holds."""
+    """Return a window over the 70 features of a vector."""
     return Window(Reference.from_bundle(histograms, NAMES), hours)
 
 
 def score_window(histograms: Mapping[str, Mapping[str, Any]], hours: int = 24) -> Window:
-    """Return a window over a model's own two outputs: anomaly score and calibrated score."""
+    """Return a window over the two outputs of a model: anomaly score and calibrated score."""
     return Window(Reference.from_bundle(histograms, STORED_SCORES), hours)
 
 
 def psi(expected: npt.NDArray[Any], actual: npt.NDArray[Any], bins: Ints) -> Floats:
-    """Return the PSI of each row of two count tables [f, b + 1], of which `bins` + missing count.
+    """Return the PSI of each row of two count tables [f, b + 1], missing values in the last bin.
 
     >>> psi(np.array([[50, 50, 0]]), np.array([[80, 20, 0]]), np.array([2])).round(2).tolist()
     [0.42]
@@ -171,7 +171,7 @@ def psi(expected: npt.NDArray[Any], actual: npt.NDArray[Any], bins: Ints) -> Flo
 
 
 def _kept_from_zero(counts: npt.NDArray[Any], used: npt.NDArray[np.bool_]) -> Floats:
-    """Return shares in which an empty bin has half an observation; 1 where nothing is used."""
+    """Return shares, counting an empty bin as half an observation; 1 for unused bins."""
     total = np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     shares: Floats = np.maximum(counts, 0.5) / total
     return np.where(used, shares, 1.0)

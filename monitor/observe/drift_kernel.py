@@ -1,4 +1,4 @@
-"""Compiled binning of many columns at once."""
+"""Compiled binning of many columns in one pass."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -10,11 +10,11 @@ from numba import njit
 
 @njit(cache=True)
 def add_rows(matrix, places, edges, starts, counts):
-    """Add the rows of float32[n, f] to counts int64[places, f, bins + 1], missing in the last.
+    """Add the rows of [n, f] to counts int64[places, f, bins + 1], missing values in the last bin.
 
-    `places` int64[n] is the hour's place of each row, -1 to leave it out. Column k has the inner
-    edges `edges[starts[k]:starts[k+1]]`; a value belongs to the bin of the first edge that is not
-    below it, as `numpy.searchsorted` has it.
+    `places` int64[n] is the place of each row's hour, -1 to leave the row out. Column k has the
+    inner edges `edges[starts[k]:starts[k+1]]`. As in `numpy.searchsorted`, a value belongs to the
+    bin of the first edge that is not below it.
     """
     rows, columns = matrix.shape
     missing = counts.shape[2] - 1

@@ -1,9 +1,10 @@
 """Compiled join of decisions, labels and channels by transaction.
 
-One record a transaction in a fixed number of slots, found by a hash table. The slots
-are four rings (what waits for its decision, and decided ones by how much they matter); a ring that
-is full loses its oldest record, so memory never grows. What a record adds to its cell is taken back
-before the record changes and added again after it, so the order of arrival does not matter.
+Each transaction has one record, in a fixed number of slots behind a hash table. The slots form four
+rings: two for records without a decision yet, one for approved and one for flagged decisions. A
+full ring drops its oldest record, so memory never grows. The contribution of a record to its cell
+is taken back before the record changes and added again after, so the order of arrival does not
+matter.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -18,29 +19,29 @@ from numba import njit
 from schemas.hash_table import find, remove
 
 CHANNEL_FIRST, LABEL_FIRST, APPROVED, FLAGGED = range(4)
-"""Rings: known by its vector only; by a label; decided APPROVE; decided REVIEW or BLOCK."""
+"""Rings: vector seen first; label seen first; decided APPROVE; decided REVIEW or BLOCK."""
 UNDECIDED: Final = 255
 NO_BIN: Final = 255
 UNKNOWN_CHANNEL: Final = 5
 CHANNEL_CODES: Final = 6
 NO_LABEL, GENUINE, FRAUD, LOST = range(4)
-"""LOST: the record was dropped before the label delay had passed, so nobody will know."""
+"""LOST: the record was dropped before the label delay had passed, so its label stays unknown."""
 LABELS_OF: Final = 4
 DECIDED, VALUE = 0, 12
-"""Numbers of a cell: decisions by action · 4 + label, then value blocked, of which fraud, and of
-fraud that was approved."""
+"""Places in a cell: decisions at action · 4 + label, then the blocked value, the blocked fraud
+value and the approved fraud value."""
 CELL_NUMBERS: Final = 15
 BINS: Final = 64
 REPEATED, OUT_OF_RANGE, UNMATCHED, FORGOTTEN, FLIPPED, LABELS = range(6)
-"""Counters: second decisions; decisions outside the hours kept; labels whose decision is not kept;
-decisions that lost their record before a label came or the label delay had passed; labels that
-were changed; labels."""
+"""Counters: repeated decisions; decisions outside the retained hours; labels without a retained
+decision; decisions whose record was dropped before their label or the end of the label delay;
+changed labels; labels."""
 COUNTERS: Final = 6
 HOUR_MS: Final = 3_600_000
 
 
 class Store(NamedTuple):
-    """Records by slot, the table that finds them, and the cells; see `quality.Quality`."""
+    """Arrays of the records by slot, the hash table and the cells, as `Quality` allocates them."""
 
     key: Any
     hour: Any
@@ -69,7 +70,7 @@ def _place(store, key):
 
 @njit(cache=True)
 def _take_slot(store, ring):
-    """Return the next slot of a ring; its record, the oldest, is dropped."""
+    """Return the next slot of a ring, after dropping its record, the oldest."""
     size = store.starts[ring + 1] - store.starts[ring]
     slot = store.starts[ring] + store.heads[ring] % size
     store.heads[ring] += 1
@@ -119,7 +120,7 @@ def _is_kept(store, hour):
 
 @njit(cache=True)
 def _count(store, slot, sign):
-    """Add a decided record to its cell, or take it back; False if its cell is not kept."""
+    """Add a decided record to its cell, or take it back; return False without such a cell."""
     model = store.model_slot[store.model[slot]]
     if store.action[slot] == UNDECIDED or model < 0 or not _is_kept(store, store.hour[slot]):
         return False
@@ -140,7 +141,7 @@ def _count(store, slot, sign):
 
 @njit(cache=True)
 def _note_missed(store, slot):
-    """Count a fraud that was approved in the hour in which its label became known."""
+    """Count an approved fraud in the hour in which its label became known."""
     if store.action[slot] == 0 and store.label[slot] == FRAUD:
         hour = store.label_time[slot] // HOUR_MS
         if _is_kept(store, hour):
@@ -149,7 +150,7 @@ def _note_missed(store, slot):
 
 @njit(cache=True)
 def add_decisions(store, keys, hours, models, actions, bins, amounts):
-    """Note n decisions; a transaction's first one counts."""
+    """Note n decisions; the first of each transaction counts."""
     for row in range(len(keys)):
         if not _is_kept(store, hours[row]):
             store.counters[OUT_OF_RANGE] += 1
@@ -172,7 +173,7 @@ def add_decisions(store, keys, hours, models, actions, bins, amounts):
 
 @njit(cache=True)
 def add_labels(store, keys, frauds, times):
-    """Note n labels; of several for a transaction the newest counts, FRAUD if equally new."""
+    """Note n labels; the newest of each transaction counts, FRAUD among equally new ones."""
     for row in range(len(keys)):
         store.counters[LABELS] += 1
         slot = np.int64(store.table[_place(store, keys[row])])

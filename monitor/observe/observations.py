@@ -1,7 +1,4 @@
-"""Everything that the monitor remembers of the traffic: messages in, bounded state. No I/O.
-
-`service` hands over what came on each topic; `figures` and the guard read what is kept here.
-"""
+"""The monitor's memory of the traffic: takes messages, keeps bounded state. No I/O."""
 
 from __future__ import annotations
 
@@ -31,16 +28,16 @@ from schemas.validation import SchemaRegistry, read_label
 
 CLOCKED: Final = 200
 STRAYS: Final = 20
-"""One in so many of the newest CLOCKED decisions may be ahead of the others: a transaction of today
-among replayed ones must not move the time by years."""
+"""One in this many of the newest CLOCKED decisions may be ahead of the others: one transaction of
+today among replayed ones must not move the event time by years."""
 VECTOR, DECISION = "vector", "decision"
-"""Stages: from received to vector, from vector to decision."""
+"""Stages: from receipt to vector, and from vector to decision."""
 _COLUMN: Final = {SCORE: "score", ANOMALY_FEATURE: "anomaly"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """How much is remembered: records of the join, see `quality`; hours of the drift window."""
+class MemoryLimits:
+    """Sizes of the join, as `Quality` takes them, and the hours of the drift windows."""
 
     approved: int = 2_000_000
     flagged: int = 500_000
@@ -50,16 +47,17 @@ class Memory:
 
 
 class Observations:
-    """State fed by the topics. Every method returns how many messages were refused.
+    """Bounded state of the traffic. The `sees_…` methods return how many messages they refused.
 
     Args:
-        registry, pan_key: for labels in other encodings and with card numbers.
-        replayed: the clock is that of the events, long before messages reached the broker.
+        registry: schema registry for labels in Confluent's wire format.
+        pan_key: key for hashing card numbers in labels.
+        replayed: whether the clock follows event time, long before messages reached the broker.
     """
 
     def __init__(
         self,
-        memory: Memory,
+        memory: MemoryLimits,
         currencies: CurrencyTable,
         *,
         registry: SchemaRegistry | None = None,
@@ -74,13 +72,13 @@ class Observations:
         )
         self.active = ActiveHours()
         self.features: Window | None = None
-        """Over the champion's reference, of all vectors."""
+        """All vectors, over the champion's reference histograms."""
         self.scores: dict[str, Window] = {}
-        """Of each serving model, of its own decisions."""
+        """The decisions of each serving model, over its reference histograms."""
         self.shifts: dict[str, ScoreShift] = {}
         self.label_delay = Delays()
         self.stage_delay = {VECTOR: Delays(), DECISION: Delays()}
-        """Milliseconds of the labels, microseconds of the stages."""
+        """In microseconds by stage; `label_delay` is in milliseconds."""
         self.freshness = Freshness()
         self._memory, self._currencies = memory, currencies
         self._replayed = replayed
@@ -93,12 +91,12 @@ class Observations:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays that hold state; they do not grow with the traffic."""
+        """Bytes of all state arrays; they do not grow with the traffic."""
         windows = [*self.scores.values(), *([self.features] if self.features else [])]
         return self.quality.nbytes + sum(window.nbytes for window in windows)
 
     def advance(self, now_ms: int) -> None:
-        """Open the hours up to now and drop those that are too old."""
+        """Open the hours up to now and drop expired ones."""
         self._now_ms = now_ms
         self.quality.advance(now_ms)
         for window in [*self.scores.values(), *([self.features] if self.features else [])]:
@@ -106,20 +104,20 @@ class Observations:
 
     @property
     def newest_event_ms(self) -> int:
-        """Event time that the newest decisions have reached but for a few; never goes back."""
+        """Event time of the newest decisions, without a few outliers; it never goes back."""
         if self._event_times:
             reached = sorted(self._event_times)[-1 - len(self._event_times) // STRAYS]
             self._newest_event_ms = max(self._newest_event_ms, reached)
         return self._newest_event_ms
 
     def serve(self, champion: str | None, references: Mapping[str, Histograms]) -> None:
-        """Tell which models serve, with their histograms; windows of new ones begin empty.
+        """Set the serving models and their histograms; the windows of new models start empty.
 
-        That of the features goes on under a champion with the same histograms: an adjustment of
-        the one before, or what it was an adjustment of.
+        The feature window continues if the new champion has the histograms of the last, as an
+        adjusted model has those of its original.
 
         Raises:
-            ConfigurationError: a histogram makes no sense; that model is watched without.
+            ConfigurationError: a histogram is invalid; that model is watched without it.
         """
         wrong: ConfigurationError | None = None
         for gone in self.scores.keys() - references.keys():
@@ -177,7 +175,7 @@ class Observations:
         self.stage_delay[VECTOR].add(computed - 1000 * received)
         self.stage_delay[DECISION].add(decided.number("decided_at") - computed)
         names = decided.model_ids()
-        first = ~decided.duplicate  # a duplicate's answer is not a second transaction
+        first = ~decided.duplicate  # a duplicate is not a second transaction
         self.quality.add_decisions(
             decided.transaction[first],
             decided.number("event_time")[first],
@@ -238,7 +236,7 @@ class Observations:
         return len(messages) - len(good)
 
     def sample(self, model_id: str, hours: Iterable[int], now_ms: int) -> Sample:
-        """Return what the guard judges a model by."""
+        """Return the observations by which the guard judges a model."""
         cell = self.quality.total(model_id, hours, now_ms)
         window = self.scores.get(model_id)
         if window is None or SCORE not in window.reference.names:

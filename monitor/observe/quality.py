@@ -1,10 +1,10 @@
 """Decisions joined to their labels: quality by model, channel and event hour, in bounded memory.
 
-Pure and columnar; `service` feeds it. Late labels, labels before their decision and changed labels
-correct the cell of the decision's hour. A record takes 34 bytes and up to 16 of table. A ring that
-is full loses its oldest record, which stays counted in its cell with the label known by then, or
-as lost. So precision stays right, of fewer decisions; recall looks too good once frauds among the
-approved are labelled later than approved ones are kept: `unmatched` says how many.
+Pure and columnar. Late labels, labels before their decision and changed labels correct the cell of
+the decision's hour. A record takes 34 bytes, and up to 16 in the hash table. A full ring drops its
+oldest record, which stays counted in its cell with the label known by then, or as lost. Precision
+therefore stays correct, over fewer decisions. Recall looks too good once approved frauds get their
+labels after their records were dropped; `unmatched` counts those.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from schemas.features import DAY, HOUR
 from schemas.hash_table import new_table
 
 SEGMENTS: Final = (*CHANNELS, "UNKNOWN")
-"""A decision is UNKNOWN until the vector with its channel was seen."""
-COUNTERS: Final = ("repeated", "out_of_range", "unmatched", "forgotten", "flipped", "labels")
+"""A decision is UNKNOWN until the vector with its channel has been seen."""
+COUNTER_NAMES: Final = ("repeated", "out_of_range", "unmatched", "forgotten", "flipped", "labels")
 MAX_MODELS: Final = 16
 MAX_CODES: Final = 32_000
 MAX_EARLY_LABELS: Final = 20_000
-"""Labels hardly ever come first; one that waits behind so many others has no decision."""
+"""Labels hardly ever come first; beyond this many, the oldest has no decision to wait for."""
 NO_MODEL: Final = "none"
 Hashes = npt.NDArray[np.uint64]
 
 
-class Row(NamedTuple):
-    """One cell with its place."""
+class CellRow(NamedTuple):
+    """One cell with its model, segment and event hour."""
 
     model_id: str
     segment: str
@@ -45,10 +45,11 @@ class Quality:
     """The join and its cells.
 
     Args:
-        approved, flagged: decisions of which the record is kept, APPROVE and the others.
-        waiting: vectors' channels, and at most so many labels, that wait for their decision.
+        approved: number of APPROVE decisions whose records are kept.
+        flagged: number of REVIEW and BLOCK decisions whose records are kept.
+        waiting: number of channels, and at most of labels, that can wait for their decision.
         label_delay_ms: age at which a decision without a label counts as genuine.
-        hours: event hours for which there are cells; default the label delay and two days.
+        hours: number of event hours with cells; by default the label delay and two days.
     """
 
     def __init__(
@@ -96,15 +97,15 @@ class Quality:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Models that have cells."""
+        """Models with cells."""
         return tuple(model for model in self._codes if self._slot(model) >= 0)
 
     def counters(self) -> dict[str, int]:
-        """Return what became of records and labels; see `join_kernel`."""
-        return dict(zip(COUNTERS, self._store.counters.tolist(), strict=True))
+        """Return the counters of the join by name; `join_kernel` explains them."""
+        return dict(zip(COUNTER_NAMES, self._store.counters.tolist(), strict=True))
 
     def advance(self, now_ms: int) -> None:
-        """Open the hours up to the one after `now_ms`; those that fall out are dropped."""
+        """Open the hours up to the one after `now_ms` and drop expired hours."""
         self._store.newest[1] = (now_ms - self._delay_ms) // HOUR - 1
         newest = now_ms // HOUR + 1
         before = int(self._store.newest[0])
@@ -129,7 +130,7 @@ class Quality:
     ) -> None:
         """Note n decisions: hashes, ms, action codes, scores (NaN for none), minor units.
 
-        `names` are the models' ids by their hash; hash 0 is no model.
+        `names` gives the id of each model by its hash; hash 0 stands for no model.
         """
         codes = np.zeros(len(model), np.int16)
         for number in np.unique(model).tolist():
@@ -143,22 +144,22 @@ class Quality:
     def add_labels(
         self, transaction: Hashes, fraud: npt.NDArray[np.bool_], label_time: Ints
     ) -> None:
-        """Note n labels, their times in ms."""
+        """Note n labels with their times in ms."""
         kernel.add_labels(self._store, transaction, fraud, label_time)
 
     def add_channels(self, transaction: Hashes, channel: Ints) -> None:
-        """Note the channels (positions in `schemas.columns.CHANNELS`) of n transactions."""
+        """Note the channels of n transactions, as positions in `schemas.columns.CHANNELS`."""
         kernel.add_channels(self._store, transaction, channel.astype(np.uint8))
 
     def hours(self) -> range:
-        """Return the event hours that have cells, oldest first."""
+        """Return the event hours with cells, oldest first."""
         newest = int(self._store.newest[0])
         return range(newest - self._store.numbers.shape[1] + 1, newest + 1)
 
     def total(
         self, model_id: str, hours: Iterable[int], now_ms: int, segment: str | None = None
     ) -> Cell:
-        """Return the sum over hours, of one segment or all; mature if each of the hours is."""
+        """Return the sum over hours, for one segment or all; mature if each of the hours is."""
         slot = self._slot(model_id)
         kept = self.hours()
         wanted = [hour for hour in hours if hour in kept]
@@ -183,20 +184,20 @@ class Quality:
         return summed
 
     def missed(self) -> Ints:
-        """Return, for each of `hours()`, approved frauds whose label became known in it, int64[h].
+        """Return the approved frauds whose label became known in each of `hours()`, int64[h].
 
-        Those whose decision is no longer kept are not among them.
+        Frauds whose decision is no longer kept are not counted.
         """
         kept = self.hours()
         counted: Ints = self._store.missed[np.arange(kept.start, kept.stop) % len(kept)]
         return counted
 
     def is_mature(self, hour: int, now_ms: int) -> bool:
-        """Whether the label delay has passed for every decision of an hour."""
+        """Return whether the label delay has passed for every decision of an hour."""
         return (hour + 1) * HOUR + self._delay_ms <= now_ms
 
-    def rows(self, now_ms: int) -> Iterator[Row]:
-        """Yield every cell that has decisions, by model, hour and segment."""
+    def rows(self, now_ms: int) -> Iterator[CellRow]:
+        """Yield every cell with decisions, by model, hour and segment."""
         kept = self.hours()
         for model_id in self.models:
             numbers = self._store.numbers[self._slot(model_id)]
@@ -209,14 +210,14 @@ class Quality:
                         histograms[place, channel].astype(np.int64),
                         self.is_mature(hour, now_ms),
                     )
-                    yield Row(model_id, SEGMENTS[channel], hour, cell)
+                    yield CellRow(model_id, SEGMENTS[channel], hour, cell)
 
     def _slot(self, model_id: str) -> int:
         code = self._codes.get(model_id)
         return -1 if code is None else int(self._store.model_slot[code])
 
     def _code(self, model_id: str, hour: int) -> int:
-        """Return the model's code; a new one takes the cells of the model not seen for longest."""
+        """Return the model's code; if all cells are in use, drop the model unseen for longest."""
         self._seen[model_id] = hour
         code = self._codes.get(model_id)
         if code is not None and self._store.model_slot[code] >= 0:
@@ -236,7 +237,7 @@ class Quality:
         return code
 
     def _next_code(self) -> int:
-        """Return a code that no model has; records of a model long forgotten may have had it."""
+        """Return the unused code last used longest ago: old records may still hold it."""
         self._last_code = (self._last_code + 1) % MAX_CODES
         while self._last_code in self._codes.values():
             self._last_code = (self._last_code + 1) % MAX_CODES

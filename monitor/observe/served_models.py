@@ -1,4 +1,4 @@
-"""Which models serve, since when, and their reference histograms: the `models` topic, folded."""
+"""Follows the `models` topic: the serving models and their reference histograms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.errors import ConfigurationError
 from schemas.manifest import read_verified
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent
-from scorer.line_up import line
+from scorer.line_up import line_up
 from scorer.serving import bundle_directory
 
 log = structlog.get_logger(__name__)
@@ -21,10 +21,10 @@ Histograms = Mapping[str, Mapping[str, Any]]
 
 
 def bundle_histograms(event: ModelEvent) -> Histograms:
-    """Return the reference histograms of an event's bundle, its hashes checked; may be empty.
+    """Return the reference histograms of an event's verified bundle; empty if it has none.
 
     Raises:
-        ConfigurationError: the bundle cannot be read or is another.
+        ConfigurationError: the bundle cannot be read, or its hash differs from the event's.
     """
     _, files = read_verified(bundle_directory(event["artefact_uri"]), event["sha256"])
     try:
@@ -38,8 +38,8 @@ def bundle_histograms(event: ModelEvent) -> Histograms:
     return found
 
 
-class Models:
-    """The line of models. `load` gets the histograms of a bundle."""
+class ServedModels:
+    """The champion, its predecessor and the canaries; `load` reads the histograms of a bundle."""
 
     def __init__(self, load: Callable[[ModelEvent], Histograms] = bundle_histograms) -> None:
         self._load = load
@@ -47,17 +47,17 @@ class Models:
         self.states = ModelStates()
         self.champion: ModelEvent | None = None
         self.previous: str | None = None
-        """The champion before this one, which serves again if this one is rolled back."""
+        """The champion before, which serves again if the present one is rolled back."""
         self.canaries: tuple[ModelEvent, ...] = ()
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
         """Take a message of `models`.
 
         Raises:
-            BadMessage: it is no event of the model that the key names.
+            BadMessage: the value is not an event of the model that the key names.
         """
         self.states.read(key, value)
-        now = line(self.states)
+        now = line_up(self.states)
         self.champion, self.canaries = now.champion, now.canaries
         former = [event["model_id"] for event in self.states.champions()[1:]]
         self.previous = former[0] if former else None
@@ -70,12 +70,12 @@ class Models:
                 self._histograms[model_id] = self._read(event)
 
     def serving(self) -> dict[str, Histograms]:
-        """Return the reference histograms of the champion and the canaries by model."""
+        """Return the reference histograms of the champion and the canaries, by model id."""
         return dict(self._histograms)
 
     def _read(self, event: ModelEvent) -> Histograms:
         try:
             return self._load(event)
-        except ConfigurationError as error:  # no drift for this model; the scorer says why, too
+        except ConfigurationError as error:  # watched without drift; the scorer reports it too
             log.warning("no reference histograms", model=event["model_id"], reason=str(error))
             return {}

@@ -1,8 +1,8 @@
-"""ADWIN on the mean of scores: a shift of level is seen as soon as it is certain. Pure.
+"""Detects shifts of a model's mean score with ADWIN, as soon as they are certain. Pure.
 
-River's ADWIN takes one value at a time; it is fed the mean of every `GROUP` consecutive scores of
-one model: a sixteenth of the cost, and less skewed than single scores, of which nearly all are
-close to 0. Larger groups see less, as ADWIN's bound has a term in 1 / values.
+River's ADWIN takes one value at a time. It gets the mean of every `GROUP` consecutive scores, which
+costs a sixteenth and is less skewed than single scores, nearly all of which are close to 0. Larger
+groups would detect less, because ADWIN's bound has a term in 1 / values.
 Source: Bifet and Gavaldà, Learning from time-changing data with adaptive windowing (2007).
 """
 
@@ -17,7 +17,7 @@ from monitor.observe.cells import Floats
 
 GROUP: Final = 16
 DELTA: Final = 0.0005
-"""Chance of a false alarm that river's test allows at each cut."""
+"""Chance of a false alarm at each cut, in river's terms."""
 
 
 class ScoreShift:
@@ -28,15 +28,15 @@ class ScoreShift:
         self._rest = np.zeros(0)
         self.shifts = 0
         self.last_ms = 0
-        """Time of the newest shift, 0 if there was none."""
+        """Time of the newest shift, 0 before the first."""
 
     @property
     def mean(self) -> float:
-        """Mean of the window that ADWIN holds to be of one level."""
+        """Mean of ADWIN's present window, in which it sees no shift."""
         return float(self._adwin.estimation)
 
     def add(self, scores: Floats, now_ms: int) -> None:
-        """Add scores in their order, NaN left out."""
+        """Add scores in their order; NaN is left out."""
         joined = np.concatenate([self._rest, scores[~np.isnan(scores)]])
         whole = len(joined) // GROUP * GROUP
         self._rest = joined[whole:]

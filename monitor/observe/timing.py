@@ -1,4 +1,4 @@
-"""Delays as histograms: labels, stages; and how fresh each topic is. Pure, O(bins) memory."""
+"""Histograms of label and stage delays, and the freshness of topics. Pure, O(bins) memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZE: Final = 200
 
 
 class Delays:
-    """A histogram of delays with four bins a doubling, from 1 unit to 2⁵⁰."""
+    """A histogram of delays with four bins per doubling, from 1 to 2⁵⁰ units."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(SIZE, np.int64)
@@ -29,7 +29,7 @@ class Delays:
         self._counts += np.bincount(np.minimum(places, SIZE - 1), minlength=SIZE)
 
     def quantile(self, share: float) -> float:
-        """Return the upper edge of the bin that holds this share, NaN without delays.
+        """Return the upper edge of the bin with this quantile, NaN without delays.
 
         >>> delays = Delays()
         >>> delays.add(np.array([1, 2, 4, 1024]))
@@ -42,16 +42,16 @@ class Delays:
         return float(2.0 ** (int(np.searchsorted(below, share * below[-1])) / PER_DOUBLING))
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Remove all delays."""
         self._counts[:] = 0
 
 
 class Freshness:
-    """The newest record of each topic, and how far one stage is behind the one before it."""
+    """The newest record of each topic, and how far each stage is behind the one before."""
 
     def __init__(self) -> None:
         self.newest_ms: dict[str, int] = {}
-        """When the newest record of each topic reached the broker."""
+        """Time at which the newest record of each topic reached the broker."""
         self._reached: dict[str, dict[int, int]] = {}
 
     def arrived(self, topic: str, timestamp_ms: int) -> None:
@@ -59,14 +59,14 @@ class Freshness:
         self.newest_ms[topic] = max(self.newest_ms.get(topic, 0), timestamp_ms)
 
     def reached(self, topic: str, partition: Ints, offset: Ints) -> None:
-        """Note the positions on `transactions` that records of a topic answer to."""
+        """Note the positions on `transactions` of the records that a topic has handled."""
         known = self._reached.setdefault(topic, {})
         for number in np.unique(partition).tolist():
             newest = int(offset[partition == number].max())
             known[number] = max(known.get(number, -1), newest)
 
     def behind(self, later: str, earlier: str) -> int:
-        """Return how many positions topic `later` is behind `earlier`, over all partitions."""
+        """Return by how many positions topic `later` is behind `earlier`, over all partitions."""
         after = self._reached.get(later, {})
         return sum(
             max(offset - after.get(number, -1), 0)

@@ -1,1 +1,1 @@
-"""Evidently's report of a period."""
+"""Evidently's report on a period."""

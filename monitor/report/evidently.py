@@ -1,7 +1,7 @@
-"""Evidently's HTML report: data drift and quality of classification over a period.
+"""Evidently's HTML report: data drift and classification quality over a period.
 
-The period is compared with the one of the same length before it. Reads decisions and labels from
-Kafka, or from a Parquet file of them.
+The period is compared with the period of the same length before it. Decisions and labels come from
+Kafka or from a Parquet file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_ROWS: Final = 20_000
-"""Rows of either period in the report; more are thinned evenly."""
+"""Rows per period in the report; longer periods are thinned evenly."""
 MIN_ROWS: Final = 20
 COLUMNS: Final = ("event_time", "amount", "score", "anomaly_score", "decision", "model_id", "fraud")
 NUMERICAL: Final = ("amount", "score", "anomaly_score")
@@ -45,10 +45,10 @@ Progress = Callable[[int], None]
 def from_kafka(
     settings: Settings, since_ms: int, until_ms: int, progress: Progress = lambda count: None
 ) -> pd.DataFrame:
-    """Return decisions of [since, until) by arrival, with labels known now and their features.
+    """Return the decisions that arrived in [since, until), with their labels and features.
 
-    Columns are `COLUMNS` and those features of which the vector is still there; `fraud` is NaN
-    without a label. Holds it all in memory.
+    The columns are `COLUMNS` and, if vectors are still retained, the features. `fraud` is NaN
+    without a label so far. The whole table is in memory.
     """
     import pandas as pd
 
@@ -69,7 +69,7 @@ def from_kafka(
             )
         )
     if not parts:
-        raise ConfigurationError("there are no decisions in that period: give another --from")
+        raise ConfigurationError("that period has no decisions: choose another --from")
     table = pd.concat(parts, ignore_index=True).drop_duplicates("transaction")
     verdicts: dict[int, bool] = {}
     for messages in _read(settings, LABELS, since_ms, 2**62, progress):
@@ -96,17 +96,19 @@ def from_kafka(
 
 
 def from_parquet(path: Path) -> pd.DataFrame:
-    """Read a table that has `COLUMNS` (fraud may be null) and any features.
+    """Read a table with `COLUMNS` (fraud may be null) and any of the features.
 
     Raises:
-        ConfigurationError: not readable, or a column is missing.
+        ConfigurationError: the file is not readable, or lacks a column.
     """
     import pandas as pd
 
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"--input {path} is no readable Parquet file: {error}") from error
+        raise ConfigurationError(
+            f"--input {path} is not a readable Parquet file: {error}"
+        ) from error
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise ConfigurationError(
@@ -117,17 +119,17 @@ def from_parquet(path: Path) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, since_ms: int, until_ms: int, output: Path) -> dict[str, int]:
-    """Write the report of [since, until) against what came before; return the rows of both.
+    """Write the report on [since, until) against the rows before; return both row counts.
 
     Raises:
-        ConfigurationError: too few decisions in either, or the file cannot be written.
+        ConfigurationError: a period has too few decisions, or the file cannot be written.
     """
     inside = (table["event_time"] >= since_ms) & (table["event_time"] < until_ms)
     current, before = table[inside], table[table["event_time"] < since_ms]
     if min(len(current), len(before)) < MIN_ROWS:
         raise ConfigurationError(
-            f"{len(current)} decisions in the period and {len(before)} before it: {MIN_ROWS} "
-            "each are needed; give another --from and --to"
+            f"{len(current)} decisions in the period and {len(before)} before it, but "
+            f"{MIN_ROWS} each are needed: choose another --from and --to"
         )
     page = _page(_thinned(before, MAX_ROWS), _thinned(current, MAX_ROWS))
     try:
@@ -182,14 +184,14 @@ def _page(before: pd.DataFrame, current: pd.DataFrame) -> str:
     )
 
 
-def _thinned(table: pd.DataFrame, most: int) -> pd.DataFrame:
-    return table if len(table) <= most else table.iloc[:: -(-len(table) // most)]
+def _thinned(table: pd.DataFrame, max_rows: int) -> pd.DataFrame:
+    return table if len(table) <= max_rows else table.iloc[:: -(-len(table) // max_rows)]
 
 
 def _read(
     settings: Settings, spec: TopicSpec, since_ms: int, until_ms: int, progress: Progress
 ) -> list[list[Message]]:
-    """Return the messages that arrived in [since, until) and are there now, in batches."""
+    """Return the retained messages that arrived in [since, until), in batches."""
     topic = settings.topic(spec)
     ends = end_offsets(settings, topic)
     reader = KafkaReader(settings, topic, offsets_at(settings, topic, since_ms))

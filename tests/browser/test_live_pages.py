@@ -257,7 +257,7 @@ def test_quality_and_drift_are_the_monitors(site: LiveSite, browser_page: Page) 
         "labels",
         PATIENCE_S,
     )
-    tile = page.locator("#right-tiles .tile").first
+    tile = page.locator("#quality-tiles .tile").first
     until(lambda: _shares(tile.text_content()) == _precision(site), "the tile", PATIENCE_S)
     expect(page.locator("#drift li").first).to_be_visible()
     until(

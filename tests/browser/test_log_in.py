@@ -35,7 +35,7 @@ def test_first_log_in_asks_for_a_password_and_log_out_ends_it(
         page.get_by_label("Password").fill(one_time)
         page.get_by_role("button", name="Log in").click()
         expect(page.get_by_role("heading", name="Choose a password")).to_be_visible()
-        page.get_by_label("Present password").fill(one_time)
+        page.get_by_label("Current password").fill(one_time)
         page.get_by_label("New password", exact=True).fill(PASSWORD)
         page.get_by_label("New password again").fill(PASSWORD)
         page.get_by_role("button", name="Save password").click()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from devstack.stack import Stack
-from monitor.loop import Loop
+from monitor.loop import MonitorLoop
 from monitor.process import build
 from monitor.report.evidently import from_kafka
 from monitor.service import FOLLOWED
@@ -91,7 +91,7 @@ def test_alerts_a_retrain_request_and_a_rollback(traffic: Traffic) -> None:
         spec.name: KafkaReader(settings, settings.topic(spec)) for spec in FOLLOWED
     }  # fmt: skip
     transactions = settings.topic(TRANSACTIONS)
-    loop = Loop(
+    loop = MonitorLoop(
         monitor, readers, pipeline.producer, settings=settings,
         ends=lambda: end_offsets(settings, transactions),
     )  # fmt: skip

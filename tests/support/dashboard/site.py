@@ -12,7 +12,7 @@ from httpx import Response
 
 from dashboard.app import create_app
 from dashboard.live.collector import build_collector
-from dashboard.parts import Parts
+from dashboard.parts import DashboardParts
 from dashboard.review.case_counts import CaseCounts
 from database.accounts import people, sessions
 from database.accounts.passwords import Passwords
@@ -32,7 +32,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 class Site:
     """A dashboard on `database`; `clock` stands still, `registry` is in memory.
 
-    `options` replace fields of Parts.
+    `options` replace fields of DashboardParts.
     """
 
     def __init__(self, database: Database, **options: Any) -> None:
@@ -53,7 +53,7 @@ class Site:
             "passwords": self.passwords,
             "clock": self.clock,
         }
-        self.parts = Parts(**{**given, **options})
+        self.parts = DashboardParts(**{**given, **options})
         self.app = create_app(self.parts)
 
     def stranger(self, **options: Any) -> TestClient:

@@ -52,7 +52,7 @@ def test_the_page_filters_by_who_action_and_subject(site: Site) -> None:
     assert subjects(found) == list(range(115, 0, -6))
     assert "older_than" not in found
     assert "<option selected>verdict</option>" in found
-    assert "No entries fit this filter" in admin.get("/audit?who=nobody").text
+    assert "No entries match this filter" in admin.get("/audit?who=nobody").text
     paged = admin.get("/audit?action=verdict").text
     assert "action=verdict&amp;older_than=" in paged
     assert admin.get("/audit?older_than=x").status_code == 422

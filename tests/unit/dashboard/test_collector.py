@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from dashboard.live.collector import Collector
-from dashboard.live.hub import WAITING, Event, Hub
+from dashboard.live.hub import MAX_WAITING, Hub, LiveEvent
 from dashboard.live.scrape import Scraper
-from dashboard.live.topics import Topics
-from dashboard.models.bundles import Bundles
+from dashboard.live.topics import LiveTopics
+from dashboard.models.bundles import BundleCache
 from runtime.clock import ManualClock
 from runtime.health import HealthServer
 from runtime.metrics import Metrics
@@ -57,7 +57,7 @@ def test_a_process_is_up_ready_waiting_or_down(process: Process) -> None:
         assert (one.up, one.ready, one.metrics.service) == (True, True, "scorer")
         assert not found.processes["silent"].up
         assert "within 1 s" in found.processes["silent"].reason
-        assert "nobody listens" in found.processes["gone"].reason
+        assert "connection refused" in found.processes["gone"].reason
         assert not found.processes["other"].up
         process.waits = "waits for Kafka"
         one = scraper.scrape().processes["one"]
@@ -75,9 +75,9 @@ class Told(Hub):
 
     def __init__(self) -> None:
         super().__init__()
-        self.events: list[Event] = []
+        self.events: list[LiveEvent] = []
 
-    def publish(self, message: Event) -> None:
+    def publish(self, message: LiveEvent) -> None:
         """Keep it."""
         self.events.append(message)
 
@@ -88,8 +88,8 @@ def collector(process: Process, clock: ManualClock) -> Collector:
         settings,
         clock,
         scraper=Scraper({"one": process.address}, clock),
-        topics=Topics(settings, clock),
-        bundles=Bundles(),
+        topics=LiveTopics(settings, clock),
+        bundles=BundleCache(),
         hub=Hub(),
     )
 
@@ -136,8 +136,8 @@ def test_a_browser_goes_on_from_its_last_event_or_gets_everything(process: Proce
         assert len(anew["fast"]["at"]) == 4
 
 
-def event(number: int) -> Event:
-    return Event(str(number), "delta", "{}")
+def event(number: int) -> LiveEvent:
+    return LiveEvent(str(number), "delta", "{}")
 
 
 def test_the_hub_hands_out_to_all_and_drops_who_is_slow() -> None:
@@ -152,7 +152,7 @@ def test_the_hub_hands_out_to_all_and_drops_who_is_slow() -> None:
                 got.append(each.identity)
 
         listening = asyncio.create_task(listen())
-        for number in range(WAITING + 1):
+        for number in range(MAX_WAITING + 1):
             sender = threading.Thread(target=hub.publish, args=(event(number),))
             sender.start()
             await asyncio.to_thread(sender.join)
@@ -161,7 +161,7 @@ def test_the_hub_hands_out_to_all_and_drops_who_is_slow() -> None:
         assert [each async for each in hub.listen(slow)] == []
         hub.close()
         await listening
-        assert got == [str(number) for number in range(WAITING + 1)]
+        assert got == [str(number) for number in range(MAX_WAITING + 1)]
         assert len(hub) == 0
         hub.publish(event(99))  # after the end: nobody is told, nothing breaks
 

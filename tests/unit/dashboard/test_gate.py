@@ -100,7 +100,7 @@ def test_every_answer_has_the_security_headers(site: Site) -> None:
     ]
     with capture_logs() as logs:
         answers.append(quiet.get("/broken"))
-    assert [(each["event"], each["path"]) for each in logs] == [("failed", "/broken")]
+    assert [(each["event"], each["path"]) for each in logs] == [("request failed", "/broken")]
     codes = [answer.status_code for answer in answers]
     assert codes == [200, 200, 404, 200, 404, 422, 413, 200, 303, 500]
     for answer in answers:
@@ -166,7 +166,7 @@ def test_a_client_that_leaves_in_mid_body_is_let_go() -> None:
 def test_an_event_stream_ends_with_its_session(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    monkeypatch.setattr(gate, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(gate, "SESSION_CHECK_S", 0.0)
     router = APIRouter()
 
     async def events() -> AsyncIterator[str]:

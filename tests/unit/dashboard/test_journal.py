@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dashboard.live.journal import Journal
-from dashboard.live.recent_decisions import BINS, BLOCKS, Decided
-from dashboard.live.recent_labels import KnownLabels
+from dashboard.live.recent_decisions import BINS, BLOCKS, RecentDecisions
+from dashboard.live.recent_labels import RecentLabels
 from runtime.kafka.protocols import Message
 from schemas.codec import avro
 from schemas.records import Stage
@@ -90,7 +90,7 @@ def decided(*scores: float, at: int = NOW) -> list[Message]:
 
 
 def test_scores_of_the_last_five_minutes_are_counted() -> None:
-    seen = Decided()
+    seen = RecentDecisions()
     seen.take([*decided(0.01, 0.02, 0.5, 1.0), message(b"noise")])
     counts = seen.scores(NOW)
     assert (counts[0], counts[10], counts[BINS - 1], sum(counts)) == (2, 1, 1, 4)
@@ -100,7 +100,7 @@ def test_scores_of_the_last_five_minutes_are_counted() -> None:
 
 
 def test_the_newest_blocks_are_kept_with_their_reasons_and_masked_cards() -> None:
-    seen = Decided()
+    seen = RecentDecisions()
     seen.take(decided(*[0.99] * (BLOCKS + 3), 0.2))
     reasons = [{"code": "amount", "text": "amount 900.00", "contribution": 2.0}]
     late = decision_message(
@@ -118,7 +118,7 @@ def test_the_newest_blocks_are_kept_with_their_reasons_and_masked_cards() -> Non
 
 
 def test_the_newest_label_of_a_transaction_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = KnownLabels()
+    labels = RecentLabels()
     labels.take(
         [message(label_message(1, True, NOW - 100_000)), message(b"x"),
          message(label_message(2, True, NOW - 100_000)),
@@ -128,7 +128,7 @@ def test_the_newest_label_of_a_transaction_is_known(monkeypatch: pytest.MonkeyPa
     assert found is not None
     assert not found.fraud
     assert labels.find("t1", "c2") is None
-    monkeypatch.setattr("dashboard.live.recent_labels.KEPT", 2)
+    monkeypatch.setattr("dashboard.live.recent_labels.MAX_KEPT", 2)
     labels.take([message(label_message(3, True, NOW - 100_000))])
     assert labels.find("t2", "c2") is None
     assert labels.find("t3", "c3") is not None

@@ -171,7 +171,7 @@ def test_the_thread_says_its_trouble_and_goes_on(bench: Bench) -> None:
     bench.clock.advance(UNDO)
     bench.broker.available = False
     with bench.sender:
-        until(lambda: "Verdicts wait" in bench.sender.trouble, "trouble")
+        until(lambda: "Verdicts are waiting" in bench.sender.trouble, "trouble")
         bench.broker.available = True
         until(lambda: not bench.sender.trouble, "no trouble")
         until(lambda: bench.gauge("label_unsent") == 0, "the label")

@@ -187,7 +187,7 @@ def test_a_one_time_password_opens_only_the_page_that_replaces_it(site: Site) ->
     assert "repeats a few characters" in change(one_time, "abababababab")
     assert "is the same as the present one" in change(one_time, one_time)
     assert "differ" in change(one_time, PASSWORD, PASSWORD + "x")
-    assert "present password is wrong" in change("wrong", PASSWORD)
+    assert "current password is wrong" in change("wrong", PASSWORD)
     before = client.cookies["session"]
     assert change(one_time, PASSWORD) == ""
     assert client.cookies["session"] != before

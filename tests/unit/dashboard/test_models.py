@@ -198,4 +198,4 @@ def test_without_kafka_the_page_says_so(site: Site) -> None:
 def test_a_first_visitor_is_told_how_to_make_a_model(site: Site) -> None:
     text = site.person("viewer").get("/models").text
     assert "python -m trainer bootstrap --publish" in text
-    assert "There is no champion" in text
+    assert "Without a champion" in text

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dashboard.transactions import view
-from dashboard.transactions.norm import Line, lines
+from dashboard.transactions.norm import FeatureLine, lines
 from database.decisions.transaction_evidence import Past
 from schemas.features import NAMES, VECTOR_SIZE
 
@@ -31,7 +31,7 @@ def earlier(count: int = 20) -> np.typing.NDArray[np.float32]:
     return rows
 
 
-def named(found: list[Line], name: str) -> Line:
+def named(found: list[FeatureLine], name: str) -> FeatureLine:
     return next(line for line in found if line.name == name)
 
 
@@ -103,7 +103,7 @@ def test_contributions_and_the_anomaly_score_go_with_their_features() -> None:
 def test_bars_stand_around_the_middle_strongest_first() -> None:
     made = view.bars(
         [
-            Line(str(number), "card", "", "", False, added)
+            FeatureLine(str(number), "card", "", "", False, added)
             for number, added in enumerate((1.0, -2.0, 0.0, None))
         ]
     )
@@ -128,7 +128,7 @@ def test_the_drawing_spans_time_and_amount() -> None:
     assert found is not None
     assert [dot.x for dot in found.dots] == sorted(dot.x for dot in found.dots)
     assert [dot.this for dot in found.dots] == [False, True, False]
-    assert found.most == "3.00 EUR"
+    assert found.max_amount == "3.00 EUR"
     assert view.drawing(history[:1], decision(3)) is None
 
 

@@ -42,7 +42,7 @@ def test_the_built_in_policy_and_unknown_versions_say_what_they_are(site: Site) 
     assert "Built in" in viewer.get("/policies/default").text
     unknown = viewer.get("/policies/v0")
     assert unknown.status_code == 404
-    assert "No document of this version" in unknown.text
+    assert "The store has no document of this version" in unknown.text
     assert viewer.get("/policies/a%00b").status_code == 404
 
 

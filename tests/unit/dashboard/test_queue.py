@@ -236,7 +236,7 @@ def test_without_the_stored_decision_the_case_can_still_be_decided(desk: Desk) -
     with desk.site.database.begin() as connection:
         for table in ("decisions", "vectors"):
             connection.exec_driver_sql(f"DELETE FROM {table}")
-    assert "older than what the store keeps" in desk.ann.get("/queue/1").text
+    assert "The store no longer has the decision" in desk.ann.get("/queue/1").text
     assert order(desk.ann.get("/queue").text) == [1]
     desk.post(desk.ann, "/queue/1/claim")
     assert desk.post(desk.ann, "/queue/1/verdict", verdict="FRAUD") == "/queue"
@@ -290,7 +290,7 @@ def test_why_verdicts_wait_is_shown_with_the_queue(desk: Desk) -> None:
     site = Site(desk.site.database, labels=sender)
     boss = site.person("analyst", "boss")
     for path in ("/queue", "/queue/lines"):
-        assert "Verdicts wait" not in boss.get(path).text
-    sender.trouble = "Verdicts wait, nothing is lost: no broker"
+        assert "Verdicts are waiting" not in boss.get(path).text
+    sender.trouble = "Verdicts are waiting and none is lost: no broker"
     for path in ("/queue", "/queue/lines"):
-        assert "Verdicts wait, nothing is lost: no broker" in boss.get(path).text
+        assert "Verdicts are waiting and none is lost: no broker" in boss.get(path).text

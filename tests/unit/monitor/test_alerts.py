@@ -78,7 +78,7 @@ def test_a_new_process_goes_on_where_the_old_one_stopped() -> None:
 
 
 def test_bounds_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(ValueError, match="clears at"):
+    with pytest.raises(ValueError, match="beyond bound"):
         Rule(name="x", severity="INFO", figure="x", bound=1.0, clear=2.0)
 
 

@@ -63,11 +63,11 @@ def test_what_cannot_be_reported_says_why(tmp_path: Path) -> None:
     pd.DataFrame({"score": [1.0]}).to_parquet(source)
     with pytest.raises(ConfigurationError, match="lacks event_time"):
         from_parquet(source)
-    with pytest.raises(ConfigurationError, match="no readable Parquet"):
+    with pytest.raises(ConfigurationError, match="not a readable Parquet"):
         from_parquet(tmp_path / "missing")
     wrong = CliRunner().invoke(app, ["report", "--output", "x", "--from", "yesterday"])
     assert isinstance(wrong.exception, ConfigurationError)
-    assert "--from 'yesterday' is no time" in str(wrong.exception)
+    assert "--from 'yesterday' is not a time" in str(wrong.exception)
 
 
 def test_bench_reports_what_it_measured() -> None:

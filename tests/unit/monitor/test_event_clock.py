@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.event_clock import EventClock
-from monitor.observe.observations import Memory, Observations
+from monitor.observe.observations import MemoryLimits, Observations
 from runtime.kafka.protocols import Message
 from schemas.currency import CurrencyTable
 from schemas.topics import DECISIONS
@@ -24,7 +24,7 @@ def observed(seen: Observations, clock: EventClock, *hours: int) -> None:
 def test_time_goes_by_the_newest_decision() -> None:
     clock = EventClock()
     assert clock.now_ms() == 0
-    seen = Observations(Memory(), CurrencyTable("EUR", {}), replayed=True)
+    seen = Observations(MemoryLimits(), CurrencyTable("EUR", {}), replayed=True)
     clock.seen = seen
     observed(seen, clock, 1, 3, 2)
     assert clock.now_ms() == THEN + 3 * HOUR
@@ -33,7 +33,7 @@ def test_time_goes_by_the_newest_decision() -> None:
 
 def test_a_stray_of_today_does_not_move_it() -> None:
     clock = EventClock()
-    seen = Observations(Memory(), CurrencyTable("EUR", {}), replayed=True)
+    seen = Observations(MemoryLimits(), CurrencyTable("EUR", {}), replayed=True)
     clock.seen = seen
     observed(seen, clock, *range(60), 9_000, 61)
     assert THEN + 58 * HOUR <= clock.now_ms() <= THEN + 61 * HOUR

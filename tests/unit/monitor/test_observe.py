@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.judge.figures import Figures, Needs
-from monitor.observe.observations import Memory, Observations
+from monitor.judge.figures import FigureMinimums, Figures
+from monitor.observe.observations import MemoryLimits, Observations
 from runtime.kafka.protocols import Message
 from schemas.codec import avro
 from schemas.currency import CurrencyTable
@@ -28,7 +28,7 @@ def seen(tmp_path: Path) -> Observations:
     """Two models that serve, with reference histograms."""
     bundle(tmp_path / "m", "m")
     histograms: Any = json.loads((tmp_path / "m" / "histograms.json").read_text())
-    made = Observations(Memory(approved=64, flagged=64, waiting=64), CurrencyTable("EUR", {}))
+    made = Observations(MemoryLimits(approved=64, flagged=64, waiting=64), CurrencyTable("EUR", {}))
     made.advance(START)
     made.serve("one", {"one": histograms, "two": histograms})
     return made
@@ -61,7 +61,7 @@ def test_vectors_of_another_catalogue_do_not_count_as_drift(seen: Observations) 
 
 
 def test_the_calendar_and_ages_are_not_watched_for_drift(seen: Observations) -> None:
-    figures = Figures(seen, Needs(rows=1, covered=0.0)).make(START, ["one"])
+    figures = Figures(seen, FigureMinimums(rows=1, covered=0.0)).make(START, ["one"])
     assert "amount" in figures["feature_psi"]
     assert figures["feature_psi"].keys().isdisjoint(
         {

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.judge.figures import Needs
-from monitor.observe.observations import Memory
-from monitor.observe.served_models import Models
-from monitor.service import Monitor, Options
+from monitor.judge.figures import FigureMinimums
+from monitor.observe.observations import MemoryLimits
+from monitor.observe.served_models import ServedModels
+from monitor.service import Monitor, MonitorOptions
 from runtime.clock import ManualClock
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics, read_exposition
@@ -32,9 +32,9 @@ from tests.support.monitor.traffic import (
 )
 
 MINUTE = 60_000
-OPTIONS = Options(
-    memory=Memory(approved=20_000, flagged=5_000, waiting=2_000, drift_hours=2),
-    needs=Needs(labels=20, rows=500, covered=0.5),
+OPTIONS = MonitorOptions(
+    memory=MemoryLimits(approved=20_000, flagged=5_000, waiting=2_000, drift_hours=2),
+    minimums=FigureMinimums(labels=20, rows=500, covered=0.5),
 )
 
 
@@ -55,7 +55,7 @@ class RefusingRegistry:
 class Bench:
     """A monitor with a champion, fed by hand."""
 
-    def __init__(self, folder: Path, failures: int = 0, options: Options = OPTIONS) -> None:
+    def __init__(self, folder: Path, failures: int = 0, options: MonitorOptions = OPTIONS) -> None:
         self.folder = folder
         self.clock, self.metrics = ManualClock(START), Metrics("monitor")
         self.registry = RefusingRegistry(failures)
@@ -88,10 +88,10 @@ class Bench:
         self.monitor.receive(topic, [Message(topic, 0, 0, now, key, value) for value in values])
 
     def decide(
-        self, found: np.ndarray, model_id: str = "champion", *, right: float | None = None,
+        self, found: np.ndarray, model_id: str = "champion", *, precision: float | None = None,
         shift: float = 0.0, behind: int = 0, decided_at: int | None = None,
     ) -> None:  # fmt: skip
-        """Send vectors and decisions; label the alerts, `right` of them as frauds.
+        """Send vectors and decisions; label the alerts, `precision` of them as frauds.
 
         Transactions are of `behind` ms ago, decided now or at `decided_at`.
         """
@@ -107,10 +107,10 @@ class Bench:
             decision_message(n, score, now, model_id, decided_at=decided)
             for n, score in zip(numbers, found.tolist(), strict=True)
         ])  # fmt: skip
-        if right is not None:
+        if precision is not None:
             flagged = [n for n, score in zip(numbers, found, strict=True) if score > 0.75]
             self.put(LABELS.name, [
-                label_message(n, place < right * len(flagged), now)
+                label_message(n, place < precision * len(flagged), now)
                 for place, n in enumerate(flagged)
             ])  # fmt: skip
 
@@ -137,10 +137,10 @@ class Bench:
 
 def test_low_precision_raises_an_alert_and_asks_for_a_model_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    bench.decide(scores(bench.draw, 3_000), right=0.95)
+    bench.decide(scores(bench.draw, 3_000), precision=0.95)
     assert bench.turn(3) == []
     bench.clock.advance(HOUR)
-    bench.decide(scores(bench.draw, 3_000), right=0.5)
+    bench.decide(scores(bench.draw, 3_000), precision=0.5)
     assert bench.turn(10) == [(ALERTS.name, "low_precision"), (RETRAIN_REQUESTS.name, "precision")]
     assert bench.metric("quality_precision", segment="ECOM", action="ALERT") < 0.85
     assert bench.metric("retrain_requests_total", reason="precision") == 1
@@ -150,7 +150,7 @@ def test_low_precision_raises_an_alert_and_asks_for_a_model_once(tmp_path: Path)
 
 def test_drift_that_holds_asks_for_a_model(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    bench.decide(scores(bench.draw, 2_000), right=0.95, shift=1.0)
+    bench.decide(scores(bench.draw, 2_000), precision=0.95, shift=1.0)
     written = bench.turn(5)
     assert (ALERTS.name, "feature_drift") in written
     assert written.count((RETRAIN_REQUESTS.name, "drift")) == 1
@@ -159,7 +159,7 @@ def test_drift_that_holds_asks_for_a_model(tmp_path: Path) -> None:
 
 def test_drift_from_a_former_champion_is_forgotten_with_it(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    bench.decide(scores(bench.draw, 2_000), right=0.95, shift=1.0)
+    bench.decide(scores(bench.draw, 2_000), precision=0.95, shift=1.0)
     bench.turn(5)
     bench.clock.advance(7 * HOUR)  # beyond the quiet time after the first request
     bench.model("fresh", "CHAMPION", seed=2)
@@ -169,7 +169,7 @@ def test_drift_from_a_former_champion_is_forgotten_with_it(tmp_path: Path) -> No
 
 def test_drift_goes_on_under_an_adjustment_of_the_champion(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    bench.decide(scores(bench.draw, 2_000), right=0.95, shift=1.0)
+    bench.decide(scores(bench.draw, 2_000), precision=0.95, shift=1.0)
     bench.model("champion+online-1", "CHAMPION")
     written = bench.turn(5)
     assert (ALERTS.name, "feature_drift") in written
@@ -178,7 +178,9 @@ def test_drift_goes_on_under_an_adjustment_of_the_champion(tmp_path: Path) -> No
     assert (ALERTS.name, "feature_drift") not in bench.turn(5), "neither resolved nor told anew"
 
 
-def test_a_broken_canary_is_rolled_back_once_and_told_when_that_fails(tmp_path: Path) -> None:
+def test_a_broken_canary_is_rolled_back_once_and_an_alert_says_when_that_fails(
+    tmp_path: Path,
+) -> None:
     bench = Bench(tmp_path, failures=2)
     bench.model("canary", "CANARY", share=0.1)
     bench.decide(scores(bench.draw, 900))
@@ -265,9 +267,9 @@ def test_an_old_champion_is_not_rolled_back(tmp_path: Path) -> None:
     assert bench.registry.changes == []
 
 
-def test_decisions_and_labels_that_stop_are_told(tmp_path: Path) -> None:
+def test_decisions_and_labels_that_stop_raise_alerts(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    bench.decide(scores(bench.draw, 1_000), right=1.0)
+    bench.decide(scores(bench.draw, 1_000), precision=1.0)
     bench.clock.advance(5 * MINUTE)
     bench.put(FEATURES.name, [vector_message(5_000, vectors(bench.draw, 1)[0], START)])
     assert (ALERTS.name, "decisions_stopped") in bench.turn(3)
@@ -278,7 +280,7 @@ def test_decisions_and_labels_that_stop_are_told(tmp_path: Path) -> None:
 def test_nothing_is_raised_while_the_topics_are_read_again(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.monitor.live = False
-    bench.decide(scores(bench.draw, 3_000), right=0.5)
+    bench.decide(scores(bench.draw, 3_000), precision=0.5)
     assert bench.turn(5) == []
     bench.monitor.live = True
     assert bench.turn(5) != []
@@ -293,13 +295,13 @@ def test_what_cannot_be_read_is_counted_and_a_wrong_bundle_only_costs_its_drift(
         assert bench.metric("refused_total", kind=topic) == 1
     (tmp_path / "champion" / "histograms.json").write_text("{}")
     moved = model_event(tmp_path / "champion", "0" * 64, "CHAMPION", START)
-    other = Models()
+    other = ServedModels()
     other.apply(b"champion", moved)
     assert other.serving() == {"champion": {}}
 
 
 def test_the_champion_before_is_the_one_that_a_rollback_leads_to(tmp_path: Path) -> None:
-    models = Models(load=lambda event: {})
+    models = ServedModels(load=lambda event: {})
     line = [("old", "CHAMPION"), ("new", "CHAMPION"), ("new", "ROLLED_BACK"), ("old", "RETIRED")]
     found = []
     for at, (name, stage) in enumerate(line):
