@@ -39,6 +39,13 @@ class GapReader(MemoryReader):
         return {number: at + 2 * (at == 3) for number, at in super().positions().items()}
 
 
+class OneByOne(MemoryReader):
+    """Gets a record at a time, as where they are large."""
+
+    def poll_batch(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Message]:
+        return super().poll_batch(1, timeout_s)
+
+
 class Thief(Echo):
     """Another worker takes partition 0 over while the first batch is computed."""
 
@@ -160,6 +167,15 @@ def test_a_partition_that_was_never_read_is_not_waited_for(lost: Lost) -> None:
         L0: 2,
         TopicPartition("labels", 1): 0,
     }
+
+
+def test_all_labels_come_before_the_first_transaction(lost: Lost) -> None:
+    lost.reader = OneByOne
+    lost.send(T0, [1, 2])
+    lost.send(L0, [70, 71, 72])
+    lost.committed = {T0: 2, L0: 3}
+    assert lost.rebuild() == 5
+    assert lost.applied() == [70, 71, 72, 1, 2]
 
 
 def test_a_rebuild_publishes_nothing_and_leaves_nothing_to_be_published(lost: Lost) -> None:

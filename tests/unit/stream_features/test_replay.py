@@ -158,3 +158,10 @@ def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_missing_channel_is_other_as_in_the_decoder() -> None:
     table = generated(3).append_column("channel", pa.array(["ATM", None, "POS"]))
     assert table_columns(table).channel.tolist() == [2, 4, 0]
+
+
+def test_a_missing_mcc_is_none_and_not_the_code_0() -> None:
+    table = generated(3)
+    place = table.column_names.index("mcc")
+    table = table.set_column(place, "mcc", pa.array([5411, None, 0], pa.int32()))
+    assert table_columns(table).mcc.tolist() == [5411, -1, 0]
