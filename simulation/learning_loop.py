@@ -23,7 +23,7 @@ from schemas.records import ModelEvent
 from schemas.topics import ALERTS, DECISIONS, MODELS, RETRAIN_REQUESTS
 from scorer.decision.decide import decide
 from scorer.decision.judge import CANARY, Canary, Serving
-from scorer.line_up import line
+from scorer.line_up import line_up
 from scorer.model.bundle import Model, load_model
 from scorer.serving import bundle_directory
 from simulation.label_desk import LabelDesk
@@ -215,7 +215,7 @@ class LearningLoop:
 
     def _refresh(self) -> None:
         """Load and serve the models that the registry puts in service, as a scorer does."""
-        serves = line(self.registry.states())
+        serves = line_up(self.registry.states())
         for event in serves.events:
             if event["model_id"] not in self._models:
                 directory = bundle_directory(event["artefact_uri"])
