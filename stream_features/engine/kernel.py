@@ -22,7 +22,7 @@ from stream_features.engine.passes.workspace import (
     TO_DEVICE,
     TO_IP,
     TO_MERCHANT,
-    BatchRows,
+    Rows,
     Workspace,
     new_rows,
 )
@@ -54,7 +54,7 @@ def _cards(
     plan: FeaturePlan,
     columns: TransactionColumns,
     work: Workspace,
-    rows: BatchRows,
+    rows: Rows,
 ) -> Table:
     inputs = np.empty((len(slots), CARD_INPUTS), np.int64)
     gather_card_rows(slots, _grouped(table, slots), columns, inputs)
@@ -73,7 +73,7 @@ def _shared(
     bit: int,
     columns: TransactionColumns,
     work: Workspace,
-    rows: BatchRows,
+    rows: Rows,
 ) -> Table:
     inputs = np.empty((len(slots), SHARED_INPUTS), np.int64)
     gather_shared_rows(slots, _grouped(table, slots), columns, values, inputs)
@@ -86,7 +86,7 @@ def _shared(
 
 def compute(
     tables: Tables, slots: Slots, plan: FeaturePlan, columns: TransactionColumns, work: Workspace
-) -> tuple[Tables, BatchRows]:
+) -> tuple[Tables, Rows]:
     """Process n transactions in their order; return the tables, grown if needed, and results."""
     rows = new_rows(columns.rows, VECTOR_SIZE)
     amounts, cards = columns.amount, columns.card.view(np.int64)

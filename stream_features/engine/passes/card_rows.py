@@ -176,7 +176,7 @@ def card_rows(table, inputs, first, plan, work, rows):  # type: ignore[no-untype
 
     Args:
         table: the cards. inputs: see `gather_card_rows`.
-        rows: receives the flags and the card features; see `workspace.BatchRows`.
+        rows: receives the flags and the card features; see `workspace.Rows`.
     """
     keep = RETENTION + plan.label_delay
     for position in range(first, len(inputs)):

@@ -42,7 +42,7 @@ class Workspace(NamedTuple):
     folded_frauds: npt.NDArray[np.int64]
 
 
-class BatchRows(NamedTuple):
+class Rows(NamedTuple):
     """The results of the n rows of a batch.
 
     Attributes:
@@ -76,9 +76,9 @@ def new_workspace(plan: FeaturePlan) -> Workspace:
     )
 
 
-def new_rows(count: int, features: int) -> BatchRows:
+def new_rows(count: int, features: int) -> Rows:
     """Return the results of `count` rows, to be filled by the passes."""
-    return BatchRows(
+    return Rows(
         np.empty((count, features), np.float32),
         np.zeros(count, np.uint8),
         np.zeros(count, np.uint8),
