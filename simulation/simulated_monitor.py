@@ -68,7 +68,7 @@ class SimulatedMonitor:
             replace(
                 options,
                 memory=replace(options.memory, label_delay_ms=plan.label_delay_ms),
-                needs=replace(options.needs, labels=plan.labels),
+                minimums=replace(options.minimums, labels=plan.labels),
                 quiet_ms=plan.quiet_ms,
             ),
             clock=clock,

@@ -8,8 +8,9 @@ import pytest
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from runtime.duration import Duration
 from runtime.feature_store.redis import RedisFeatureStore
-from runtime.settings import Duration, Settings, load_settings
+from runtime.settings import Settings, load_settings
 from schemas.errors import ConfigurationError
 
 TABLE = Path(__file__).parents[3] / "docs" / "settings.md"

@@ -17,6 +17,7 @@ from schemas.codec import avro
 from schemas.codec.vectors import encode_feature_vectors
 from schemas.errors import FatalError, Fenced
 from stream_features.operate import rebuild as subject
+from stream_features.worker.assembly import topics_of
 from tests.support.stream_features.stand_ins import NOW, Echo, LoggedStore, stand_in_worker
 
 T0, T1 = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
@@ -82,7 +83,7 @@ class Lost:
             return stand_in_worker(
                 store,
                 producer,
-                topics=subject.topics_of(settings),
+                topics=topics_of(settings),
                 computation=options["around"](self.echo),
                 name=options["name"],
                 positions=options["positions"](range(2)),
