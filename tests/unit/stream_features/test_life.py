@@ -44,7 +44,7 @@ def test_the_worker_writes_state_that_lives_as_long_as_the_label_delay_asks(
 ) -> None:
     store = LifeStore()
     worker = build_worker(
-        load_settings(label_delay=delay),
+        load_settings(label_delay=delay, partitions=1),  # it owns all, so it waits for nobody
         store,
         MemoryProducer(MemoryBroker(1)),
         Metrics("stream_features"),
