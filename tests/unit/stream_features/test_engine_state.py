@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from schemas.hash_table import new_table
 from stream_features.engine.passes.fraud_labels import (
     ADDED,
     NOTHING,
@@ -62,8 +63,8 @@ START_MS = 1_700_006_400_000
 
 def with_slot(table: Table) -> Table:
     """Give the table one entity, in slot 0."""
-    keys, slot_of = np.zeros(4, np.uint64), np.zeros(4, np.int64)
-    assign_slots(keys, slot_of, np.ones(1, np.uint64), table, np.empty(1, np.int64))
+    keys, slots = np.zeros(4, np.uint64), np.empty(1, np.int64)
+    assign_slots(new_table(len(keys)), keys, np.ones(1, np.uint64), table, slots)
     return table
 
 
