@@ -114,9 +114,11 @@ def cases() -> dict[str, Bad]:
         "latitude": Bad(as_json("latitude", latitude=95.0), refused, "latitude", "out of range"),
         "bad-ip": Bad(as_avro("bad-ip", ip="1.2.3"), refused, "ip", "not an IP address"),
         "megabyte": Bad(huge, "UndecodableMessage", None, "bytes"),
-        "lone-surrogate": Bad(b'{"\\ud800": 1}', refused, "?", "no field"),
-        "pan-field": Bad(f'{{"{PAN}": 1}}'.encode(), refused, masked(PAN), "no field"),
-        "unknown-field": Bad(as_json("unknown-field", colour="red"), refused, "colour", "no field"),
+        "lone-surrogate": Bad(b'{"\\ud800": 1}', refused, "?", "is not a field"),
+        "pan-field": Bad(f'{{"{PAN}": 1}}'.encode(), refused, masked(PAN), "is not a field"),
+        "unknown-field": Bad(
+            as_json("unknown-field", colour="red"), refused, "colour", "is not a field"
+        ),
     }
 
 

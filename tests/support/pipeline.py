@@ -15,8 +15,10 @@ from runtime.kafka.clients import KafkaProducer
 from runtime.kafka.protocols import BY_KEY, Message
 from runtime.kafka.reader import KafkaReader
 from runtime.kafka.topic_admin import create_topics
+from runtime.retries import Retry
 from runtime.settings import Settings, load_settings
 from schemas.codec import avro
+from schemas.errors import BrokerUnavailable
 from schemas.topics import LABELS, TRANSACTIONS, TopicSpec
 
 DEADLINE_S = 120.0
@@ -78,12 +80,16 @@ class Pipeline:
         self.producer.flush(DEADLINE_S)
 
     def messages(self, topic: TopicSpec) -> list[Message]:
-        """Return everything that has come on a topic so far; grows from call to call."""
+        """Return everything that has come on a topic so far; grows from call to call.
+
+        A broker that restarts meanwhile is waited for.
+        """
         if topic.name not in self._readers:
             reader = KafkaReader(self.settings, self.settings.topic(topic))
             self._readers[topic.name] = (reader, [])
         reader, found = self._readers[topic.name]
-        found += reader.read_to_end(DEADLINE_S)
+        patiently = Retry(errors=BrokerUnavailable, max_time_s=DEADLINE_S)
+        found += patiently(lambda: reader.read_to_end(DEADLINE_S))
         return found
 
     def records(self, topic: TopicSpec) -> list[dict[str, Any]]:

@@ -30,12 +30,12 @@ def test_fetch_puts_the_charts_where_the_dashboard_looks(
             made.writestr(
                 f"META-INF/resources/webjars/uplot/{charts.UPLOT_VERSION}/{inside}", inside
             )
-    monkeypatch.setattr(charts, "jars", lambda *_: [str(jar)])
+    monkeypatch.setattr(charts, "fetch_jars", lambda *_: [str(jar)])
     vendor = tmp_path / "vendor"
     charts.fetch_charts(vendor)
     require_charts(vendor)
     assert (vendor / "uPlot.LICENSE.txt").read_text() == "LICENSE"
-    monkeypatch.setattr(charts, "jars", lambda *_: pytest.fail("fetched again"))
+    monkeypatch.setattr(charts, "fetch_jars", lambda *_: pytest.fail("fetched again"))
     charts.fetch_charts(vendor)
     assert charts.VENDOR == VENDOR
 

@@ -33,7 +33,7 @@ def table() -> pa.Table:
 def test_pieces_of_any_size_make_one_file_in_event_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feature_file, "GROUP", 300)
+    monkeypatch.setattr(feature_file, "ROW_GROUP_ROWS", 300)
     random = np.random.default_rng(1)
     order = random.permutation(ROWS)
     vectors = random.random((ROWS, VECTOR_SIZE), np.float32)

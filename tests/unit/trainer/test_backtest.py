@@ -223,7 +223,7 @@ def test_the_command_reports_two_contenders_on_one_self_contained_page(
             "both classes",
         ),
         (str, ["--candidate", "world.parquet"], "is not a bundle"),
-        (str, ["--candidate", "foreign"], "another|train it again"),
+        (str, ["--candidate", "foreign"], "another|train the model again"),
         (str, ["--candidate", "first", "--model", "x"], "one of --model"),
         (str, ["--candidate", "first", "--since", "2030-01-01"], "earlier --since"),
         (str, ["--candidate", "first", "--since", "May"], "not a day"),
