@@ -55,9 +55,13 @@ def run(settings: Settings) -> None:
             stop_s=SHUTDOWN_GRACE_S,
             lifespan=True,
         )
+        server = WebServer(config, process.stop)
         scheme = "https" if settings.tls_certificate else "http"
         host, port = bound.getsockname()[:2]
-        process.started(
-            lambda: unready(parts) or labels.trouble, address=f"{scheme}://{host}:{port}"
-        )
-        asyncio.run(WebServer(config, process.stop).serve(sockets=[bound]))
+
+        def not_ready() -> str:
+            starting = "" if server.started else "not serving yet"
+            return starting or unready(parts) or labels.trouble
+
+        process.started(not_ready, address=f"{scheme}://{host}:{port}")
+        asyncio.run(server.serve(sockets=[bound]))

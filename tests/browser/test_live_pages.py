@@ -66,7 +66,8 @@ def test_the_page_says_what_the_processes_say(site: LiveSite, browser_page: Page
     log_in(page, site.address, "vera")
     for name in site.targets:
         expect(page.locator(f"tr[data-process='{name}'] .badge")).to_have_text("ready")
-    expect(page.locator("#verdict-text")).to_contain_text("decisions a second")
+    verdict = re.compile("decisions a second|Answers are slow")  # by how busy this machine is
+    expect(page.locator("#verdict-text")).to_contain_text(verdict)
     expect(page.locator("li[data-model='first'] .badge")).to_have_text("champion")
     assert page.locator("button[data-step]").count() == 0  # vera changes no models
     timing = page.evaluate("performance.timing.loadEventEnd - performance.timing.navigationStart")

@@ -129,13 +129,14 @@ def held(url: str, name: str, fields: list[str]) -> list[tuple[Any, ...]]:
 def test_killed_five_times_while_writing_the_tables_equal_the_topics(bench: Bench) -> None:
     Archive(bench.url).create()
     service = bench.archiver()
-    for _ in range(KILLS):
+    interrupted = 0
+    while interrupted < KILLS:  # a quick machine sometimes has nothing left to write at the kill
         bench.send()
         before = bench.rows()
         service.start()
         until(lambda before=before: bench.rows() > before, "rows of this start")  # type: ignore[misc]
         service.kill()
-        assert bench.rows() < bench.sent, "killed when nothing was left to write"
+        interrupted += bench.rows() < bench.sent
     both = [service, bench.archiver(2)]
     for one in both:
         one.start()
@@ -151,7 +152,7 @@ def test_killed_five_times_while_writing_the_tables_equal_the_topics(bench: Benc
     for spec, fields in ((FEATURES, features), (DECISIONS, decisions), (LABELS, labels)):
         wanted = expected(bench.pipeline.messages(spec), fields, once=spec is not LABELS)
         assert held(bench.url, spec.name, fields) == wanted
-    assert bench.rows() == bench.sent == (KILLS + 1) * ROWS
+    assert bench.rows() == bench.sent
 
 
 def test_once_ends_at_the_ends_and_maintenance_changes_no_row(bench: Bench) -> None:
