@@ -94,16 +94,20 @@ class Child:
                 )
             time.sleep(_POLL_S)
 
-    def stop(self, timeout_s: float = 20.0) -> None:
-        """Ask the process to stop, and kill it after `timeout_s`; does nothing if it has ended."""
+    def stop(self, timeout_s: float = 20.0) -> int:
+        """Ask the process to stop, kill it after `timeout_s`, and return its exit code.
+
+        Does nothing if it has ended or was never started, which counts as 0.
+        """
         if self._process is None:
-            return
+            return 0
         if self.running:
             self._process.send_signal(self._stop_signal)
         try:
-            self._process.wait(timeout_s)
+            return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.kill()
+            return self._process.returncode
 
     def kill(self) -> None:
         """Send SIGKILL and wait for the end; does nothing if the process has ended."""

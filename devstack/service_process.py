@@ -39,13 +39,13 @@ class Service:
         """Start the service and return at once."""
         self._child.start()
 
-    def wait_ready(self, timeout_s: float = 30.0) -> None:
+    def wait_ready(self, timeout_s: float = 240.0) -> None:
         """Block until /readyz answers 200; raises what `Child.wait_until` raises."""
         self._child.wait_until(self._ready, timeout_s)
 
-    def stop(self, timeout_s: float = 20.0) -> None:
-        """Send SIGTERM and wait for the end; kill the service after `timeout_s`."""
-        self._child.stop(timeout_s)
+    def stop(self, timeout_s: float = 20.0) -> int:
+        """Send SIGTERM, kill the service after `timeout_s`, and return its exit code."""
+        return self._child.stop(timeout_s)
 
     def kill(self) -> None:
         """Send SIGKILL, which leaves behind what a crash would."""

@@ -14,10 +14,10 @@ from dashboard.live import quality_figures
 from devstack.stack import Stack
 from schemas.codec import avro
 from schemas.topics import ALERTS, DECISIONS
-from tests.support.browser.live_site import PATIENCE_S, LiveSite, live_site, put_model
+from tests.support.browser.live_site import LiveSite, live_site, put_model
 from tests.support.browser.live_traffic import label
 from tests.support.browser.visits import log_in
-from tests.support.pipeline import until
+from tests.support.waiting import PATIENCE_S, until
 
 PATIENCE_MS = 1000 * PATIENCE_S
 SCRIPT = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
@@ -45,7 +45,7 @@ def wait_decided(site: LiveSite, number: str) -> dict[str, object]:
         found = (each for each in site.pipeline.records(DECISIONS))
         return next((each for each in found if each["transaction_id"] == number), None)
 
-    until(lambda: decision() is not None, f"the decision of {number}", PATIENCE_S)
+    until(lambda: decision() is not None, f"the decision of {number}")
     found = decision()
     assert found is not None
     return found
@@ -74,7 +74,7 @@ def test_the_page_says_what_the_processes_say(site: LiveSite, browser_page: Page
     print(f"page loaded in {timing} ms")
     site.traffic.flows.clear()
     try:
-        until(lambda: site.scrape().total("fraud_lag") == 0, "all processed", PATIENCE_S)
+        until(lambda: site.scrape().total("fraud_lag") == 0, "all processed")
         expect(page.locator("#health-tiles .tile").nth(3)).to_contain_text(re.compile(r"^Waiting0"))
         decided = site.scrape().total("fraud_decisions_total")
         expect(page.locator("#health-tiles .tile").first).to_contain_text(f"{decided:,.0f} so far")
@@ -150,7 +150,7 @@ def test_what_transactions_and_topics_carry_stays_text(
     expect(page.locator("#changes")).to_contain_text(f"comment{SCRIPT}")
     block = page.locator("#blocks li", has_text=marked["merchant_id"])
     expect(block).to_be_visible()
-    until(lambda: _stored(page, site, marked["transaction_id"]), "the store", PATIENCE_S)
+    until(lambda: _stored(page, site, marked["transaction_id"]), "the store")
     page.goto(site.address)
     page.get_by_role("searchbox").fill(marked["transaction_id"])
     page.get_by_role("searchbox").press("Enter")
@@ -178,7 +178,8 @@ def test_an_owner_promotes_and_rolls_back(site: LiveSite, browser_page: Page) ->
         "is the champion (olga): better on the holdout"
     )
     until(
-        lambda: quality_figures.champion(site.scrape()) == "second", "the scorer's swap", PATIENCE_S
+        lambda: quality_figures.champion(site.scrape()) == "second",
+        "the scorer's swap",
     )
     row.get_by_role("button", name="Roll back").click()
     page.locator("#step-confirm").click()
@@ -186,7 +187,6 @@ def test_an_owner_promotes_and_rolls_back(site: LiveSite, browser_page: Page) ->
     until(
         lambda: quality_figures.champion(site.scrape()) == "first",
         "the scorer's way back",
-        PATIENCE_S,
     )
 
 
@@ -226,7 +226,7 @@ def test_a_lost_connection_is_seen_and_comes_back(
     expect(page.locator("#freshness")).to_contain_text("No data since")
     expect(page.locator("#live")).to_have_attribute("data-stale", "")
     site.dashboard.start()
-    site.dashboard.wait_ready(PATIENCE_S)
+    site.dashboard.wait_ready()
     expect(page.locator("#freshness")).to_contain_text("Live")
     assert console_errors
     assert all("net::ERR" in each for each in console_errors)
@@ -256,10 +256,9 @@ def test_quality_and_drift_are_the_monitors(site: LiveSite, browser_page: Page) 
     until(
         lambda: quality_figures.quality(site.scrape())["precision"] is not None,
         "labels",
-        PATIENCE_S,
     )
     tile = page.locator("#quality-tiles .tile").first
-    until(lambda: _shares(tile.text_content()) == _precision(site), "the tile", PATIENCE_S)
+    until(lambda: _shares(tile.text_content()) == _precision(site), "the tile")
     expect(page.locator("#drift li").first).to_be_visible()
     until(
         lambda: (
@@ -267,7 +266,6 @@ def test_quality_and_drift_are_the_monitors(site: LiveSite, browser_page: Page) 
             == [each["column"] for each in quality_figures.drift(site.scrape())]
         ),
         "the drift of the monitor",
-        PATIENCE_S,
     )
 
 

@@ -30,8 +30,9 @@ from schemas.features import FINGERPRINT, HOUR, MINUTE, NAMES
 from schemas.manifest import MANIFEST_NAME, sha256
 from schemas.topics import DECISIONS, FEATURES, LABELS, MODELS, POLICY
 from tests.support.dashboard.site import PASSWORD
-from tests.support.pipeline import DEADLINE_S, Pipeline, until
+from tests.support.pipeline import Pipeline
 from tests.support.scorer.stand_ins import small_bundle
+from tests.support.waiting import PATIENCE_S, until
 
 MODEL = "model-a"
 RULE = {
@@ -71,7 +72,7 @@ class Town:
         }  # fmt: skip
         self.pipeline.send(MODELS, MODEL, avro.encode("ModelEvent", event))
         self.pipeline.send(POLICY, "default", avro.encode("PolicyEvent", policy))
-        self.pipeline.producer.flush(DEADLINE_S)
+        self.pipeline.producer.flush(PATIENCE_S)
 
     def start(self) -> None:
         services = [
@@ -88,7 +89,7 @@ class Town:
         for service in services:
             service.start()
         for service in services:
-            service.wait_ready(DEADLINE_S)
+            service.wait_ready()
 
     def pay(self, minor: int, at: int) -> dict[str, Any]:
         """Send one transaction; return its decision."""
@@ -118,7 +119,7 @@ class Town:
     def quality(self, name: str, **labels: str) -> float | None:
         """Return a figure of the model as the monitor tells it, None while there is none."""
         address = f"http://127.0.0.1:{self.monitor.health_port}/metrics"
-        with urlopen(address, timeout=DEADLINE_S) as answer:
+        with urlopen(address, timeout=PATIENCE_S) as answer:
             text = answer.read().decode()
         wanted = {"model_id": MODEL, "segment": "ALL", **labels}
         for found, given, value in read_exposition(text):

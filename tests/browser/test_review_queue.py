@@ -17,7 +17,7 @@ from runtime.settings import load_settings
 from tests.support.browser.visits import served
 from tests.support.dashboard.queued import review, stored
 from tests.support.dashboard.site import PASSWORD, Site
-from tests.support.pipeline import until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 expect.set_options(timeout=60_000)

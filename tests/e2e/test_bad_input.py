@@ -21,8 +21,9 @@ from schemas.codec import avro
 from schemas.features import NAMES
 from schemas.topics import DEAD_LETTER, DECISIONS, FEATURES, LABELS, TRANSACTIONS
 from stream_features.engine.offline import OfflineEngine
-from tests.support.pipeline import Pipeline, until
+from tests.support.pipeline import Pipeline
 from tests.support.reference.drive import columns_of
+from tests.support.waiting import until
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000

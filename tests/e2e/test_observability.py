@@ -15,8 +15,8 @@ from devstack.stack import Stack
 from schemas.topics import DECISIONS
 from tests.support.monitor import faults
 from tests.support.monitor.faster_rules import faster_rules
-from tests.support.monitor.observed_services import COMMANDS, PATIENCE_S, ROWS, Observed, check_logs
-from tests.support.pipeline import until
+from tests.support.monitor.observed_services import COMMANDS, ROWS, Observed, check_logs
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -59,5 +59,5 @@ def test_every_query_has_an_answer_and_faults_raise_their_alerts(observed: Obser
     observed.until_fire("ProcessDown of monitor")
     observed.services["monitor"].start()
     over = {"RedisUnreachable", "ProcessNotReady", "ProcessDown", "LagGrowing"}
-    until(lambda: not observed.firing() & over, "the alerts end with their faults", PATIENCE_S)
+    until(lambda: not observed.firing() & over, "the alerts end with their faults")
     check_logs(pipeline.log_dir)

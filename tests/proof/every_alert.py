@@ -17,9 +17,9 @@ from devstack.stack import Stack
 from schemas.topics import DECISIONS
 from tests.support.monitor import faults
 from tests.support.monitor.observed_faults import SECOND, Breakable
-from tests.support.monitor.observed_services import COMMANDS, PATIENCE_S, ROWS, check_logs
+from tests.support.monitor.observed_services import COMMANDS, ROWS, check_logs
 from tests.support.monitor.proved_by_fault import PROVED_BY_FAULT
-from tests.support.pipeline import until
+from tests.support.waiting import until
 
 LEARNED = frozenset({"CandidateWaits"})
 """The online learner may have a candidate: nobody lets it on."""
@@ -123,7 +123,7 @@ def _full_redis_and_restarts(observed: Breakable) -> None:
             "TrainingOverdue",
             "CandidateWaits",
         )
-    observed.services["stream_features"].wait_ready(PATIENCE_S)
+    observed.services["stream_features"].wait_ready()
 
 
 def _nothing_decides(observed: Breakable) -> None:
@@ -162,7 +162,7 @@ def _no_redis_and_no_database(observed: Breakable) -> None:
         observed.stack.redis.start()
     over = {"RedisUnreachable", "ProcessNotReady", "ProcessDown", "LagGrowing"}
     over |= {"DatabaseUnreachable"}
-    until(lambda: not observed.firing() & over, "the alerts end with their faults", PATIENCE_S)
+    until(lambda: not observed.firing() & over, "the alerts end with their faults")
 
 
 def _the_end(observed: Breakable) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ from runtime.settings import Settings, load_settings
 from schemas.codec import avro
 from schemas.errors import BrokerUnavailable
 from schemas.topics import LABELS, TRANSACTIONS, TopicSpec
-
-DEADLINE_S = 120.0
+from tests.support.waiting import PATIENCE_S, until
 
 
 class Pipeline:
@@ -60,7 +58,7 @@ class Pipeline:
         for service in services:
             service.start()
         for service in services:
-            service.wait_ready(DEADLINE_S)
+            service.wait_ready()
         return services
 
     def send(self, topic: TopicSpec, key: str | None, value: bytes | None) -> None:
@@ -72,12 +70,12 @@ class Pipeline:
         """Send transactions as Avro; missing optional fields take their defaults."""
         for record in records:
             self.send(TRANSACTIONS, record["card_id"], avro.encode("Transaction", record))
-        self.producer.flush(DEADLINE_S)
+        self.producer.flush(PATIENCE_S)
 
     def send_label(self, record: dict[str, Any]) -> None:
         """Send one label as Avro."""
         self.send(LABELS, record["card_id"], avro.encode("Label", record))
-        self.producer.flush(DEADLINE_S)
+        self.producer.flush(PATIENCE_S)
 
     def messages(self, topic: TopicSpec) -> list[Message]:
         """Return everything that has come on a topic so far; grows from call to call.
@@ -88,8 +86,8 @@ class Pipeline:
             reader = KafkaReader(self.settings, self.settings.topic(topic))
             self._readers[topic.name] = (reader, [])
         reader, found = self._readers[topic.name]
-        patiently = Retry(errors=BrokerUnavailable, max_time_s=DEADLINE_S)
-        found += patiently(lambda: reader.read_to_end(DEADLINE_S))
+        patiently = Retry(errors=BrokerUnavailable, max_time_s=PATIENCE_S)
+        found += patiently(lambda: reader.read_to_end(PATIENCE_S))
         return found
 
     def records(self, topic: TopicSpec) -> list[dict[str, Any]]:
@@ -122,11 +120,3 @@ class Pipeline:
         self.producer.close()
         for reader, _found in self._readers.values():
             reader.close()
-
-
-def until(condition: Callable[[], bool], what: str, timeout_s: float = DEADLINE_S) -> None:
-    """Wait for a condition, or fail by naming it."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.02)

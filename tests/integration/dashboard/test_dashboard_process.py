@@ -24,7 +24,7 @@ from runtime.web.header_timeout import HeaderTimeoutProtocol
 from schemas.errors import ConfigurationError
 from tests.support.browser.visits import served
 from tests.support.certificates import self_signed
-from tests.support.pipeline import DEADLINE_S, Pipeline
+from tests.support.pipeline import Pipeline
 from tests.unit.dashboard.test_models import event
 
 PASSWORD = "a quiet walk by the sea"
@@ -71,7 +71,7 @@ def test_the_first_admin_logs_in_over_tls_and_promotes_a_model(
     )
     pipeline.services.append(service)
     service.start()
-    service.wait_ready(DEADLINE_S)
+    service.wait_ready()
     address = f"https://localhost:{pipeline.environment['FRAUD_DASHBOARD_PORT']}"
     trusted = ssl.create_default_context(cafile=str(certificate[0]))
     with httpx.Client(

@@ -18,7 +18,8 @@ from devstack.stack import Stack
 from schemas.codec import avro
 from schemas.topics import LABELS
 from tests.support.dashboard.queued import review
-from tests.support.pipeline import DEADLINE_S, Pipeline, until
+from tests.support.pipeline import Pipeline
+from tests.support.waiting import until
 
 CASES = 60
 
@@ -74,7 +75,7 @@ def test_every_verdict_becomes_one_label_whoever_is_killed(bench: Bench) -> None
     for service in services:
         service.start()
     for service in services:
-        service.wait_ready(DEADLINE_S)
+        service.wait_ready()
     for service in services:
         seen = len(bench.pipeline.messages(LABELS))
         bench.decide(CASES // 3)

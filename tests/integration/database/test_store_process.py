@@ -9,7 +9,6 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -28,18 +27,15 @@ from devstack.stack import Stack
 from runtime.settings import load_settings
 from schemas.codec import avro
 from schemas.topics import DECISIONS, FEATURES
-from tests.support import pipeline
 from tests.support.database.stored import decision
 from tests.support.pipeline import Pipeline
 from tests.support.trainer.served import served
+from tests.support.waiting import PATIENCE_S, until
 
-PATIENT_S = 240.0
 """Every wait ends as soon as its condition holds; a loaded machine may take long to get there."""
 KILLS = 2
 ROWS = 5_000
 """Decisions, and as many vectors, that wait at each kill."""
-
-until = partial(pipeline.until, timeout_s=PATIENT_S)
 
 
 class Bench:
@@ -59,7 +55,7 @@ class Bench:
         producer, topic = self.pipeline.producer, self.pipeline.settings.topic
         producer.produce_many(topic(FEATURES), computed + computed[::10])
         producer.produce_many(topic(DECISIONS), decided + decided[::10])
-        producer.flush(PATIENT_S)
+        producer.flush(PATIENCE_S)
         for row, ((number, card, vector), (_, _, answer)) in enumerate(
             zip(computed, decided, strict=True)
         ):
@@ -71,7 +67,7 @@ class Bench:
         value = avro.encode("Decision", decision(number, decision="REVIEW"))
         records = [(0, b"card", value)] * 2
         self.pipeline.producer.produce_many(self.pipeline.settings.topic(DECISIONS), records)
-        self.pipeline.producer.flush(PATIENT_S)
+        self.pipeline.producer.flush(PATIENCE_S)
 
     def store(self, number: int = 1, **settings: str) -> Service:
         service = Service(
@@ -148,7 +144,7 @@ def test_killed_at_random_moments_everything_is_stored_once(bench: Bench) -> Non
 def test_a_second_store_waits_says_so_and_takes_over(bench: Bench) -> None:
     first, second = bench.store(1), bench.store(2)
     first.start()
-    first.wait_ready(PATIENT_S)
+    first.wait_ready()
     second.start()
     until(
         lambda: "another store writes to" in not_ready(second), "the second says what it waits for"
@@ -156,7 +152,7 @@ def test_a_second_store_waits_says_so_and_takes_over(bench: Bench) -> None:
     bench.send(400)
     until(bench.stored_all, "the first stores")
     first.kill()
-    second.wait_ready(PATIENT_S)
+    second.wait_ready()
     bench.send(400)
     until(bench.stored_all, "the second stores")
     assert bench.held(decisions) == bench.sent
@@ -210,7 +206,7 @@ def test_a_postgresql_that_goes_away_is_waited_for(
         service.start()
         until(lambda: "does not answer" in not_ready(service), "it waits for the database")
         postgres.start()
-        service.wait_ready(PATIENT_S)
+        service.wait_ready()
         for end in (postgres.stop, postgres.kill):
             bench.send(2_000)
             until(lambda: bench.count() > len(bench.sent) - 2_000, "it stores")

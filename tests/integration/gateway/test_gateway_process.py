@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from devstack.stack import Stack
 from gateway.client import FraudClient, GatewayError
 from schemas.topics import DECISIONS
 from tests.support.gateway.stand_ins import transaction
-from tests.support.pipeline import DEADLINE_S, Pipeline, until
+from tests.support.pipeline import Pipeline
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[3]
 PATIENT_MS = 30_000
@@ -68,7 +68,7 @@ def gateways(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         for service in (store, *made.services):
             service.start()
         for service in (store, *made.services):
-            service.wait_ready(DEADLINE_S)
+            service.wait_ready()
         yield made
 
 
@@ -112,7 +112,7 @@ def test_a_restarted_gateway_answers_a_repeat_from_topic_and_store(gateways: Gat
         first = client.score(sent)
     gateways.services[0].stop()
     gateways.services[0].start()
-    gateways.services[0].wait_ready(DEADLINE_S)
+    gateways.services[0].wait_ready()
     with gateways.client(0) as client:
         assert client.score(sent) == first == client.decision("before-restart")
 
@@ -122,7 +122,6 @@ def test_a_revoked_key_opens_nothing_after_a_moment(gateways: Gateways) -> None:
     with gateways.client(0, key) as client:
         client.card(transaction(1)["card_id"])
         gateways.keys("revoke", key.split("_")[1])
-        began = time.monotonic()
 
         def refused() -> bool:
             try:
@@ -132,7 +131,6 @@ def test_a_revoked_key_opens_nothing_after_a_moment(gateways: Gateways) -> None:
             return False
 
         until(refused, "the revoked key is refused")
-        assert time.monotonic() - began < 30, "seconds, on a machine that is not loaded"
     listed = gateways.keys("list")
     assert "leaked" in listed
     assert "revoked" in listed

@@ -22,8 +22,7 @@ from runtime.settings import load_settings
 from runtime.web.server import bind_to, web_config
 from tests.support.certificates import self_signed
 from tests.support.gateway.stand_ins import KEY, Bench, transaction
-
-PATIENCE_S = 60.0
+from tests.support.waiting import PATIENCE_S
 
 
 class Hasty(GatewayProtocol):

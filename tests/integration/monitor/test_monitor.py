@@ -38,7 +38,8 @@ from tests.support.monitor.traffic import (
     vector_message,
     vectors,
 )
-from tests.support.pipeline import Pipeline, until
+from tests.support.pipeline import Pipeline
+from tests.support.waiting import until
 from tests.unit.monitor.test_service import RefusingRegistry
 
 MINUTE = 60_000
@@ -135,7 +136,7 @@ def test_the_process_rolls_a_broken_canary_back_also_after_a_crash(traffic: Traf
     traffic.decide(np.full(15, 0.99), "canary", now, right=None)  # too few to judge
     service.kill()
     service.start()
-    service.wait_ready(60.0)
+    service.wait_ready()
     traffic.decide(np.full(40, 0.99), "canary", now, right=None)
     events = pipeline.wait_for(MODELS, 3)
     assert (events[-1]["model_id"], events[-1]["stage"]) == ("canary", "ROLLED_BACK")

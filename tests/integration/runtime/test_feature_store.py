@@ -15,7 +15,8 @@ from runtime.feature_store.memory import MemoryFeatureStore
 from runtime.feature_store.protocol import NO_CURSOR, Commit, FeatureStore, Fold, PartitionAdvance
 from runtime.feature_store.redis import RedisFeatureStore
 from schemas.errors import ConfigurationError, StoreUnavailable
-from tests.support.runtime.commits import HEADER, TOPIC, advance, everything, wait_until
+from tests.support.runtime.commits import HEADER, TOPIC, advance, everything
+from tests.support.waiting import until
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -208,7 +209,7 @@ def test_entities_expire_and_bookkeeping_does_not(store: FeatureStore, prefix: b
         )
     )
     keys = [prefix + name for name in (b"card", b"merchant", b"device")]
-    wait_until(lambda: store.load(keys) == [None, None, None])
+    until(lambda: store.load(keys) == [None, None, None], "they expire")
     assert store.acquire(0) == (epoch + 1, {TOPIC: 100}, b"vectors")
 
 
@@ -241,7 +242,7 @@ def test_watermarks_of_the_others_are_told_until_they_expire(store: FeatureStore
     assert store.exchange_watermark("two", -5, ttl_ms=40) == {"one": 1_700_000_000_123}
     assert store.exchange_watermark("two", None) == {"one": 1_700_000_000_123}
     store.exchange_watermark("two", 7, ttl_ms=40)
-    wait_until(lambda: store.exchange_watermark("three", None) == {"one": 1_700_000_000_123})
+    until(lambda: store.exchange_watermark("three", None) == {"one": 1_700_000_000_123}, "two ages")
     store.exchange_watermark("one", None)
     assert store.exchange_watermark("three", None) == {}
 

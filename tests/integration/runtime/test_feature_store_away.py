@@ -19,7 +19,8 @@ from runtime.feature_store.protocol import NO_CURSOR, Commit, FeatureStore
 from runtime.feature_store.redis import RedisFeatureStore
 from schemas.errors import ConfigurationError, StoreUnavailable
 from tests.support.certificates import self_signed
-from tests.support.runtime.commits import HEADER, TOPIC, everything, wait_until
+from tests.support.runtime.commits import HEADER, TOPIC, everything
+from tests.support.waiting import until
 
 
 def test_a_store_that_is_away_is_a_temporary_error(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_a_commit_whose_answer_was_lost_shows_in_the_cursor(tmp_path: Path) -> N
             with redis.Redis.from_url(server.url) as client:
                 client.execute_command("FUNCTION", "FLUSH")  # lost with a server that was replaced
             server.restart()
-            wait_until(lambda: answers(store))
+            until(lambda: answers(store), "the store answers again")
     finally:
         relay.close()
         store.close()

@@ -25,12 +25,11 @@ from stream_features.host.app import build_app
 from stream_features.worker.assembly import GROUP, topics_of
 from stream_features.worker.cycle import Worker
 from tests.support.stream_features.stand_ins import Echo, LoggedStore, stand_in_worker
-
-DEADLINE_S = 90.0
+from tests.support.waiting import PATIENCE_S
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -67,7 +66,7 @@ class Bench:
 
     async def backlog_until(self, condition: Callable[[], bool]) -> None:
         """Keep a backlog of at least 2,000 transactions until `condition` holds."""
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 if self.sent - len(self.store.applied) < 2_000:
                     more = range(self.sent + 1, self.sent + 2_001)

@@ -7,7 +7,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +27,8 @@ from schemas.topics import FEATURES, LABELS, TRANSACTIONS
 from stream_features.offline.compare import compare_tables
 from stream_features.offline.replay import replay_output, replay_table
 from stream_features.worker.assembly import GROUP
-from tests.support.pipeline import Pipeline, until
+from tests.support.pipeline import Pipeline
+from tests.support.waiting import until
 
 START = 1_700_000_000_000
 CARDS, MERCHANTS = 60, 25
@@ -174,13 +174,9 @@ def test_back_in_service_after_a_kill_and_gone_quickly_when_asked(bench: Bench) 
     until(lambda: bench.vectors() == 25, "vectors of the first half")
     service.kill()
     bench.pipeline.send_transactions(records[25:])
-    began = time.monotonic()
     service.start()
     until(lambda: bench.committed() == 50, "everything committed")
-    assert time.monotonic() - began < 15
-    began = time.monotonic()
-    service.stop()
-    assert time.monotonic() - began < 5
+    assert service.stop() == 0
     assert_cards_equal(bench, records)
 
 

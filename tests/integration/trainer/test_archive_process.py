@@ -16,8 +16,9 @@ from devstack.stack import Stack
 from runtime.kafka.protocols import Message
 from schemas.codec import avro
 from schemas.topics import DECISIONS, FEATURES, LABELS, TopicSpec
-from tests.support.pipeline import Pipeline, until
+from tests.support.pipeline import Pipeline
 from tests.support.trainer.served import START, served
+from tests.support.waiting import until
 from trainer.archive.delta_tables import Archive
 
 KILLS = 5

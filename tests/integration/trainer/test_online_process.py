@@ -22,8 +22,9 @@ from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.topics import FEATURES, LABELS, MODELS
 from scorer.model.bundle import load_model
 from scorer.serving import bundle_directory
-from tests.support.pipeline import Pipeline, until
+from tests.support.pipeline import Pipeline
 from tests.support.scorer.stand_ins import small_bundle
+from tests.support.waiting import until
 
 DELAY_MS = 500
 
@@ -105,7 +106,7 @@ def bench(stack: Stack, tmp_path: Path) -> Iterator[Bench]:
 def test_a_shadow_is_published_and_every_label_is_learned_once(bench: Bench) -> None:
     service = bench.learner()
     service.start()
-    service.wait_ready(60.0)
+    service.wait_ready()
     bench.send(1_000, age_ms=2 * DELAY_MS)
     until(lambda: bench.read(service) == 1_000 + 100, "what is too young to learn from")
     bench.send(1, frauds=False)  # whose arrival makes the genuine among them mature
@@ -125,7 +126,7 @@ def test_a_shadow_is_published_and_every_label_is_learned_once(bench: Bench) -> 
     assert first["learned_frauds"] == 29
     assert first["learned_genuine"] >= 50
     service.start()
-    service.wait_ready(60.0)
+    service.wait_ready()
     before = bench.sent
     bench.send(300)
     until(lambda: bench.read(service) == 300 + 30, "everything that was sent since")

@@ -22,8 +22,9 @@ from runtime.kafka.reader import committed_offsets
 from schemas.codec import avro
 from schemas.model_stages import ModelStates
 from schemas.topics import FEATURES, LABELS, MODELS, RETRAIN_REQUESTS
-from tests.support.pipeline import Pipeline, until
+from tests.support.pipeline import Pipeline
 from tests.support.trainer.served_history import GATES, LABEL_DELAY_DAYS, messages
+from tests.support.waiting import until
 from trainer.service.process import LOG_FILE
 from trainer.service.requests import GROUP
 from trainer.training import run_records
@@ -149,7 +150,7 @@ def test_a_request_is_answered_once_though_the_service_is_killed_in_mid_run(benc
     assert bench.runs() == []
     first.kill()
     until(lambda: not running & trainings(), "the run died with its service")
-    until(bench.registered, "the run of the second service", 90.0)
+    until(bench.registered, "the run of the second service")
     (run,) = bench.runs()
     assert run.stages == ("REGISTERED", "SHADOW")
     assert bench.stages() == {run.model_id: "SHADOW"}

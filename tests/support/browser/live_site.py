@@ -29,7 +29,6 @@ from tests.support.pipeline import Pipeline
 from tests.support.scorer.stand_ins import small_bundle
 from trainer.evaluation.evaluate import histogram
 
-PATIENCE_S = 180.0
 PEOPLE = {"vera": "viewer", "ana": "analyst", "olga": "model owner"}
 
 
@@ -81,7 +80,7 @@ def live_site(stack: Stack, folder: Path) -> Iterator[LiveSite]:
         for each in (*services, dashboard):
             each.start()
         for each in (*services, dashboard):
-            each.wait_ready(PATIENCE_S)
+            each.wait_ready()
         _add_people(pipeline, url)
         with Traffic(pipeline, World()) as traffic:
             yield LiveSite(pipeline, traffic, dashboard, f"http://127.0.0.1:{port}", targets)

@@ -24,7 +24,8 @@ from schemas.features import DAY, FINGERPRINT
 from schemas.records import ModelEvent
 from schemas.topics import DECISIONS, MODELS, RETRAIN_REQUESTS, TRANSACTIONS
 from tests.support.monitor.observed_faults import SECOND, Breakable
-from tests.support.monitor.observed_services import LARGE, PATIENCE_S, Observed
+from tests.support.monitor.observed_services import LARGE, Observed
+from tests.support.waiting import PATIENCE_S
 from trainer.training import run_records
 
 ROOT = Path(__file__).parents[3]

@@ -20,11 +20,11 @@ from runtime.kafka.model_registry import open_registry, registration
 from schemas.codec import avro
 from schemas.features import NAMES
 from schemas.topics import POLICY
-from tests.support.pipeline import Pipeline, until
+from tests.support.pipeline import Pipeline
 from tests.support.scorer.stand_ins import small_bundle
+from tests.support.waiting import PATIENCE_S, until
 from trainer.evaluation.evaluate import histogram
 
-PATIENCE_S = 240.0
 COMMANDS = {
     "stream_features": ("stream_features", "run"),
     "scorer": ("scorer", "run"),
@@ -121,7 +121,7 @@ class Observed:
         for name in names:
             self.services[name].start()
         for name in names:
-            self.services[name].wait_ready(PATIENCE_S)
+            self.services[name].wait_ready()
 
     def firing(self) -> set[str]:
         """Return the names of the alerts that fire now, and remember them with their job."""
@@ -153,7 +153,7 @@ class Observed:
             return not missing
 
         try:
-            until(fire, f"{', '.join(alerts)} fire", PATIENCE_S)
+            until(fire, f"{', '.join(alerts)} fire")
         except AssertionError as error:
             raise AssertionError(f"did not fire: {', '.join(sorted(missing))}") from error
 
@@ -189,7 +189,7 @@ class Observed:
     def serves(self, name: str, scorers: int) -> None:
         """Wait until so many scorers have a model in use."""
         query = f'fraud_model_info{{model_id="{name}"}}'
-        until(lambda: len(self.prometheus.query(query)) == scorers, f"{name} serves", PATIENCE_S)
+        until(lambda: len(self.prometheus.query(query)) == scorers, f"{name} serves")
 
     def send(self, rows: int, *, large: int = 10) -> list[dict[str, Any]]:
         """Send transactions of now, one in `large` of a LARGE amount, and return them."""
@@ -234,10 +234,10 @@ class Observed:
             return not missing
 
         try:
-            until(answered, "every query has an answer", PATIENCE_S)
+            until(answered, "every query has an answer")
         except AssertionError as error:
             raise AssertionError(f"without an answer: {missing}") from error
-        until(lambda: self.firing() <= fires_anyway, "no alert fires while all is well", PATIENCE_S)
+        until(lambda: self.firing() <= fires_anyway, "no alert fires while all is well")
 
 
 def queries() -> Iterator[str]:

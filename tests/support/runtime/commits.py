@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from runtime.feature_store.protocol import Commit, Fold, PartitionAdvance
 
 HEADER = b"\0\0\0\0headheadhead"
 TOPIC = "transactions"
-
-
-def wait_until(met: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not met():
-        assert time.monotonic() < deadline, "the condition was not met in time"
 
 
 def advance(expected: int, following: int, partition: int = 0) -> list[PartitionAdvance]:

@@ -22,7 +22,7 @@ from schemas.codec import avro
 from schemas.errors import BrokerUnavailable, DeliveryRejected
 from tests.support.dashboard.queued import review, stored
 from tests.support.dashboard.site import START
-from tests.support.pipeline import until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 UNDO = 60_000

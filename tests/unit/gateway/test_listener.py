@@ -17,8 +17,8 @@ from schemas.codec import avro
 from schemas.dead_letters import dead_letter
 from schemas.errors import InvalidField
 from tests.support.gateway.stand_ins import NOW, decision, transaction
+from tests.support.waiting import PATIENCE_S
 
-LONG_S = 10.0
 Told = tuple[Callable[[Any], None], Any]
 
 
@@ -68,7 +68,7 @@ def test_the_loop_is_told_the_next_piece_when_it_has_taken_the_one_before() -> N
     listener.start()
     sizes = []
     while len(taken) < ROWS:
-        take, piece = calls.get(timeout=LONG_S)
+        take, piece = calls.get(timeout=PATIENCE_S)
         with pytest.raises(queue.Empty):
             calls.get(timeout=0.02)
         take(piece)
@@ -107,8 +107,8 @@ def test_it_stops_while_the_loop_takes_nothing() -> None:
     calls: queue.Queue[Told] = queue.Queue()
     listener = made(calls, [])
     listener.start()
-    calls.get(timeout=LONG_S)
+    calls.get(timeout=PATIENCE_S)
     stopping = threading.Thread(target=listener.stop, daemon=True)
     stopping.start()
-    stopping.join(LONG_S)
+    stopping.join(PATIENCE_S)
     assert not stopping.is_alive()

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from gateway.policy_follower import PolicyFollower
 from runtime.kafka.memory import MemoryBroker, MemoryReader
+from tests.support.waiting import until
 from tests.unit.scorer.test_policy_event import event
-
-LONG_S = 10.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LONG_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_the_policy_in_force_is_known_at_the_start_and_followed_from_there() -> None:
@@ -34,8 +23,8 @@ def test_the_policy_in_force_is_known_at_the_start_and_followed_from_there() -> 
         with broker.arrived:  # it reads both at once, and refuses the second
             publish(event("8", '{"version": "8"}'))
             publish(event("9", '{"version": "9", "rules": "none"}'))
-        until(lambda: follower.policy.version == "8")
+        until(lambda: follower.policy.version == "8", "the policy that was put")
         publish(None)
-        until(lambda: follower.policy.version == "default")
+        until(lambda: follower.policy.version == "default", "the policy without a record")
     finally:
         follower.stop()

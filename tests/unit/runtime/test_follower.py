@@ -11,8 +11,7 @@ from runtime.kafka import follower as module
 from runtime.kafka.follower import Feed, Follower
 from runtime.kafka.protocols import Message
 from schemas.errors import BrokerUnavailable, ConfigurationError
-
-WAIT_S = 30.0
+from tests.support.waiting import PATIENCE_S
 
 
 class Script:
@@ -60,7 +59,7 @@ def test_each_message_is_handed_on_once_and_in_order_through_an_absence_of_kafka
     source = Script([message(1)], BrokerUnavailable("away"), [message(2), message(3)])
     follower = Follower("a topic", lambda: [Feed(source, taken, 0.001)], problems.append)
     follower.start()
-    assert taken.enough.wait(WAIT_S)
+    assert taken.enough.wait(PATIENCE_S)
     assert follower.dead() == ""
     follower.stop()
     assert taken.offsets == [1, 2, 3]
@@ -79,8 +78,8 @@ def test_an_error_of_the_taker_ends_it_and_it_says_so() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading, "excepthook", lambda _: None)
         follower.start()
-        assert seen.wait(WAIT_S)
-        follower._thread.join(WAIT_S)
+        assert seen.wait(PATIENCE_S)
+        follower._thread.join(PATIENCE_S)
     assert follower.dead() == "models is no longer followed: restart this process"
     follower.stop()
     assert follower.dead() == ""  # asked to stop: nothing is wrong
@@ -101,7 +100,7 @@ def test_without_kafka_a_start_fails_and_a_patient_start_waits() -> None:
         impatient.start()
     patient = Follower("a topic", open_feeds, problems.append)
     patient.start_patiently()
-    assert taken.enough.wait(WAIT_S)
+    assert taken.enough.wait(PATIENCE_S)
     patient.stop()
     assert taken.offsets == [7]
     assert problems == ["away", ""]
@@ -120,7 +119,7 @@ def test_a_taker_may_replace_its_source() -> None:
     feed = Feed(first, take, 0.001)
     follower = Follower("a topic", lambda: [feed])
     follower.start()
-    assert taken.enough.wait(WAIT_S)
+    assert taken.enough.wait(PATIENCE_S)
     follower.stop()
     assert (taken.offsets, second.closed) == ([1, 2], True)
 
@@ -137,6 +136,6 @@ def test_a_stop_does_not_wait_for_a_feed_that_keeps_its_messages() -> None:
     source = Script([message(1)])
     follower = Follower("decisions", lambda: [Feed(source, take, 0.001)])
     follower.start()
-    assert reached.wait(WAIT_S)
+    assert reached.wait(PATIENCE_S)
     follower.stop()
     assert source.closed

@@ -13,8 +13,7 @@ import pytest
 from runtime import health
 from runtime.health import HealthServer
 from runtime.metrics import Metrics
-
-LONG_S = 10.0
+from tests.support.waiting import PATIENCE_S
 
 
 def test_a_client_that_does_not_wait_leaves_no_traceback(
@@ -25,19 +24,19 @@ def test_a_client_that_does_not_wait_leaves_no_traceback(
 
     def ready() -> str:
         asked.set()
-        gone.wait(LONG_S)
+        gone.wait(PATIENCE_S)
         return "x" * 1_000_000
 
     with HealthServer(0, Metrics("store"), ready) as server:
         client = socket.create_connection(("127.0.0.1", server.port))
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
-        assert asked.wait(LONG_S)
+        assert asked.wait(PATIENCE_S)
         client.close()  # with a reset: what is written to it fails
         gone.set()
-        assert noted.wait(LONG_S)
+        assert noted.wait(PATIENCE_S)
         with pytest.raises(urllib.error.HTTPError, match="503"):
-            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/readyz", timeout=LONG_S)
+            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/readyz", timeout=PATIENCE_S)
     out, err = capfd.readouterr()
     assert "Exception occurred" not in out + err
 
@@ -48,7 +47,9 @@ def test_alive_and_ready_are_asked_of_their_own() -> None:
 
     def status(path: str) -> tuple[int, str]:
         try:
-            answer = urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=LONG_S)
+            answer = urllib.request.urlopen(
+                f"http://127.0.0.1:{server.port}{path}", timeout=PATIENCE_S
+            )
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
         with answer:
@@ -70,7 +71,7 @@ def test_a_client_that_asks_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(health, "SLOW_S", 0.05)
     with (
         HealthServer(0, Metrics("store"), lambda: "") as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=LONG_S) as client,
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as client,
     ):
         client.sendall(b"GET /rea")
         assert client.recv(1) == b""

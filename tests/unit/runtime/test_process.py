@@ -27,9 +27,9 @@ from schemas.errors import (
     DatabaseUnavailable,
     DeliveryRejected,
 )
+from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
-LONG_S = 30.0
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def free_port() -> int:
 
 def answer(port: int, path: str = "/readyz") -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=LONG_S) as found:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as found:
             return found.status, found.read().decode().strip()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode().strip()
@@ -242,12 +242,12 @@ def test_work_in_the_background_is_ended_with_the_process() -> None:
 
     def work(ended: threading.Event) -> None:
         begun.set()
-        if ended.wait(LONG_S):
+        if ended.wait(PATIENCE_S):
             done.set()
 
     with ServiceProcess("store", load_settings()) as process:
         process.in_background("upkeep", work)
-        assert begun.wait(LONG_S)
+        assert begun.wait(PATIENCE_S)
     assert done.is_set()
 
 
@@ -282,7 +282,7 @@ def test_a_second_signal_ends_a_process_that_does_not_stop(number: signal.Signal
         child.send_signal(number)
         assert child.stdout.readline() == "asked True True\n"
         child.send_signal(number)
-        assert child.wait(LONG_S) == -number
+        assert child.wait(PATIENCE_S) == -number
     finally:
         child.kill()
         child.communicate()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,8 @@ from schemas.manifest import MANIFEST_NAME, sha256, write_manifest
 from schemas.records import Alert
 from scorer.serving import ServingFollower, bundle_directory
 from tests.support.scorer.stand_ins import small_bundle
+from tests.support.waiting import PATIENCE_S, until
 from tests.unit.scorer.test_policy_event import event
-
-LONG_S = 10.0
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for what the follower's thread does."""
-    deadline = time.monotonic() + LONG_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
 
 
 class Away(MemoryReader):
@@ -138,7 +128,7 @@ def copied(trained: Path, directory: Path, **thresholds: float) -> Path:
 def test_a_policy_is_in_force_while_models_cannot_be_read(bench: Bench) -> None:
     models = bench.models = Away(bench.broker, "models")
     follower = bench.start()
-    assert models.asked.wait(LONG_S)
+    assert models.asked.wait(PATIENCE_S)
     bench.publish_policy("7")
     until(lambda: follower.serving.policy.version == "7", "the policy was read and lost")
     assert follower.dead() == ""

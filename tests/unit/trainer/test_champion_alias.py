@@ -15,7 +15,7 @@ from runtime.kafka.model_registry import ModelRegistry
 from runtime.metrics import Metrics
 from runtime.settings import Settings, load_settings
 from schemas.errors import TrackingUnavailable
-from tests.support.pipeline import until
+from tests.support.waiting import until
 from tests.unit.schemas.test_model_stages import event
 from trainer.registry.advance import AdvanceRules
 from trainer.registry.champion_alias import ChampionAlias

@@ -12,7 +12,7 @@ import pytest
 
 from runtime.clock import ManualClock
 from schemas.errors import TrainerBusy
-from tests.support.pipeline import until
+from tests.support.waiting import until
 from trainer.service.lock import only_one
 from trainer.service.training_child import MB, ONLY_IDLE, ChildRunner, Ended, Limits
 
