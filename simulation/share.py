@@ -1,4 +1,4 @@
-"""A share that was counted, and how two of them compare, with 95 % intervals. Pure.
+"""A share that was counted, and how two of them compare, with 95% intervals. Pure.
 
 Alerts on genuine transactions are few, so a figure without its interval says little.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 Z: Final = 1.959964
-"""Of a 95 % interval."""
+"""Of a 95% interval."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ SHOWN = {
     "precision_after": "precision of the last three days",
     "alert_rate_before": "genuine alerted before",
     "alert_rate_after": "genuine alerted after",
-    "alert_rate_growth": "times as many (95 % interval)",
+    "alert_rate_growth": "times as many (95% interval)",
     "rolled_back_after": "rolled back after",
 }
 

@@ -72,7 +72,7 @@ def level(case: Case, now_ms: int) -> str:
 
 def score(value: float | None) -> str:
     """Return a score in per cent."""
-    return "none" if value is None else f"{100 * value:.1f} %"
+    return "none" if value is None else f"{100 * value:.1f}%"
 
 
 def reasons(decision: Decision) -> list[CaseReason]:

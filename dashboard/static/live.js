@@ -16,7 +16,7 @@ const changed = new Set();
 let drawing = 0;
 
 const figure = (id) => document.getElementById(id);
-const percent = (value) => (value === null ? numbers.UNKNOWN : `${+(value * 100).toPrecision(3)} %`);
+const percent = (value) => (value === null ? numbers.UNKNOWN : `${+(value * 100).toPrecision(3)}%`);
 const charts = {
   throughput: lines(figure("throughput"), {
     title: "Throughput", aside: "per second", span: 600, top: 10, whole: true, format: numbers.rate, axis: numbers.count,

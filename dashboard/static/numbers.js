@@ -34,11 +34,11 @@ export function ms(value) {
 /** Milliseconds without their unit, short: 0.42, 8.1, 73, 1,204. */
 export const short = (value) => (known(value) ? fixed[value < 0.995 ? 2 : value < 9.95 ? 1 : 0].format(value) : UNKNOWN);
 
-/** A share: 93.1 %, 0.42 %. */
+/** A share: 93.1%, 0.42%. */
 export function share(value) {
   if (!known(value)) return UNKNOWN;
   const percent = value * 100;
-  return `${fixed[percent > 0 && percent < 0.995 ? 2 : percent < 99.95 ? 1 : 0].format(percent)} %`;
+  return `${fixed[percent > 0 && percent < 0.995 ? 2 : percent < 99.95 ? 1 : 0].format(percent)}%`;
 }
 
 /** A figure in [0, 1] with three digits. */

@@ -74,7 +74,7 @@ function healthTiles(state) {
   tiles("health-tiles", [
     ["Decisions / s", numbers.rate(newest("decided")), `${numbers.count(state.totals?.decided)} so far`],
     ["Latency p50", numbers.ms(newest("p50")), "the median"],
-    ["Latency p99", numbers.ms(newest("p99")), "slowest 1 %", newest("p99") > 100 ? "warn" : ""],
+    ["Latency p99", numbers.ms(newest("p99")), "slowest 1%", newest("p99") > 100 ? "warn" : ""],
     ["Waiting", numbers.count(sum), "records", sum > 5_000 ? "warn" : ""],
   ]);
 }

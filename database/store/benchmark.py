@@ -43,7 +43,7 @@ class _PreparedTopics:
 
 
 def measure(rows: int, url: str | None = None) -> dict[str, Any]:
-    """Store `rows` decisions with their vectors, 1 % of them for review; return the figures.
+    """Store `rows` decisions with their vectors, 1% of them for review; return the figures.
 
     Args:
         url: an empty database; by default SQLite in a temporary folder.

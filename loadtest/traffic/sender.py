@@ -42,8 +42,8 @@ COARSE_RATE: Final = 2_000.0
 COARSE_S: Final = 0.005
 """Above COARSE_RATE the sender wakes only this often, like Kafka's producers (linger.ms since 4.0).
 
-Each wake costs sender and broker a request per partition: at 15,000/s that is 12 % of a core every
-2 ms, and 4 % every 5 ms. The delay counts as latency.
+Each wake costs sender and broker a request per partition: at 15,000/s that is 12% of a core every
+2 ms, and 4% every 5 ms. The delay counts as latency.
 """
 
 

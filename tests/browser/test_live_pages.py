@@ -53,12 +53,9 @@ def wait_decided(site: LiveSite, number: str) -> dict[str, object]:
 
 def open_transaction(page: Page, site: LiveSite, number: str) -> None:
     """Open the page of a transaction once the store has it."""
-    for _ in range(60):
-        answer = page.request.get(f"{site.address}/transactions/{number}")
-        if answer.ok:
-            break
-        page.wait_for_timeout(500)
-    page.goto(f"{site.address}/transactions/{number}")
+    address = f"{site.address}/transactions/{number}"
+    until(lambda: page.request.get(address).ok, f"{number} in the store")
+    page.goto(address)
 
 
 def test_the_page_says_what_the_processes_say(site: LiveSite, browser_page: Page) -> None:
@@ -270,11 +267,11 @@ def test_quality_and_drift_are_the_monitors(site: LiveSite, browser_page: Page) 
 
 
 def _shares(text: str | None) -> list[str]:
-    return re.findall(r"[\d.]+ %", text or "")
+    return re.findall(r"[\d.]+%", text or "")
 
 
 def _precision(site: LiveSite) -> list[str]:
     """Return precision of all alerts and of blocks alone, as the page writes them."""
     quality = quality_figures.quality(site.scrape())
     values = [100 * quality[name] for name in ("precision", "block_precision")]
-    return [f"{value:.1f} %" if value < 99.95 else f"{value:.0f} %" for value in values]
+    return [f"{value:.1f}%" if value < 99.95 else f"{value:.0f}%" for value in values]

@@ -1,6 +1,6 @@
 """Figures of a backtest from arrays: ranking, quality, cards, money, mix, drift. Pure.
 
-Intervals are at 95 %. Those of ranking come from a bootstrap over score bins: drawing the rows
+Intervals are at 95%. Those of ranking come from a bootstrap over score bins: drawing the rows
 again is drawing the bins' counts from a multinomial, which costs the bins and not the rows.
 """
 
@@ -84,7 +84,7 @@ def resampled(counts: Ints, draws: int = DRAWS, seed: int = 7) -> Ints:
 
 
 def interval(values: Floats) -> list[float]:
-    """Return the 2.5 and 97.5 % quantiles of bootstrap values, without those that are NaN."""
+    """Return the 2.5 and 97.5% quantiles of bootstrap values, without those that are NaN."""
     low, high = np.nanquantile(values, [0.025, 0.975])
     return [float(low), float(high)]
 

@@ -88,7 +88,7 @@ def _table(report: dict[str, Any]) -> Table:
 
     from rich.table import Table
 
-    table = Table("until (UTC)", "frauds", "champion", "online", "AUC difference (95 %)", "used")
+    table = Table("until (UTC)", "frauds", "champion", "online", "AUC difference (95%)", "used")
     table.columns[4].no_wrap = True
     for day in report["days"]:
         when = f"{datetime.fromtimestamp(day['time'] / 1e3, UTC):%Y-%m-%d}"

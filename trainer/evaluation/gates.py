@@ -123,7 +123,7 @@ def _champion(evidence: Evidence, bound: ChampionBound) -> GateVerdict:
     )
     text = (
         f"AUC {difference.value:+.4f} against {evidence.champion_id} on {where}; the "
-        f"95 % interval begins at {difference.low:+.4f}, {-margin:+g} is the lowest allowed"
+        f"95% interval begins at {difference.low:+.4f}, {-margin:+g} is the lowest allowed"
     )
     return GateVerdict("champion", difference.low >= -margin, difference.low, -margin, text)
 

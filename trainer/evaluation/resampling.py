@@ -18,12 +18,12 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 REPLICATES: Final = 200
 TAIL: Final = 0.025
-"""Share left out at each side: 95 % intervals."""
+"""Share left out at each side: 95% intervals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and its 95 % interval."""
+    """A figure and its 95% interval."""
 
     value: float
     low: float

@@ -100,7 +100,7 @@ def _metrics(facts: CardFacts) -> str:
         for key, value in facts.intervals.items()
     ]
     rows.append(("Brier score", f"{facts.trained.metrics['brier']:.5f}", ""))
-    head = ("on the holdout", "value", "95 % interval (bootstrap)")
+    head = ("on the holdout", "value", "95% interval (bootstrap)")
     return "## Metrics\n\n" + _table(head, rows)
 
 

@@ -61,7 +61,7 @@ def test_the_list_shows_the_most_urgent_first_with_all_that_matters(desk: Desk) 
     text = desk.ann.get("/queue").text
     assert order(text) == [case.case_id for case in cases]
     line = next(part for part in text.split("<tr")[2:] if "shop-9" in part)
-    for shown in ("900.00 EUR", "720.00 EUR", "80.0 %", "Electronics above 500 EUR", "0 s"):
+    for shown in ("900.00 EUR", "720.00 EUR", "80.0%", "Electronics above 500 EUR", "0 s"):
         assert shown in line
     assert ">4 h<" in text
     assert "<b>3</b> free" in text
@@ -96,7 +96,7 @@ def test_a_case_is_shown_with_its_evidence(desk: Desk) -> None:
     text = desk.ann.get(f"/queue/{number}").text
     for shown in (
         "300.00 EUR", "card-x", "192.0.2.7", "BR", "two telephones", "d-7", "model-1",
-        "The card is well known", "speaks against fraud, 33 % of the strongest",
+        "The card is well known", "speaks against fraud, 33% of the strongest",
         "Other cases of the same merchant", "Other cases of the same device", "Approve",
         'href="/transactions/tx-3"',
     ):  # fmt: skip

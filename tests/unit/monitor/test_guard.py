@@ -43,7 +43,7 @@ class Traffic:
 
 
 def healthy(draw: np.random.Generator, count: int) -> np.ndarray:
-    """Scores of which about 1 % are blocked and 0.6 % reviewed."""
+    """Scores of which about 1% are blocked and 0.6% reviewed."""
     fraud = draw.random(count) < 0.02
     return np.where(fraud, draw.beta(6, 0.5, count), draw.beta(0.3, 20, count))
 
@@ -54,7 +54,7 @@ def reference(seed: int = 0) -> np.ndarray:
 
 
 def decisions_until_found(broken: np.ndarray, seed: int = 1) -> tuple[str, int]:
-    """Feed a 10 % canary with `broken` scores, ten decisions at a time."""
+    """Feed a 10% canary with `broken` scores, ten decisions at a time."""
     draw = np.random.default_rng(seed)
     canary, champion = Traffic(reference()), Traffic(reference())
     champion.add(healthy(draw, 1_000))
@@ -74,7 +74,7 @@ def decisions_until_found(broken: np.ndarray, seed: int = 1) -> tuple[str, int]:
         ("scores all 0", np.zeros(500)),
         ("one value for all", np.full(500, 0.3)),
         ("inverted", 1.0 - healthy(np.random.default_rng(4), 500)),
-        ("blocks 15 %", np.where(np.arange(500) % 7 == 0, 0.99, 0.003)),
+        ("blocks 15%", np.where(np.arange(500) % 7 == 0, 0.99, 0.003)),
     ],
 )
 def test_a_broken_canary_is_found_within_500_decisions_without_labels(

@@ -82,7 +82,7 @@ def test_a_run_leaves_a_bundle_a_card_and_a_record(
     assert (made / "shap.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((made / "gates.json").read_text())["passed"] is True
     card = (made / "model_card.md").read_text()
-    for text in ("95 % interval", "| version | `3` |", "## Slices", "| channel |", "## Limits"):
+    for text in ("95% interval", "| version | `3` |", "## Slices", "| channel |", "## Limits"):
         assert text in card
     assert "transactions, the oldest |" in card
     assert "transactions that follow the training data" in card
