@@ -72,7 +72,7 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
         *_OF_SERVICE,
         *_each("retries", step=("database", "lock")),
         *_each("stored", table=("decisions", "vectors", "cases", "policies")),
-        *_each("expired", table=("decisions", "vectors")),
+        *_each("expired", table=("decisions", "vectors", "policies", "cases", "audit")),
         *_each("reachable", dependency=("kafka", "database")),
         *_each("stage_seconds", stage=("store",)),
         ("batch_rows", {}),

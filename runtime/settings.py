@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -19,6 +19,7 @@ from schemas.topics import TopicSpec
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
+MIN_AUDIT_KEEP: Final = Duration("365d")
 
 
 class Settings(BaseSettings):
@@ -185,7 +186,13 @@ class Settings(BaseSettings):
         description="SQLAlchemy address: decisions, cases, people, keys; postgresql+psycopg:// too",
     )
     store_keep: Duration = Field(
-        Duration("400d"), description="age at which stored decisions are deleted"
+        Duration("400d"), description="age at which stored decisions and their policies are deleted"
+    )
+    case_keep: Duration = Field(
+        Duration("400d"), description="age at which closed review cases are deleted, with notes"
+    )
+    audit_keep: Duration = Field(
+        Duration("730d"), description="age at which audit entries are deleted; at least 365d"
     )
     tls_certificate: FilePath | None = Field(
         None, description="certificate of the gateway and the dashboard (PEM); unset: plain HTTP"
@@ -238,6 +245,13 @@ class Settings(BaseSettings):
             if not 0 < rate < float("inf"):
                 raise ValueError(f"the rate of {currency} must be a positive number")
         return rates
+
+    @field_validator("audit_keep")
+    @classmethod
+    def _audit_is_kept_a_year(cls, keep: Duration) -> Duration:
+        if keep.ms < MIN_AUDIT_KEEP.ms:
+            raise ValueError(f"{keep} is too short: the database refuses to delete younger entries")
+        return keep
 
     @property
     def retrain_minutes(self) -> tuple[int, ...]:

@@ -10,11 +10,11 @@ from fastapi.responses import RedirectResponse, Response
 
 from dashboard.accounts import authentication
 from dashboard.accounts.access import Viewer, person_of
-from dashboard.accounts.authentication import LogInRefusal
+from dashboard.accounts.authentication import Client, LogInRefusal
 from dashboard.parts import DashboardParts, InjectedParts
-from dashboard.web.gate import cookie_name
+from dashboard.web.gate import cookie_name, device_cookie_name
 from dashboard.web.pages import page
-from database.accounts import audit, passwords, sessions
+from database.accounts import audit, devices, passwords, sessions
 from schemas.errors import ConfigurationError
 
 router: Final = APIRouter()
@@ -44,10 +44,12 @@ def log_in(
     next: Annotated[str, Form()] = "/",
 ) -> Response:
     """Log in; the cookie always gets a new token, against session fixation."""
-    before = request.cookies.get(cookie_name(request))
-    made = authentication.log_in(
-        parts, username, password, client=_client(request), replaces=before
+    client = Client(
+        address=_address(request),
+        session=request.cookies.get(cookie_name(request)),
+        device=request.cookies.get(device_cookie_name(request)),
     )
+    made = authentication.log_in(parts, username, password, client)
     if isinstance(made, LogInRefusal):
         answer = page(
             request,
@@ -60,7 +62,8 @@ def log_in(
         if made.wait_s:
             answer.headers["Retry-After"] = str(made.wait_s)
         return answer
-    return _with_session(request, parts, RedirectResponse(_local(next), 303), made)
+    opened = _with_session(request, parts, RedirectResponse(_local(next), 303), made.session)
+    return _with_cookie(request, opened, device_cookie_name(request), made.device, devices.LASTS_MS)
 
 
 @router.post("/logout")
@@ -104,7 +107,7 @@ def change_password(
     else:
         try:
             made = authentication.change_password(
-                parts, person.username, old, new, client=_client(request)
+                parts, person.username, old, new, address=_address(request)
             )
         except ConfigurationError as error:
             problem = f"{error}."
@@ -118,18 +121,24 @@ def change_password(
     )
 
 
-def _client(request: Request) -> str:
+def _address(request: Request) -> str:
     return request.client.host if request.client is not None else "unknown"
 
 
 def _with_session(
     request: Request, parts: DashboardParts, answer: Response, token: str
 ) -> Response:
-    """Set the cookie. It is lax, not strict, so that links in alerts open without a new log-in."""
+    return _with_cookie(request, answer, cookie_name(request), token, parts.settings.session_for.ms)
+
+
+def _with_cookie(
+    request: Request, answer: Response, name: str, token: str, lasts_ms: int
+) -> Response:
+    """Set a cookie. It is lax, not strict, so that links in alerts open without a new log-in."""
     answer.set_cookie(
-        cookie_name(request),
+        name,
         token,
-        max_age=parts.settings.session_for.ms // 1000,
+        max_age=lasts_ms // 1000,
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="lax",

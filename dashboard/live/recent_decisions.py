@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dashboard.web.wording import masked
+from dashboard.web.redaction import masked
 from runtime.kafka.protocols import Message
 from schemas.codec import avro
 from schemas.codec.decisions import ACTIONS, decode_decisions

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from dashboard.web.redaction import Redaction
 from database.review.cases import Case, Verdict
 from schemas.currency import amount
 from schemas.records import Decision, Transaction
@@ -110,16 +111,18 @@ def state(case: Case, now_ms: int, undo_ms: int) -> str:
     return f"{case.verdict} {case.decided_by} {'final' if final else 'fresh'}"
 
 
-def inputs(transaction: Transaction | None) -> list[tuple[str, str]]:
-    """Return the known inputs of the transaction as names and values."""
+def inputs(transaction: Transaction | None, redaction: Redaction) -> list[tuple[str, str]]:
+    """Return the known inputs of the transaction as names and values, redacted for the reader."""
     if transaction is None:
         return []
-    rows = [(text, str(value)) for name, text in _INPUTS if (value := transaction.get(name))]
+    rows = [
+        (text, redaction.text(name, value))
+        for name, text in _INPUTS
+        if (value := transaction.get(name))
+    ]
     latitude, longitude = transaction.get("latitude"), transaction.get("longitude")
     if latitude is not None and longitude is not None:
-        rows.append(("Place", f"{latitude:.4f}, {longitude:.4f}"))
-    return rows + [(name, str(value)) for name, value in _attributes(transaction)]
-
-
-def _attributes(transaction: Transaction) -> list[tuple[str, str]]:
-    return sorted((transaction.get("attributes") or {}).items())
+        place = f"{latitude:.4f}, {longitude:.4f}"
+        rows.append(("Place", redaction.text("latitude", place)))
+    attributes = sorted((transaction.get("attributes") or {}).items())
+    return rows + [(name, redaction.text("attributes", value)) for name, value in attributes]

@@ -11,6 +11,7 @@ from dashboard.accounts.access import Analyst
 from dashboard.parts import InjectedParts
 from dashboard.review import case_view
 from dashboard.web.pages import page
+from dashboard.web.redaction import Redaction
 from database.decisions.decisions import find, history
 from database.review.case_evidence import decisions_of, neighbours, similar_cases, verdicts_of
 from database.review.case_work import MAX_HELD, undoable
@@ -84,7 +85,7 @@ def show_case(
         line=case_view.line(case, decision, now, base),
         decision=decision,
         whys=case_view.reasons(decision) if decision else [],
-        inputs=case_view.inputs(vector["transaction"] if vector else None),
+        inputs=case_view.inputs(vector["transaction"] if vector else None, Redaction.of(person)),
         past=case_view.past(past, case, verdicts)[:MAX_HISTORY],
         similar={
             name: [case_view.line(one, decided.get(one.case_id), now, base) for one in found]

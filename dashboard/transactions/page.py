@@ -15,7 +15,7 @@ from dashboard.parts import DashboardParts, InjectedParts
 from dashboard.transactions import view
 from dashboard.transactions.norm import FeatureLine, lines
 from dashboard.web.pages import page
-from dashboard.web.wording import masked
+from dashboard.web.redaction import Redaction
 from database.decisions import decisions
 from database.decisions.decisions import StoredDecision
 from database.decisions.transaction_evidence import Past, card_around, case_of, vectors_before
@@ -94,7 +94,7 @@ def _read(parts: DashboardParts, transaction_id: str, of: int) -> _Found | None:
 def _values(parts: DashboardParts, found: _Found, person: Person) -> dict[str, Any]:
     decision, vector = found.stored.decision, found.stored.vector
     transaction = None if vector is None else vector["transaction"]
-    in_full = person.may("analyst")
+    redaction = Redaction.of(person)
     features, whole = _features(parts, found)
     with parts.collector.topics.lock:
         label = parts.collector.topics.labels.find(decision["transaction_id"], decision["card_id"])
@@ -103,8 +103,8 @@ def _values(parts: DashboardParts, found: _Found, person: Person) -> dict[str, A
         "alike": found.alike,
         "case": found.case,
         "label": label,
-        "inputs": view.inputs(decision, transaction, in_full=in_full),
-        "card": decision["card_id"] if in_full else masked(decision["card_id"]),
+        "inputs": view.inputs(decision, transaction, redaction),
+        "card": redaction.text("card_id", decision["card_id"]),
         "timings": view.timings(decision),
         "groups": view.groups(features),
         "bars": view.bars(features),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dashboard.transactions.norm import FeatureLine
-from dashboard.web.wording import masked
+from dashboard.web.redaction import Redaction
 from database.decisions.transaction_evidence import Past
 from schemas.currency import amount
 from schemas.records import Decision, Transaction
@@ -82,26 +82,24 @@ class HistoryDrawing:
 
 
 def inputs(
-    decision: Decision, transaction: Transaction | None, *, in_full: bool
+    decision: Decision, transaction: Transaction | None, redaction: Redaction
 ) -> list[tuple[str, str]]:
-    """Return the known inputs of the transaction as names and values.
-
-    Args:
-        in_full: whether to show the whole card id.
-    """
+    """Return the known inputs of the transaction as names and values, redacted for the reader."""
     found: Mapping[str, Any] = transaction or {}
-    card = decision["card_id"]
-    rows = [("Card", card if in_full else masked(card))]
+    rows = [("Card", redaction.text("card_id", decision["card_id"]))]
     rows += [
-        (text, str(value))
+        (text, redaction.text(field, value))
         for field, text in _INPUTS
         if (value := found.get(field, decision.get(field))) is not None
     ]
     latitude, longitude = found.get("latitude"), found.get("longitude")
     if latitude is not None and longitude is not None:
-        rows.append(("Place", f"{latitude:.4f}, {longitude:.4f}"))
+        place = f"{latitude:.4f}, {longitude:.4f}"
+        rows.append(("Place", redaction.text("latitude", place)))
     attributes: Mapping[str, str] = found.get("attributes") or {}
-    return rows + [(name, str(value)) for name, value in sorted(attributes.items())]
+    return rows + [
+        (name, redaction.text("attributes", value)) for name, value in sorted(attributes.items())
+    ]
 
 
 def timings(decision: Decision) -> list[tuple[str, int, str]]:

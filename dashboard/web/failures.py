@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import structlog
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 
+from dashboard.accounts.access import session_of
 from dashboard.web.headers import HEADERS
 from dashboard.web.pages import page
 from schemas.errors import ConfigurationError, FraudError, TemporaryError
 
 log = structlog.get_logger(__name__)
+AWAY: Final = (
+    "The dashboard cannot answer at the moment. Try again in a minute; the log has the details."
+)
+"""What people are told who are not logged in: no address of a server, no text of an exception."""
 
 
 def answer(request: Request, status: int, text: str) -> Response:
@@ -42,7 +49,8 @@ def install(app: FastAPI) -> None:
         if isinstance(error, TemporaryError):
             status = 503
         log.warning("request refused", path=request.url.path, status=status, reason=str(error))
-        return answer(request, status, str(error))
+        text = AWAY if session_of(request) is None else str(error)
+        return answer(request, status, text)
 
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("request failed", path=request.url.path, exc_info=error)

@@ -12,16 +12,18 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qs, quote, urlsplit
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dashboard.web.failures import answer
+from dashboard.web.failures import AWAY, answer
 from database.accounts.sessions import Session
 from runtime.web.bodies import SLOW_S, Disconnected, RefusedBody, read_body, replay
 from schemas.errors import TemporaryError
 
+log = structlog.get_logger(__name__)
 OPEN: Final = frozenset(
     {"/healthz", "/readyz", "/login", "/static/style.css", "/static/theme.js", "/static/icon.svg"}
 )
@@ -42,6 +44,11 @@ FindSession = Callable[[str], Session | None]
 def cookie_name(request: Request) -> str:
     """Return the name of the session cookie; under TLS its prefix makes browsers guard it."""
     return "__Host-session" if request.url.scheme == "https" else "session"
+
+
+def device_cookie_name(request: Request) -> str:
+    """Return the name of the cookie by which a browser is known after a log-in."""
+    return "__Host-device" if request.url.scheme == "https" else "device"
 
 
 class Gate:
@@ -67,8 +74,9 @@ class Gate:
         try:
             session = await run_in_threadpool(self._find, token) if token else None
         except TemporaryError as error:
+            log.warning("session not looked up", path=request.url.path, reason=str(error))
             if request.url.path not in OPEN:
-                await answer(request, 503, str(error))(scope, receive, send)
+                await answer(request, 503, AWAY)(scope, receive, send)
                 return
             session = None
         scope["session"] = session

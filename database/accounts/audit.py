@@ -1,16 +1,19 @@
-"""The audit log: who changed what and when, with the values before and after. It is append-only.
+"""The audit log: who changed what and when, with the values before and after. It is append-only:
+an entry can be deleted when it is a year old, and not be changed at all.
 
 Every change by a person is recorded in the same transaction as the change itself.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from database.core.inserts import storable
 from database.core.tables import audit
@@ -40,11 +43,15 @@ Action = Literal[
     "case settled",
     "key created",
     "key revoked",
+    "dead letter sent again",
 ]
 """A closed list: new kinds of actions must be added here."""
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 PAGE: Final = 50
 """Entries per page."""
+_KEY: Final = secrets.token_bytes(32)
+_SUBJECTS_AT_ONCE: Final = 400
+"""SQLite limits the number of values in a statement."""
 MAX_NAME_LENGTH: Final = 128
 """Characters of `who` and `subject` that are kept: a failed log-in may contain any text."""
 
@@ -115,6 +122,44 @@ def entries(
     if older_than is not None:
         query = query.where(audit.c.entry_id < older_than)
     return [AuditEntry(**row) for row in connection.execute(query).mappings()]
+
+
+def unknown_name(text: str) -> str:
+    """Return what the audit says in place of a name that nobody has: a hash of it.
+
+    Somebody who types a password into the wrong field must not find it here. The key of the hash
+    lives as long as the process, so that nobody can try passwords against it; within that time the
+    same text gives the same hash. No username contains a blank.
+    """
+    digest = hashlib.blake2b(text.encode(errors="replace"), key=_KEY, digest_size=8)
+    return f"unknown name {digest.hexdigest()}"
+
+
+def last_of(
+    connection: Connection, action: Action, subjects: Sequence[str]
+) -> dict[str, AuditEntry]:
+    """Return the newest entry of an action about each of the subjects; others are missing."""
+    found: dict[str, AuditEntry] = {}
+    for start in range(0, len(subjects), _SUBJECTS_AT_ONCE):
+        some = subjects[start : start + _SUBJECTS_AT_ONCE]
+        query = (
+            select(audit)
+            .where(audit.c.subject.in_(some), audit.c.action == action)
+            .order_by(audit.c.entry_id)
+        )
+        entries = (AuditEntry(**row) for row in connection.execute(query).mappings())
+        found.update({entry.subject: entry for entry in entries})
+    return found
+
+
+def delete_older(connection: Connection, before_ms: int, limit: int) -> int:
+    """Delete those of the `limit` oldest entries that were made before `before_ms`.
+
+    The database refuses to delete an entry that is not yet a year old. Returns how many went.
+    """
+    oldest = select(audit.c.entry_id, audit.c.at).order_by(audit.c.entry_id).limit(limit).subquery()
+    expired = select(oldest.c.entry_id).where(oldest.c.at < before_ms)
+    return connection.execute(delete(audit).where(audit.c.entry_id.in_(expired))).rowcount
 
 
 def _json(values: Mapping[str, Any] | None) -> str | None:

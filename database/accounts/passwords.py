@@ -9,6 +9,7 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
+from database.accounts.guessable import is_guessable
 from schemas.errors import ConfigurationError
 
 MIN_LENGTH: Final = 12
@@ -70,3 +71,8 @@ def check(password: str, username: str) -> None:
         raise ConfigurationError("the password contains the username")
     if len(set(password)) < 5:
         raise ConfigurationError("the password repeats a few characters only")
+    if is_guessable(password, username):
+        raise ConfigurationError(
+            "the password consists of common words, rows of keys, years or repetitions, which are "
+            "guessed first: add a few words of your own"
+        )

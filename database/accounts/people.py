@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select, update
 
-from database.accounts import attempts, audit, passwords, sessions
+from database.accounts import attempts, audit, devices, passwords, sessions
 from database.accounts.roles import ROLES, Role
 from database.core.inserts import storable
 from database.core.tables import people
@@ -18,6 +18,8 @@ from schemas.errors import ConfigurationError
 ONE_TIME_MS: Final = 3 * 86_400_000
 """How long a one-time password can be exchanged for a permanent one."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+AUTOMATION: Final = frozenset({"bench", "chargeback", "loadtest", "monitor", "online", "trainer"})
+"""Names under which the automation acts on models and cases; no person can have one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ def add(
         raise ConfigurationError(
             f"{username!r} is not a username: use 1 to 64 lower-case letters, digits and . _ @ -, "
             "beginning with a letter or digit"
+        )
+    if username in AUTOMATION:
+        raise ConfigurationError(
+            f"{username} is the name of a part of the system, and its steps must not be taken for "
+            "those of a person: choose another username"
         )
     checked = _role(role)
     if get(connection, username) is not None:
@@ -103,13 +110,17 @@ def state(account: Account, locked: Mapping[str, int], now_ms: int) -> str:
     return "one-time password" if now_ms < account.one_time_until else "password expired"
 
 
-def stored_password(connection: Connection, username: str) -> StoredPassword | None:
-    """Return the stored password; None if the person is unknown or disabled."""
-    row = connection.execute(
-        select(people.c.password_hash, people.c.one_time_until).where(
-            people.c.username == storable(username), people.c.disabled.is_(False)
-        )
-    ).first()
+def stored_password(
+    connection: Connection, username: str, *, lock: bool = False
+) -> StoredPassword | None:
+    """Return the stored password; None if the person is unknown or disabled.
+
+    With `lock`, nobody else can change the person until the transaction ends.
+    """
+    query = select(people.c.password_hash, people.c.one_time_until).where(
+        people.c.username == storable(username), people.c.disabled.is_(False)
+    )
+    row = connection.execute(query.with_for_update() if lock else query).first()
     return None if row is None else StoredPassword(*row)
 
 
@@ -141,6 +152,8 @@ def reset_password(
 ) -> None:
     """Give a person a new one-time password with the hash `one_time`, and unlock the account.
 
+    All of the person's devices become unknown.
+
     Raises:
         ConfigurationError: the person does not exist.
     """
@@ -148,6 +161,7 @@ def reset_password(
     until = now_ms + ONE_TIME_MS
     _change(connection, username, {"password_hash": one_time, "one_time_until": until})
     attempts.forget(connection, attempts.account(username))
+    devices.forget_all(connection, username)
     audit.record(connection, who=by, action="password reset", subject=username, now_ms=now_ms)
 
 
@@ -162,17 +176,30 @@ def check_new_password(username: str, old: str, new: str) -> None:
     passwords.check(new, username)
 
 
-def change_password(connection: Connection, username: str, hashed: str, *, now_ms: int) -> None:
-    """Store the hash of a chosen password. The caller must have verified the old one.
+def change_password(
+    connection: Connection, username: str, hashed: str, *, replaces: str, now_ms: int
+) -> bool:
+    """Store the hash of a chosen password in place of `replaces`, the one that was verified.
 
-    Raises:
-        ConfigurationError: the person does not exist.
+    Returns False, and changes nothing, if that is no longer the stored hash, because an admin has
+    reset the password meanwhile, or if the person is disabled.
     """
-    _existing(connection, username)
-    _change(connection, username, {"password_hash": hashed, "one_time_until": None})
+    changed = connection.execute(
+        update(people)
+        .where(
+            people.c.username == username,
+            people.c.password_hash == replaces,
+            people.c.disabled.is_(False),
+        )
+        .values(password_hash=hashed, one_time_until=None)
+    ).rowcount
+    if not changed:
+        return False
+    sessions.end_all(connection, username)
     audit.record(
         connection, who=username, action="password changed", subject=username, now_ms=now_ms
     )
+    return True
 
 
 def renew_hash(connection: Connection, username: str, hashed: str, *, replaces: str) -> None:
@@ -200,6 +227,7 @@ def set_disabled(
         return
     if disabled:
         _keep_an_admin(connection, account)
+        devices.forget_all(connection, username)
     _change(connection, username, {"disabled": disabled})
     audit.record(
         connection,

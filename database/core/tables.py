@@ -59,8 +59,10 @@ policies: Final = Table(
     Column("published_at", BigInteger, primary_key=True),
     Column("document", Text, nullable=False),
     Column("actor", String, nullable=False),
+    Column("used_at", BigInteger),
 )
-"""All published policies; their topic keeps only the newest."""
+"""Published policies; their topic keeps only the newest. `used_at` is the time of the last known
+decision under the policy; null before the first."""
 
 positions: Final = Table(
     "positions",
@@ -128,7 +130,7 @@ attempts: Final = Table(
     Column("last_at", BigInteger, nullable=False),
     Column("locked_until", BigInteger, nullable=False),
 )
-"""Failed log-ins by `account:<username>`, even of unknown names, and `address:<IP address>`."""
+"""Failed log-ins by account, even of unknown names, by known device and by IP address."""
 
 sessions: Final = Table(
     "sessions",
@@ -140,6 +142,16 @@ sessions: Final = Table(
     Column("expires_at", BigInteger, nullable=False),
     Index("sessions_by_person", "username"),
 )
+
+devices: Final = Table(
+    "devices",
+    metadata,
+    Column("token_hash", LargeBinary(32), primary_key=True),
+    Column("username", String, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("devices_by_person", "username"),
+)
+"""Browsers from which a person has logged in, by the SHA-256 of a cookie."""
 
 api_keys: Final = Table(
     "api_keys",
@@ -166,4 +178,5 @@ audit: Final = Table(
     Column("after", Text),
     Index("audit_by_subject", "subject"),
 )
-"""Append-only: triggers refuse UPDATE and DELETE. `before` and `after` are JSON."""
+"""Append-only: triggers refuse UPDATE, and DELETE of an entry that is not yet a year old. `before`
+and `after` are JSON."""

@@ -92,6 +92,14 @@ def history(
     return [_decision(row) for row in rows]
 
 
+def newest(connection: Connection) -> Decision | None:
+    """Return the newest decision, or None if there is none."""
+    rows = connection.execute(
+        select(decisions.c.record).order_by(decisions.c.decided_at.desc()).limit(1)
+    ).mappings()
+    return next(map(_decision, rows), None)
+
+
 def newest_blocks(connection: Connection, limit: int) -> list[Decision]:
     """Return the newest BLOCK decisions, newest first."""
     rows = connection.execute(

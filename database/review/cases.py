@@ -13,7 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from database.core.inserts import storable
@@ -179,6 +189,21 @@ def count_cases(connection: Connection, now_ms: int, midnight_ms: int) -> Counte
         decided_today=connection.execute(today).scalar_one(),
         median_age_ms=0 if median is None else now_ms - median,
     )
+
+
+def delete_closed(connection: Connection, before_ms: int, limit: int) -> int:
+    """Delete at most `limit` cases that were closed before `before_ms`; return how many.
+
+    A verdict whose label has not been sent stays. A case that nobody has decided is deleted once it
+    was opened before `before_ms`, as its evidence is gone by then.
+    """
+    sent = and_(cases.c.decided_at < before_ms, cases.c.label_sent_at.is_not(None))
+    stale = and_(cases.c.opened_at < before_ms, cases.c.verdict.is_(None))
+    deleted = 0
+    for expired, age in ((sent, cases.c.decided_at), (stale, cases.c.opened_at)):
+        oldest = select(cases.c.case_id).where(expired).order_by(age).limit(limit - deleted)
+        deleted += connection.execute(delete(cases).where(cases.c.case_id.in_(oldest))).rowcount
+    return deleted
 
 
 def is_free(now_ms: int) -> ColumnElement[bool]:

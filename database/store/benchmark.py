@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from database.core.opening import open_database
+from database.store.expiry import Retention
 from database.store.rows import label_reader
 from database.store.store import SERVICE, Store, StoreSources, report
 from runtime.clock import SystemClock
@@ -70,7 +71,7 @@ def _store(prepared: _PreparedTopics, url: str) -> dict[str, Any]:
         store = Store(
             database,
             sources,
-            keep_ms=KEEP_MS,
+            keep=Retention(decisions_ms=KEEP_MS, cases_ms=KEEP_MS, audit_ms=KEEP_MS),
             currencies=CurrencyTable(),
             clock=SystemClock(),
             metrics=Metrics(SERVICE),

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from database.core.database import Database
 from database.core.opening import open_database
+from database.store.expiry import Retention
 from database.store.rows import decision_rows, label_reader, vector_rows
 from database.store.store import SERVICE, Store, StoreSources, report
 from runtime.kafka.reader import KafkaReader, end_offsets, offset_bounds
@@ -73,7 +74,7 @@ def _store(process: ServiceProcess, database: Database) -> Store:
     return Store(
         database,
         sources,
-        keep_ms=settings.store_keep.ms,
+        keep=Retention.from_settings(settings),
         currencies=CurrencyTable(settings.base_currency, settings.currency_rates),
         clock=process.clock,
         metrics=process.metrics,

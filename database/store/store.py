@@ -20,10 +20,11 @@ from database.core.database import Database
 from database.core.exclusive import ExclusiveLock
 from database.core.inserts import Inserted
 from database.core.positions import move_positions, read_positions
-from database.decisions.decisions import add_decisions, add_vectors, answers, delete_older
+from database.decisions.decisions import add_decisions, add_vectors, answers
 from database.decisions.policies import add_policies
 from database.review.case_work import settle
 from database.review.cases import open_cases
+from database.store.expiry import Retention, delete_expired
 from database.store.rows import StoredRows, decision_rows, policy_rows, readable_labels, vector_rows
 from runtime.clock import Clock
 from runtime.kafka.protocols import Message, PartitionReader
@@ -124,7 +125,7 @@ class Store:
     not find it.
 
     Args:
-        keep_ms: age at which rows are deleted.
+        keep: how long rows are kept.
         currencies: rates for the value at risk of a case.
     """
 
@@ -133,14 +134,14 @@ class Store:
         database: Database,
         sources: StoreSources,
         *,
-        keep_ms: int,
+        keep: Retention,
         currencies: CurrencyTable,
         clock: Clock,
         metrics: Metrics,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database, self._lock = database, ExclusiveLock(database, LOCK)
-        self._sources, self._keep_ms = sources, keep_ms
+        self._sources, self._keep = sources, keep
         self._topics = (sources.features, sources.decisions, sources.labels, sources.policy)
         self._currencies, self._clock, self._metrics = currencies, clock, metrics
         self._monotonic = monotonic
@@ -313,7 +314,7 @@ class Store:
         if self._monotonic() < self._expire_at:
             return
         with self._database.begin() as connection:
-            gone = delete_older(connection, self._clock.now_ms() - self._keep_ms, EXPIRE_ROWS)
+            gone = delete_expired(connection, self._keep, self._clock.now_ms(), EXPIRE_ROWS)
         for table, rows in gone.items():
             self.counts.expired += rows
             self._metrics.count("expired", rows, table=table)

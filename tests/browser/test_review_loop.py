@@ -58,7 +58,8 @@ class Town:
         self.sent = 0
         with self.database.begin() as connection:
             people.add(connection, "ann", "analyst", "-", by="test", now_ms=1)
-            people.change_password(connection, "ann", Passwords().hash(PASSWORD), now_ms=1)
+            hashed = Passwords().hash(PASSWORD)
+            people.change_password(connection, "ann", hashed, replaces="-", now_ms=1)
         small_bundle(folder / MODEL, MODEL)
         event: dict[str, Any] = {
             "model_id": MODEL, "stage": "CHAMPION", "canary_share": None, "metrics": {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -15,7 +16,7 @@ from database.core.tables import audit as audit_table
 from schemas.errors import ConfigurationError
 from tests.support.dashboard.site import Site, log_in
 
-NOW = 1_770_000_000_000
+NOW = time.time_ns() // 1_000_000
 
 
 def test_the_audit_can_be_added_to_and_never_changed(database: Database) -> None:
@@ -138,8 +139,8 @@ def test_a_nul_in_a_name_is_nobodys(database: Database, place: str) -> None:
     for asked in ("who", "action", "subject"):
         assert admin.get(f"/audit?{asked}=ja%00ne").status_code == 200
     with database.read() as connection:
-        [failed] = audit.entries(connection, who="ja\0ne")
-    assert (failed.who, failed.action) == ("ja\N{REPLACEMENT CHARACTER}ne", "log-in failed")
+        [failed] = audit.entries(connection, action="log-in failed")
+    assert failed.who.startswith("unknown name ")
 
 
 def test_sessions_live_as_long_as_they_may(database: Database) -> None:

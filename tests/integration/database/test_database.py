@@ -17,6 +17,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Executable, delete, func, insert, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from database.accounts.audit import delete_older
 from database.accounts.people import ONE_TIME_MS, accounts
 from database.core.database import Database
 from database.core.engines import make_engine, parse_url
@@ -28,7 +29,8 @@ from devstack.servers.postgres import PostgresServer
 from runtime.settings import load_settings
 from schemas.errors import ConfigurationError, DatabaseUnavailable
 
-ENTRY = {"at": 1, "who": "jane", "action": "promote", "subject": "model-1"}
+NOW = time.time_ns() // 1_000_000
+ENTRY = {"at": NOW, "who": "jane", "action": "promote", "subject": "model-1"}
 SECRET = "pass-word-of-ours"
 
 
@@ -113,6 +115,25 @@ def test_the_audit_takes_entries_and_never_changes_them(database: Database) -> N
             connection.execute(statement)
     with database.read() as connection:
         assert connection.execute(select(audit.c.who)).scalars().all() == ["jane"]
+
+
+def test_an_audit_entry_can_be_deleted_once_it_is_a_year_old_and_never_changed(
+    database: Database,
+) -> None:
+    year = 365 * 86_400_000
+    with database.begin() as connection:
+        connection.execute(insert(audit), {**ENTRY, "at": NOW - year, "subject": "old"})
+        connection.execute(insert(audit), {**ENTRY, "at": NOW - year + 2 * 86_400_000})
+    changes: list[Executable] = [update(audit).values(who="mallory"), delete(audit)]
+    if database.file is not None:
+        changes.append(insert(audit).prefix_with("OR REPLACE").values(**ENTRY, entry_id=1))
+    for change in changes:
+        with pytest.raises(DBAPIError, match="append-only"), database.begin() as connection:
+            connection.execute(change)
+    for _ in range(2):
+        with database.begin() as connection:
+            delete_older(connection, NOW - year + 1, 10)
+            assert connection.scalars(select(audit.c.subject)).all() == ["model-1"]
 
 
 def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:

@@ -155,7 +155,7 @@ def test_every_action_is_audited_with_before_and_after(database: Database) -> No
     ]
     states = [json.loads(text or "") for text in (found[3].before, found[3].after)]
     assert [state["verdict"] for state in states] == [None, "FRAUD"]
-    assert [state["note"] for state in states] == [None, "stolen"]
+    assert [state["note"] for state in states] == [None, "6 characters"]
     assert found[4].before == found[3].after
 
 

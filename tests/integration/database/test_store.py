@@ -9,14 +9,17 @@ import pytest
 import structlog
 from sqlalchemy import func, select
 
+from database.accounts import audit
 from database.core.database import Database
 from database.core.opening import open_database
 from database.core.positions import move_positions, read_positions
+from database.core.tables import audit as audit_table
 from database.core.tables import cases, decisions, policies, vectors
 from database.decisions.decisions import add_decisions
 from database.decisions.policies import of_version
 from database.review.cases import list_cases
 from database.store import store as module
+from database.store.expiry import Retention
 from database.store.rows import label_reader
 from database.store.store import Store, StoreSources
 from runtime.clock import ManualClock
@@ -91,7 +94,7 @@ class Bench:
         made = Store(
             self.open(),
             sources,
-            keep_ms=400 * DAY,
+            keep=Retention(decisions_ms=400 * DAY, cases_ms=500 * DAY, audit_ms=730 * DAY),
             currencies=CurrencyTable("EUR", {"USD": 0.5}),
             clock=self.clock,
             metrics=self.metrics,
@@ -116,6 +119,13 @@ class Bench:
             "source": source, "transaction_time": START + number, "label_time": START + DAY,
         }  # fmt: skip
         self.broker.append("labels", (0, b"", before + avro.encode("Label", record)))
+
+    def publish(self, version: str, at: int) -> None:
+        record = {
+            "policy_id": "policy", "version": version, "document": "{}", "occurred_at": at,
+            "actor": "jane",
+        }  # fmt: skip
+        self.broker.append("policy", (0, b"policy", avro.encode("PolicyEvent", record)))
 
     def count(self, table: Any) -> int:
         with self.database.read() as connection:
@@ -196,9 +206,6 @@ def test_every_policy_is_kept_though_its_topic_keeps_the_newest(bench: Bench) ->
     assert store.counts.stored["policies"] == 3
     assert store.counts.unstored == 2
     assert bench.positions("policy") == {0: 6}
-    bench.clock.advance(4_000 * DAY)
-    bench.now += 60.0
-    store.step()
     assert bench.column(policies.c.published_at) == [START, START + 1, START + 2]
 
 
@@ -361,6 +368,35 @@ def test_what_is_too_old_goes_in_small_batches(
     assert (bench.count(decisions), bench.count(vectors)) == (4, 4)
     assert bench.column(decisions.c.transaction_id) == [f"tx-{number}" for number in range(6, 10)]
     assert store.counts.expired == 12
+
+
+def test_policies_cases_and_audit_entries_go_at_their_age(bench: Bench) -> None:
+    """Entries of START are years old by the clock of the database, which has the last word."""
+    store = bench.store()
+    store.open()
+    for version, at in (("v0", START - 1), ("v1", START), ("v2", START + 1)):
+        bench.publish(version, at)
+    bench.decide(decision(1), decision(2, decision="REVIEW"))
+    store.step()
+    with bench.database.begin() as connection:
+        audit.record(connection, who="jane", action="log-in", subject="jane", now_ms=START)
+
+    def kept() -> tuple[list[str], int, int]:
+        bench.now += 60.0
+        store.step()
+        return bench.column(policies.c.version), bench.count(cases), bench.count(audit_table)
+
+    assert kept() == (["v0", "v1", "v2"], 1, 1)
+    bench.clock.advance(400 * DAY + 1)
+    assert kept() == (["v1", "v2"], 1, 1), "v1 made the decisions"
+    bench.clock.advance(2)
+    assert kept() == (["v2"], 1, 1), "and they are gone"
+    bench.clock.advance(100 * DAY)
+    assert kept() == (["v2"], 0, 1)
+    bench.clock.advance(230 * DAY)
+    assert kept() == (["v2"], 0, 0)
+    shown = bench.metrics.exposition().decode()
+    assert 'fraud_expired_total{service="store",table="audit"} 1.0' in shown
 
 
 def test_it_waits_for_kafka_and_goes_on(bench: Bench) -> None:

@@ -101,4 +101,4 @@ def _add_people(pipeline: Pipeline, url: str) -> None:
     with open_database(settings) as database, database.begin() as connection:
         for username, role in PEOPLE.items():
             people.add(connection, username, role, "-", by="tests", now_ms=1)
-            people.change_password(connection, username, hashed, now_ms=1)
+            people.change_password(connection, username, hashed, replaces="-", now_ms=1)

@@ -70,7 +70,9 @@ class Site:
         hashed = self.passwords.hash(PASSWORD)
         with self.database.begin() as connection:
             people.add(connection, username, role, "-", by="test", now_ms=self.clock.now_ms())
-            people.change_password(connection, username, hashed, now_ms=self.clock.now_ms())
+            people.change_password(
+                connection, username, hashed, replaces="-", now_ms=self.clock.now_ms()
+            )
 
     def person(self, role: str, username: str | None = None) -> TestClient:
         """Return the browser of a new person, logged in, that sends the CSRF token as a header."""

@@ -13,8 +13,11 @@ from sqlalchemy import Connection, select
 
 from database.accounts import audit, people
 from database.accounts.passwords import Passwords
+from database.core.database import Database
+from database.core.tables import attempts as attempts_table
 from database.core.tables import people as people_table
 from database.core.tables import sessions as sessions_table
+from schemas.errors import DatabaseUnavailable
 from tests.support.dashboard.site import ADDRESS, CHEAP, PASSWORD, Site, log_in
 
 HOUR = 3_600_000
@@ -131,7 +134,8 @@ def test_wrong_names_and_passwords_are_refused_in_the_same_words(site: Site) -> 
         texts.add(answer.text.replace(f'value="{name}"', 'value=""').replace(" autofocus", ""))
     assert len(texts) == 1
     failed = [who for who, action in actions(site) if action == "log-in failed"]
-    assert failed == ["", "gone", "nobody", "jane"]
+    assert [failed[1], failed[3]] == ["gone", "jane"]
+    assert [who.startswith("unknown name ") for who in failed] == [True, False, True, False]
 
 
 def test_who_does_not_exist_costs_as_much_argon2_as_who_does() -> None:
@@ -184,6 +188,7 @@ def test_a_one_time_password_opens_only_the_page_that_replaces_it(site: Site) ->
 
     assert "at least 12 characters" in change(one_time, "short")
     assert "contains the username" in change(one_time, "xx-jane-jane-xx")
+    assert "common words" in change(one_time, "passwordpassword")
     assert "repeats a few characters" in change(one_time, "abababababab")
     assert "is the same as the present one" in change(one_time, one_time)
     assert "differ" in change(one_time, PASSWORD, PASSWORD + "x")
@@ -235,9 +240,17 @@ def test_changes_of_a_person_end_all_their_sessions(site: Site) -> None:
 
     now = site.clock.now_ms()
     hashed = site.passwords.hash(PASSWORD)
+
+    def change_own(connection: Connection) -> None:
+        present = people.stored_password(connection, "jane")
+        assert present is not None
+        assert people.change_password(
+            connection, "jane", hashed, replaces=present.hashed, now_ms=now
+        )
+
     changes: list[Callable[[Connection], None]] = [
         lambda connection: people.set_role(connection, "jane", "analyst", by="x", now_ms=now),
-        lambda connection: people.change_password(connection, "jane", hashed, now_ms=now),
+        change_own,
         lambda connection: people.reset_password(connection, "jane", hashed, by="x", now_ms=now),
         lambda connection: people.set_disabled(connection, "jane", True, by="x", now_ms=now),
     ]
@@ -255,7 +268,9 @@ def test_a_hash_of_older_parameters_is_renewed_at_log_in(site: Site) -> None:
     site.add("jane", "viewer")
     old = PasswordHasher(time_cost=2, memory_cost=8, parallelism=1).hash(PASSWORD)
     with site.database.begin() as connection:
-        people.change_password(connection, "jane", old, now_ms=0)
+        present = people.stored_password(connection, "jane")
+        assert present is not None
+        people.change_password(connection, "jane", old, replaces=present.hashed, now_ms=0)
     log_in(site.stranger(), "jane")
     with site.database.read() as connection:
         stored = connection.scalar(select(people_table.c.password_hash))
@@ -298,3 +313,59 @@ def test_who_is_shut_out_while_the_password_is_verified_gets_no_session(
     assert "set-cookie" not in answer.headers
     with site.database.read() as connection:
         assert connection.scalars(select(sessions_table.c.token_hash)).all() == []
+
+
+def test_a_reset_by_an_admin_is_not_undone_by_a_change_under_way(site: Site) -> None:
+    """An intruder who changes the password at the moment of the reset must not keep the account."""
+    reset = site.passwords.hash("the one-time password of the reset")
+
+    def meanwhile() -> None:
+        with site.database.begin() as connection:
+            people.reset_password(connection, "jane", reset, by="admin", now_ms=0)
+
+    jane = site.person("viewer", "jane")
+    interrupted = Site(site.database, passwords=Interrupted(meanwhile))
+    client = interrupted.stranger(cookies={"session": jane.cookies["session"]})
+    client.headers["X-CSRF-Token"] = site.csrf(jane)
+    new = "chosen by the intruder"
+    answer = client.post("/password", data={"old": PASSWORD, "new": new, "again": new})
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+    with site.database.read() as connection:
+        assert connection.scalar(select(people_table.c.password_hash)) == reset
+        assert connection.scalars(select(sessions_table.c.token_hash)).all() == []
+        assert audit.entries(connection, action="password changed", who="jane")[1:] == []
+
+
+def test_what_is_typed_in_place_of_a_name_is_not_kept(site: Site) -> None:
+    """Somebody types their password into the wrong field."""
+    typed = "my secret password"
+    for _ in range(2):
+        assert log_in(site.stranger(), typed, "jane").status_code == 401
+    with site.database.read() as connection:
+        first, second = audit.entries(connection, action="log-in failed")
+        stored = connection.execute(select(attempts_table.c.key)).scalars().all()
+    assert first.who == first.subject == second.who
+    assert re.fullmatch("unknown name [0-9a-f]{16}", first.who)
+    assert not any("secret" in key for key in stored)
+
+
+def test_an_unreachable_database_says_nothing_to_strangers(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(self: Database) -> None:
+        raise DatabaseUnavailable("postgresql://db.internal:5432 does not answer")
+
+    client = site.person("viewer")
+    monkeypatch.setattr(Database, "read", away)
+    monkeypatch.setattr(Database, "begin", away)
+    bogus = site.stranger(cookies={"session": "bogus"})
+    for answer in (
+        bogus.get("/models"),
+        bogus.get("/models", headers={"Accept": "*/*"}),
+        log_in(site.stranger(), "jane"),
+        client.get("/models"),
+    ):
+        assert answer.status_code == 503
+        assert "cannot answer at the moment" in answer.text
+        assert "db.internal" not in answer.text

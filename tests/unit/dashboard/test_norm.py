@@ -8,6 +8,7 @@ import numpy as np
 
 from dashboard.transactions import view
 from dashboard.transactions.norm import FeatureLine, lines
+from dashboard.web.redaction import Redaction
 from database.decisions.transaction_evidence import Past
 from schemas.features import NAMES, VECTOR_SIZE
 
@@ -137,16 +138,16 @@ def test_timings_tell_each_step() -> None:
     assert [later for _, _, later in steps] == ["", "20 ms later", "4.0 ms later", "6.4 ms later"]
 
 
-def test_the_card_is_masked_for_those_who_may_not_see_it() -> None:
+def test_personal_inputs_are_hidden_from_those_who_may_not_see_them() -> None:
     transaction: Any = {"ip": "192.0.2.1", "attributes": {"b": "2", "a": "1"}, "merchant_id": "m"}
-    seen = dict(view.inputs(decision(1), transaction, in_full=False))
+    seen = dict(view.inputs(decision(1), transaction, Redaction(in_full=False)))
     assert seen == {
         "Card": "••••3456",
         "Merchant": "m",
-        "IP address": "192.0.2.1",
-        "a": "1",
-        "b": "2",
+        "IP address": "••••",
+        "a": "••••",
+        "b": "••••",
     }
-    assert dict(view.inputs(decision(1), None, in_full=True)) == {
+    assert dict(view.inputs(decision(1), None, Redaction(in_full=True))) == {
         "Card": "card-123456", "Merchant": "m",
     }  # fmt: skip

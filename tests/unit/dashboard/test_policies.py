@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from database.decisions.policies import add_policies
@@ -49,6 +50,41 @@ def test_the_built_in_policy_and_unknown_versions_say_what_they_are(site: Site) 
 def test_script_in_a_document_stays_text(site: Site) -> None:
     script = "<script>alert(1)</script>"
     publish(site, "v1", f"no JSON {script}", actor=script)
-    text = site.person("viewer").get("/policies/v1").text
+    text = site.person("analyst").get("/policies/v1").text
     assert "<script>alert" not in text
     assert "no JSON &lt;script&gt;" in text
+
+
+LISTED = {
+    "version": "v9",
+    "segments": [{"name": "s", "when": "amount > 50 and ip == '192.0.2.7'", "block": 0.9,
+                  "review": 0.5}],
+    "rules": [{"id": "r", "action": "BLOCK", "when": "customer_id in ['cust-77', 'cust-78']",
+               "text": "a customer we know"}],
+    "lists": [{"id": "l", "action": "BLOCK", "field": "card_id", "values": ["card-4711"],
+               "text": "a card we know"}],
+}  # fmt: skip
+PERSONAL = ("192.0.2.7", "cust-77", "card-4711")
+
+
+def test_viewers_see_no_values_of_lists_and_conditions(site: Site) -> None:
+    publish(site, "v9", json.dumps(LISTED))
+    seen = site.person("viewer").get("/policies/v9").text
+    assert "shown to analysts" in seen
+    for part in ("amount &gt; 50", "a customer we know", "&#34;field&#34;: &#34;card_id&#34;"):
+        assert part in seen
+    assert not any(value in seen for value in PERSONAL)
+    whole = site.person("analyst").get("/policies/v9").text
+    assert all(value in whole for value in PERSONAL)
+    assert "shown to analysts" not in whole
+
+
+def test_viewers_do_not_see_a_document_that_cannot_be_redacted(site: Site) -> None:
+    publish(site, "v9", json.dumps(LISTED | {"unknown": PERSONAL}))
+    publish(site, "v8", f"no JSON but {PERSONAL}")
+    viewer, analyst = site.person("viewer"), site.person("analyst")
+    for version in ("v9", "v8"):
+        seen = viewer.get(f"/policies/{version}").text
+        assert "only the role analyst and those above see it" in seen
+        assert not any(value in seen for value in PERSONAL)
+        assert "card-4711" in analyst.get(f"/policies/{version}").text

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+from sqlalchemy import select
 
 from database.accounts import api_keys, attempts, passwords, people, sessions
 from database.core.database import Database
 from database.core.positions import move_positions, read_positions
+from database.core.tables import cases
+from database.decisions import policies
 from database.decisions.decisions import add_decisions, answers
-from database.review.case_labels import lease_labels
+from database.review.case_labels import labels_sent, lease_labels
 from database.review.case_work import claim, claim_next
-from database.review.cases import open_cases, urgency
+from database.review.cases import delete_closed, open_cases, urgency
 from database.store.rows import decision_rows
 from runtime.kafka.protocols import Message
 from schemas.codec import avro
@@ -159,7 +165,7 @@ def test_a_hash_is_renewed_only_in_place_of_the_one_that_was_verified(database: 
     """The password may have been changed while the old hash was verified."""
     with database.begin() as connection:
         people.add(connection, "jane", "viewer", "old", by="test", now_ms=NOW)
-        people.change_password(connection, "jane", "changed", now_ms=NOW)
+        assert people.change_password(connection, "jane", "changed", replaces="old", now_ms=NOW)
         people.renew_hash(connection, "jane", "old, renewed", replaces="old")
         assert people.stored_password(connection, "jane") == people.StoredPassword("changed", None)
         people.renew_hash(connection, "jane", "renewed", replaces="changed")
@@ -176,12 +182,12 @@ def test_a_session_opened_for_a_disabled_person_opens_nothing(database: Database
 
 
 def test_a_password_has_12_to_256_characters() -> None:
-    passwords.check("abcdefgh-123", "jane")
-    passwords.check("abcdefgh" * 32, "jane")
+    passwords.check("by the sea.x", "jane")
+    passwords.check("hedge and brook " * 16, "jane")
     with pytest.raises(ConfigurationError, match="at least 12"):
-        passwords.check("abcdefgh-12", "jane")
+        passwords.check("by the sea.", "jane")
     with pytest.raises(ConfigurationError, match="at most 256"):
-        passwords.check("abcdefgh" * 32 + "i", "jane")
+        passwords.check("hedge and brook " * 16 + "i", "jane")
 
 
 @on_sqlite
@@ -191,3 +197,128 @@ def test_a_key_opens_nothing_from_the_moment_it_expires(database: Database) -> N
             connection, "shop", ["score"], by="test", now_ms=NOW, expires_at=NOW + HOUR
         )
     assert [made.valid(NOW + HOUR - 1), made.valid(NOW + HOUR)] == [True, False]
+
+
+@on_sqlite
+def test_an_address_is_forgiven_a_failure_every_quarter_of_an_hour(database: Database) -> None:
+    key = attempts.ip_address("192.0.2.1")
+    with database.begin() as connection:
+        for quarter in range(30 * 96):  # thirty days of one typo each quarter of an hour
+            now = NOW + quarter * 15 * 60_000
+            assert attempts.begin(connection, key, now_ms=now) == 0
+            assert attempts.wait(connection, key, now_ms=now) == 0
+        for _ in range(24):
+            assert attempts.begin(connection, key, now_ms=now) == 0
+        assert attempts.wait(connection, key, now_ms=now) == 30_000, "as many at once are a lock"
+
+
+@on_sqlite
+def test_fractions_of_a_quarter_count_towards_forgiveness(database: Database) -> None:
+    key = attempts.ip_address("192.0.2.1")
+    with database.begin() as connection:
+        for number in range(1000):
+            now = NOW + number * 14 * 60_000  # each a little before it would be forgiven
+            if attempts.begin(connection, key, now_ms=now):
+                break
+        assert number > 300
+
+
+@on_sqlite
+def test_several_keys_are_counted_together_or_not_at_all(database: Database) -> None:
+    account, address = attempts.account("jane"), attempts.ip_address("192.0.2.1")
+    with database.begin() as connection:
+        for _ in range(5):
+            assert attempts.begin(connection, account, address, now_ms=NOW) == 0
+        for _ in range(100):
+            assert attempts.begin(connection, account, address, now_ms=NOW) == 30_000
+        for _ in range(20):
+            assert attempts.begin(connection, address, now_ms=NOW) == 0
+        assert attempts.wait(connection, address, now_ms=NOW) == 30_000
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "passwordpassword", "Password12345678", "P@ssw0rd2026!!!!", "qwertyuiop1234",
+        "abcdefgh-123", "letmeinletmein1!", "1q2w3e4r5t6y", "aaaabbbbccccdddd", "zyxwvutsrqpo",
+        "welcome2summer2026", "Jane.Smith-2026", "dashboarddashboard", "iloveyou!iloveyou!",
+        "x7x7x7x7x7x7",
+    ],
+)  # fmt: skip
+def test_what_guessers_try_first_is_no_password(password: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"guessed first|repeats|contains the username"):
+        passwords.check(password, "jane.smith")
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["a quiet walk by the sea", "Tr3acle-hinge-otter", "fG7#qLz92vPw", "kein Wasser im Brunnen"],
+)
+def test_words_of_ones_own_are_a_password(password: str) -> None:
+    passwords.check(password, "jane.smith")
+
+
+@on_sqlite
+def test_no_person_can_have_the_name_of_a_part_of_the_system(database: Database) -> None:
+    """The actors of models and cases are told apart by their names alone."""
+    sources = [
+        path
+        for package in ("dashboard", "loadtest", "monitor", "trainer")
+        for path in Path(package).rglob("*.py")
+    ]
+    actors = {
+        found for path in sources for found in re.findall(r'ACTOR.* = "(\w+)"', path.read_text())
+    }
+    assert actors >= {"online", "trainer", "monitor"}
+    for name in (*actors, "chargeback"):
+        with (
+            pytest.raises(ConfigurationError, match="name of a part of the system"),
+            database.begin() as connection,
+        ):
+            people.add(connection, name, "viewer", "-", by="test", now_ms=NOW)
+
+
+@on_sqlite
+def test_policies_stay_as_long_as_a_decision_under_them(database: Database) -> None:
+    def row(version: str, published_at: int) -> dict[str, object]:
+        return {
+            "version": version, "published_at": published_at, "document": "{}", "actor": "jane",
+        }  # fmt: skip
+
+    def versions(before_ms: int) -> list[str]:
+        with database.begin() as connection:
+            policies.delete_unused(connection, before_ms)
+            rows = (policies.of_version(connection, version) for version in ("v1", "v2", "v3"))
+            return [found[0].version for found in rows if found]
+
+    with database.begin() as connection:
+        policies.add_policies(connection, [row("v1", NOW), row("v2", NOW + DAY)])
+        policies.add_policies(connection, [row("v3", NOW + 2 * DAY)])
+        policies.mark_used(connection, "v1", NOW + 10 * DAY)  # v2 was refused by the scorers
+        policies.mark_used(connection, "v1", NOW + 9 * DAY)
+    assert versions(NOW + DAY) == ["v1", "v2", "v3"]
+    assert versions(NOW + DAY + 1) == ["v1", "v3"]
+    assert versions(NOW + 10 * DAY) == ["v1", "v3"]
+    assert versions(NOW + 10 * DAY + 1) == ["v3"]
+    assert versions(NOW + 1000 * DAY) == ["v3"], "the newest is in force"
+
+
+@on_sqlite
+def test_closed_cases_are_deleted_with_their_notes_and_unsent_verdicts_stay(
+    database: Database,
+) -> None:
+    sent, unsent = (decided_case(database, number) for number in (1, 2))
+    opened(database, decision(3))
+    with database.begin() as connection:
+        labels = lease_labels(connection, NOW + HOUR, 60_000)
+        labels_sent(connection, {sent: labels[sent]}, NOW + HOUR)
+
+    def left(before_ms: int, limit: int = 10) -> list[str]:
+        with database.begin() as connection:
+            delete_closed(connection, before_ms, limit)
+            return sorted(connection.scalars(select(cases.c.transaction_id)))
+
+    assert left(NOW) == ["t1", "t2", "t3"]
+    assert left(NOW + 1, limit=0) == ["t1", "t2", "t3"]
+    assert left(NOW + 1, limit=1) == ["t2", "t3"]
+    assert left(NOW + 1) == ["t2"], f"the label of case {unsent} was not sent"

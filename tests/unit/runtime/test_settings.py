@@ -96,6 +96,8 @@ def test_a_duration_stays_the_text_that_was_written() -> None:
 DEFAULTS_MS = {
     "label_delay": 604_800_000,
     "archive_keep": 34_560_000_000,
+    "audit_keep": 63_072_000_000,
+    "case_keep": 34_560_000_000,
     "archive_keep_versions": 2_592_000_000,
     "archive_flush_after": 30_000,
     "archive_maintain_every": 21_600_000,
