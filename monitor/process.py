@@ -19,14 +19,15 @@ from runtime.clock import Clock
 from runtime.kafka.clients import KafkaProducer
 from runtime.kafka.model_registry import open_registry
 from runtime.kafka.reader import end_offsets
-from runtime.kafka.wire_format import ConfluentRegistry
+from runtime.kafka.wire_format import PatientRegistry
 from runtime.metrics import Metrics
 from runtime.process import ServiceProcess
 from runtime.settings import Settings
 from schemas.currency import CurrencyTable
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, RegistryUnavailable
 from schemas.features import HOUR
 from schemas.topics import TRANSACTIONS
+from schemas.validation import SchemaRegistry
 
 
 def run(settings: Settings) -> None:
@@ -39,7 +40,15 @@ def run(settings: Settings) -> None:
         process.create_topics()
         producer = process.keep(KafkaProducer(settings))
         registry = process.parts.enter_context(open_registry(settings))
-        monitor = build(settings, clock=clock, metrics=process.metrics, registry=registry)
+        monitor = build(
+            settings,
+            clock=clock,
+            metrics=process.metrics,
+            registry=registry,
+            label_registry=PatientRegistry.from_settings(
+                settings, process.retry(RegistryUnavailable)
+            ),
+        )
         events.seen = monitor.seen
         kept_ms = len(monitor.seen.quality.hours()) * HOUR
         catch_up = CatchUp(process, monitor, clock.now_ms() - kept_ms)
@@ -67,7 +76,12 @@ def run(settings: Settings) -> None:
 
 
 def build(
-    settings: Settings, *, clock: Clock, metrics: Metrics, registry: StageRegistry
+    settings: Settings,
+    *,
+    clock: Clock,
+    metrics: Metrics,
+    registry: StageRegistry,
+    label_registry: SchemaRegistry | None = None,
 ) -> Monitor:
     """Return a monitor configured by the settings."""
     return Monitor(
@@ -77,6 +91,6 @@ def build(
         currencies=CurrencyTable(settings.base_currency, settings.currency_rates),
         models=ServedModels(),
         registry=registry,
-        label_registry=ConfluentRegistry.from_settings(settings),
+        label_registry=label_registry,
         pan_key=settings.pan_key,
     )

@@ -74,6 +74,8 @@ METRICS: Final = (
     MetricSpec("gauge", "lag", "records not yet processed", ("topic", "partition")),
     MetricSpec("gauge", "freshness_seconds", "age of the newest processed event"),
     MetricSpec("gauge", "partitions", "partitions owned now"),
+    MetricSpec("gauge", "unserved_partitions", "partitions that nobody reads", ("topic",)),
+    MetricSpec("counter", "misplaced", "messages where their card_id does not lead", ("topic",)),
     MetricSpec("gauge", "buffered", "records read and held back"),
     MetricSpec("gauge", "ready", "1 when serving, 0 when waiting for Kafka or Redis"),
     MetricSpec("gauge", "model_info", "1 for the models in use", ("model_id", "role")),

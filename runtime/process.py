@@ -21,6 +21,7 @@ import structlog
 from runtime.clock import SystemClock
 from runtime.command_line import FAILURE
 from runtime.health import HealthServer
+from runtime.kafka.administration.rights import RIGHTS
 from runtime.kafka.topic_admin import create_topics
 from runtime.logs import configure_logging
 from runtime.metrics import Metrics
@@ -107,6 +108,7 @@ class ServiceProcess:
         self, service: str, settings: Settings, *, low_latency: bool = False, niceness: int = 0
     ) -> None:
         configure_logging(settings, service)
+        self._service = service
         self.settings, self.metrics, self.clock = settings, Metrics(service), SystemClock()
         self.stop = StopSignal()
         self.parts = ExitStack()
@@ -187,10 +189,11 @@ class ServiceProcess:
         """Create the topics that are missing, waiting for Kafka.
 
         Raises:
-            ConfigurationError: a topic has another number of partitions, or is refused.
+            ConfigurationError: a topic is not what it must be, or this service lacks a right.
             Stopped: the process was asked to stop meanwhile.
         """
-        self.patiently(lambda: create_topics(self.settings, timeout_s=TOPICS_WAIT_S))
+        service = self._service if self._service in RIGHTS else None
+        self.patiently(lambda: create_topics(self.settings, TOPICS_WAIT_S, service))
 
     def started(
         self,

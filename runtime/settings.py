@@ -34,11 +34,26 @@ class Settings(BaseSettings):
         "PLAINTEXT", description="Kafka security protocol"
     )
     kafka_ca: FilePath | None = Field(None, description="certificates to trust for Kafka (PEM)")
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+    kafka_certificate: FilePath | None = Field(
+        None, description="certificate with which a client of Kafka proves who it is (PEM)"
+    )
+    kafka_key: FilePath | None = Field(None, description="private key of that certificate (PEM)")
+    kafka_key_password: SecretStr | None = Field(
+        None, description="password of that key, if it is encrypted"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
         "SCRAM-SHA-512", description="SASL mechanism, if the protocol has SASL"
     )
-    kafka_username: str | None = Field(None, description="SASL user")
-    kafka_password: SecretStr | None = Field(None, description="SASL password")
+    kafka_username: str | None = Field(None, description="SASL user; the client id for OAUTHBEARER")
+    kafka_password: SecretStr | None = Field(
+        None, description="SASL password; the client secret for OAUTHBEARER"
+    )
+    kafka_token_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="token endpoint for OAUTHBEARER (client credentials grant)",
+    )
+    kafka_token_scope: str | None = Field(None, description="scope of such a token, if required")
     topic_prefix: str = Field(
         "",
         pattern=r"^[A-Za-z0-9._-]*$",

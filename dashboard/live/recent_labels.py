@@ -34,7 +34,7 @@ class RecentLabels:
         for message in messages:
             try:
                 label = read_label(
-                    message.value or b"", now_ms=message.timestamp, pan_key=self._pan_key
+                    message.value or b"", now_ms=message.arrived, pan_key=self._pan_key
                 )
             except BadMessage:  # the stream processor writes the dead letter
                 continue

@@ -62,7 +62,7 @@ class LiveTopics:
 
     def _open(self) -> list[Feed]:
         """Open the readers; the small topics are read to their end."""
-        create_topics(self._settings, timeout_s=3.0)
+        create_topics(self._settings, 3.0, "dashboard")
         journal, feeds = Journal(), list[Feed]()
         with ExitStack() as opened:
             for spec in SMALL:

@@ -173,7 +173,7 @@ def label_sender(
     """Return a sender configured by the settings, not yet started or connected to Kafka."""
 
     def connect() -> Producer:
-        create_topics(settings, timeout_s=KAFKA_WAIT_S)
+        create_topics(settings, KAFKA_WAIT_S, "dashboard")
         return KafkaProducer(settings)
 
     return LabelSender(

@@ -108,7 +108,7 @@ def label_reader(
     RegistryUnavailable.
     """
     return lambda message: read_label(
-        message.value or b"", now_ms=message.timestamp, pan_key=pan_key, registry=registry
+        message.value or b"", now_ms=message.arrived, pan_key=pan_key, registry=registry
     )
 
 

@@ -217,7 +217,7 @@ class Observations:
                 good.append(
                     read_label(
                         message.value or b"",
-                        now_ms=message.timestamp,
+                        now_ms=message.arrived,
                         pan_key=self._pan_key,
                         registry=self._registry,
                     )

@@ -75,7 +75,7 @@ def from_kafka(
     for messages in _read(settings, LABELS, since_ms, 2**62, progress):
         for message in messages:
             try:
-                label = read_label(message.value or b"", now_ms=message.timestamp)
+                label = read_label(message.value or b"", now_ms=message.arrived)
             except BadMessage:  # the stream processor has the dead letter
                 continue
             verdicts[hash_id(label["transaction_id"])] = label["label"] == "FRAUD"

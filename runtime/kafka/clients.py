@@ -12,7 +12,7 @@ from typing import Any, Final
 import confluent_kafka as ck
 import structlog
 
-from runtime.kafka import errors as kafka_errors
+from runtime.kafka.access.connection import connection
 from runtime.kafka.adaptive_linger import AdaptiveLinger
 from runtime.kafka.protocols import (
     BY_KEY,
@@ -46,33 +46,6 @@ TRANSIENT_ERRORS: Final = frozenset(
     }
 )
 """Errors that librdkafka recovers from by itself."""
-
-
-def connection(settings: Settings) -> dict[str, Any]:
-    """Return the librdkafka settings that every client and the admin client connect with."""
-    config: dict[str, Any] = {
-        "bootstrap.servers": settings.bootstrap,
-        "security.protocol": settings.kafka_security,
-        "reconnect.backoff.ms": 50,
-        "reconnect.backoff.max.ms": 1000,
-        "logger": _Quiet(),
-        "error_cb": lambda error: kafka_errors.report(error.name()),
-    }
-    if settings.kafka_ca:
-        config["ssl.ca.location"] = str(settings.kafka_ca)
-    if settings.kafka_security.startswith("SASL"):
-        password = settings.kafka_password
-        config["sasl.mechanism"] = settings.kafka_sasl_mechanism
-        config["sasl.username"] = settings.kafka_username or ""
-        config["sasl.password"] = password.get_secret_value() if password else ""
-    return config
-
-
-class _Quiet:
-    """Logs librdkafka's own lines at debug level; important events also arrive as errors."""
-
-    def log(self, _level: int, text: str, *values: object) -> None:
-        log.debug("librdkafka", text=text % values if values else text)
 
 
 def idempotent(*, linger_ms: float) -> dict[str, Any]:
@@ -295,12 +268,13 @@ def poll_batch(
     if gather_s and len(batch) < min(FEW_MESSAGES, max_records):
         time.sleep(gather_s)
         batch += consumer.consume(max_records - len(batch), timeout=0)
+    now_ms = time.time_ns() // 1_000_000
     messages: list[Message] = []
     errors: list[ck.KafkaError] = []
     for message in batch:
         error = message.error()
         if error is None:
-            messages.append(_message(message))
+            messages.append(_message(message, now_ms))
         elif error.code() == ck.KafkaError._PARTITION_EOF:
             on_end(message.partition(), message.offset())
         else:
@@ -323,14 +297,16 @@ def _raise_if_lasting(error: ck.KafkaError) -> None:
     raise BrokerUnavailable(f"Kafka: {error.str()}")
 
 
-def _message(message: Any) -> Message:
+def _message(message: Any, now_ms: int) -> Message:
+    kind, timestamp = message.timestamp()
     return Message(
         message.topic(),
         message.partition(),
         message.offset(),
-        message.timestamp()[1],
+        timestamp,
         message.key(),
         message.value(),
+        None if kind == ck.TIMESTAMP_LOG_APPEND_TIME else now_ms,
     )
 
 

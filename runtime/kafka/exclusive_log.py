@@ -14,7 +14,7 @@ from typing import Final
 
 import confluent_kafka as ck
 
-from runtime.kafka.clients import connection
+from runtime.kafka.access.connection import connection
 from runtime.kafka.protocols import Decide, Entry, Message
 from runtime.kafka.reader import KafkaReader
 from runtime.retries import Retry

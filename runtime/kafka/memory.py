@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from runtime.clock import Clock, SystemClock
+from runtime.kafka.partitioner import partition_of
 from runtime.kafka.protocols import (
     BY_KEY,
     Decide,
@@ -41,7 +42,7 @@ class MemoryBroker:
         """Add a message at the end of its partition."""
         number, key, value = outgoing
         if number == BY_KEY:
-            number = murmur2_partition(key, self.partitions) if key is not None else 0
+            number = partition_of(key, self.partitions) if key is not None else 0
         with self.arrived:
             log = self.log(TopicPartition(topic, number))
             log.append(Message(topic, number, len(log), self._clock.now_ms(), key, value))
@@ -236,23 +237,3 @@ class MemoryExclusiveLog:
 
     def close(self) -> None:
         """Do nothing: there is no connection to close."""
-
-
-def murmur2_partition(key: bytes, partitions: int) -> int:
-    """Return the partition that Kafka's default partitioner gives a key.
-
-    Source: `Utils.murmur2` and `BuiltInPartitioner.partitionForKey` of Apache Kafka.
-
-    >>> murmur2_partition(b"21", 1 << 31) == -973932308 & 0x7FFFFFFF
-    True
-    """
-    mask, m = 0xFFFFFFFF, 0x5BD1E995
-    value = (0x9747B28C ^ len(key)) & mask
-    whole = len(key) // 4 * 4
-    for start in range(0, whole, 4):
-        k = int.from_bytes(key[start : start + 4], "little") * m & mask
-        value = value * m & mask ^ ((k ^ k >> 24) * m & mask)
-    if len(key) > whole:
-        value = (value ^ int.from_bytes(key[whole:], "little")) * m & mask
-    value = (value ^ value >> 13) * m & mask
-    return ((value ^ value >> 15) & 0x7FFFFFFF) % partitions

@@ -11,7 +11,9 @@ from typing import Any, Final, Protocol
 
 import confluent_kafka as ck
 
-from runtime.kafka.clients import connection, idempotent
+from runtime.kafka.access.connection import connection
+from runtime.kafka.clients import idempotent
+from runtime.kafka.partitioner import partition_of
 from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable, DeliveryRejected
 
@@ -43,12 +45,14 @@ class NonBlockingProducer(Protocol):
 
 
 class KafkaNonBlockingProducer:
-    """The `NonBlockingProducer` of a real broker."""
+    """The `NonBlockingProducer` of a real broker, for a topic keyed by card."""
 
     def __init__(
         self, settings: Settings, topic: str, max_unacknowledged: int = MAX_UNACKNOWLEDGED
     ) -> None:
         self._topic, self._max_unacknowledged = topic, max_unacknowledged
+        self._partitions = settings.partitions
+        partition_of(b"", self._partitions)  # loads the compiled partitioner
         self._refused: str | None = None
         self._producer = ck.Producer(connection(settings) | idempotent(linger_ms=0))
 
@@ -68,7 +72,15 @@ class KafkaNonBlockingProducer:
                 self._refused = f"{message.topic()}[{message.partition()}]: {error.str()}"
 
         try:
-            self._producer.produce(self._topic, value=value, key=key, on_delivery=report)
+            # By ourselves, since librdkafka would also choose partitions that were added and that
+            # nobody serves yet.
+            self._producer.produce(
+                self._topic,
+                value=value,
+                key=key,
+                partition=partition_of(key, self._partitions),
+                on_delivery=report,
+            )
         except BufferError as error:
             raise BrokerUnavailable("the queue is full: Kafka does not accept messages") from error
         except ck.KafkaException as error:

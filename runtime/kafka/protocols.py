@@ -31,9 +31,11 @@ class TopicPartition(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A message as it was read. `timestamp` is in ms since the epoch.
+    """A message as it was read. Times are in ms since the epoch.
 
-    `value` is None for a tombstone, which deletes its key from a compacted topic.
+    `value` is None for a tombstone, which deletes its key from a compacted topic. `timestamp` is
+    the broker's if the topic has LogAppendTime. Otherwise it is whatever the producer set, also
+    nothing or tomorrow, and `read_at` is the time of reading.
     """
 
     topic: str
@@ -42,6 +44,17 @@ class Message(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
+    read_at: int | None = None
+
+    @property
+    def timestamp_type(self) -> int:
+        """1 if `timestamp` is the broker's and 0 if not, as records of aiokafka say it."""
+        return 1 if self.read_at is None else 0
+
+    @property
+    def arrived(self) -> int:
+        """The latest time at which it can have arrived: event times are checked against it."""
+        return self.timestamp if self.read_at is None else self.read_at
 
 
 Outgoing = tuple[int, bytes | None, bytes | None]

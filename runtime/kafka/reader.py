@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 
 import confluent_kafka as ck
 
-from runtime.kafka.clients import READER_CONFIG, TRANSIENT_ERRORS, connection, poll_batch
+from runtime.kafka.access.connection import connection
+from runtime.kafka.clients import READER_CONFIG, TRANSIENT_ERRORS, poll_batch
 from runtime.kafka.protocols import Message, TopicPartition
 from runtime.retries import Retry
 from runtime.settings import Settings
@@ -134,7 +135,9 @@ def read_all(settings: Settings, topic: str) -> list[Message]:
 
 def read_tail(settings: Settings, topic: str, partition: int, count: int) -> list[Message]:
     """Return the messages in the last `count` offsets of a partition; gaps make them fewer."""
-    end = end_offsets(settings, topic).get(partition, 0)
+    end = end_offsets(settings, topic).get(partition)
+    if end is None:  # partitions were added to the other topics, but not to this one
+        return []
     reader = KafkaReader(settings, topic, {partition: max(end - count, 0)})
     try:
         return reader.read_to_end()[-count:] if count > 0 else []

@@ -10,7 +10,8 @@ from typing import Final
 
 import confluent_kafka as ck
 
-from runtime.kafka.clients import READER_CONFIG, connection, poll_batch
+from runtime.kafka.access.connection import connection
+from runtime.kafka.clients import READER_CONFIG, poll_batch
 from runtime.kafka.protocols import Message
 from runtime.kafka.reader import end_offsets
 from runtime.settings import Settings

@@ -1,46 +1,56 @@
 """Confluent's wire format: a zero byte, a 4-byte big-endian schema id, the Avro body.
 
 Accepted when FRAUD_SCHEMA_REGISTRY_URL is set. A schema never changes under its id, so each is
-fetched once. Source: Confluent Schema Registry, API reference
-(`GET /schemas/ids/{id}`) and "Wire format".
+fetched once; `registered_schemas` says what becomes of every answer of the registry.
+Source: Confluent Schema Registry, "Wire format".
 """
 
 from __future__ import annotations
 
-import base64
 import io
-import json
+import struct
 import threading
 import time
-import urllib.error
-import urllib.request
-from typing import Any, Final, NoReturn, Self
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Self
+from uuid import UUID
 
 import fastavro
 import fastavro.schema
 
+from runtime.kafka.registered_schemas import RegisteredSchema, RegisteredSchemas
+from runtime.retries import Retry
 from runtime.settings import Settings
 from schemas.codec import avro
-from schemas.errors import RegistryUnavailable, UndecodableMessage, UnknownSchema
+from schemas.errors import UndecodableMessage, UnknownSchema
+from schemas.validation import SchemaRegistry
 
 PREFIX_SIZE: Final = 5
-TIMEOUT_S: Final = 5.0
 UNKNOWN_S: Final = 30.0
 """How long an unknown id is remembered, so that a flood of bad messages causes one request."""
 MAX_UNKNOWN: Final = 10_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MS: Final = timedelta(milliseconds=1)
+_DAMAGED: Final = (
+    EOFError,
+    IndexError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    struct.error,
+)
+"""What fastavro raises for bytes that were not written under the schema."""
 
 
 class ConfluentRegistry:
     """See `schemas.validation.SchemaRegistry`. Thread-safe; blocks to fetch a new schema."""
 
     def __init__(self, url: str, user: str | None = None, password: str | None = None) -> None:
-        self._url = url.rstrip("/")
-        self._headers = {"Accept": "application/vnd.schemaregistry.v1+json"}
-        if user is not None:
-            token = base64.b64encode(f"{user}:{password or ''}".encode()).decode()
-            self._headers["Authorization"] = f"Basic {token}"
-        self._schemas: dict[int, Any] = {}
-        self._headers_by_id: dict[int, bytes] = {}
+        self._source = RegisteredSchemas(url, user, password)
+        self._schemas: dict[int, RegisteredSchema] = {}
         self._unknown: dict[int, tuple[float, str]] = {}
         self._lock = threading.Lock()
 
@@ -61,7 +71,7 @@ class ConfluentRegistry:
 
         Raises:
             UndecodableMessage: the message is damaged.
-            UnknownSchema: the registry does not know the id, or the schema does not fit `name`.
+            UnknownSchema: the schema cannot be had or read, or does not fit `name`.
             RegistryUnavailable: the registry does not answer.
         """
         if len(message) < PREFIX_SIZE:
@@ -69,53 +79,65 @@ class ConfluentRegistry:
         number = int.from_bytes(message[1:PREFIX_SIZE], "big")
         schema = self._schema(number)
         body = message[PREFIX_SIZE:]
-        if self._headers_by_id[number] == avro.header(name):
+        if schema.header == avro.header(name):
             return avro.header(name) + body
         stream = io.BytesIO(body)
         try:
-            record = fastavro.schemaless_reader(stream, schema, avro.parsed_schema(name))
+            record = fastavro.schemaless_reader(stream, schema.parsed, avro.parsed_schema(name))
         except fastavro.schema.SchemaParseException as error:
             raise UnknownSchema(f"schema {number} does not resolve to a {name}: {error}") from error
         except fastavro.read.SchemaResolutionError as error:
             raise UnknownSchema(
                 f"schema {number} does not resolve to a {name}: {error or 'fields or types differ'}"
             ) from error
-        except (EOFError, IndexError, ValueError, KeyError, OverflowError, TypeError) as error:
+        except _DAMAGED as error:
             raise UndecodableMessage(f"damaged {name} of schema {number}: {error}") from error
         if stream.tell() != len(body) or not isinstance(record, dict):
             raise UndecodableMessage(f"bytes left over after a {name} of schema {number}")
-        return record
+        return {field: _plain(value) for field, value in record.items()}
 
-    def _schema(self, number: int) -> Any:
+    def _schema(self, number: int) -> RegisteredSchema:
         with self._lock:
             since, reason = self._unknown.get(number, (0.0, ""))
             if reason and time.monotonic() - since < UNKNOWN_S:
                 raise UnknownSchema(reason)
             if number not in self._schemas:
-                self._fetch(number)
+                try:
+                    self._schemas[number] = self._source.fetch(number)
+                except UnknownSchema as error:
+                    self._remember(number, str(error))
+                    raise
             return self._schemas[number]
 
-    def _fetch(self, number: int) -> None:
-        request = urllib.request.Request(f"{self._url}/schemas/ids/{number}", headers=self._headers)
-        try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-                document: dict[str, Any] = json.load(answer)
-            raw = json.loads(document["schema"])
-            canonical = fastavro.schema.to_parsing_canonical_form(raw)
-            fingerprint = fastavro.schema.fingerprint(canonical, "CRC-64-AVRO")
-            self._schemas[number] = fastavro.parse_schema(raw)
-            self._headers_by_id[number] = avro.MARKER + bytes.fromhex(fingerprint)
-        except urllib.error.HTTPError as error:
-            if error.code != 404:
-                raise RegistryUnavailable(f"{self._url} answers {error.code}") from error
-            self._refuse(number, f"schema registry has no schema {number}")
-        except (OSError, ValueError) as error:
-            raise RegistryUnavailable(f"{self._url} does not answer: {error}") from error
-        except (KeyError, TypeError, fastavro.schema.SchemaParseException) as error:
-            self._refuse(number, f"schema {number} is not Avro: {error}")
-
-    def _refuse(self, number: int, reason: str) -> NoReturn:
+    def _remember(self, number: int, reason: str) -> None:
         if len(self._unknown) >= MAX_UNKNOWN:
             self._unknown.clear()
         self._unknown[number] = (time.monotonic(), reason)
-        raise UnknownSchema(reason)
+
+
+class PatientRegistry:
+    """A registry whose failures pass: `translate` waits for it and never raises them.
+
+    For processes whose step cannot be repeated once they have polled.
+    """
+
+    def __init__(self, registry: SchemaRegistry, retry: Retry) -> None:
+        self._registry, self._retry = registry, retry
+
+    @classmethod
+    def from_settings(cls, settings: Settings, retry: Retry) -> Self | None:
+        """Return the registry that the settings name, or None if they name none."""
+        registry = ConfluentRegistry.from_settings(settings)
+        return None if registry is None else cls(registry, retry)
+
+    def translate(self, message: bytes, name: str) -> bytes | dict[str, Any]:
+        """See `ConfluentRegistry.translate`; `retry` says which errors are waited out."""
+        return self._retry(lambda: self._registry.translate(message, name))
+
+
+def _plain(value: Any) -> Any:
+    """Return what a record without Avro's logical types would hold: times in ms, UUIDs as text."""
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return (aware - _EPOCH) // _MS
+    return str(value) if isinstance(value, UUID) else value

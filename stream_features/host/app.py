@@ -7,17 +7,22 @@ to expire.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 from typing import Any, Final
 
 import faust
+import structlog
+from aiokafka.abc import AbstractTokenProvider
 
+from runtime.kafka.access.tokens import TokenSource
 from runtime.settings import Settings
-from schemas.errors import ConfigurationError
+from schemas.errors import BrokerUnavailable, ConfigurationError
 from stream_features.host.transport import BatchHandler, batch_transport
 from stream_features.worker.assembly import GROUP
 
+log = structlog.get_logger(__name__)
 SESSION_TIMEOUT_S: Final = 6.0
 """The shortest session time-out that brokers allow by default."""
 
@@ -26,16 +31,13 @@ def credentials(settings: Settings) -> Any:
     """Return the credentials with which Faust connects to Kafka, or None for plain text.
 
     Raises:
-        ConfigurationError: the certificates cannot be read.
+        ConfigurationError: a certificate or key cannot be read, or a setting is missing.
     """
-    encrypted = settings.kafka_security.endswith("SSL")
-    context = None
-    if encrypted:
-        try:
-            context = ssl.create_default_context(cafile=settings.kafka_ca)
-        except OSError as error:
-            raise ConfigurationError(f"FRAUD_KAFKA_CA {settings.kafka_ca}: {error}") from error
+    context = _tls(settings) if settings.kafka_security.endswith("SSL") else None
     if settings.kafka_security.startswith("SASL"):
+        if settings.kafka_sasl_mechanism == "OAUTHBEARER":
+            provider = _TokenProvider(TokenSource.from_settings(settings))
+            return faust.OAuthCredentials(oauth_cb=provider, ssl_context=context)
         password = settings.kafka_password
         return faust.SASLCredentials(
             username=settings.kafka_username or "",
@@ -43,7 +45,44 @@ def credentials(settings: Settings) -> Any:
             ssl_context=context,
             mechanism=settings.kafka_sasl_mechanism,
         )
-    return faust.SSLCredentials(context=context) if encrypted else None
+    return faust.SSLCredentials(context=context) if context is not None else None
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ca)
+    except OSError as error:
+        raise ConfigurationError(f"FRAUD_KAFKA_CA {settings.kafka_ca}: {error}") from error
+    if settings.kafka_certificate is not None:
+        password = settings.kafka_key_password
+        try:
+            context.load_cert_chain(
+                settings.kafka_certificate,
+                settings.kafka_key,
+                password.get_secret_value() if password else "",
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"FRAUD_KAFKA_CERTIFICATE {settings.kafka_certificate}, FRAUD_KAFKA_KEY "
+                f"{settings.kafka_key} or its password: {error}"
+            ) from error
+    return context
+
+
+class _TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
+    """Gives aiokafka the tokens of a `TokenSource`."""
+
+    def __init__(self, source: TokenSource) -> None:
+        self._source = source
+
+    async def token(self) -> str:
+        """Return a token; aiokafka takes an OSError for a broker that is away, and tries again."""
+        try:
+            found, _ = await asyncio.to_thread(self._source.token)
+        except BrokerUnavailable as error:
+            log.warning("waiting", reason=str(error))
+            raise ConnectionError(str(error)) from error
+        return found
 
 
 def build_app(settings: Settings, worker: BatchHandler, data_dir: Path) -> faust.App:

@@ -23,9 +23,10 @@ from stream_features.host.app import build_app
 class CountingHandler:
     """See `transport.BatchHandler`; sets `done` after `wanted_records` records."""
 
-    def __init__(self, topic: str, wanted_records: int) -> None:
+    def __init__(self, topic: str, partitions: int, wanted_records: int) -> None:
         self.topics = frozenset({topic})
         self.generation = 0
+        self.partitions = partitions
         self.done = asyncio.Event()
         self.records = self.batches = 0
         self.began = self.ended = 0.0
@@ -61,7 +62,7 @@ class CountingHandler:
 
 async def measure(settings: Settings, records: int) -> dict[str, float]:
     """Read `records` records; return the counts, seconds and records per second."""
-    counter = CountingHandler(settings.topic(TRANSACTIONS), records)
+    counter = CountingHandler(settings.topic(TRANSACTIONS), settings.partitions, records)
     with tempfile.TemporaryDirectory() as folder:
         app = build_app(settings, counter, Path(folder))
         await app.start()

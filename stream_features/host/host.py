@@ -14,6 +14,7 @@ from runtime.kafka.protocols import TopicPartition
 from runtime.kafka.reader import end_offsets
 from runtime.process import ServiceProcess
 from schemas.errors import FatalError
+from stream_features.host.growth import Growth
 from stream_features.worker.cycle import Worker
 from stream_features.worker.warm_up import warm_up
 from stream_features.worker.watchdog import Watchdog
@@ -33,6 +34,7 @@ class Host:
     def __init__(self, process: ServiceProcess, worker: Worker, data_dir: Path) -> None:
         self._process, self._worker, self._data_dir = process, worker, data_dir
         self._metrics = process.metrics
+        self._growth = Growth(worker.partitions, process.metrics)
         self._app: Any = None
         self._unreachable = ""
         self.must_start_anew = False
@@ -43,12 +45,15 @@ class Host:
         return self._worker.not_ready() or self._unreachable
 
     def ends(self) -> dict[TopicPartition, int]:
-        """Ask the broker for the log ends of both topics. Blocks."""
-        return {
-            TopicPartition(topic, number): end
-            for topic in self._worker.topics
-            for number, end in end_offsets(self._process.settings, topic).items()
-        }
+        """Ask the broker for the log ends of both topics, as far as they are served. Blocks."""
+        found = {}
+        for topic in sorted(self._worker.topics):
+            ends = end_offsets(self._process.settings, topic)
+            self._growth.look(topic, len(ends))
+            for number, end in ends.items():
+                if number < self._worker.partitions:
+                    found[TopicPartition(topic, number)] = end
+        return found
 
     def fetched(self) -> dict[TopicPartition, int]:
         """Return the next offset to read of each partition."""

@@ -47,6 +47,10 @@ class BatchHandler(Protocol):
         """The names of the batch topics."""
 
     @property
+    def partitions(self) -> int:
+        """Partitions of each batch topic from this number on are not read: their records wait."""
+
+    @property
     def generation(self) -> int:
         """A number that changes with every assignment, revocation and seek."""
 
@@ -107,12 +111,13 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         """Process batch records for SERVE_S; return early with records for agents."""
         handler, loop = self.consumer.handler, asyncio.get_running_loop()
         active = set(active_partitions or ())
-        batch = {tp for tp in active if tp.topic in handler.topics}
+        agents = {tp for tp in active if tp.topic not in handler.topics}
+        batch = {tp for tp in active - agents if tp.partition < handler.partitions}
         until = loop.time() + SERVE_S
         records: dict[TP, list[Any]] = {}
         while not records and (left := until - loop.time()) > 0:
             generation = handler.generation
-            chosen = (active - batch) | handler.wanted(batch)
+            chosen = agents | handler.wanted(batch)
             wait = min(left, handler.poll_timeout())
             if chosen:
                 found = await super()._fetch_records(consumer, chosen, wait, max_records)
@@ -186,10 +191,15 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
 
     async def seek_batches(self) -> None:
         """Ask the handler where the assigned batch partitions start, and seek there."""
-        mine = {tp for tp in self.assignment() if tp.topic in self.handler.topics}
+        handler = self.handler
+        mine = {
+            tp
+            for tp in self.assignment()
+            if tp.topic in handler.topics and tp.partition < handler.partitions
+        }
         if not mine:
             return
-        starts = await self.handler.start_at(mine)
+        starts = await handler.start_at(mine)
         fresh = [tp for tp, offset in starts.items() if offset is None]
         beginnings = await self.earliest_offsets(*fresh) if fresh else {}
         await self.seek_wait(

@@ -32,6 +32,7 @@ def topics_of(settings: Settings) -> WorkerTopics:
         labels=settings.topic(LABELS),
         features=settings.topic(FEATURES),
         dead_letter=settings.topic(DEAD_LETTER),
+        partitions=settings.partitions,
     )
 
 
@@ -58,6 +59,7 @@ def build_computation(
     return EngineComputation(
         transactions=topics.transactions,
         labels=topics.labels,
+        partitions=topics.partitions,
         store=store,
         engine=LiveEngine(prefix=settings.key_prefix, label_delay_ms=settings.label_delay.ms),
         currencies=CurrencyTable(settings.base_currency, settings.currency_rates),

@@ -32,12 +32,17 @@ CommittedPositions = Callable[[Sequence[int]], Mapping[TopicPartition, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerTopics:
-    """The full names of the topics that the worker reads and writes."""
+    """The full names of the topics that the worker reads and writes.
+
+    `partitions` is the number that those keyed by card have, and that is served; should somebody add
+    more, these wait until all the topics have them and the setting says so.
+    """
 
     transactions: str
     labels: str
     features: str
     dead_letter: str
+    partitions: int
 
 
 def entity_ttl_ms(label_delay_ms: int) -> int:

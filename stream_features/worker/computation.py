@@ -5,6 +5,7 @@ State is only read from the store here; `commits` writes it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -28,13 +29,14 @@ from schemas.validation import SchemaRegistry, read_label
 from stream_features.engine.live import LiveEngine
 from stream_features.engine.passes.fraud_labels import ADDED, NOTHING, PENDING, REFUSED, REMOVED
 from stream_features.engine.passes.workspace import DUPLICATE, LATE
+from stream_features.worker.arrival_times import arrival_times
 from stream_features.worker.arrivals import Arrivals, pick
 from stream_features.worker.ordering import NO_TIME
 from stream_features.worker.outbox import Messages
+from stream_features.worker.placement import Placement
 from stream_features.worker.stages import StageTimers
 
 _OFFSET = attrgetter("offset")
-_TIMESTAMP = attrgetter("timestamp")
 OUTCOMES: Final = {
     NOTHING: "nothing",
     PENDING: "pending",
@@ -80,7 +82,8 @@ class EngineComputation:
     """The `Computation` on the live engine.
 
     Args:
-        transactions, labels: full topic names, for dead letters.
+        transactions, labels: full topic names.
+        partitions: the number that both topics have.
         now_us: returns the time at which a vector is computed, in microseconds since the epoch.
     """
 
@@ -89,6 +92,7 @@ class EngineComputation:
         *,
         transactions: str,
         labels: str,
+        partitions: int,
         store: FeatureStore,
         engine: LiveEngine,
         currencies: CurrencyTable,
@@ -103,6 +107,10 @@ class EngineComputation:
         self._store, self._engine, self._currencies = store, engine, currencies
         self._clock, self._now_us, self._metrics, self._stages = clock, now_us, metrics, stages
         self._pan_key, self._registry = pan_key, registry
+        self._transactions_placement, self._labels_placement = (
+            Placement(topic, partitions, metrics, time.monotonic)
+            for topic in (transactions, labels)
+        )
 
     def decode(self, records: Mapping[int, Sequence[Any]]) -> Arrivals:
         """Decode transaction records by partition number; bad ones become dead letters."""
@@ -112,15 +120,16 @@ class EngineComputation:
             np.fromiter(records, np.int64, len(records)),
             np.fromiter(map(len, records.values()), np.int64, len(records)),
         )
-        arrived = np.fromiter(map(_TIMESTAMP, flat), np.int64, count)
+        latest, arrived = arrival_times(flat, self._clock.now_ms())
         decoded = decode_transactions(
             [record.value for record in flat],
-            now_ms=arrived,
+            now_ms=latest,
             currencies=self._currencies,
             pan_key=self._pan_key,
             registry=self._registry,
         )
         columns, ids, cards, bodies = decoded.columns, decoded.ids, decoded.cards, decoded.bodies
+        self._transactions_placement.check(cards, partition[decoded.rows])
         dead: dict[tuple[int, int], tuple[bytes | None, bytes]] = {}
         if decoded.rejected:
             columns = _spread(columns, decoded.rows, count)
@@ -166,12 +175,14 @@ class EngineComputation:
     def labels(self, records: Sequence[Any]) -> Computed:
         """Apply label records in their order."""
         good: list[Label] = []
+        numbers: list[int] = []
         messages: dict[int, Messages] = {}
-        for record in records:
+        latest, _ = arrival_times(records, self._clock.now_ms())
+        for record, now_ms in zip(records, latest.tolist(), strict=True):
             try:
                 label = read_label(
                     record.value or b"",
-                    now_ms=record.timestamp,
+                    now_ms=now_ms,
                     pan_key=self._pan_key,
                     registry=self._registry,
                 )
@@ -182,6 +193,10 @@ class EngineComputation:
                 into.dead_letters.append(letter)
             else:
                 good.append(label)
+                numbers.append(record.partition)
+        self._labels_placement.check(
+            [label["card_id"].encode() for label in good], np.array(numbers, np.int64)
+        )
         cards = np.array([hash_id(label["card_id"]) for label in good], np.uint64)
         opened = self._engine.open_labels(cards)
         values = self._store.load(opened.keys)

@@ -96,6 +96,7 @@ class Worker:
         retry_s: float = 0.05,
     ) -> None:
         self.topics = frozenset({topics.transactions, topics.labels})
+        self.partitions = topics.partitions
         self.generation = 0
         self.cursors = commits.cursors
         self.epochs = commits.epochs

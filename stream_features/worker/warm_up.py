@@ -12,11 +12,13 @@ import numpy as np
 from runtime.clock import SystemClock
 from runtime.feature_store.memory import MemoryFeatureStore
 from runtime.feature_store.protocol import Commit
+from runtime.kafka.partitioner import partition_of
 from runtime.metrics import Metrics
 from runtime.settings import Settings
 from schemas.codec import avro
 from schemas.records import Label, Transaction
 from stream_features.engine.state.blob import NEW_SHARED
+from stream_features.worker.arrival_times import BY_BROKER
 from stream_features.worker.assembly import build_computation
 from stream_features.worker.ordering import merge_by_heads
 from stream_features.worker.stages import StageTimers
@@ -28,6 +30,7 @@ class _Record(NamedTuple):
     timestamp: int
     key: bytes
     value: bytes
+    timestamp_type: int = BY_BROKER
 
 
 def warm_up(settings: Settings) -> None:
@@ -35,7 +38,8 @@ def warm_up(settings: Settings) -> None:
     store, metrics = MemoryFeatureStore(), Metrics("warm-up")
     clock = SystemClock()
     computation = build_computation(settings, store, metrics, StageTimers(metrics), clock)
-    epoch = store.acquire(0).epoch
+    place = partition_of(b"card", settings.partitions)
+    epoch = store.acquire(place).epoch
     now = clock.now_ms()
     for number in range(2):
         transaction: Transaction = {
@@ -48,13 +52,13 @@ def warm_up(settings: Settings) -> None:
             "device_id": "device",
             "ip": "192.0.2.1",
         }
-        record = _Record(0, number, now, b"card", avro.encode("Transaction", transaction))
-        batch = computation.decode({0: [record]})
+        record = _Record(place, number, now, b"card", avro.encode("Transaction", transaction))
+        batch = computation.decode({place: [record]})
         merge_by_heads(batch.time, batch.ids, batch.partition, np.zeros(1, np.bool_))
         computed = computation.transactions(batch)
         store.commit(
             Commit(
-                epochs={0: epoch},
+                epochs={place: epoch},
                 cards=computed.cards,
                 appends=computed.appends,
                 folds=computed.folds,
@@ -68,4 +72,4 @@ def warm_up(settings: Settings) -> None:
         "transaction_time": now,
         "label_time": now,
     }
-    computation.labels([_Record(0, 0, now, b"card", avro.encode("Label", label))])
+    computation.labels([_Record(place, 0, now, b"card", avro.encode("Label", label))])

@@ -8,10 +8,11 @@ from typing import Any
 from runtime.kafka.clients import KafkaConsumer
 from runtime.kafka.protocols import TopicPartition
 from runtime.kafka.reader import end_offsets, offset_bounds
-from runtime.kafka.wire_format import ConfluentRegistry
+from runtime.kafka.wire_format import PatientRegistry
 from runtime.process import ServiceProcess
 from runtime.settings import Settings
 from schemas.currency import CurrencyTable
+from schemas.errors import RegistryUnavailable
 from schemas.topics import DECISIONS, FEATURES, LABELS
 from trainer.archive.archiver import GROUP, SERVICE, Archiver, Decoding
 from trainer.archive.delta_tables import TABLES, Archive
@@ -38,7 +39,7 @@ def run(settings: Settings, *, url: str | None = None, once: bool = False) -> di
             decoding=Decoding(
                 CurrencyTable(settings.base_currency, settings.currency_rates),
                 settings.pan_key,
-                ConfluentRegistry.from_settings(settings),
+                PatientRegistry.from_settings(settings, process.retry(RegistryUnavailable)),
             ),
             bounds=lambda topic: offset_bounds(settings, topic),
             clock=process.clock,

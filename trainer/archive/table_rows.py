@@ -173,7 +173,7 @@ def label_rows(
     for row, message in enumerate(messages):
         try:
             label = read_label(
-                message.value or b"", now_ms=message.timestamp, pan_key=pan_key, registry=registry
+                message.value or b"", now_ms=message.arrived, pan_key=pan_key, registry=registry
             )
         except BadMessage as error:
             rejected.append((row, error))

@@ -170,7 +170,7 @@ class OnlineFollower:
             try:
                 label = read_label(
                     message.value or b"",
-                    now_ms=message.timestamp,
+                    now_ms=message.arrived,
                     pan_key=self._pan_key,
                     registry=self._label_registry,
                 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from runtime.kafka.model_registry import ModelRegistry, open_registry
 from runtime.kafka.reader import KafkaReader, offset_bounds, offsets_at
+from runtime.kafka.topic_admin import create_topics
 from runtime.settings import Settings
 from trainer.online.follower import FOLLOWED
 
@@ -38,6 +39,7 @@ def open_inputs(settings: Settings, state: Mapping[str, Any] | None, now_ms: int
         BrokerUnavailable: Kafka does not answer; nothing stays open.
     """
     with ExitStack() as parts:
+        create_topics(settings, service="online")
         registry = parts.enter_context(open_registry(settings))
         readers: dict[str, KafkaReader] = {}
         for spec in FOLLOWED:

@@ -8,10 +8,10 @@ from typing import Any
 
 import structlog
 
-from runtime.kafka.wire_format import ConfluentRegistry
+from runtime.kafka.wire_format import PatientRegistry
 from runtime.process import ServiceProcess
 from runtime.settings import Settings
-from schemas.errors import BrokerUnavailable, ConfigurationError
+from schemas.errors import BrokerUnavailable, ConfigurationError, RegistryUnavailable
 from trainer.online import state as online_state
 from trainer.online.follower import SERVICE, OnlineFollower, public_key_of, restored
 from trainer.online.learner import LearnerOptions
@@ -61,7 +61,9 @@ def run(settings: Settings, *, output: Path, folder: Path) -> dict[str, Any]:
             clock=process.clock,
             metrics=process.metrics,
             pan_key=settings.pan_key,
-            label_registry=ConfluentRegistry.from_settings(settings),
+            label_registry=PatientRegistry.from_settings(
+                settings, process.retry(RegistryUnavailable)
+            ),
             public_key=public_key_of(settings.bundle_public_key),
         )
         rounds = _Rounds(process, follower, inputs, publisher, folder)

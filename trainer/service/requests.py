@@ -11,7 +11,7 @@ from runtime.kafka.topic_admin import create_topics
 from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable, MembershipLost
 from schemas.topics import RETRAIN_REQUESTS
-from trainer.service.training_service import TrainingService
+from trainer.service.training_service import SERVICE, TrainingService
 
 log = structlog.get_logger(__name__)
 GROUP: Final = "trainer"
@@ -52,7 +52,7 @@ class RetrainRequests:
             self._consumer = None
 
     def _join(self) -> KafkaConsumer:
-        create_topics(self._settings, timeout_s=TOPICS_WAIT_S)
+        create_topics(self._settings, TOPICS_WAIT_S, SERVICE)
         return KafkaConsumer(
             self._settings,
             self._settings.group(GROUP),

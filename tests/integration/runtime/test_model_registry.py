@@ -12,7 +12,8 @@ import pytest
 
 from devstack.stack import Stack
 from runtime.clock import ManualClock
-from runtime.kafka.clients import KafkaConsumer, KafkaProducer, connection
+from runtime.kafka.access.connection import connection
+from runtime.kafka.clients import KafkaConsumer, KafkaProducer
 from runtime.kafka.exclusive_log import KafkaExclusiveLog
 from runtime.kafka.memory import MemoryBroker, MemoryExclusiveLog
 from runtime.kafka.model_registry import ModelRegistry

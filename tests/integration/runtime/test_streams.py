@@ -12,14 +12,15 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from devstack.stack import Stack
-from runtime.kafka.clients import KafkaConsumer, KafkaProducer, connection
+from runtime.kafka.access.connection import connection
+from runtime.kafka.clients import KafkaConsumer, KafkaProducer
 from runtime.kafka.memory import (
     MemoryBroker,
     MemoryConsumer,
     MemoryProducer,
     MemoryReader,
-    murmur2_partition,
 )
+from runtime.kafka.partitioner import partition_of
 from runtime.kafka.protocols import (
     Consumer,
     Message,
@@ -108,7 +109,7 @@ def test_keys_choose_partitions_as_kafkas_own_clients_do(broker: Broker) -> None
     producer.produce_many(broker.topic, [(-1, key, b"value") for key in keys])
     producer.flush()
     found = {message.key: message.partition for message in reader.read_to_end()}
-    assert found == {key: murmur2_partition(key, PARTITIONS) for key in keys}
+    assert found == {key: partition_of(key, PARTITIONS) for key in keys}
 
 
 def test_order_within_an_explicit_partition(broker: Broker) -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from devstack.service_process import Service
 from devstack.stack import Stack
-from runtime.kafka.memory import murmur2_partition
+from runtime.kafka.partitioner import partition_of
 from schemas.codec import avro
 from schemas.features import FINGERPRINT, NAMES
 from schemas.manifest import MANIFEST_NAME, sha256, write_manifest
@@ -38,7 +38,7 @@ class Bench:
         self.offsets: Counter[int] = Counter()
 
     def partition(self, card: str) -> int:
-        return murmur2_partition(card.encode(), self.pipeline.settings.partitions)
+        return partition_of(card.encode(), self.pipeline.settings.partitions)
 
     def send(self, card: str, **fields: Any) -> tuple[int, int]:
         """Send one vector at the next position of its partition, and return that."""

@@ -15,6 +15,7 @@ from runtime.metrics import Metrics
 from schemas.columns import empty_columns
 from schemas.errors import BadMessage, StoreUnavailable, TemporaryError
 from schemas.features import DAY
+from stream_features.worker.arrival_times import BY_BROKER
 from stream_features.worker.arrivals import Arrivals
 from stream_features.worker.commits import Commits, WorkerTopics, entity_ttl_ms
 from stream_features.worker.computation import Computed
@@ -24,7 +25,7 @@ from stream_features.worker.outbox import Messages
 from stream_features.worker.stages import StageTimers
 from stream_features.worker.watermark_alignment import WatermarkAlignment
 
-TOPICS = WorkerTopics(transactions="t", labels="l", features="f", dead_letter="d")
+TOPICS = WorkerTopics(transactions="t", labels="l", features="f", dead_letter="d", partitions=4)
 NOW = 1_700_000_000_000
 
 
@@ -35,6 +36,7 @@ class Record(NamedTuple):
     value: bytes
     key: bytes | None = None
     timestamp: int = NOW
+    timestamp_type: int = BY_BROKER
 
 
 class LoggedStore(MemoryFeatureStore):

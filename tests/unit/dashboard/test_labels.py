@@ -202,7 +202,7 @@ def test_a_producer_that_was_refused_or_is_needed_no_more_is_closed(bench: Bench
 def test_the_sender_of_the_settings_waits_for_the_undo_and_sends_to_the_topic(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_sender, "create_topics", lambda settings, timeout_s: None)
+    monkeypatch.setattr(label_sender, "create_topics", lambda *_: None)
     monkeypatch.setattr(label_sender, "KafkaProducer", lambda settings: bench.connect())
     settings = load_settings(case_undo="90s", case_claim="15m", topic_prefix="here.")
     sender = label_sender.label_sender(

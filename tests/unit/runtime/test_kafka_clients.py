@@ -153,19 +153,44 @@ class Admin:
 
     def __init__(self) -> None:
         self.created: dict[str, NewTopic] = {}
+        self.validated = False
 
-    def create_topics(self, topics: list[NewTopic], **_: object) -> dict[str, Future[None]]:
+    def create_topics(
+        self, topics: list[NewTopic], *, validate_only: bool, **_: object
+    ) -> dict[str, Future[None]]:
         done: Future[None] = Future()
         done.set_result(None)
-        self.created = {topic.topic: topic for topic in topics}
-        return dict.fromkeys(self.created, done)
+        if validate_only:
+            self.validated = True
+        else:
+            assert self.validated, "nothing is created before all is verified"
+            self.created = {topic.topic: topic for topic in topics}
+        return {topic.topic: done for topic in topics}
 
-    def list_topics(self, **_: object) -> Any:
-        found = {
-            name: SimpleNamespace(error=None, partitions=dict.fromkeys(range(topic.num_partitions)))
-            for name, topic in self.created.items()
-        }
-        return SimpleNamespace(topics=found)
+    def describe_topics(self, topics: Any, **_: object) -> dict[str, Future[Any]]:
+        answers = {}
+        for name in topics.topic_names:
+            answers[name] = future = Future[Any]()
+            if name in self.created:
+                topic = self.created[name]
+                replicas = [SimpleNamespace(replicas=[0] * topic.replication_factor)]
+                future.set_result(
+                    SimpleNamespace(
+                        partitions=replicas * topic.num_partitions, authorized_operations=None
+                    )
+                )
+            else:
+                unknown = ck.KafkaError(ck.KafkaError.UNKNOWN_TOPIC_OR_PART)
+                future.set_exception(ck.KafkaException(unknown))
+        return answers
+
+    def describe_configs(self, resources: list[Any], **_: object) -> dict[Any, Future[Any]]:
+        answers = {}
+        for resource in resources:
+            answers[resource] = future = Future[Any]()
+            config = self.created[resource.name].config or {}
+            future.set_result({k: SimpleNamespace(value=v) for k, v in config.items()})
+        return answers
 
 
 def test_topics_are_created_as_the_settings_and_the_table_say(

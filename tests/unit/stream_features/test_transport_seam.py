@@ -52,8 +52,9 @@ def test_records_that_came_while_partitions_were_taken_over_are_read_again(
         return len(handled) < 2
 
     handler = SimpleNamespace(
-        topics={"t"}, generation=1, wanted=set, poll_timeout=lambda: 0.1, handle=handle
-    )
+        topics={"t"}, partitions=1, generation=1, wanted=set, poll_timeout=lambda: 0.1,
+        handle=handle,
+    )  # fmt: skip
     consumer = SimpleNamespace(handler=handler, flow_active=True)
 
     async def fetch(*_: Any) -> Any:

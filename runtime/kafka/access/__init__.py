@@ -1,0 +1,1 @@
+"""How clients get into Kafka: connection, tokens, rights."""
