@@ -2,7 +2,11 @@
 #   docker build --target scorer --tag fraud-scoring-scorer:0.1.0 .
 # Checked against the code's imports, extras and commands by tests/contract/test_dockerfile.py.
 
-FROM python:3.11-slim-bookworm AS base
+# The image that everything stands on. A tag can be moved: for production name the digest that you have verified,
+#   docker build --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:... (docs/operating.md)
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS base
 ENV PYTHONUNBUFFERED=1 \
     PATH=/opt/venv/bin:$PATH \
     NUMBA_CACHE_DIR=/var/cache/fraud
@@ -13,23 +17,31 @@ RUN groupadd --gid 10001 fraud \
 WORKDIR /var/lib/fraud
 
 # Compiled kernels are kept beside no source: /var/cache/fraud is written here and read at the start.
+# Every package has a version and hashes in requirements.lock, those that build ours included, and nothing else is installed.
 FROM base AS build
-RUN python -m venv /opt/venv
+ENV VIRTUAL_ENV=/opt/venv \
+    UV_NO_CACHE=1
 WORKDIR /src
-COPY requirements.lock pyproject.toml README.md LICENSE ./
+COPY requirements.lock requirements-installer.lock pyproject.toml README.md LICENSE ./
+RUN python -m venv --without-pip /opt/venv \
+    && python -m venv /opt/installer \
+    && /opt/installer/bin/python -m pip install --no-cache-dir --require-hashes --requirement requirements-installer.lock \
+    && ln --symbolic /opt/installer/bin/uv /usr/local/bin/uv
 COPY schemas schemas
 COPY runtime runtime
 
 FROM build AS stream-features-build
 COPY stream_features stream_features
-RUN pip install --no-cache-dir --constraint requirements.lock ".[stream]"
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra stream \
+    && uv pip install --no-deps --build-constraint requirements.lock .
 WORKDIR /var/lib/fraud
 RUN python -m stream_features compile
 
 FROM build AS scorer-build
 COPY stream_features stream_features
 COPY scorer scorer
-RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer]"
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra scorer \
+    && uv pip install --no-deps --build-constraint requirements.lock .
 WORKDIR /var/lib/fraud
 RUN python -m scorer compile
 
@@ -38,23 +50,27 @@ COPY database database
 COPY stream_features stream_features
 COPY scorer scorer
 COPY gateway gateway
-RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,gateway]"
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra scorer --extra gateway \
+    && uv pip install --no-deps --build-constraint requirements.lock .
 
 FROM build AS store-build
 COPY database database
-RUN pip install --no-cache-dir --constraint requirements.lock ".[database]"
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra database \
+    && uv pip install --no-deps --build-constraint requirements.lock .
 
 FROM build AS archive-build
 COPY stream_features stream_features
 COPY scorer scorer
 COPY trainer trainer
-RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,archive]"
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra scorer --extra archive \
+    && uv pip install --no-deps --build-constraint requirements.lock .
 
 FROM build AS trainer-build
 COPY stream_features stream_features
 COPY scorer scorer
 COPY trainer trainer
-RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,stream,trainer]"
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra scorer --extra stream --extra trainer \
+    && uv pip install --no-deps --build-constraint requirements.lock .
 WORKDIR /var/lib/fraud
 RUN python -m stream_features compile && python -m scorer compile
 
@@ -62,13 +78,15 @@ FROM build AS monitor-build
 COPY stream_features stream_features
 COPY scorer scorer
 COPY monitor monitor
-RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,monitor]"
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra scorer --extra monitor \
+    && uv pip install --no-deps --build-constraint requirements.lock .
 
 # The dashboard's chart library comes from Maven's central repository, as for `python -m devstack fetch`.
 FROM build AS charts
 COPY devstack devstack
 COPY dashboard dashboard
-RUN pip install --no-cache-dir --constraint requirements.lock ".[stack]" \
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra stack \
+    && uv pip install --no-deps --build-constraint requirements.lock . \
     && python -c "from devstack.fetch.charts import fetch_charts; fetch_charts()"
 
 FROM build AS dashboard-build
@@ -76,7 +94,8 @@ COPY database database
 COPY stream_features stream_features
 COPY scorer scorer
 COPY --from=charts /src/dashboard dashboard
-RUN pip install --no-cache-dir --constraint requirements.lock ".[scorer,dashboard]"
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra scorer --extra dashboard \
+    && uv pip install --no-deps --build-constraint requirements.lock .
 # The page /runbook reads it from beside the packages.
 COPY docs/runbook.md /opt/venv/lib/python3.11/site-packages/docs/runbook.md
 

@@ -4,18 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help test demo check proof mutants clean
+.PHONY: help test demo check proof mutants lock clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-installer.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: install it, or name it with make PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv does not work: install your system's venv package (Debian: python3-venv)"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip -q
-	$(BIN)/python -m pip install -q uv==0.13.9
-	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -r requirements.lock
-	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	$(BIN)/python -m pip install -q --require-hashes -r requirements-installer.lock
+	$(BIN)/uv pip install -q --compile-bytecode --no-build --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --build-constraint requirements.lock -e .
 	$(BIN)/python -m compileall -q schemas runtime database stream_features scorer gateway dashboard monitor trainer simulation loadtest devstack
 	$(BIN)/python -m devstack fetch
 	$(BIN)/python -m stream_features compile
@@ -42,6 +42,10 @@ check: $(STAMP) ## format, lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy schemas runtime database stream_features scorer gateway dashboard monitor trainer simulation loadtest devstack tests
 	$(BIN)/lint-imports
+
+# Versions that are locked stay unless pyproject.toml rules them out; delete a line of the lock to raise that one.
+lock: $(STAMP) ## write requirements.lock anew after a change of pyproject.toml
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
 
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

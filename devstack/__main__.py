@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from devstack.fetch.charts import fetch_charts
-from devstack.fetch.java import java_command, kafka_class_path
+from devstack.fetch.charts import UPLOT_ENDPOINT, fetch_charts
+from devstack.fetch.java import KAFKA_ENDPOINT, java_command, kafka_class_path
+from devstack.fetch.pin import pin as pin_jars
 from devstack.servers.redis import server_command
 from devstack.stack import Stack, running
 from runtime.command_line import run_command, say
@@ -60,6 +61,16 @@ def fetch() -> None:
     kafka_class_path()
     server_command()
     fetch_charts()
+
+
+@app.command()
+def pin() -> None:
+    """Write devstack/fetch/jars.toml anew, after a version in devstack/fetch was raised.
+
+    Example: python -m devstack pin
+    """
+    count = pin_jars({"kafka": KAFKA_ENDPOINT, "uplot": UPLOT_ENDPOINT})
+    say(f"{count} jars are pinned: read what changed before you commit it")
 
 
 @app.command()

@@ -8,10 +8,12 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from devstack.fetch.maven import fetch_jars
+from devstack.fetch.maven import Jar, fetch_jars, pinned_jars
 from schemas.errors import ConfigurationError
 
 UPLOT_VERSION: Final = "1.6.30"
+UPLOT_ENDPOINT: Final = f"org.webjars.npm:uplot:{UPLOT_VERSION}"
+"""What `python -m devstack pin` resolves to the jar of uPlot."""
 VENDOR: Final = Path(__file__).parents[2] / "dashboard" / "static" / "vendor"
 FILES: Final = {
     "dist/uPlot.esm.js": "uPlot.esm.js",
@@ -21,25 +23,27 @@ FILES: Final = {
 """Files to take from the jar, and their names in the dashboard's folder."""
 
 
-def fetch_charts(vendor: Path = VENDOR) -> None:
-    """Put uPlot's module, style sheet and licence into `vendor`, unless they are already there.
+def fetch_charts(vendor: Path = VENDOR, jar: Jar | None = None) -> None:
+    """Put uPlot's module, style sheet and licence into `vendor`, as the pinned jar has them.
+
+    A file that is there already, but differs from the one in the jar, is replaced.
+
+    Args:
+        vendor: the folder that the dashboard serves.
+        jar: the one that is pinned, unless a test has its own.
 
     Raises:
-        ConfigurationError: the files cannot be downloaded or written.
+        ConfigurationError: the jar cannot be downloaded or is not the one that is pinned, or the
+            files cannot be written.
     """
-    if all((vendor / name).is_file() for name in FILES.values()):
-        return
-    jar = f"uplot-{UPLOT_VERSION}.jar"
-    found = fetch_jars(
-        f"org.webjars.npm:uplot:{UPLOT_VERSION}", f"uPlot {UPLOT_VERSION} (0.2 MB)", [jar]
-    )
-    path = next(each for each in found if Path(each).name == jar)
+    [path] = fetch_jars([jar or pinned_jars()["uplot"][0]], f"uPlot {UPLOT_VERSION} (0.2 MB)")
     try:
         vendor.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(path) as opened:
             for inside, name in FILES.items():
                 data = opened.read(f"META-INF/resources/webjars/uplot/{UPLOT_VERSION}/{inside}")
-                _write(vendor / name, data)
+                if not (vendor / name).is_file() or (vendor / name).read_bytes() != data:
+                    _write(vendor / name, data)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigurationError(
             f"uPlot could not be put into {vendor} ({error}): check that it can be written, or "

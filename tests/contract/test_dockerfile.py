@@ -56,6 +56,8 @@ def _stages() -> dict[str, Stage]:
         if not line.strip() or line.startswith("#"):
             continue
         word, rest = line.split(maxsplit=1)
+        if word == "ARG" and not stages:
+            continue  # of the FROM lines
         if word == "FROM":
             base, _, current = rest.partition(" AS ")
             assert current not in stages, f"two stages {current}"
@@ -86,8 +88,7 @@ def _copied(name: str) -> set[str]:
 
 def _extras(name: str) -> set[str]:
     """Return the extras that a stage installs, with those that they name."""
-    [asked] = re.findall(r'"\.\[([a-z,]+)\]"', " ".join(STAGES[name].all("RUN")))
-    waiting, found = asked.split(","), set()
+    waiting, found = re.findall(r"--extra ([a-z]+)", " ".join(STAGES[name].all("RUN"))), set()
     while waiting:
         extra = waiting.pop()
         found.add(extra)
@@ -171,15 +172,35 @@ def test_a_stage_copies_what_is_there_from_stages_that_are_there(name: str) -> N
             assert f"!{source}" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
-def test_images_are_pinned_and_what_is_installed_is_locked() -> None:
-    foreign = {stage.base for stage in STAGES.values()} - set(STAGES)
-    assert all(re.search(r":\d", image) for image in foreign)
-    assert all("/" not in image for image in foreign), "no registry is named"
+def test_the_one_foreign_image_is_an_argument_with_a_version() -> None:
+    [foreign] = {stage.base for stage in STAGES.values()} - set(STAGES)
+    assert foreign == "${PYTHON_IMAGE}"
+    text = (ROOT / "Dockerfile").read_text()
+    [image] = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", text, re.MULTILINE)
+    assert re.fullmatch(r"python:3\.\d+-slim-\w+", image), "a version, and no registry is named"
+    assert text.index("ARG PYTHON_IMAGE=") < text.index("FROM "), "FROM sees only what is before it"
+
+
+def test_whatever_is_installed_is_verified_by_its_hash() -> None:
+    """Only our own code has none; what builds it is in the lock with its hashes."""
+    installing = [
+        part.strip()
+        for stage in STAGES.values()
+        for command in stage.all("RUN")
+        for part in command.split("&&")
+        if "pip install" in part
+    ]
+    assert len(installing) > 2 * len(RUNS)
+    ours = "uv pip install --no-deps --build-constraint requirements.lock ."
+    for command in installing:
+        assert command == ours or " --require-hashes " in command, command
+        if command != ours and command.startswith("uv "):
+            assert "--no-build --require-hashes --constraint requirements.lock" in command
+
+
+def test_no_stage_holds_a_secret_or_a_way_to_become_root() -> None:
     for stage in STAGES.values():
-        for command in stage.all("RUN"):
-            if "pip install" in command:
-                assert "--no-cache-dir --constraint requirements.lock" in command
-            assert "sudo" not in command
+        assert not any("sudo" in command for command in stage.all("RUN"))
         assert not stage.all("ADD")
         assert not any("PASSWORD" in each or "SECRET" in each for each in stage.all("ENV"))
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from dashboard.web.runbook import anchor, as_html
-from dashboard.web.vendor import FILES, VENDOR, require_charts
-from devstack.fetch import charts
+from dashboard.web.vendor import FILES, require_charts
 from schemas.errors import ConfigurationError
 
 
@@ -19,25 +17,6 @@ def test_without_its_charts_the_dashboard_names_the_remedy(tmp_path: Path) -> No
     for name in FILES:
         (tmp_path / name).write_text("here")
     require_charts(tmp_path)
-
-
-def test_fetch_puts_the_charts_where_the_dashboard_looks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jar = tmp_path / f"uplot-{charts.UPLOT_VERSION}.jar"
-    with zipfile.ZipFile(jar, "w") as made:
-        for inside in charts.FILES:
-            made.writestr(
-                f"META-INF/resources/webjars/uplot/{charts.UPLOT_VERSION}/{inside}", inside
-            )
-    monkeypatch.setattr(charts, "fetch_jars", lambda *_: [str(jar)])
-    vendor = tmp_path / "vendor"
-    charts.fetch_charts(vendor)
-    require_charts(vendor)
-    assert (vendor / "uPlot.LICENSE.txt").read_text() == "LICENSE"
-    monkeypatch.setattr(charts, "fetch_jars", lambda *_: pytest.fail("fetched again"))
-    charts.fetch_charts(vendor)
-    assert charts.VENDOR == VENDOR
 
 
 def test_headings_of_the_runbook_are_anchors_and_its_markup_stays_text() -> None:
