@@ -71,7 +71,7 @@ class Kafka(Server):
         log4j = self._dir / "log4j2.properties"
         log4j.write_text(_LOG4J)
         properties = self._dir / "server.properties"
-        properties.write_text("".join(f"{k}={v}\n" for k, v in self._settings().items()))
+        properties.write_text("".join(f"{k}={v}\n" for k, v in self.properties().items()))
         java = [
             java_command(),
             "-Xmx512m",
@@ -94,7 +94,8 @@ class Kafka(Server):
         if answer.returncode != 0:
             raise FatalError(f"Kafka's directory could not be formatted: {answer.stderr.strip()}")
 
-    def _settings(self) -> dict[str, object]:
+    def properties(self) -> dict[str, object]:
+        """Return the broker's server.properties; a subclass may add listeners and rights."""
         return {
             "process.roles": "broker,controller",
             "node.id": 1,

@@ -188,7 +188,9 @@ class KafkaConsumer:
         In dense traffic, a small batch waits a millisecond for more.
         """
         gather_s = GATHER_S if self._dense else 0.0
-        messages = poll_batch(self._consumer, max_records, timeout_s, gather_s=gather_s)
+        messages = poll_batch(
+            self._consumer, max_records, timeout_s, gather_s=gather_s, member=True
+        )
         self._dense = self._linger.dense(len(messages), time.monotonic())
         return messages
 
@@ -252,12 +254,14 @@ def poll_batch(
     timeout_s: float,
     on_end: Callable[[int, int], None] = lambda partition, following: None,
     gather_s: float = 0.0,
+    member: bool = False,
 ) -> list[Message]:
     """Return the messages that a confluent-kafka consumer has, waiting only for the first.
 
     `on_end` is called with the partition and the next offset when the end of a partition is
     reached; that offset lies beyond the last message if the log ends with gaps. A batch of fewer
-    than FEW_MESSAGES waits `gather_s` for more.
+    than FEW_MESSAGES waits `gather_s` for more. Who is no `member` of a group needs no right on one,
+    although librdkafka asks for its coordinator all the same.
     """
     first = consumer.poll(timeout_s)
     if first is None:
@@ -277,7 +281,7 @@ def poll_batch(
             messages.append(_message(message, now_ms))
         elif error.code() == ck.KafkaError._PARTITION_EOF:
             on_end(message.partition(), message.offset())
-        else:
+        elif member or error.code() != ck.KafkaError.GROUP_AUTHORIZATION_FAILED:
             errors.append(error)
     for error in errors:
         if not messages or error.fatal():

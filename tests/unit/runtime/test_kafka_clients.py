@@ -218,3 +218,25 @@ def test_topics_are_created_as_the_settings_and_the_table_say(
         assert config[name]["cleanup.policy"] == "compact"
     for name in ("eu.transactions", "eu.labels", "eu.retrain-requests"):
         assert config[name]["message.timestamp.type"] == "LogAppendTime"
+
+
+def test_who_is_in_no_group_needs_no_right_on_one() -> None:
+    error = ck.KafkaError(ck.KafkaError.GROUP_AUTHORIZATION_FAILED)
+    reader: Any = Polled(error, b"1")
+    assert [message.value for message in poll_batch(reader, 10, 0.0)] == [b"1"]
+    member: Any = Polled(error)
+    with pytest.raises(BrokerUnavailable, match="Group authorization"):
+        poll_batch(member, 10, 0.0, member=True)
+
+
+@pytest.mark.parametrize(("kind", "arrived"), [(0, "now"), (1, "now"), (2, 7)])
+def test_only_the_broker_s_timestamp_is_taken_for_the_arrival(
+    kind: int, arrived: int | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: 99_000_000)
+    consumer: Any = Polled(b"1")
+    consumer.waiting[0].timestamp = lambda: (kind, 7)
+    [message] = poll_batch(consumer, 10, 0.0)
+    assert message.timestamp == 7
+    assert message.arrived == (99 if arrived == "now" else arrived)
+    assert message.timestamp_type == (kind == ck.TIMESTAMP_LOG_APPEND_TIME)
