@@ -5,11 +5,13 @@ from __future__ import annotations
 import typer
 
 from dashboard import people_command
+from dashboard.dead_letters import command as dead_letters_command
 from runtime.command_line import run_command
 from runtime.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.add_typer(people_command.commands, name="people")
+app.add_typer(dead_letters_command.commands, name="dead-letters")
 
 
 @app.command("run")

@@ -37,6 +37,7 @@ from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from dashboard.accounts import audit, login, people
+from dashboard.dead_letters import page as dead_letters
 from dashboard.live import page as live
 from dashboard.models import page as models
 from dashboard.parts import DashboardParts
@@ -56,6 +57,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     models.router,
     audit.router,
     people.router,
+    dead_letters.router,
     queue.router,
     actions.router,
     live.router,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from dashboard.dead_letters.redrive import Redrive
 from dashboard.live.collector import Collector
 from dashboard.review.case_counts import CaseCounts
 from dashboard.review.label_sender import LabelSender
@@ -28,11 +29,13 @@ class DashboardParts:
         case_counts: counts of the review queue; give `labels` the same object.
         collector: the state of the live page; it need not be running.
         labels: sends verdicts to Kafka; None to send nothing.
+        redrive: shows dead letters and sends their messages again.
         registry: lends the model registry to one thread at a time; raises BrokerUnavailable.
     """
 
     settings: Settings
     database: Database
+    redrive: Redrive
     registry: Callable[[], AbstractContextManager[ModelRegistry]]
     metrics: Metrics
     collector: Collector

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from dashboard.app import create_app
+from dashboard.dead_letters.assembly import redrive
 from dashboard.live.collector import build_collector
 from dashboard.models.lent_registry import LentRegistry
 from dashboard.parts import DashboardParts
@@ -37,6 +38,7 @@ def run(settings: Settings) -> None:
         parts = DashboardParts(
             settings=settings,
             database=database,
+            redrive=redrive(settings, database, process.clock),
             registry=process.keep(LentRegistry(settings)),
             metrics=process.metrics,
             collector=collector,

@@ -32,6 +32,7 @@ NAVIGATION: Final = (
     NavigationEntry("/", "Live", "viewer"),
     NavigationEntry("/queue", "Review queue", "analyst"),
     NavigationEntry("/models", "Models", "viewer"),
+    NavigationEntry("/dead-letters", "Dead letters", "admin"),
     NavigationEntry("/audit", "Audit", "admin"),
     NavigationEntry("/people", "People", "admin"),
 )

@@ -8,6 +8,7 @@ from playwright.sync_api import Page
 
 from database.accounts import attempts
 from tests.support.browser.visits import log_in, served
+from tests.support.dashboard.letters import encoded, refuse
 from tests.support.dashboard.site import Site
 from tests.unit.dashboard.conftest import migrated, site
 from tests.unit.dashboard.test_models import event
@@ -44,10 +45,18 @@ def test_pages_have_no_grave_fault(site: Site, browser_page: Page, scheme: str, 
     with site.database.begin() as connection:
         for _ in range(6):
             attempts.begin(connection, attempts.account("omar"), now_ms=site.clock.now_ms())
+    refuse(site.broker, b"card", encoded(1))
     with served(site.app) as address:
         page.goto(f"{address}/login")
         assert faults(page) == []
-        for path in ("/models", "/people", "/audit", "/password"):
+        for path in (
+            "/models",
+            "/people",
+            "/audit",
+            "/password",
+            "/dead-letters",
+            "/dead-letters/0",
+        ):
             log_in(page, address, "jane", to=path)
             assert faults(page) == [], path
             overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from database.accounts import audit, people
 from tests.support.browser.visits import log_in, served
+from tests.support.dashboard.letters import encoded, refuse
 from tests.support.dashboard.site import PASSWORD, Site
 from tests.unit.dashboard.conftest import migrated, site
 from tests.unit.dashboard.test_models import event
@@ -42,8 +43,10 @@ def test_first_log_in_asks_for_a_password_and_log_out_ends_it(
         expect(page).to_have_url(f"{address}/")
         page.goto(f"{address}/people")
         expect(page.get_by_role("heading", name="People")).to_be_visible()
-        (cookie,) = page.context.cookies()
-        assert (cookie["name"], cookie["httpOnly"]) == ("session", True)
+        cookies = {each["name"]: each for each in page.context.cookies()}
+        cookie = cookies["session"]
+        assert cookies.keys() == {"session", "device"}
+        assert all(each["httpOnly"] for each in cookies.values())
         assert page.evaluate("document.cookie") == ""
         page.locator("summary").click()
         page.get_by_role("button", name="Log out").click()
@@ -52,6 +55,23 @@ def test_first_log_in_asks_for_a_password_and_log_out_ends_it(
         page.context.add_cookies([replayed])  # type: ignore[list-item]
         page.goto(f"{address}/people")
         expect(page).to_have_url(f"{address}/login?next=%2Fpeople")
+
+
+def test_dead_letters_are_sent_again_once_the_question_is_answered(
+    site: Site, browser_page: Page
+) -> None:
+    refuse(site.broker, b"card", encoded(1))
+    site.add("jane", "admin")
+    with served(site.app) as address:
+        page = browser_page
+        log_in(page, address, "jane", to="/dead-letters")
+        page.get_by_role("button", name="Send all again").click()
+        page.get_by_role("button", name="Cancel").click()
+        with site.database.read() as connection:
+            assert audit.entries(connection, action="dead letter sent again") == []
+        page.get_by_role("button", name="Send all again").click()
+        page.get_by_role("button", name="Yes").click()
+        expect(page.get_by_role("status")).to_contain_text("1 sent again")
 
 
 def test_a_model_is_promoted_by_its_dialog(site: Site, browser_page: Page) -> None:

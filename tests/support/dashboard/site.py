@@ -11,6 +11,8 @@ from fastapi.testclient import TestClient
 from httpx import Response
 
 from dashboard.app import create_app
+from dashboard.dead_letters.letters import DeadLetters
+from dashboard.dead_letters.redrive import Redrive
 from dashboard.live.collector import build_collector
 from dashboard.parts import DashboardParts
 from dashboard.review.case_counts import CaseCounts
@@ -18,10 +20,16 @@ from database.accounts import people, sessions
 from database.accounts.passwords import Passwords
 from database.core.database import Database
 from runtime.clock import ManualClock
-from runtime.kafka.memory import MemoryBroker, MemoryExclusiveLog
+from runtime.kafka.memory import (
+    MemoryBroker,
+    MemoryExclusiveLog,
+    MemoryProducer,
+    MemoryReader,
+)
 from runtime.kafka.model_registry import ModelRegistry
 from runtime.metrics import Metrics
 from runtime.settings import load_settings
+from schemas.errors import BrokerUnavailable
 
 ADDRESS = "http://dashboard.test"
 PASSWORD = "a quiet walk by the sea"
@@ -43,11 +51,24 @@ class Site:
         self.passwords = Passwords(CHEAP)
         self.database = database
         settings = load_settings()
+        self.broker = MemoryBroker(4, self.clock)
+        letters = DeadLetters(
+            "dead-letter",
+            lambda topic, starts: MemoryReader(self.broker, topic, starts),
+            self._bounds,
+        )
         given: dict[str, Any] = {
             "settings": settings,
             "case_counts": CaseCounts(0.0),
             "collector": build_collector(settings, self.clock),
             "database": database,
+            "redrive": Redrive(
+                letters,
+                ["transactions", "labels"],
+                self._produce,
+                database=database,
+                clock=self.clock,
+            ),
             "registry": self._lend,
             "metrics": Metrics("dashboard"),
             "passwords": self.passwords,
@@ -89,6 +110,16 @@ class Site:
             found = sessions.find(connection, client.cookies["session"], now_ms=self.clock.now_ms())
         assert found is not None
         return found.csrf
+
+    def _bounds(self, topic: str) -> dict[int, tuple[int, int]]:
+        if not self.broker.available:
+            raise BrokerUnavailable("the broker in memory is switched off")
+        places = self.broker.places([topic])
+        return {place.partition: (0, len(self.broker.log(place))) for place in places}
+
+    @contextmanager
+    def _produce(self) -> Iterator[MemoryProducer]:
+        yield MemoryProducer(self.broker)
 
     @contextmanager
     def _lend(self) -> Iterator[ModelRegistry]:
