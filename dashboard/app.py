@@ -9,9 +9,12 @@ How to add a page:
    runs on a thread: `with parts.database.read() as connection: ...`.
 3. The handler returns `page(request, "queue.html", cases=...)`. The template starts with
    `{% extends "base.html" %}` and fills the blocks `title`, `main`, `styles` and `scripts`
-   (`<script type="module" src="/static/queue.js"></script>`). Inline scripts, `on…` attributes and
-   `style="…"` have no effect: the Content-Security-Policy forbids them. Pass values to scripts in
-   `data-…` attributes or `<script type="application/json">{{ values | tojson }}</script>`.
+   (`<script type="module" src="{{ root }}/static/queue.js"></script>`): every address in a template
+   begins with `{{ root }}`, and in a script with `onSite` of static/paths.js, because a proxy may
+   serve the dashboard under a sub-path; redirects do not (see runtime/web/root_path.py). Inline
+   scripts, `on…` attributes and `style="…"` have no effect: the Content-Security-Policy forbids
+   them. Pass values to scripts in `data-…` attributes or
+   `<script type="application/json">{{ values | tojson }}</script>`.
    The top of static/style.css lists colours and classes. Charts are redrawn on the document's
    event `themechange`.
 4. An entry in `pages.NAVIGATION` puts the page into the header.
@@ -46,10 +49,12 @@ from dashboard.review import actions, queue
 from dashboard.transactions import page as transactions
 from dashboard.web import failures, health, runbook
 from dashboard.web.gate import Gate
+from dashboard.web.head import HeadAsGet
 from dashboard.web.headers import SecurityHeaders
 from dashboard.web.pages import STATIC
 from database.accounts import sessions
 from database.accounts.sessions import Session
+from runtime.web.root_path import RootPath
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
@@ -93,6 +98,8 @@ def create_app(parts: DashboardParts, *, services: Sequence[Service] = ()) -> Fa
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC))
     failures.install(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Gate, find=find)
-    app.add_middleware(SecurityHeaders)  # outermost, so that the gate's refusals carry them too
+    app.add_middleware(SecurityHeaders)  # around the gate, so that its refusals carry them too
+    app.add_middleware(RootPath, root=parts.settings.dashboard_root_path)
     return app

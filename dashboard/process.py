@@ -16,8 +16,8 @@ from dashboard.web.vendor import require_charts
 from database.core.opening import open_database
 from runtime.process import ServiceProcess
 from runtime.settings import Settings
-from runtime.web.header_timeout import HeaderTimeoutProtocol
-from runtime.web.server import WebServer, bind_to, web_config
+from runtime.web.connection import BoundedConnection
+from runtime.web.server import WebServer, bind_to, warn_of_plain_http, web_config
 
 SERVICE = "dashboard"
 KEEP_ALIVE_S = 30
@@ -52,18 +52,21 @@ def run(settings: Settings) -> None:
         config = web_config(
             create_app(parts, services=[lambda: watch(parts), collector.running]),
             settings,
-            protocol=HeaderTimeoutProtocol,
+            protocol=BoundedConnection,
+            metrics=process.metrics,
             keep_alive_s=KEEP_ALIVE_S,
             stop_s=SHUTDOWN_GRACE_S,
             lifespan=True,
         )
         server = WebServer(config, process.stop)
+        root = settings.dashboard_root_path
         scheme = "https" if settings.tls_certificate else "http"
         host, port = bound.getsockname()[:2]
+        warn_of_plain_http(host, settings)
 
         def not_ready() -> str:
             starting = "" if server.started else "not serving yet"
             return starting or unready(parts) or labels.trouble
 
-        process.started(not_ready, address=f"{scheme}://{host}:{port}")
+        process.started(not_ready, address=f"{scheme}://{host}:{port}{root}")
         asyncio.run(server.serve(sockets=[bound]))

@@ -50,6 +50,9 @@ class HealthServer:
         class Handler(BaseHTTPRequestHandler):
             timeout = SLOW_S
 
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
             def do_GET(self) -> None:
                 if self.path == "/metrics":
                     self._answer(200, metrics.exposition(), "text/plain; version=0.0.4")
@@ -64,7 +67,8 @@ class HealthServer:
                 self.send_header("Content-Type", f"{kind}; charset=utf-8")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                if self.command != "HEAD":
+                    self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
                 """Write nothing: probes come every few seconds."""

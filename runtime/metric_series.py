@@ -25,6 +25,7 @@ def _each(name: str, **values: tuple[str, ...]) -> Iterator[Series]:
 
 _OF_KAFKA: Final = (*_each("kafka_errors", error=COMMON), *_each("retries", step=("kafka",)))
 _OF_SERVICE: Final = (("ready", {}), *_OF_KAFKA)
+_OF_WEB: Final = tuple(_each("connections_refused", limit=("total", "address")))
 _OF_BAD_INPUT: Final = tuple(
     _each("dead_letters", error_class=("UndecodableMessage", "UnknownSchema", "InvalidField"))
 )
@@ -55,6 +56,7 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
     ),
     "gateway": (
         *_OF_SERVICE,
+        *_OF_WEB,
         *_each("api_requests", route=("/score-transaction",), status=("200",)),
         *_each("api_seconds", route=("/score-transaction",)),
         *_each("api_answers", source=("decision", "fallback", "conflict", "refused")),
@@ -92,7 +94,11 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
         *_each("labels_applied", outcome=("learned", "refused", "kept")),
         *((name, {}) for name in ("online_frauds", "online_better", "online_published")),
     ),
-    "dashboard": (*_OF_SERVICE, *_each("login_failures", reason=("wrong", "locked", "expired"))),
+    "dashboard": (
+        *_OF_SERVICE,
+        *_OF_WEB,
+        *_each("login_failures", reason=("wrong", "locked", "expired")),
+    ),
     "monitor": (
         *_OF_SERVICE,
         *_each("retries", step=("rollback",)),

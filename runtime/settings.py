@@ -5,6 +5,7 @@ The table of settings in docs/settings.md is checked against this file by a test
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -20,6 +21,8 @@ from schemas.topics import TopicSpec
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
 MIN_AUDIT_KEEP: Final = Duration("365d")
+RootPath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$")]
+"""A path without a slash at its end, or nothing."""
 
 
 class Settings(BaseSettings):
@@ -213,8 +216,17 @@ class Settings(BaseSettings):
         None, description="certificate of the gateway and the dashboard (PEM); unset: plain HTTP"
     )
     tls_key: FilePath | None = Field(None, description="private key of that certificate (PEM)")
+    connections: Positive = Field(
+        4096, description="connections to the gateway or the dashboard that may be open at a time"
+    )
+    connections_by_address: Positive = Field(
+        512, description="of which from one IP address; trusted proxies are exempt"
+    )
     api_host: str = Field("127.0.0.1", description="IP address on which the gateway listens")
     api_port: Port = Field(8000, description="its port; 0: any free port")
+    api_root_path: RootPath = Field(
+        "", description="sub-path under which a proxy serves the gateway, like /scoring"
+    )
     api_deadline_ms: Positive = Field(
         100, description="deadline (ms) of a request that does not set its own"
     )
@@ -223,10 +235,22 @@ class Settings(BaseSettings):
     api_rate: Positive = Field(
         5000, description="transactions per second that one API key may send"
     )
+    api_rate_kb: Positive = Field(
+        16_384, description="kilobytes of bodies per second that one API key may send"
+    )
+    api_rate_ms: Positive = Field(
+        500, description="processing time (ms) per second that one API key may use"
+    )
+    api_keys_offline: Duration = Field(
+        Duration("1h"), description="how long API keys stay valid while the database is away"
+    )
     dashboard_host: str = Field(
         "127.0.0.1", description="IP address on which the dashboard listens"
     )
     dashboard_port: Port = Field(8050, description="its port; 0: any free port")
+    dashboard_root_path: RootPath = Field(
+        "", description="sub-path under which a proxy serves the dashboard, like /fraud"
+    )
     dashboard_targets: dict[str, str] = Field(
         default_factory=dict,
         description='JSON: services whose /metrics it reads, {"scorer-1": "http://127.0.0.1:8082"}',
@@ -267,6 +291,13 @@ class Settings(BaseSettings):
         if keep.ms < MIN_AUDIT_KEEP.ms:
             raise ValueError(f"{keep} is too short: the database refuses to delete younger entries")
         return keep
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_addresses(cls, proxies: str) -> str:
+        for each in filter(None, (part.strip() for part in proxies.split(","))):
+            ipaddress.ip_network(each, strict=False)
+        return proxies
 
     @property
     def retrain_minutes(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from dashboard.accounts import authentication
 from dashboard.accounts.access import Viewer, person_of
 from dashboard.accounts.authentication import Client, LogInRefusal
 from dashboard.parts import DashboardParts, InjectedParts
-from dashboard.web.gate import cookie_name, device_cookie_name
+from dashboard.web.gate import cookie_name, cookie_path, device_cookie_name
 from dashboard.web.pages import page
 from database.accounts import audit, devices, passwords, sessions
 from schemas.errors import ConfigurationError
@@ -80,7 +80,11 @@ def log_out(request: Request, person: Viewer, parts: InjectedParts) -> Response:
         )
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(
-        cookie_name(request), secure=request.url.scheme == "https", httponly=True, samesite="lax"
+        cookie_name(request),
+        path=cookie_path(request),
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="lax",
     )
     return answer
 
@@ -139,6 +143,7 @@ def _with_cookie(
         name,
         token,
         max_age=lasts_ms // 1000,
+        path=cookie_path(request),
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="lax",

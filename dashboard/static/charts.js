@@ -1,7 +1,7 @@
 // Charts by uPlot. A chart fills its figure, shows the newest or hovered values in its key, and is
 // redrawn when the colours change.
 
-import uPlot from "/static/vendor/uPlot.esm.js";
+import uPlot from "./vendor/uPlot.esm.js";
 
 const FONT = '11px system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif';
 const utc = (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC");

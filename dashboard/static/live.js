@@ -1,10 +1,11 @@
 // The live page: one event stream, a bounded history for the charts, and panels that are redrawn only
 // when their part of the state changes. Nothing is drawn while the page is hidden.
 
-import { histogram, lines } from "/static/charts.js";
-import * as numbers from "/static/numbers.js";
-import { draw } from "/static/panels.js";
-import { listen } from "/static/steps.js";
+import { histogram, lines } from "./charts.js";
+import * as numbers from "./numbers.js";
+import { draw } from "./panels.js";
+import { onSite } from "./paths.js";
+import { listen } from "./steps.js";
 
 const STALE_MS = 4_000;
 const RETRY_MS = 2_000;
@@ -138,12 +139,12 @@ function freshness() {
 // EventSource reconnects after a broken connection, with the last event's id. It gives up after an
 // answer that is not a stream (a restarting dashboard, an expired session), so we create a new one.
 function connect() {
-  const source = new EventSource("/live/events");
+  const source = new EventSource(onSite("/live/events"));
   source.addEventListener("snapshot", (event) => take(JSON.parse(event.data), true));
   source.addEventListener("delta", (event) => take(JSON.parse(event.data), false));
   source.addEventListener("error", async () => {
     if (source.readyState !== EventSource.CLOSED) return;
-    const answer = await fetch("/live/events", { method: "HEAD" }).catch(() => null);
+    const answer = await fetch(onSite("/live/events"), { method: "HEAD" }).catch(() => null);
     if (answer?.status === 401) location.reload();
     else setTimeout(connect, RETRY_MS);
   });

@@ -1,11 +1,13 @@
 // The dialog in front of each step of a model.
 
+import { onSite } from "./paths.js";
+
 const dialog = document.getElementById("step");
 const form = dialog?.querySelector("form");
 
 function ask(button) {
   const { step, model, share, question } = button.dataset;
-  form.action = `/models/${step}`;
+  form.action = onSite(`/models/${step}`);
   form.elements.model_id.value = model;
   form.elements.comment.value = "";
   form.elements.share.value = share;

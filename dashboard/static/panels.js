@@ -1,6 +1,7 @@
 // The panels of the live page. Outside values only ever become text nodes.
 
-import * as numbers from "/static/numbers.js";
+import * as numbers from "./numbers.js";
+import { onSite } from "./paths.js";
 
 const BADGES = { CHAMPION: "good", CANARY: "warn", SHADOW: "info" };
 const STEPS = [
@@ -8,7 +9,7 @@ const STEPS = [
   { step: "canary", stage: "CANARY", name: "Canary" },
   { step: "rollback", stage: "ROLLED_BACK", name: "Roll back" },
 ];
-const runbook = (entry) => `/runbook#${encodeURIComponent(entry.toLowerCase())}`;
+const runbook = (entry) => onSite(`/runbook#${encodeURIComponent(entry.toLowerCase())}`);
 const place = (id) => document.getElementById(id);
 
 function make(tag, className, ...children) {
@@ -187,7 +188,7 @@ function changes(state, now) {
 function blocks(found, now) {
   place("blocks").replaceChildren(...(found.length ? found.map((each) => {
     const link = make("a", "amount", each.amount);
-    link.href = `/transactions/${encodeURIComponent(each.transaction_id)}`;
+    link.href = onSite(`/transactions/${encodeURIComponent(each.transaction_id)}`);
     const head = make("p", "line", link, make("span", "where", `at ${each.merchant_id}, card ${each.card}`),
       make("span", "badge block", numbers.two(each.score)), when(each.at, now));
     const why = make("p", "why", each.reasons.join(" · "));

@@ -1,6 +1,6 @@
 // The review queue: shortcuts, countdowns, a list that refreshes itself, and claims that are renewed
 // while their holder works. The pages also work without this file, with links and forms.
-import { send } from "/static/send.js";
+import { send } from "./send.js";
 
 const REFRESH_MS = 2000;
 const TYPING = "input, textarea, select, [contenteditable]";

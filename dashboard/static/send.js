@@ -1,5 +1,7 @@
 // Sends changes, with the CSRF token of the page.
 
+import { here, onSite } from "./paths.js";
+
 /** POST `values` as a form; returns the answer's JSON, null if it has none.
  *  Throws an Error whose message can be shown to people; leaves for the log-in page without a session. */
 export async function send(path, values = {}) {
@@ -15,7 +17,7 @@ export async function send(path, values = {}) {
     throw new Error("The dashboard does not answer. Try again.");
   }
   if (answer.status === 401) {
-    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+    location.assign(onSite(`/login?next=${encodeURIComponent(here())}`));
     throw new Error("Log in again.");
   }
   const json = answer.headers.get("content-type")?.startsWith("application/json");

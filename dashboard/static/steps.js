@@ -1,7 +1,8 @@
 // Steps of models, for model owners: a dialog explains the effect, then a POST takes the step. The
 // page shows the new stage once it arrives on the `models` topic.
 
-import { send } from "/static/send.js";
+import { onSite } from "./paths.js";
+import { send } from "./send.js";
 
 const WORDS = {
   promote: ["Promote", "It decides for all cards from the next batch on; the present champion stays ready to take over again."],
@@ -36,7 +37,7 @@ function open(model, step) {
     try {
       const values = { model_id: model, comment: form.elements.comment.value };
       if (step === "canary") values.share = form.elements.share.value;
-      await send(`/models/${step}`, values);
+      await send(onSite(`/models/${step}`), values);
       form.reset();
       dialog.close();
     } catch (error) {

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from dashboard.accounts.access import session_of
 from dashboard.web.headers import HEADERS
 from dashboard.web.pages import page
+from runtime.web.root_path import path_within
 from schemas.errors import ConfigurationError, FraudError, TemporaryError
 
 log = structlog.get_logger(__name__)
@@ -48,12 +49,13 @@ def install(app: FastAPI) -> None:
         status = 400 if isinstance(error, ConfigurationError) else 500
         if isinstance(error, TemporaryError):
             status = 503
-        log.warning("request refused", path=request.url.path, status=status, reason=str(error))
+        path = path_within(request.scope)
+        log.warning("request refused", path=path, status=status, reason=str(error))
         text = AWAY if session_of(request) is None else str(error)
         return answer(request, status, text)
 
     async def unexpected(request: Request, error: Exception) -> Response:
-        log.error("request failed", path=request.url.path, exc_info=error)
+        log.error("request failed", path=path_within(request.scope), exc_info=error)
         response = answer(request, 500, "Something went wrong. The log has the details.")
         response.headers.update({**HEADERS, "Cache-Control": "no-store"})
         return response

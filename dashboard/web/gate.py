@@ -20,7 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.web.failures import AWAY, answer
 from database.accounts.sessions import Session
-from runtime.web.bodies import SLOW_S, Disconnected, RefusedBody, read_body, replay
+from runtime.web.bodies import SLOW_S, Disconnected, RefusedBody, open_body, read_body, replay
+from runtime.web.repeated_lines import RepeatedLines
+from runtime.web.root_path import path_within
 from schemas.errors import TemporaryError
 
 log = structlog.get_logger(__name__)
@@ -37,18 +39,36 @@ MAX_BYTES: Final = 64 * 1024
 CSRF_HEADER, CSRF_FIELD = "x-csrf-token", "csrf"
 SESSION_CHECK_S: Final = 2.0
 """Interval between checks of an open event stream's session."""
+_SHOWN: Final = 100
+"""Characters of a foreign header that a refusal repeats."""
+_PORTS: Final = {"http": 80, "https": 443}
 
 FindSession = Callable[[str], Session | None]
 
 
 def cookie_name(request: Request) -> str:
-    """Return the name of the session cookie; under TLS its prefix makes browsers guard it."""
-    return "__Host-session" if request.url.scheme == "https" else "session"
+    """Return the name of the session cookie."""
+    return _guarded(request, "session")
 
 
 def device_cookie_name(request: Request) -> str:
     """Return the name of the cookie by which a browser is known after a log-in."""
-    return "__Host-device" if request.url.scheme == "https" else "device"
+    return _guarded(request, "device")
+
+
+def cookie_path(request: Request) -> str:
+    """Return the path of the cookies: other applications of this host do not get them."""
+    return request.scope.get("root_path") or "/"
+
+
+def _guarded(request: Request, name: str) -> str:
+    """Return a cookie's name with the prefix by which browsers guard it under TLS.
+
+    A cookie named `__Host-…` belongs to the whole host, so under a sub-path it is `__Secure-…`.
+    """
+    if request.scope["scheme"] != "https":
+        return name
+    return f"__Secure-{name}" if request.scope.get("root_path") else f"__Host-{name}"
 
 
 class Gate:
@@ -60,6 +80,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, *, find: FindSession) -> None:
         self._app, self._find = app, find
+        self._lines = RepeatedLines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or refuse it."""
@@ -74,8 +95,10 @@ class Gate:
         try:
             session = await run_in_threadpool(self._find, token) if token else None
         except TemporaryError as error:
-            log.warning("session not looked up", path=request.url.path, reason=str(error))
-            if request.url.path not in OPEN:
+            path = path_within(scope)
+            if (more := self._lines.due("session")) is not None:
+                log.warning("session not looked up", path=path, reason=str(error), more=more)
+            if path not in OPEN:
                 await answer(request, 503, AWAY)(scope, receive, send)
                 return
             session = None
@@ -85,7 +108,9 @@ class Gate:
         )
         if refusal is None and request.method not in SAFE:
             try:
-                body = await read_body(receive, max_bytes=MAX_BYTES, within_s=SLOW_S)
+                body = await read_body(
+                    open_body(scope, receive, MAX_BYTES), max_bytes=MAX_BYTES, within_s=SLOW_S
+                )
             except Disconnected:
                 return
             except RefusedBody as error:
@@ -130,16 +155,18 @@ class _Watched:
 
 
 def _without_session(request: Request) -> Response | None:
-    if request.url.path in OPEN:
+    path = path_within(request.scope)
+    if path in OPEN:
         return None
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        query = request.scope["query_string"].decode("latin-1")
+        path = quote(path) + (f"?{query}" if query else "")
         return RedirectResponse(f"/login?next={quote(path, safe='')}", 303)
     return answer(request, 401, "log in first")
 
 
 def _first_password(request: Request, session: Session) -> Response | None:
-    path = request.url.path
+    path = path_within(request.scope)
     if not session.must_change or path in OPEN or path in FIRST_PASSWORD:
         return None
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
@@ -148,10 +175,17 @@ def _first_password(request: Request, session: Session) -> Response | None:
 
 
 def _foreign(request: Request, session: Session | None, body: bytes) -> Response | None:
-    origin = urlsplit(request.headers.get("origin", ""))
-    if (origin.scheme, origin.netloc) != (request.url.scheme, request.headers.get("host")):
-        return answer(request, 403, "the request does not come from a page of this site")
-    if session is None or request.url.path in OPEN:
+    origin, host = request.headers.get("origin", ""), request.headers.get("host", "")
+    here = f"{request.scope['scheme']}://{host}"
+    if _site(origin) is None or _site(origin) != _site(here):
+        return answer(
+            request,
+            403,
+            f"the request comes from Origin {origin[:_SHOWN] or '(none)'}, but this site is "
+            f"{here[:_SHOWN]} by its Host header: open the dashboard by its own address, and let a "
+            "proxy pass on Host and X-Forwarded-Proto and be one of FRAUD_TRUSTED_PROXIES",
+        )
+    if session is None or path_within(request.scope) in OPEN:
         return None  # a log-in, perhaps from a tab opened earlier
     given = request.headers.get(CSRF_HEADER)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -161,3 +195,18 @@ def _foreign(request: Request, session: Session | None, body: bytes) -> Response
     if not hmac.compare_digest((given or "").encode(), session.csrf.encode()):
         return answer(request, 403, "wrong or missing CSRF token: load the page again")
     return None
+
+
+def _site(origin: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port of an origin, or None; a default port may be left out.
+
+    >>> _site("https://Fraud.example") == _site("https://fraud.example:443")
+    True
+    """
+    try:
+        parts = urlsplit(origin)
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    bare = f"{parts.scheme}://{parts.netloc}" == origin and "@" not in parts.netloc
+    return (parts.scheme, parts.hostname, port) if bare and parts.hostname and port else None

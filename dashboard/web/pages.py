@@ -1,4 +1,8 @@
-"""Renders pages from templates, which all get `person`, `csrf`, `navigation` and `path`."""
+"""Renders pages from templates, which all get `person`, `csrf`, `navigation`, `path` and `root`.
+
+`root` is the sub-path under which a proxy serves the dashboard, "" for none; every address in a
+template begins with it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dashboard.accounts.access import person_of, session_of
 from database.accounts.roles import Role
+from runtime.web.root_path import path_within
 
 FOLDER: Final = Path(__file__).parents[1]
 TEMPLATES: Final = FOLDER / "templates"
@@ -71,7 +76,8 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         person=person,
         csrf=session.csrf if session is not None else "",
         navigation=[] if session is None or session.must_change else shown,
-        path=request.url.path,
+        root=request.scope.get("root_path", ""),
+        path=path_within(request.scope),
         **values,
     )
     return HTMLResponse(text, status)

@@ -10,10 +10,10 @@ from asyncio import TimerHandle
 
 from gateway.web.problems import MEDIA_TYPE, Problem
 from runtime.web.bodies import SLOW_S
-from runtime.web.header_timeout import HeaderTimeoutProtocol
+from runtime.web.connection import BoundedConnection
 
 
-class GatewayProtocol(HeaderTimeoutProtocol):
+class GatewayProtocol(BoundedConnection):
     """One connection. A client has `read_s` seconds to go on reading its answer."""
 
     read_s: float = SLOW_S

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from gateway.web.problems import MEDIA_TYPE, Problem
+from runtime.web.asgi import Send
 
-Scope = MutableMapping[str, Any]
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON: Final = b"application/json"
@@ -44,11 +40,3 @@ async def reply(
 async def reply_problem(send: Send, problem: Problem) -> None:
     """Send a problem as the answer."""
     await reply(send, problem.status, problem.body(), MEDIA_TYPE.encode(), problem.headers)
-
-
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """Return the first value of a request header, or None; `name` is in lower case."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None

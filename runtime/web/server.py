@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import logging
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import structlog
 import uvicorn
 
+from runtime.metrics import Metrics
 from runtime.process import StopSignal
 from runtime.settings import Settings
-from runtime.web.header_timeout import HeaderTimeoutProtocol
+from runtime.web.connection import BoundedConnection
+from runtime.web.connections import SPARE_HANDLES, ConnectionLimits, raise_file_limit
+from runtime.web.forwarded import behind_proxies
+from runtime.web.repeated_lines import RepeatedRecords
 from schemas.errors import ConfigurationError
+
+log = structlog.get_logger(__name__)
 
 
 def bind_to(host: str, port: int, variable: str) -> socket.socket:
@@ -39,12 +48,15 @@ def web_config(
     app: Any,
     settings: Settings,
     *,
-    protocol: type[HeaderTimeoutProtocol],
+    protocol: type[BoundedConnection],
+    metrics: Metrics,
     keep_alive_s: int,
     stop_s: int,
     lifespan: bool,
 ) -> uvicorn.Config:
     """Return how uvicorn serves `app`: one worker, without a log line for each request.
+
+    The limit on open files is raised for the connections that `settings` allow.
 
     Args:
         keep_alive_s: how long an idle connection is kept.
@@ -57,9 +69,18 @@ def web_config(
     certificate, key, proxies = settings.tls_certificate, settings.tls_key, settings.trusted_proxies
     if (certificate is None) != (key is None):
         raise ConfigurationError("give both FRAUD_TLS_CERTIFICATE and FRAUD_TLS_KEY, or neither")
+    limits = ConnectionLimits(
+        min(settings.connections, max(raise_file_limit() - SPARE_HANDLES, 1)),
+        settings.connections_by_address,
+        proxies,
+        metrics,
+    )
+    uvicorns = logging.getLogger("uvicorn.error")
+    if not any(isinstance(each, RepeatedRecords) for each in uvicorns.filters):
+        uvicorns.addFilter(RepeatedRecords())
     return uvicorn.Config(
-        app,
-        http=protocol,
+        behind_proxies(app, proxies) if proxies else app,
+        http=type(protocol.__name__, (protocol,), {"limits": limits}),
         loop="uvloop",
         ws="none",
         interface="asgi3",
@@ -68,13 +89,24 @@ def web_config(
         log_config=None,
         log_level="warning",
         server_header=False,
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=proxies,
+        proxy_headers=False,
         timeout_keep_alive=keep_alive_s,
         timeout_graceful_shutdown=stop_s,
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
+
+
+def warn_of_plain_http(host: str, settings: Settings) -> None:
+    """Log that others on the way can read and change everything, unless TLS or a proxy is set."""
+    if settings.tls_certificate is None and not ipaddress.ip_address(host).is_loopback:
+        log.warning(
+            "plain HTTP on an address that is not the loopback: keys, passwords and cookies can be "
+            "read on the way; set FRAUD_TLS_CERTIFICATE and FRAUD_TLS_KEY, or listen on 127.0.0.1 "
+            "behind a proxy that ends TLS",
+            host=host,
+            trusted_proxies=settings.trusted_proxies or None,
+        )
 
 
 class WebServer(uvicorn.Server):

@@ -20,7 +20,7 @@ from devstack.service_process import Service
 from devstack.stack import Stack
 from runtime.kafka.model_registry import open_registry
 from runtime.settings import load_settings
-from runtime.web.header_timeout import HeaderTimeoutProtocol
+from runtime.web.connection import BoundedConnection
 from schemas.errors import ConfigurationError
 from tests.support.browser.visits import served
 from tests.support.certificates import self_signed
@@ -120,7 +120,7 @@ def csrf(page: str) -> str:
     return found[1]
 
 
-class Hasty(HeaderTimeoutProtocol):
+class Hasty(BoundedConnection):
     head_s = 0.1
 
 

@@ -12,14 +12,12 @@ import uvicorn
 from playwright.sync_api import Page
 from starlette.types import ASGIApp
 
-from runtime.web.header_timeout import HeaderTimeoutProtocol
+from runtime.web.connection import BoundedConnection
 from tests.support.dashboard.site import PASSWORD
 
 
 @contextmanager
-def served(
-    app: ASGIApp, protocol: type[HeaderTimeoutProtocol] = HeaderTimeoutProtocol
-) -> Iterator[str]:
+def served(app: ASGIApp, protocol: type[BoundedConnection] = BoundedConnection) -> Iterator[str]:
     """Serve an application from a thread; give its address."""
     configuration = uvicorn.Config(
         app, http=protocol, log_config=None, ws="none", timeout_graceful_shutdown=1

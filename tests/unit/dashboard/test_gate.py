@@ -203,7 +203,7 @@ def test_without_a_database_pages_say_so_and_health_checks_answer(
     client = site.person("viewer")
 
     def away() -> None:
-        raise DatabaseUnavailable("the database does not answer")
+        raise DatabaseUnavailable("connection to db-7.internal (10.0.0.7) refused")
 
     assert client.get("/readyz").status_code == 200
     assert site.parts.metrics.registry.get_sample_value(*READY) == 1
@@ -217,7 +217,12 @@ def test_without_a_database_pages_say_so_and_health_checks_answer(
     ready = client.get("/readyz")
     assert (ready.status_code, ready.text) == (503, "not ready\n")
     assert site.parts.metrics.registry.get_sample_value(*READY) == 0
-    assert log_in(site.stranger(), "jane").status_code == 503
+    refused = log_in(site.stranger(), "jane")
+    bogus = site.stranger(cookies={"session": "x" * 43}).get("/models")
+    assert (refused.status_code, bogus.status_code) == (503, 503)
+    for told in (answer, refused, bogus):
+        assert "db-7" not in told.text
+        assert "10.0.0.7" not in told.text
 
 
 def test_a_websocket_is_refused(site: Site) -> None:

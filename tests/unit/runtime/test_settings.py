@@ -109,6 +109,7 @@ DEFAULTS_MS = {
     "canary_for": 7_200_000,
     "canary_at_most": 86_400_000,
     "store_keep": 34_560_000_000,
+    "api_keys_offline": 3_600_000,
     "session_for": 43_200_000,
     "case_claim": 900_000,
     "case_undo": 60_000,

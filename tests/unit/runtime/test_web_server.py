@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from runtime.metrics import Metrics
 from runtime.settings import load_settings
 from runtime.web.bodies import Disconnected, RefusedBody, read_body, refuse_large, replay
-from runtime.web.header_timeout import HeaderTimeoutProtocol
+from runtime.web.connection import BoundedConnection
 from runtime.web.server import bind_to, web_config
 from schemas.errors import ConfigurationError
 
@@ -29,7 +30,13 @@ def test_half_of_a_tls_setting_is_refused(tmp_path: Path) -> None:
     settings = load_settings(tls_certificate=tmp_path / "cert.pem")
     with pytest.raises(ConfigurationError, match="both FRAUD_TLS_CERTIFICATE and FRAUD_TLS_KEY"):
         web_config(
-            None, settings, protocol=HeaderTimeoutProtocol, keep_alive_s=1, stop_s=1, lifespan=False
+            None,
+            settings,
+            protocol=BoundedConnection,
+            metrics=Metrics("gateway"),
+            keep_alive_s=1,
+            stop_s=1,
+            lifespan=False,
         )
 
 

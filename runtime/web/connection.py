@@ -1,6 +1,8 @@
-"""uvicorn's HTTP protocol with what it lacks: a client that sends no whole head is hung up on.
+"""uvicorn's HTTP protocol with what it lacks: limits on connections, and on the time of a head.
 
-Dashboard and gateway use it. It touches uvicorn's private parts; a test fails if they change.
+A client that does not send its whole head is disconnected, and connections beyond the limits are
+refused before anything of them is read. Dashboard and gateway use it. It relies on private parts of
+uvicorn; a test fails if they change.
 """
 
 from __future__ import annotations
@@ -10,24 +12,45 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from runtime.web.connections import ConnectionLimits
+
 HEAD_S: Final = 10.0
 """Time for the head of a request, from the connection or from its first byte on."""
+FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
+    b"content-type: text/plain; charset=utf-8\r\ncontent-length: 32\r\n\r\n"
+    b"too many connections: try again\n"
+)
 
 
-class HeaderTimeoutProtocol(HttpToolsProtocol):
-    """One connection; a subclass may give heads another time."""
+class BoundedConnection(HttpToolsProtocol):
+    """One connection; a subclass may give heads another time.
+
+    `limits` counts the connections of one server; None lets all of them in.
+    """
 
     head_s: float = HEAD_S
+    limits: ConnectionLimits | None = None
     _timer: TimerHandle | None = None
+    _admitted = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Wait for a first request."""
+        """Wait for a first request, or refuse the connection."""
         super().connection_made(transport)
+        if self.limits is not None:
+            self._admitted = self.limits.admit(self._address())
+            if not self._admitted:
+                transport.write(FULL)
+                transport.close()
+                return
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._head_came()
+        if self._admitted and self.limits is not None:
+            self._admitted = False
+            self.limits.release(self._address())
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -35,6 +58,8 @@ class HeaderTimeoutProtocol(HttpToolsProtocol):
 
         The parser passes over empty lines, and uvicorn waits for ever once anything has come.
         """
+        if self.transport.is_closing():
+            return
         if self.timeout_keep_alive_task is not None:
             self._await_head()
         super().data_received(data)
@@ -48,6 +73,9 @@ class HeaderTimeoutProtocol(HttpToolsProtocol):
         """Begin with the request."""
         self._head_came()
         super().on_headers_complete()
+
+    def _address(self) -> str | None:
+        return self.client[0] if self.client else None
 
     def _await_head(self) -> None:
         self._head_came()
