@@ -24,6 +24,7 @@ from gateway.web.middleware import (
 from gateway.web.openapi import document
 from gateway.web.reply import SAFE
 from runtime.metrics import Metrics
+from runtime.web.root_path import RootPath
 
 _SAFE = {name.decode(): value.decode() for name, value in SAFE}
 
@@ -37,19 +38,24 @@ def application(
     metrics: Metrics,
     ready: Callable[[], str],
     alive: Callable[[], str],
-) -> Middleware:
-    """Return the whole application. `ready` and `alive` return "", or the reason why not."""
+    root_path: str = "",
+) -> RootPath:
+    """Return the whole application under `root_path`.
+
+    `ready` and `alive` return "", or the reason why not. Strangers do not get the reason: it is in
+    the log, and in the answers of FRAUD_HEALTH_PORT.
+    """
 
     async def healthy(_: Request) -> Response:
-        return _check(alive())
+        return _check("not alive" if alive() else "")
 
     async def is_ready(_: Request) -> Response:
-        return _check(ready())
+        return _check("not ready" if ready() else "")
 
     def exposition(_: Request) -> Response:
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
-    description = JSONResponse(document())
+    description = JSONResponse(document(root_path))
 
     async def described(_: Request) -> Response:
         return description
@@ -63,7 +69,8 @@ def application(
         Route(METRICS.path, exposition),
         Route(OPENAPI.path, described),
     ]
-    return Middleware(Router(routes, redirect_slashes=False), keys, metrics)
+    app = Middleware(Router(routes, redirect_slashes=False), keys, metrics)
+    return RootPath(app, root_path)
 
 
 def _check(reason: str) -> Response:

@@ -25,13 +25,14 @@ from gateway.scoring.score_one import ScoreOne
 from gateway.scoring.stored import StoredDecisions
 from gateway.web.access import Keyring
 from gateway.web.protocol import GatewayProtocol
+from gateway.web.rates import Rates
 from runtime.feature_store.redis import RedisFeatureStore
 from runtime.kafka.non_blocking_producer import KafkaNonBlockingProducer
 from runtime.kafka.reader import KafkaReader
 from runtime.kafka.tail import KafkaTail
 from runtime.process import ServiceProcess
 from runtime.settings import Settings
-from runtime.web.server import WebServer, bind_to, web_config
+from runtime.web.server import WebServer, bind_to, warn_of_plain_http, web_config
 from schemas.errors import FatalError
 from schemas.topics import DEAD_LETTER, DECISIONS, POLICY, TRANSACTIONS
 from stream_features.operate.show import read_state
@@ -96,7 +97,13 @@ class GatewayService:
             metrics=self._metrics,
         )
         listener = self._listen(gateway, loop.call_soon_threadsafe)
-        keys = Keyring(self._load_keys, self._process.clock, settings.api_rate)
+        rates = Rates(settings.api_rate, 1024.0 * settings.api_rate_kb, settings.api_rate_ms / 1000)
+        keys = Keyring(
+            self._load_keys,
+            self._process.clock,
+            rates,
+            offline_s=settings.api_keys_offline.ms / 1000,
+        )
         await keys.refresh()
         reader = TransactionReader.from_settings(settings, self._process.clock)
         max_line_bytes = settings.api_body_kb * 1024
@@ -122,11 +129,13 @@ class GatewayService:
             metrics=self._metrics,
             ready=self._process.not_ready,
             alive=self._process.dead,
+            root_path=settings.api_root_path,
         )
         config = web_config(
             app,
             settings,
             protocol=GatewayProtocol,
+            metrics=self._metrics,
             keep_alive_s=KEEP_ALIVE_S,
             stop_s=STOP_S,
             lifespan=False,
@@ -136,6 +145,7 @@ class GatewayService:
         self._background.start("reloading the API keys", keys.keep_fresh())
         self._background.start("watching the gateway", self._watch(gateway, listener, server))
         host, port = bound.getsockname()[:2]
+        warn_of_plain_http(host, settings)
         self._process.started(
             lambda: self._not_ready(gateway),
             lambda: self._failed(gateway, listener),

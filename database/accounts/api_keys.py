@@ -1,12 +1,14 @@
 """API keys of the gateway: create, list and revoke. Only a key's SHA-256 is stored.
 
 Creation and revocation are audited, without secret and hash. A key has the form
-`fraud_<key_id>_<secret>`; the secret has 256 random bits.
+`fraud_<key_id>_<secret>`; the secret has 256 random bits. A key belongs to a tenant: the keys of
+one tenant share transactions and their decisions, and those of another one do not see them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ SCOPES: Final = ("score", "read")
 """score: send transactions; read: look up decisions and cards."""
 PREFIX: Final = "fraud"
 MAX_NAME_LENGTH: Final = 100
+DEFAULT_TENANT: Final = "default"
+"""Tenant of the operator: it also has whatever no key has sent, and figures of the whole system."""
+_TENANT: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +36,7 @@ class ApiKey:
     key_id: str
     hashed: bytes
     name: str
+    tenant: str
     scopes: frozenset[str]
     created_at: int
     expires_at: int | None
@@ -64,11 +70,13 @@ def create(
     by: str,
     now_ms: int,
     expires_at: int | None = None,
+    tenant: str = DEFAULT_TENANT,
 ) -> tuple[ApiKey, str]:
     """Create a key; return its record and the key itself, which cannot be recovered later.
 
     Raises:
-        ConfigurationError: a scope is unknown, there is no scope, or the name is empty or too long.
+        ConfigurationError: a scope is unknown, there is no scope, the name is empty or too long, or
+            the tenant is not a name.
     """
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
@@ -77,12 +85,17 @@ def create(
         )
     if not 1 <= len(name) <= MAX_NAME_LENGTH:
         raise ConfigurationError(f"give the key a name of 1 to {MAX_NAME_LENGTH} characters")
+    if not _TENANT.fullmatch(tenant):
+        raise ConfigurationError(
+            f"tenant {tenant!r}: use 1 to 63 small letters, digits, dots, hyphens and underscores"
+        )
     key_id = secrets.token_hex(6)
     key = f"{PREFIX}_{key_id}_{secrets.token_urlsafe(32)}"
     made = ApiKey(
         key_id=key_id,
         hashed=hashed(key.encode()),
         name=name,
+        tenant=tenant,
         scopes=frozenset(scopes),
         created_at=now_ms,
         expires_at=expires_at,
@@ -93,6 +106,7 @@ def create(
             key_id=key_id,
             key_hash=made.hashed,
             name=name,
+            tenant=tenant,
             scopes=" ".join(sorted(made.scopes)),
             created_at=now_ms,
             expires_at=expires_at,
@@ -103,7 +117,12 @@ def create(
         who=by,
         action="key created",
         subject=key_id,
-        after={"name": name, "scopes": sorted(made.scopes), "expires_at": expires_at},
+        after={
+            "name": name,
+            "tenant": tenant,
+            "scopes": sorted(made.scopes),
+            "expires_at": expires_at,
+        },
         now_ms=now_ms,
     )
     return made, key
@@ -117,6 +136,7 @@ def all_keys(connection: Connection) -> list[ApiKey]:
             key_id=row.key_id,
             hashed=bytes(row.key_hash),
             name=row.name,
+            tenant=row.tenant,
             scopes=frozenset(row.scopes.split()),
             created_at=row.created_at,
             expires_at=row.expires_at,

@@ -159,6 +159,7 @@ api_keys: Final = Table(
     Column("key_id", String, primary_key=True),
     Column("key_hash", LargeBinary(32), nullable=False),
     Column("name", String, nullable=False),
+    Column("tenant", String, nullable=False),
     Column("scopes", String, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),

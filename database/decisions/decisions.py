@@ -57,9 +57,15 @@ def answers(connection: Connection, keys: Sequence[Key]) -> dict[Key, str]:
 
 
 def find(
-    connection: Connection, transaction_id: str, card_id: str | None = None
+    connection: Connection,
+    transaction_id: str,
+    card_id: str | None = None,
+    limit: int | None = None,
 ) -> list[StoredDecision]:
-    """Return the decisions on a transaction_id, on one card or on all cards, the newest first."""
+    """Return the decisions on a transaction_id, on one card or on all cards, the newest first.
+
+    Returns at most `limit`.
+    """
     chosen = decisions.c.transaction_id == storable(transaction_id)
     if card_id is not None:
         chosen &= decisions.c.card_id == storable(card_id)
@@ -72,6 +78,7 @@ def find(
         .select_from(decisions.outerjoin(vectors, same))
         .where(chosen)
         .order_by(decisions.c.decided_at.desc())
+        .limit(limit)
     ).mappings()
     return [StoredDecision(_decision(row), _vector(row)) for row in rows]
 

@@ -1,20 +1,24 @@
 """Incremental parsing of a batch: a JSON array, or one JSON object per line (NDJSON).
 
-Pure: pieces of the body go in, texts or objects come out.
+Pure: pieces of the body go in, the bytes of each transaction come out. Every byte is looked at
+once, however many pieces the body comes in.
 """
 
 from __future__ import annotations
 
-import codecs
-import json
+import re
 from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from gateway.web.problems import Problem
 
-_SPACE: Final = " \t\r\n"
-Item = bytes | dict[str, Any] | Problem
-"""An undecoded line, an element of an array, or the problem that replaces one of them."""
+Item = bytes | Problem
+"""A line or an element of an array, not decoded, or the problem that replaces it."""
+_SPACE: Final = re.compile(rb"[ \t\r\n]*+")
+_IN_TEXT: Final = re.compile(rb'(?:[^"\\]|\\.)*+', re.DOTALL)
+_UP_TO_BRACKET: Final = re.compile(rb'[^"{}\[\]]*+(?:"(?:[^"\\]|\\.)*+"[^"{}\[\]]*+)*+', re.DOTALL)
+"""Whatever contains no bracket outside of texts; ends before a text that is not complete."""
+_SCALAR: Final = re.compile(rb"[^ \t\r\n,\]]*+")
 
 
 class BatchInput(Protocol):
@@ -33,112 +37,137 @@ def batch_input(first: bytes, max_bytes: int) -> BatchInput:
     return Elements(max_bytes) if first.lstrip()[:1] == b"[" else Lines(max_bytes)
 
 
+class _Buffer:
+    """The bytes of one item, of which no more than `max_bytes` are kept."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._data = bytearray()
+        self._long = False
+
+    def __bool__(self) -> bool:
+        """Return whether anything has been added."""
+        return self._long or bool(self._data)
+
+    def add(self, data: bytes) -> None:
+        """Append to the item."""
+        if not self._long:
+            self._data += data
+            self._long = len(self._data) > self._max_bytes
+            if self._long:
+                self._data.clear()
+
+    def take(self) -> Item:
+        """Return the item, or the problem that it is too long, and begin the next one."""
+        item: Item = bytes(self._data)
+        if self._long:
+            item = Problem("too-large", f"send at most {self._max_bytes} bytes per transaction")
+        self._data.clear()
+        self._long = False
+        return item
+
+
 class Lines:
     """NDJSON: blank lines are skipped, and a line of more than `max_bytes` becomes a problem."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._rest = bytearray()
+        self._line = _Buffer(max_bytes)
 
     def feed(self, data: bytes, *, last: bool) -> Iterator[Item]:
         """Yield the completed lines; see `BatchInput`."""
-        rest = self._rest
-        rest += data
-        start = 0
-        while (end := rest.find(b"\n", start)) >= 0:
-            yield from self._line(bytes(rest[start:end]))
-            start = end + 1
-        del rest[:start]
+        *ended, rest = data.split(b"\n")
+        for part in ended:
+            if self._line or part.strip():
+                self._line.add(part)
+                yield from self._completed()
+        self._line.add(rest)
         if last:
-            yield from self._line(bytes(rest))
-            rest.clear()
+            yield from self._completed()
 
-    def _line(self, line: bytes) -> Iterator[Item]:
-        if len(line) > self._max_bytes:
-            yield Problem("too-large", f"send at most {self._max_bytes} bytes per transaction")
-        elif line.strip():
+    def _completed(self) -> Iterator[Item]:
+        line = self._line.take()
+        if isinstance(line, Problem) or line.strip():
             yield line
 
 
 class Elements:
-    """A JSON array of objects.
+    """A JSON array: its elements, whatever they are; one of more than `max_bytes` is a problem.
 
-    An element of another type becomes a problem. Broken JSON, or an element of more than
-    `max_bytes` characters, ends the batch.
+    Here they are only told apart, by brackets and texts. What is wrong between them ends the batch.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_chars = max_bytes
-        self._decoder = json.JSONDecoder(object_pairs_hook=self._object)
-        self._text = codecs.getincrementaldecoder("utf-8")()
-        self._rest = ""
-        self._twice = False
+        self._element = _Buffer(max_bytes)
         self._state = "open"
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        record = dict(pairs)
-        self._twice = self._twice or len(record) < len(pairs)
-        return record
+        self._depth = 0
+        self._in_text = self._in_scalar = self._escaped = False
 
     def feed(self, data: bytes, *, last: bool) -> Iterator[Item]:
         """Yield the completed elements; see `BatchInput`."""
-        try:
-            self._rest += self._text.decode(data, last)
-        except UnicodeDecodeError:
-            raise Problem("bad-request", "the rest of the array is not UTF-8") from None
-        rest, at = self._rest, 0
-        while True:
-            at = _past_space(rest, at)
-            if at == len(rest):
-                break
-            if self._state in ("open", "next"):
-                at = self._separator(rest[at], at)
+        at = 0
+        while at < len(data):
+            if self._state == "within":
+                end = self._skip(data, at)
+                self._element.add(data[at:end])
+                at = end
+                if self._state != "within":
+                    yield self._element.take()
                 continue
-            if self._state == "done":
-                raise Problem("bad-request", "the body has more than the array")
-            if rest[at] == "]" and self._state == "first":
-                self._state, at = "done", at + 1
-                continue
-            self._twice = False
-            try:
-                value, end = self._decoder.raw_decode(rest, at)
-            except (ValueError, RecursionError):
-                if last or len(rest) - at > self._max_chars:
-                    raise self._broken() from None
-                break
-            if end == len(rest) and not last:
-                break  # a number may continue in the next piece
-            if end - at > self._max_chars:
-                raise self._broken()
-            yield self._item(value)
-            self._state, at = "next", end
-        self._rest = rest[at:]
+            at = _end(_SPACE, data, at)
+            if at < len(data):
+                at = self._between(data[at : at + 1], at)
         if last and self._state != "done":
             raise Problem("bad-request", "the array is not closed: ] is missing")
 
-    def _separator(self, found: str, at: int) -> int:
-        wanted = {"open": "[", "next": ",]"}[self._state]
+    def _between(self, found: bytes, at: int) -> int:
+        """Take what stands between two elements, or begin one; return where to go on."""
+        if self._state == "done":
+            raise Problem("bad-request", "the body has more than the array")
+        if self._state in ("first", "element") and found not in b",]}":
+            self._state = "within"
+            self._in_scalar = found not in b'"{['
+            return at
+        wanted = {"open": b"[", "next": b",]", "first": b"]", "element": b""}[self._state]
         if found not in wanted:
-            raise Problem("bad-request", f"the array is not JSON: one of {wanted} is expected here")
-        self._state = {"[": "first", ",": "element", "]": "done"}[found]
+            expected = wanted.decode() or "an element"
+            raise Problem(
+                "bad-request", f"the rest of the array is not JSON: {expected} is expected here"
+            )
+        self._state = {b"[": "first", b",": "element", b"]": "done"}[found]
         return at + 1
 
-    def _broken(self) -> Problem:
-        return Problem(
-            "bad-request",
-            f"the rest of the array is not JSON, or a transaction has more than {self._max_chars} "
-            "characters",
-        )
+    def _skip(self, data: bytes, at: int) -> int:
+        """Return the end of the begun element, or of `data` if it goes on in the next piece."""
+        if self._escaped:
+            at, self._escaped = at + 1, False
+        while at < len(data):
+            if self._in_scalar:
+                at = _end(_SCALAR, data, at)
+                self._in_scalar = at == len(data)
+            elif self._in_text:
+                at = _end(_IN_TEXT, data, at)
+                if at < len(data):  # at the closing quote, or at a backslash that ends the piece
+                    self._escaped = data[at : at + 1] == b"\\"
+                    self._in_text = self._escaped
+                    at += 1
+            else:
+                at = self._to_bracket(data, at)
+            if self._depth == 0 and not self._in_text and not self._in_scalar:
+                self._state = "next"
+                break
+        return at
 
-    def _item(self, value: object) -> Item:
-        if self._twice:
-            return Problem("bad-request", "the JSON object has a field twice")
-        if not isinstance(value, dict):
-            return Problem("bad-request", f"expected an object, found a {type(value).__name__}")
-        return value
+    def _to_bracket(self, data: bytes, at: int) -> int:
+        """Return where the next bracket or incomplete text has been entered or left."""
+        at = _end(_UP_TO_BRACKET, data, at) if self._depth else at
+        found = data[at : at + 1]
+        if found == b'"':
+            self._in_text = True
+        elif found:
+            self._depth += 1 if found in b"{[" else -1
+        return min(at + 1, len(data))
 
 
-def _past_space(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _SPACE:
-        at += 1
-    return at
+def _end(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
+    found = pattern.match(data, at)
+    return at if found is None else found.end()

@@ -1,4 +1,4 @@
-"""The idempotency cache: pending transactions and the newest decided ones, by transaction_id.
+"""The idempotency cache: pending transactions and the newest decided ones.
 
 Not thread-safe: use it on the event loop's thread.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,14 +24,16 @@ def digest(value: bytes) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class IdempotencyEntry:
-    """The state of one transaction_id. While `future` is set, requests are waiting for it.
+    """The state of one transaction of one tenant. While `future` is set, requests wait for it.
 
+    `tenant` is None for a decision that was only heard on its topic: whose it is, is not known.
     `content` is the digest, or None if the transaction did not come through this gateway. `message`
     is the encoded Decision, `fallback` the answer given in its place, `position` the partition and
     offset once Kafka has acknowledged the transaction.
     """
 
-    card: bytes
+    tenant: str | None = None
+    key_id: str | None = None
     content: bytes | None = None
     transaction: Transaction | None = None
     future: asyncio.Future[bytes] | None = None
@@ -46,36 +47,61 @@ class IdempotencyEntry:
         self.position = (partition, offset)
 
 
+Identity = tuple[bytes, bytes]
+"""transaction_id and card_id in UTF-8: an id is unique on its card only."""
+
+
 class IdempotencyCache:
-    """Entries by transaction_id (UTF-8): at most `max_entries`, not counting pending ones."""
+    """Entries by transaction and tenant: at most `max_entries`, not counting pending ones."""
 
     def __init__(self, max_entries: int = MAX_REMEMBERED) -> None:
         self._max_entries = max_entries
-        self._entries: OrderedDict[bytes, IdempotencyEntry] = OrderedDict()
+        self._entries: OrderedDict[Identity, tuple[IdempotencyEntry, ...]] = OrderedDict()
+        self._newest_card: dict[bytes, bytes] = {}
+        self._count = 0
 
-    def get(self, identity: bytes) -> IdempotencyEntry | None:
-        """Return the entry of an id, or None."""
-        return self._entries.get(identity)
+    def get(self, identity: Identity, tenant: str | None) -> IdempotencyEntry | None:
+        """Return a tenant's entry of a transaction, or None."""
+        for entry in self.of(identity):
+            if entry.tenant == tenant:
+                return entry
+        return None
 
-    def add(self, identity: bytes, entry: IdempotencyEntry) -> None:
+    def of(self, identity: Identity) -> tuple[IdempotencyEntry, ...]:
+        """Return the entries of a transaction, of all tenants."""
+        return self._entries.get(identity, ())
+
+    def newest_card(self, transaction_id: bytes) -> bytes | None:
+        """Return the card on which an id was used last, or None."""
+        return self._newest_card.get(transaction_id)
+
+    def add(self, identity: Identity, entry: IdempotencyEntry) -> None:
         """Add an entry; the oldest decided ones are evicted if there are too many."""
         entries = self._entries
-        entries[identity] = entry
-        while len(entries) > self._max_entries:
+        entries[identity] = (*self.of(identity), entry)
+        self._newest_card[identity[0]] = identity[1]
+        self._count += 1
+        while self._count > self._max_entries:
             oldest = next(iter(entries))
-            if entries[oldest].future is not None:
+            if any(each.future is not None for each in entries[oldest]):
                 entries.move_to_end(oldest)
                 return
-            del entries[oldest]
+            self._forget(oldest)
 
-    def remove(self, identity: bytes) -> None:
-        """Remove an id; harmless if it is absent."""
-        self._entries.pop(identity, None)
+    def remove(self, identity: Identity, entry: IdempotencyEntry) -> None:
+        """Remove an entry; harmless if it is absent."""
+        left = tuple(each for each in self.of(identity) if each is not entry)
+        self._forget(identity)
+        if left:
+            self._entries[identity] = left
+            self._count += len(left)
+
+    def _forget(self, identity: Identity) -> None:
+        transaction_id, card = identity
+        self._count -= len(self._entries.pop(identity, ()))
+        if self._newest_card.get(transaction_id) == card:
+            del self._newest_card[transaction_id]
 
     def __len__(self) -> int:
         """Return the number of entries."""
-        return len(self._entries)
-
-    def __iter__(self) -> Iterator[IdempotencyEntry]:
-        """Iterate over the entries, the oldest first."""
-        return iter(self._entries.values())
+        return self._count

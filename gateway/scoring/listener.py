@@ -107,15 +107,10 @@ def decision_messages(messages: Sequence[Message]) -> list[DecisionMessage]:
     if found.rejected:
         log.warning("unreadable decisions", count=len(found.rejected))
         values = [values[row] for row in found.rows.tolist()]
+    identities = zip(found.raw("transaction_id"), found.raw("card_id"), strict=True)
     return [
         DecisionMessage(*each)
-        for each in zip(
-            found.raw("transaction_id"),
-            found.raw("card_id"),
-            found.duplicate.tolist(),
-            values,
-            strict=True,
-        )
+        for each in zip(identities, found.duplicate.tolist(), values, strict=True)
     ]
 
 
@@ -133,7 +128,7 @@ def dead_letters(messages: Iterable[Message], topic: str) -> list[RefusedTransac
         if name == "Transaction":
             found.append(
                 RefusedTransaction(
-                    transaction["transaction_id"].encode(),
+                    (transaction["transaction_id"].encode(), transaction["card_id"].encode()),
                     (letter["partition"], letter["offset"]),
                     letter["field"],
                     letter["reason"],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,6 +21,7 @@ from schemas.errors import InvalidField, TemporaryError
 from schemas.records import Decision
 from stream_features.operate.show import EntityState
 
+log = structlog.get_logger(__name__)
 Found = TypeVar("Found")
 MAX_ID_LENGTH: Final = 64
 
@@ -28,12 +30,13 @@ MAX_ID_LENGTH: Final = 64
 class LookupSources:
     """The sources of look-ups; the functions block.
 
-    `stored` returns the stored decisions on a transaction_id, `card` the state of a card or None.
-    `pan_key` is the key of the stream processor, which tokenises card numbers.
+    `stored` returns the stored decision on a transaction_id of a tenant, if given on a card; `card`
+    returns the state of a card. Both may return None. `pan_key` is the key of the stream processor,
+    which tokenises card numbers.
     """
 
     gateway: Gateway
-    stored: Callable[[str], Sequence[Decision]]
+    stored: Callable[[str, str, str | None], Decision | None]
     card: Callable[[str], EntityState | None]
     pan_key: bytes | None = None
 
@@ -42,10 +45,14 @@ def lookups(sources: LookupSources) -> list[Route]:
     """Return the routes of look-ups; an id may contain slashes."""
 
     async def decision(request: Request) -> Response:
-        transaction_id = _id(request, "transaction_id")
-        found = sources.gateway.find(transaction_id)
+        transaction_id, caller = _id(request, "transaction_id"), request.scope["caller"]
+        card_id = request.query_params.get("card_id")
+        if card_id is not None:
+            card_id = _token(_bounded(card_id, "card_id"), sources.pan_key)
+        names = transaction_id, caller.tenant, card_id
+        found = sources.gateway.find(*names)
         if found is None:
-            found = await run_in_threadpool(_stored, sources, transaction_id)
+            found = await run_in_threadpool(_stored, sources, *names)
         return Response(found, media_type=JSON.decode())
 
     def card(request: Request) -> Response:
@@ -64,24 +71,32 @@ def lookups(sources: LookupSources) -> list[Route]:
 
 
 def _id(request: Request, name: str) -> str:
-    given: str = request.path_params[name]
+    return _bounded(request.path_params[name], name)
+
+
+def _bounded(given: str, name: str) -> str:
     if not 1 <= len(given) <= MAX_ID_LENGTH:
         raise invalid([InvalidField(f"must have 1 to {MAX_ID_LENGTH} characters", field=name)])
     return given
 
 
-def _stored(sources: LookupSources, transaction_id: str) -> bytes:
-    found = _available(lambda: sources.stored(transaction_id))
-    if not found:
+def _stored(sources: LookupSources, transaction_id: str, tenant: str, card_id: str | None) -> bytes:
+    found = _available(lambda: sources.stored(transaction_id, tenant, card_id))
+    if found is None:
         raise Problem("not-found", "there is no decision on this transaction yet: ask again later")
-    return decided(found[0])
+    return decided(found)
 
 
 def _available(find: Callable[[], Found]) -> Found:
     try:
         return find()
     except TemporaryError as error:
-        raise Problem("unavailable", str(error), headers={"Retry-After": "1"}) from error
+        log.warning("look-up failed", reason=str(error))
+        raise Problem(
+            "unavailable",
+            "the store that has the answer is away: ask again later",
+            headers={"Retry-After": "1"},
+        ) from error
 
 
 def _token(card_id: str, pan_key: bytes | None) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.web.problems import Problem, invalid
-from gateway.web.reply import Scope, header
+from gateway.scoring.ownership import RESERVED
+from gateway.web.problems import MAX_NAME, MAX_REASON, Problem, invalid, shortened
 from runtime.clock import Clock
 from runtime.settings import Settings
+from runtime.web.asgi import Scope, header
 from schemas.currency import CurrencyTable
 from schemas.errors import BadMessage, InvalidField
 from schemas.records import Transaction
@@ -17,6 +18,11 @@ from schemas.validation import decode_json, invalid_fields, validate_transaction
 
 TIMEOUT_HEADER: Final = b"request-timeout-ms"
 MAX_DEADLINE_MS: Final = 60_000
+MAX_FIELDS: Final = 40
+"""Fields of an object that is looked at closely; a transaction has 17."""
+MAX_ATTRIBUTES: Final = 100
+MAX_ATTRIBUTE: Final = 1_000
+"""Characters of an attribute's text; its name has at most MAX_NAME."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +51,13 @@ class TransactionReader:
         try:
             record = decode_json(data)
         except BadMessage as error:
-            raise Problem("bad-request", error.reason) from error
+            raise Problem("bad-request", shortened(error.reason, MAX_REASON)) from error
         return self.record(record)
 
     def record(self, record: Mapping[str, Any]) -> Transaction:
         """Return the transaction of a decoded JSON object; raises as `json`."""
+        if found := _misshapen(record):
+            raise invalid(found)
         now_ms = self.clock.now_ms()
         try:
             return validate_transaction(
@@ -60,6 +68,39 @@ class TransactionReader:
                 record, now_ms=now_ms, currencies=self.currencies, pan_key=self.pan_key
             )
             raise invalid(found or [error]) from error
+
+
+def _misshapen(record: Mapping[str, Any]) -> list[InvalidField]:
+    """Return what is too much to be looked at; the rules themselves come afterwards.
+
+    They name each wrong field with its value, which is work for the gateway and a long answer.
+    """
+    found = []
+    if len(record) > MAX_FIELDS:
+        reason = f"the object has {len(record)} fields: a transaction has at most 17"
+        found.append(InvalidField(reason, field=None))
+    for name in record:
+        if len(name) > MAX_NAME:
+            reason = f"a field's name has {len(name)} characters: it is not a field of Transaction"
+            found.append(InvalidField(reason, field=shortened(name, MAX_NAME)))
+            break
+    attributes = record.get("attributes")
+    if isinstance(attributes, dict):
+        found += _misshapen_attributes(attributes)
+    return found
+
+
+def _misshapen_attributes(attributes: Mapping[str, Any]) -> list[InvalidField]:
+    reason = ""
+    if len(attributes) > MAX_ATTRIBUTES:
+        reason = f"{len(attributes)} attributes: send at most {MAX_ATTRIBUTES}"
+    elif any(len(name) > MAX_NAME for name in attributes):
+        reason = f"the name of an attribute is too long: use at most {MAX_NAME} characters"
+    elif any(isinstance(each, str) and len(each) > MAX_ATTRIBUTE for each in attributes.values()):
+        reason = f"the text of an attribute is too long: send at most {MAX_ATTRIBUTE} characters"
+    elif any(name.startswith(RESERVED) for name in attributes):
+        reason = f"names that begin with {RESERVED!r} are the gateway's own: use another one"
+    return [InvalidField(reason, field="attributes")] if reason else []
 
 
 def deadline_s(scope: Scope, default_ms: int) -> float:

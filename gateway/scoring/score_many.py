@@ -1,10 +1,11 @@
 """`POST /score-transactions`: a batch in, one line per transaction out, in the order of the input.
 
 Each batch has three tasks. One reads the body without a pause, as a client that sends everything
-before it reads would otherwise block. One starts transactions, at most WINDOW at a time. One writes
-the answers. Memory is therefore bounded by the size of the body, and the load on the pipeline by
-the window. Clients that send or read too slowly are disconnected, and the number of batches per key
-is limited, so that nobody can shut the others out.
+before it reads would otherwise block, and then watches whether the client is still there: without
+it, the batch ends. One starts transactions, at most WINDOW at a time. One writes the answers.
+Memory is therefore bounded by the size of the body, and the load on the pipeline by the window.
+Clients that send or read too slowly are disconnected, and the number of batches per key is limited,
+so that nobody can shut the others out.
 """
 
 from __future__ import annotations
@@ -12,25 +13,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
-from typing import Final
+from time import thread_time
+from typing import Final, TypeVar
 
+from gateway.scoring.batch_body import BatchBody, read_on, slices
 from gateway.scoring.batch_input import Item, batch_input
 from gateway.scoring.gateway import Gateway
 from gateway.scoring.reading import TransactionReader, deadline_s
 from gateway.web.access import Caller
-from gateway.web.problems import Problem, of_body
-from gateway.web.reply import SAFE, Event, Receive, Scope, Send, header
-from runtime.web.bodies import (
-    SLOW_S,
-    Disconnected,
-    Piece,
-    RefusedBody,
-    next_piece,
-    refuse_large,
-    too_large,
-)
+from gateway.web.problems import Problem
+from gateway.web.reply import SAFE
+from runtime.web.asgi import Event, Receive, Scope, Send
+from runtime.web.bodies import SLOW_S, Disconnected, Piece
 
 NDJSON: Final = b"application/x-ndjson"
 WINDOW: Final = 1_000
@@ -39,14 +35,17 @@ MAX_BATCHES_PER_KEY: Final = 4
 """Simultaneous batches of one key."""
 MAX_BATCHES_TOTAL: Final = 16
 """Simultaneous batches of all keys: their windows together stay below `gateway.MAX_WAITING`."""
-MIN_BYTES_PER_S: Final = 16_384
-"""Lowest average rate of a body after its first SLOW_S seconds."""
+RESERVED_BATCHES: Final = 4
+"""Of which the last ones are for keys that have no batch in progress."""
+MAX_TRANSACTIONS: Final = 200_000
+"""Lines or elements of one batch; very short ones would otherwise keep it running for hours."""
 DEADLINE_MS: Final = 5_000
 """Default deadline of each transaction of a batch, as nobody is waiting at a till."""
-YIELD_EVERY: Final = 16
-"""Number of transactions after which other requests get a turn."""
+TURN_S: Final = 0.001
+"""Processing time after which other requests get a turn."""
 CHUNK_BYTES: Final = 65_536
 Slot = asyncio.Future[bytes] | bytes
+Result = TypeVar("Result")
 
 
 class ScoreMany:
@@ -70,10 +69,9 @@ class ScoreMany:
         deadline = deadline_s(scope, DEADLINE_MS)
         caller: Caller = scope["caller"]
         self._refuse_many(caller.key_id)
-        refuse_large(header(scope, b"content-length"), self._max_bytes)
+        body = BatchBody(scope, receive, self._max_bytes, self._slow_s)
         self._running[caller.key_id] += 1
         try:
-            body = _Body(receive, self._max_bytes, self._slow_s)
             first = await body.first()
             await self._answer(first, deadline, caller, body, _patiently(send, self._slow_s))
         finally:
@@ -88,30 +86,37 @@ class ScoreMany:
                 f"{MAX_BATCHES_PER_KEY} batches of this key are in progress: send this one later",
                 headers=later,
             )
-        if self._running.total() >= MAX_BATCHES_TOTAL:
+        reserved = RESERVED_BATCHES if self._running[key_id] else 0
+        if self._running.total() >= MAX_BATCHES_TOTAL - reserved:
             raise Problem(
                 "unavailable",
-                f"{MAX_BATCHES_TOTAL} batches are in progress: send this one later",
+                f"{self._running.total()} batches are in progress: send this one later",
                 headers=later,
             )
 
     async def _answer(
-        self, first: Piece, deadline: float, caller: Caller, body: _Body, send: Send
+        self, first: Piece, deadline: float, caller: Caller, body: BatchBody, send: Send
     ) -> None:
         pieces: asyncio.Queue[Piece | Problem] = asyncio.Queue()
         slots: asyncio.Queue[Slot | None] = asyncio.Queue(WINDOW)
         pieces.put_nowait(first)
-        reading = asyncio.create_task(_read(first, body, pieces))
+        reading = asyncio.create_task(read_on(first, body, pieces))
         starting = asyncio.create_task(self._start(pieces, slots, deadline, caller))
+        tasks = [reading, starting]
         headers = [(b"content-type", NDJSON), *SAFE]
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await _write(slots, send)
+            writing = asyncio.create_task(_write(slots, send))
+            tasks.append(writing)
+            await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
+            if not writing.done():
+                reading.result()  # raises: it ends only when the client has gone
+            await writing
             await starting
         finally:
-            for task in (reading, starting):
+            for task in tasks:
                 task.cancel()
-                with suppress(asyncio.CancelledError):
+                with suppress(asyncio.CancelledError, Disconnected):
                     await task
         await send({"type": "http.response.body", "body": b""})
 
@@ -122,96 +127,91 @@ class ScoreMany:
         deadline: float,
         caller: Caller,
     ) -> None:
-        loop = asyncio.get_running_loop()
+        loop, turn = asyncio.get_running_loop(), _Turn(caller)
         number = 0
         try:
-            async for item in self._items(pieces):
+            async for item in self._items(pieces, turn):
                 number += 1
-                wait = caller.bucket.reserve(loop.time())
+                wait = caller.allowance.pace(loop.time())
                 if wait > 0:
-                    await asyncio.sleep(wait)
-                elif number % YIELD_EVERY == 0:
-                    await asyncio.sleep(0)
-                await slots.put(self._slot(item, number, deadline))
+                    await turn.give(wait)
+                slot = self._slot(item, number, deadline, caller)
+                if slots.full():
+                    await turn.wait_for(slots.put(slot))
+                else:
+                    slots.put_nowait(slot)
+                    await turn.give_if_over()
         except Exception:
             await slots.put(None)  # the writer must not wait for ever
             raise
-        await slots.put(None)
+        await turn.wait_for(slots.put(None))
 
-    async def _items(self, pieces: asyncio.Queue[Piece | Problem]) -> AsyncIterator[Item]:
+    async def _items(
+        self, pieces: asyncio.Queue[Piece | Problem], turn: _Turn
+    ) -> AsyncIterator[Item]:
         piece = await pieces.get()
         reader = batch_input(b"" if isinstance(piece, Problem) else piece.data, self._max_line)
+        left = MAX_TRANSACTIONS
         try:
             while True:
                 if isinstance(piece, Problem):
                     raise piece
-                for item in reader.feed(piece.data, last=not piece.more):
-                    yield item
+                for data, last in slices(piece):
+                    for item in reader.feed(data, last=last):
+                        yield item
+                        left -= 1
+                        if left == 0:
+                            raise Problem(
+                                "too-large", f"a batch has at most {MAX_TRANSACTIONS} transactions"
+                            )
+                    turn.size += len(data)
+                    await turn.give_if_over()
                 if not piece.more:
                     return
-                piece = await pieces.get()
+                piece = await turn.wait_for(pieces.get())
         except Problem as problem:
             yield problem
 
-    def _slot(self, item: Item, number: int, deadline: float) -> Slot:
+    def _slot(self, item: Item, number: int, deadline: float, caller: Caller) -> Slot:
         try:
             if isinstance(item, Problem):
                 raise item
-            reader = self._reader
-            transaction = reader.json(item) if isinstance(item, bytes) else reader.record(item)
-            return self._gateway.score(transaction, deadline)
+            return self._gateway.score(self._reader.json(item), deadline, caller)
         except Problem as problem:
             return _problem_line(problem, number)
 
 
-class _Body:
-    """The pieces of a body, with limits on size and time; the time counts from construction."""
+class _Turn:
+    """The processing time of a batch since others had theirs; it is booked on its key.
 
-    def __init__(self, receive: Receive, max_bytes: int, slow_s: float) -> None:
-        self._receive, self._max_bytes, self._slow_s = receive, max_bytes, slow_s
-        self._began, self._size = asyncio.get_running_loop().time(), 0
+    `size` are the bytes that were parsed in it.
+    """
 
-    async def next(self) -> Piece:
-        """Return the next piece.
+    def __init__(self, caller: Caller) -> None:
+        self._caller, self._began, self.size = caller, thread_time(), 0
 
-        Raises:
-            RefusedBody: the body is too large, or is slower than `slow_s` and MIN_BYTES_PER_S
-                allow.
-            Disconnected: the client has disconnected.
-        """
-        over = self._began + self._slow_s + self._size / MIN_BYTES_PER_S
-        left = over - asyncio.get_running_loop().time()
-        piece = await next_piece(self._receive, min(left, self._slow_s))
-        self._size += len(piece.data)
-        if self._size > self._max_bytes:
-            raise too_large(self._max_bytes)
-        return piece
+    async def give_if_over(self) -> None:
+        """Give other requests a turn if this one has taken long enough."""
+        if thread_time() - self._began > TURN_S:
+            await self.give(0)
 
-    async def first(self) -> Piece:
-        """Return the beginning up to the first non-blank byte, which shows the body's format.
+    async def give(self, seconds: float) -> None:
+        """Give other requests a turn of at least `seconds`."""
+        self._book()
+        await asyncio.sleep(seconds)
+        self._began = thread_time()
 
-        Raises as `next`.
-        """
-        data = b""
-        while True:
-            piece = await self.next()
-            data += piece.data
-            if data.strip() or not piece.more:
-                return Piece(data, piece.more)
+    async def wait_for(self, something: Awaitable[Result]) -> Result:
+        """Return what is awaited; the time until then is not this batch's."""
+        self._book()
+        try:
+            return await something
+        finally:
+            self._began = thread_time()
 
-
-async def _read(first: Piece, body: _Body, pieces: asyncio.Queue[Piece | Problem]) -> None:
-    piece = first
-    try:
-        while piece.more:
-            piece = await body.next()
-            pieces.put_nowait(piece)
-    except RefusedBody as refused:
-        pieces.put_nowait(of_body(refused))
-    except Disconnected:
-        pieces.put_nowait(
-            Problem("bad-request", "the connection was closed before the end of the body")
-        )
+    def _book(self) -> None:
+        self._caller.spend(self.size, thread_time() - self._began)
+        self.size = 0
 
 
 def _patiently(send: Send, slow_s: float) -> Send:

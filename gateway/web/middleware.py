@@ -12,11 +12,14 @@ from typing import Final
 import structlog
 from starlette.exceptions import HTTPException
 
+from database.accounts.api_keys import DEFAULT_TENANT
 from gateway.web.access import Keyring
 from gateway.web.problems import Problem, of_body, of_status
-from gateway.web.reply import Application, Event, Receive, Scope, Send, header, reply_problem
+from gateway.web.reply import reply_problem
 from runtime.metrics import Metrics
+from runtime.web.asgi import Application, Event, Receive, Scope, Send, header
 from runtime.web.bodies import Disconnected, RefusedBody
+from runtime.web.root_path import path_within
 
 log = structlog.get_logger(__name__)
 GONE: Final = 499
@@ -28,21 +31,23 @@ class Route:
     """A route and its access rules.
 
     `scope` is the scope that a key needs: "" means any valid key, None means no key. If `counted`,
-    requests count against the key's rate.
+    requests count against the key's rate. If `of_all`, the answer is about all tenants, so the key
+    must be of the operator's.
     """
 
     path: str
     scope: str | None
     counted: bool = True
+    of_all: bool = False
 
 
 SCORE_ONE: Final = Route("/score-transaction", "score")
 SCORE_MANY: Final = Route("/score-transactions", "score", counted=False)
 DECISION: Final = Route("/decisions/{transaction_id}", "read")
-CARD: Final = Route("/cards/{card_id}/features", "read")
+CARD: Final = Route("/cards/{card_id}/features", "read", of_all=True)
 HEALTHY: Final = Route("/healthz", None, counted=False)
 READY: Final = Route("/readyz", None, counted=False)
-METRICS: Final = Route("/metrics", "read", counted=False)
+METRICS: Final = Route("/metrics", "read", counted=False, of_all=True)
 OPENAPI: Final = Route("/openapi.json", "", counted=False)
 OTHER: Final = Route("other", "", counted=False)
 ROUTES: Final = (SCORE_ONE, SCORE_MANY, DECISION, CARD, HEALTHY, READY, METRICS, OPENAPI)
@@ -76,7 +81,7 @@ class Middleware:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        route = route_of(scope["path"])
+        route = route_of(path_within(scope))
         began = asyncio.get_running_loop().time()
         status = 0
 
@@ -119,6 +124,11 @@ class Middleware:
             caller = await self._keys.caller(header(scope, b"authorization"))
             if route.scope and route.scope not in caller.scopes:
                 raise Problem("forbidden", f"this key lacks the scope {route.scope!r}")
+            if route.of_all and caller.tenant != DEFAULT_TENANT:
+                raise Problem(
+                    "forbidden",
+                    f"this is about all tenants: it needs a key of the tenant {DEFAULT_TENANT!r}",
+                )
             if route.counted:
                 caller.admit(asyncio.get_running_loop().time())
             scope["caller"] = caller

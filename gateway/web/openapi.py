@@ -152,7 +152,7 @@ def _problem() -> Json:
             "status": {"type": "integer"},
             "detail": {"type": "string"},
             "errors": {
-                "description": "every invalid field, with the reason",
+                "description": "the invalid fields, at most 20, with the reason",
                 "type": "array",
                 "items": {
                     "type": "object",
@@ -183,8 +183,8 @@ def _answers(good: Json, *kinds: str) -> Json:
 
 
 _SCORING: Final = (
-    "bad-request", "too-slow", "conflict", "too-large", "invalid-transaction", "rate-limit",
-    "unavailable",
+    "bad-request", "too-slow", "conflict", "too-large", "unsupported-encoding",
+    "invalid-transaction", "rate-limit", "unavailable",
 )  # fmt: skip
 _TIMEOUT: Final[Json] = {
     "name": "Request-Timeout-Ms",
@@ -233,14 +233,19 @@ def _paths() -> Json:
                 "responses": _answers(
                     {"description": "Answers, streamed as they become available",
                      "content": {"application/x-ndjson": lines}},
-                    "bad-request", "too-slow", "too-large", "rate-limit", "unavailable",
+                    "bad-request", "too-slow", "too-large", "unsupported-encoding", "rate-limit",
+                    "unavailable",
                 ),
             }
         },
         DECISION.path: {
             "get": {
-                "summary": "Look up a decision",
-                "parameters": [_id("transaction_id")],
+                "summary": "Look up a decision on a transaction of the key's tenant",
+                "parameters": [
+                    _id("transaction_id"),
+                    {**_id("card_id"), "in": "query", "required": False,
+                     "description": "the card, if several have this transaction_id"},
+                ],
                 "responses": _answers(
                     {"description": "The decision", **_body("Answer")},
                     "not-found", "invalid-transaction", "rate-limit", "unavailable",
@@ -261,12 +266,12 @@ def _paths() -> Json:
         HEALTHY.path: {
             "get": free | {"summary": "Check whether the gateway is alive", "responses": {
                 "200": {"description": "Alive", **text},
-                "503": {"description": "Not alive; the text says why", **text}}}
+                "503": {"description": "Not alive", **text}}}
         },
         READY.path: {
             "get": free | {"summary": "Check whether the gateway accepts requests", "responses": {
                 "200": {"description": "Ready", **text},
-                "503": {"description": "Not ready; the text says why", **text}}}
+                "503": {"description": "Not ready", **text}}}
         },
         METRICS.path: {
             "get": {"summary": "Prometheus metrics",
@@ -279,8 +284,8 @@ def _paths() -> Json:
 
 
 @cache
-def document() -> Json:
-    """Return the OpenAPI 3.1 document."""
+def document(root_path: str = "") -> Json:
+    """Return the OpenAPI 3.1 document of a gateway under a sub-path, "" for none."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -288,6 +293,7 @@ def document() -> Json:
             "version": "1",
             "description": "Each transaction is scored exactly once, by the pipeline behind Kafka.",
         },
+        "servers": [{"url": root_path or "/"}],
         "security": [{"key": []}],
         "paths": _paths(),
         "components": {

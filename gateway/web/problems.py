@@ -21,6 +21,7 @@ KINDS: Final = {
     "too-slow": (408, "The body arrived too slowly"),
     "conflict": (409, "This transaction_id was used for another transaction"),
     "too-large": (413, "The body is too large"),
+    "unsupported-encoding": (415, "The body has an encoding that is not supported"),
     "invalid-transaction": (422, "The transaction breaks a rule"),
     "refused-transaction": (422, "The feature engine refused the transaction"),
     "rate-limit": (429, "The key has exceeded its limit"),
@@ -28,6 +29,10 @@ KINDS: Final = {
     "unavailable": (503, "The gateway cannot accept this now"),
 }
 """Status and title by the last part of the problem's type."""
+MAX_ERRORS: Final = 20
+"""Invalid fields that one answer names; whoever has more will not mend them one by one."""
+MAX_NAME, MAX_REASON = 64, 300
+"""Characters of a field's name and of a reason: both may repeat what the client sent."""
 
 
 class Problem(Exception):
@@ -63,15 +68,35 @@ class Problem(Exception):
 
 
 def invalid(errors: Iterable[BadMessage]) -> Problem:
-    """Return the problem for a transaction with invalid fields; it names all of them."""
-    found = [{"field": error.field, "reason": error.reason} for error in errors]
+    """Return the problem for a transaction with invalid fields; it names at most MAX_ERRORS."""
+    every = list(errors)
+    found = [
+        {
+            "field": None if error.field is None else shortened(error.field, MAX_NAME),
+            "reason": shortened(error.reason, MAX_REASON),
+        }
+        for error in every[:MAX_ERRORS]
+    ]
     names = ", ".join(str(each["field"]) for each in found)
-    return Problem("invalid-transaction", f"invalid: {names}", errors=found)
+    more = f" and {len(every) - len(found)} more" if len(every) > len(found) else ""
+    return Problem("invalid-transaction", f"invalid: {names}{more}", errors=found)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters.
+
+    >>> shortened("abcdef", 4)
+    'abc…'
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def of_body(refused: RefusedBody) -> Problem:
     """Return the problem for a body that was not read to its end."""
-    return of_status(refused.status, refused.reason, {"Connection": "close"})
+    headers = {"Connection": "close"}
+    if refused.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        headers["Accept-Encoding"] = "gzip"
+    return of_status(refused.status, refused.reason, headers)
 
 
 def of_status(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Problem:

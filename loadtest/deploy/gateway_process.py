@@ -29,6 +29,8 @@ class GatewayProcess:
             "FRAUD_DATABASE_URL": f"sqlite:///{database}",
             "FRAUD_API_PORT": str(self.port),
             "FRAUD_API_RATE": RATE,
+            "FRAUD_API_RATE_KB": RATE,
+            "FRAUD_API_RATE_MS": RATE,
         }
         self.service = Service(name, ["-m", "gateway", "run"], env=self._env, log_dir=place.log_dir)
         self.key = ""

@@ -44,6 +44,7 @@ def serve(scenario: Callable[[int], Awaitable[None]], **settings: Any) -> None:
                 bench.app,
                 load_settings(**settings),
                 protocol=Hasty,
+                metrics=bench.metrics,
                 keep_alive_s=75,
                 stop_s=10,
                 lifespan=False,

@@ -13,14 +13,16 @@ from gateway.app import application
 from gateway.scoring.gateway import DecisionMessage, FoundDecision, Gateway
 from gateway.scoring.idempotency import IdempotencyCache
 from gateway.scoring.lookups import LookupSources
+from gateway.scoring.ownership import tenant_of
 from gateway.scoring.reading import TransactionReader
 from gateway.scoring.score_many import ScoreMany
 from gateway.scoring.score_one import ScoreOne
-from gateway.web.access import Keyring
-from gateway.web.middleware import Middleware
+from gateway.web.access import Caller, Keyring
+from gateway.web.rates import Allowance, Rates
 from runtime.clock import ManualClock
 from runtime.kafka.non_blocking_producer import OnAcknowledged
 from runtime.metrics import Metrics, read_exposition
+from runtime.web.root_path import RootPath
 from schemas.codec import avro
 from schemas.currency import CurrencyTable
 from schemas.errors import BrokerUnavailable
@@ -122,8 +124,7 @@ class Pipeline:
 def heard(made: Decision) -> DecisionMessage:
     """Return a decision as the listener tells of it."""
     return DecisionMessage(
-        made["transaction_id"].encode(),
-        made["card_id"].encode(),
+        (made["transaction_id"].encode(), made["card_id"].encode()),
         made["duplicate"],
         avro.encode("Decision", made),
     )
@@ -135,6 +136,7 @@ def api_key(key: str = KEY, scopes: str = "score read", **changes: Any) -> ApiKe
         "key_id": key.split("_")[1],
         "hashed": hashed(key.encode()),
         "name": "test",
+        "tenant": "default",
         "scopes": frozenset(scopes.split()),
         "created_at": NOW,
         "expires_at": None,
@@ -151,12 +153,16 @@ class Bench:
         self,
         *,
         rate: float = 1e6,
+        rate_bytes: float = 1e12,
+        rate_seconds: float = 1e6,
         known: int = 100,
         max_waiting: int = 100,
         slow_s: float = 0.05,
         pan_key: bytes | None = None,
+        root_path: str = "",
     ) -> None:
         self.clock = ManualClock(NOW)
+        self.trouble = ""
         self.metrics = Metrics("gateway")
         self.pipeline = Pipeline()
         self.stored: dict[tuple[str, str], FoundDecision] = {}
@@ -172,11 +178,12 @@ class Bench:
             max_waiting=max_waiting,
         )
         self.pipeline.decided = self.gateway.decided
-        self.keyring = Keyring(lambda: list(self.keys), self.clock, rate)
+        rates = Rates(rate, rate_bytes, rate_seconds)
+        self.keyring = Keyring(lambda: list(self.keys), self.clock, rates)
         self.reader = TransactionReader(CurrencyTable(), self.clock, pan_key)
-        self.app = self._application(slow_s, pan_key)
+        self.app = self._application(slow_s, pan_key, root_path)
 
-    def _application(self, slow_s: float, pan_key: bytes | None) -> Middleware:
+    def _application(self, slow_s: float, pan_key: bytes | None, root_path: str) -> RootPath:
         return application(
             one=ScoreOne(
                 self.gateway, self.reader, max_bytes=MAX_BYTES, deadline_ms=100, slow_s=slow_s
@@ -190,20 +197,39 @@ class Bench:
             ),
             sources=LookupSources(
                 gateway=self.gateway,
-                stored=lambda name: [
-                    found.decision for key, found in self.stored.items() if key[0] == name
-                ],
+                stored=self._stored,
                 card=self.cards.get,
                 pan_key=pan_key,
             ),
             keys=self.keyring,
             metrics=self.metrics,
-            ready=lambda: "",
-            alive=lambda: "",
+            ready=lambda: self.trouble,
+            alive=lambda: self.trouble,
+            root_path=root_path,
         )
 
     async def _original(self, sent: Transaction) -> FoundDecision | None:
         return self.stored.get((sent["transaction_id"], sent["card_id"]))
+
+    def _stored(self, name: str, tenant: str, card_id: str | None) -> Decision | None:
+        for (transaction_id, card), found in self.stored.items():
+            wanted = transaction_id == name and card_id in (None, card)
+            if wanted and tenant_of(found.transaction) == tenant:
+                return found.decision
+        return None
+
+    def score(
+        self, sent: Transaction, deadline_s: float, tenant: str = "default"
+    ) -> asyncio.Future[bytes]:
+        """Score a transaction for a key of a tenant."""
+        now = asyncio.get_running_loop().time()
+        allowance = Allowance(Rates(1e6, 1e12, 1e6), now)
+        caller = Caller("k1", tenant, frozenset(("score", "read")), allowance)
+        return self.gateway.score(sent, deadline_s, caller)
+
+    def find(self, transaction_id: str, tenant: str = "default") -> bytes | None:
+        """Return what the gateway itself knows of a tenant's transaction."""
+        return self.gateway.find(transaction_id, tenant)
 
     def client(self, key: str | None = KEY) -> httpx.AsyncClient:
         """Return a client that calls the application directly."""

@@ -14,11 +14,12 @@ import structlog
 from database.accounts.api_keys import ApiKey
 from gateway.scoring import gateway
 from gateway.scoring.reading import deadline_s
-from gateway.scoring.score_many import MAX_BATCHES_PER_KEY, MAX_BATCHES_TOTAL
+from gateway.scoring.score_many import MAX_BATCHES_PER_KEY, MAX_BATCHES_TOTAL, RESERVED_BATCHES
 from gateway.web import middleware
-from gateway.web.access import Bucket, Keyring
+from gateway.web.access import Keyring
 from gateway.web.middleware import ROUTES
 from gateway.web.problems import Problem
+from gateway.web.rates import Bucket, Rates
 from runtime.clock import ManualClock
 from runtime.logs import configure_logging
 from runtime.settings import load_settings
@@ -176,7 +177,7 @@ def test_unknown_keys_make_the_keys_be_read_five_times_a_second_at_most() -> Non
             readings.append(now[0])
             return [api_key()]
 
-        keyring = Keyring(load, ManualClock(NOW), 1e6)
+        keyring = Keyring(load, ManualClock(NOW), Rates(1e6, 1e12, 1e6))
         for moment in (100.0, 100.1, 100.19, 100.21):
             now[0] = moment
             for number in range(20):
@@ -284,18 +285,23 @@ async def begun(*batches: Batch) -> list[int | None]:
 
 def test_a_key_has_so_many_batches_and_keeps_no_other_key_out() -> None:
     async def scenario(bench: Bench) -> None:
-        keys = [f"fraud_k{number}_s" for number in range(2, 7)]
+        keys = [f"fraud_k{number}_s" for number in range(2, 9)]
         bench.keys += map(api_key, keys)
         mine = [Batch(bench) for _ in range(MAX_BATCHES_PER_KEY)]
         assert await begun(*mine) == [200] * MAX_BATCHES_PER_KEY
         over = Batch(bench)
         assert await begun(over) == [429]
-        others = [Batch(bench, key) for key in keys[:3] for _ in range(MAX_BATCHES_PER_KEY)]
-        assert await begun(*others) == [200] * (MAX_BATCHES_TOTAL - MAX_BATCHES_PER_KEY)
-        assert await begun(Batch(bench, keys[3])) == [503]
+        free = MAX_BATCHES_TOTAL - RESERVED_BATCHES - MAX_BATCHES_PER_KEY
+        others = [Batch(bench, key) for key in keys[:2] for _ in range(free // 2)]
+        assert await begun(*others) == [200] * free
+        assert await begun(Batch(bench, keys[2])) == [200]
+        assert await begun(Batch(bench, keys[2])) == [503], "the last ones are for other keys"
+        rest = [Batch(bench, key) for key in keys[3 : 2 + RESERVED_BATCHES]]
+        assert await begun(*rest) == [200] * (RESERVED_BATCHES - 1)
+        assert await begun(Batch(bench, keys[6])) == [503]
         mine[0].send(b"", more=False)
         await mine[0].task
-        assert await begun(Batch(bench, keys[3])) == [200]
+        assert await begun(Batch(bench, keys[6])) == [200]
 
     run(scenario, slow_s=30.0)
 

@@ -12,6 +12,7 @@ from database.accounts.api_keys import ApiKey
 from gateway.background import Background
 from gateway.web.access import MIN_RELOAD_PAUSE_S, Keyring
 from gateway.web.problems import Problem
+from gateway.web.rates import Rates
 from runtime.clock import ManualClock
 from schemas.errors import ConfigurationError, DatabaseUnavailable
 from tests.support.gateway.stand_ins import KEY, NOW, api_key
@@ -40,7 +41,9 @@ def test_a_key_is_revoked_though_reading_failed_in_between(error: Exception) -> 
                 raise failures.pop()
             return list(keys)
 
-        keyring = Keyring(load, ManualClock(NOW), 1e6, refresh_s=MIN_RELOAD_PAUSE_S)
+        keyring = Keyring(
+            load, ManualClock(NOW), Rates(1e6, 1e12, 1e6), refresh_s=MIN_RELOAD_PAUSE_S
+        )
         await keyring.refresh()
         failures += [error, error]
         keeping = asyncio.create_task(keyring.keep_fresh())

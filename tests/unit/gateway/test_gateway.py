@@ -36,7 +36,7 @@ async def answered(future: asyncio.Future[bytes]) -> dict[str, Any]:
 
 def test_the_answer_is_the_decision_of_the_pipeline() -> None:
     async def scenario(bench: Bench) -> None:
-        future = bench.gateway.score(read(bench), PATIENCE_S)
+        future = bench.score(read(bench), PATIENCE_S)
         [sent] = bench.pipeline.sent
         reasons = [{"code": "r-1", "text": "too much", "contribution": None}]
         bench.pipeline.decide(sent, 7, decision="BLOCK", reasons=reasons, rule_hits=["r-1"])
@@ -53,11 +53,11 @@ def test_the_answer_is_the_decision_of_the_pipeline() -> None:
 
 def test_a_repeat_joins_what_is_under_way_and_is_sent_once() -> None:
     async def scenario(bench: Bench) -> None:
-        both = [bench.gateway.score(read(bench), PATIENCE_S) for _ in range(2)]
+        both = [bench.score(read(bench), PATIENCE_S) for _ in range(2)]
         assert len(bench.pipeline.sent) == 1
         bench.pipeline.decide(bench.pipeline.sent[0], 0)
         first, second = [await future for future in both]
-        assert first == second == await bench.gateway.score(read(bench), PATIENCE_S)
+        assert first == second == await bench.score(read(bench), PATIENCE_S)
         assert len(bench.pipeline.sent) == 1
         assert bench.counted("fraud_api_answers_total", source="decision") == 1
 
@@ -65,16 +65,16 @@ def test_a_repeat_joins_what_is_under_way_and_is_sent_once() -> None:
 
 
 @pytest.mark.parametrize("decided", [False, True])
-@pytest.mark.parametrize("field", ["amount", "device_id", "card_id"])
+@pytest.mark.parametrize("field", ["amount", "device_id"])
 def test_the_same_id_with_other_content_is_refused(field: str, decided: bool) -> None:
     async def scenario(bench: Bench) -> None:
-        future = bench.gateway.score(read(bench), PATIENCE_S)
+        future = bench.score(read(bench), PATIENCE_S)
         if decided:
             bench.pipeline.decide(bench.pipeline.sent[0], 0)
             await future
-        other: dict[str, Any] = {"amount": 5, "device_id": "d-2", "card_id": "card-other"}
+        other: dict[str, Any] = {"amount": 5, "device_id": "d-2"}
         with pytest.raises(Problem) as caught:
-            bench.gateway.score(read(bench, 1, **{field: other[field]}), PATIENCE_S)
+            bench.score(read(bench, 1, **{field: other[field]}), PATIENCE_S)
         assert (caught.value.status, caught.value.kind) == (409, "conflict")
         assert len(bench.pipeline.sent) == 1
 
@@ -83,15 +83,15 @@ def test_the_same_id_with_other_content_is_refused(field: str, decided: bool) ->
 
 def test_at_the_deadline_the_policy_answers_and_the_late_decision_is_there_afterwards() -> None:
     async def scenario(bench: Bench) -> None:
-        answer = await answered(bench.gateway.score(read(bench), 0.01))
+        answer = await answered(bench.score(read(bench), 0.01))
         assert (answer["decision"], answer["fallback"], answer["recorded"]) == (
             "REVIEW", True, True,
         )  # fmt: skip
-        assert bench.gateway.find("t-1") is None
+        assert bench.find("t-1") is None
         bench.pipeline.decide(bench.pipeline.sent[0], 3)
-        again = await answered(bench.gateway.score(read(bench), PATIENCE_S))
+        again = await answered(bench.score(read(bench), PATIENCE_S))
         assert again == answer, "an answer once given stays"
-        final = json.loads(bench.gateway.find("t-1") or b"{}")
+        final = json.loads(bench.find("t-1") or b"{}")
         assert (final["decision"], final["fallback"]) == ("APPROVE", False)
         assert bench.counted("fraud_api_fallbacks_total", reason="deadline") == 1
         assert bench.counted("fraud_api_answers_total", source="fallback") == 1
@@ -105,7 +105,7 @@ def test_at_the_deadline_the_policy_answers_and_the_late_decision_is_there_after
 def test_without_kafka_the_answer_says_that_it_is_not_recorded_yet() -> None:
     async def scenario(bench: Bench) -> None:
         bench.pipeline.away = True
-        answer = await answered(bench.gateway.score(read(bench), 0.01))
+        answer = await answered(bench.score(read(bench), 0.01))
         assert (answer["fallback"], answer["recorded"]) == (True, False)
         assert bench.counted("fraud_api_fallbacks_total", reason="kafka") == 1
         assert bench.pipeline.flush(0.0) == 1, "it is held"
@@ -117,10 +117,10 @@ def test_what_is_not_taken_is_no_answer() -> None:
     async def scenario(bench: Bench) -> None:
         bench.pipeline.full = True
         with pytest.raises(Problem) as caught:
-            bench.gateway.score(read(bench), PATIENCE_S)
+            bench.score(read(bench), PATIENCE_S)
         assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "1"})
         bench.pipeline.full = False
-        future = bench.gateway.score(read(bench), PATIENCE_S)
+        future = bench.score(read(bench), PATIENCE_S)
         bench.pipeline.decide(bench.pipeline.sent[0], 0)
         assert (await answered(future))["fallback"] is False
 
@@ -129,21 +129,28 @@ def test_what_is_not_taken_is_no_answer() -> None:
 
 def test_only_so_many_wait_at_one_time() -> None:
     async def scenario(bench: Bench) -> None:
-        for number in range(3):
-            bench.gateway.score(read(bench, number), PATIENCE_S)
-        with pytest.raises(Problem) as caught:
-            bench.gateway.score(read(bench, 3), PATIENCE_S)
-        assert caught.value.status == 503
-        bench.pipeline.decide(bench.pipeline.sent[0], 0)
-        bench.gateway.score(read(bench, 3), PATIENCE_S)
+        def refused(number: int, tenant: str) -> int:
+            with pytest.raises(Problem) as caught:
+                bench.score(read(bench, number), PATIENCE_S, tenant)
+            return caught.value.status
 
-    run(scenario, max_waiting=3)
+        for number in range(4):
+            bench.score(read(bench, number), PATIENCE_S, "shop-a")
+        assert refused(4, "shop-a") == 503, "two thirds are enough for one tenant"
+        for number in range(5, 7):
+            bench.score(read(bench, number), PATIENCE_S, "shop-b")
+        assert refused(7, "shop-b") == 503
+        bench.pipeline.decide(bench.pipeline.sent[0], 0)
+        bench.score(read(bench, 7), PATIENCE_S, "shop-b")
+        assert refused(8, "shop-a") == 503
+
+    run(scenario, max_waiting=6)
 
 
 @pytest.mark.parametrize("deadlines", [(600.0, 0.01), (0.01, 600.0)])
 def test_the_earlier_of_two_deadlines_holds_for_both(deadlines: tuple[float, float]) -> None:
     async def scenario(bench: Bench) -> None:
-        first, second = [bench.gateway.score(read(bench), each) for each in deadlines]
+        first, second = [bench.score(read(bench), each) for each in deadlines]
         answer = await answered(first)
         assert answer == await answered(second)
         assert answer["fallback"]
@@ -155,12 +162,12 @@ def test_the_first_decision_of_a_transaction_counts() -> None:
     """Another gateway sent the same: both read the same partition, so both see the same first."""
 
     async def scenario(bench: Bench) -> None:
-        future = bench.gateway.score(read(bench), PATIENCE_S)
+        future = bench.score(read(bench), PATIENCE_S)
         sent = bench.pipeline.sent[0]
         bench.pipeline.decide(sent, 4, decision="BLOCK")
         bench.pipeline.decide(sent, 5, decision="APPROVE", duplicate=True)
         assert (await answered(future))["position"]["offset"] == 4
-        assert json.loads(bench.gateway.find("t-1") or b"{}")["decision"] == "BLOCK"
+        assert json.loads(bench.find("t-1") or b"{}")["decision"] == "BLOCK"
 
     run(scenario)
 
@@ -169,7 +176,7 @@ def test_a_decision_that_another_gateway_asked_for_is_answered_without_sending()
     async def scenario(bench: Bench) -> None:
         sent = read(bench)
         bench.gateway.decided([heard(decision(sent, 9))])
-        answer = await answered(bench.gateway.score(sent, PATIENCE_S))
+        answer = await answered(bench.score(sent, PATIENCE_S))
         assert answer["position"]["offset"] == 9
         assert bench.pipeline.sent == []
 
@@ -183,7 +190,6 @@ def test_a_decision_that_another_gateway_asked_for_is_answered_without_sending()
         ("merchant_id", "shop-4"),
         ("event_time", NOW - 2_000),
         ("currency", "USD"),
-        ("card_id", "card-9"),
     ],
 )
 def test_what_another_gateway_asked_for_is_no_answer_to_other_content(
@@ -192,7 +198,7 @@ def test_what_another_gateway_asked_for_is_no_answer_to_other_content(
     async def scenario(bench: Bench) -> None:
         bench.gateway.decided([heard(decision(read(bench), 9, **{field: other}))])
         with pytest.raises(Problem) as caught:
-            bench.gateway.score(read(bench), PATIENCE_S)
+            bench.score(read(bench), PATIENCE_S)
         assert (caught.value.status, caught.value.kind) == (409, "conflict")
         assert bench.pipeline.sent == []
 
@@ -201,15 +207,15 @@ def test_what_another_gateway_asked_for_is_no_answer_to_other_content(
 
 def test_an_id_that_another_transaction_got_first_is_a_conflict() -> None:
     async def scenario(bench: Bench) -> None:
-        future = bench.gateway.score(read(bench), PATIENCE_S)
+        future = bench.score(read(bench), PATIENCE_S)
         bench.gateway.decided([heard(decision(read(bench, amount=9), 1))])
         with pytest.raises(Problem, match="other content"):
             await future
         assert bench.counted("fraud_api_answers_total", source="conflict") == 1
         for _ in range(2):
             with pytest.raises(Problem, match="other content"):
-                bench.gateway.score(read(bench), PATIENCE_S)
-        winner = await answered(bench.gateway.score(read(bench, amount=9), PATIENCE_S))
+                bench.score(read(bench), PATIENCE_S)
+        winner = await answered(bench.score(read(bench, amount=9), PATIENCE_S))
         assert winner["position"]["offset"] == 1
         assert len(bench.pipeline.sent) == 1
 
@@ -218,7 +224,7 @@ def test_an_id_that_another_transaction_got_first_is_a_conflict() -> None:
 
 def test_the_same_id_on_another_card_is_another_transaction() -> None:
     async def scenario(bench: Bench) -> None:
-        future = bench.gateway.score(read(bench), PATIENCE_S)
+        future = bench.score(read(bench), PATIENCE_S)
         bench.gateway.decided([heard(decision(read(bench, card_id="card-9"), 1))])
         assert not future.done()
         bench.pipeline.decide(bench.pipeline.sent[0], 2)
@@ -234,7 +240,7 @@ def test_a_duplicate_older_than_memory_is_answered_from_the_store(same: bool) ->
         original = sent if same else read(bench, device_id="d-9")
         found = FoundDecision(decision(original, 2, decision="BLOCK"), original)
         bench.stored[sent["transaction_id"], sent["card_id"]] = found
-        future = bench.gateway.score(sent, PATIENCE_S)
+        future = bench.score(sent, PATIENCE_S)
         bench.pipeline.decide(sent, 800, duplicate=True)
         if same:
             answer = await answered(future)
@@ -248,16 +254,20 @@ def test_a_duplicate_older_than_memory_is_answered_from_the_store(same: bool) ->
 
 def test_a_dead_letter_of_ours_is_a_problem_and_may_be_sent_again() -> None:
     async def scenario(bench: Bench) -> None:
-        future = bench.gateway.score(read(bench), PATIENCE_S)
-        bench.gateway.refused([RefusedTransaction(b"t-1", (0, 99), "amount", "somebody else's")])
+        future = bench.score(read(bench), PATIENCE_S)
+        bench.gateway.refused(
+            [RefusedTransaction((b"t-1", b"card-1"), (0, 99), "amount", "somebody else's")]
+        )
         assert not future.done()
-        bench.gateway.refused([RefusedTransaction(b"t-1", (0, 0), "amount", "cannot be")])
+        bench.gateway.refused(
+            [RefusedTransaction((b"t-1", b"card-1"), (0, 0), "amount", "cannot be")]
+        )
         with pytest.raises(Problem) as caught:
             await future
         assert caught.value.status == 422
         assert bench.counted("fraud_api_answers_total", source="refused") == 1
         assert caught.value.more["errors"] == [{"field": "amount", "reason": "cannot be"}]
-        bench.gateway.score(read(bench), PATIENCE_S)
+        bench.score(read(bench), PATIENCE_S)
         assert len(bench.pipeline.sent) == 2
 
     run(scenario)
@@ -265,12 +275,12 @@ def test_a_dead_letter_of_ours_is_a_problem_and_may_be_sent_again() -> None:
 
 def test_memory_is_bounded_and_keeps_what_is_under_way() -> None:
     async def scenario(bench: Bench) -> None:
-        waiting = bench.gateway.score(read(bench, 1_000), PATIENCE_S)
+        waiting = bench.score(read(bench, 1_000), PATIENCE_S)
         bench.pipeline.answers = lambda sent: {}
         for number in range(50):
-            await bench.gateway.score(read(bench, number), PATIENCE_S)
-        assert bench.gateway.find("t-0") is None
-        assert bench.gateway.find("t-49") is not None
+            await bench.score(read(bench, number), PATIENCE_S)
+        assert bench.find("t-0") is None
+        assert bench.find("t-49") is not None
         bench.pipeline.decide(bench.pipeline.sent[0], 0)
         answer = await answered(waiting)
         assert (answer["transaction_id"], answer["fallback"]) == ("t-1000", False)

@@ -34,7 +34,9 @@ def test_making_and_revoking_a_key_is_audited_without_its_secret(
         assert result.exit_code == 0
         return result.stdout
 
-    key = run("create", "checkout", "--scopes", "score", "--expires", "90d").splitlines()[-1]
+    key = run(
+        "create", "checkout", "--scopes", "score", "--expires", "90d", "--tenant", "shop-a"
+    ).splitlines()[-1]
     key_id = key.split("_")[1]
     run("revoke", key_id)
     run("revoke", key_id)  # changes nothing, so nothing is told
@@ -46,7 +48,12 @@ def test_making_and_revoking_a_key_is_audited_without_its_secret(
     assert (created.who, created.action, created.subject) == (ACCOUNT, "key created", key_id)
     assert created.before is None
     after = json.loads(created.after or "")
-    assert after == {"name": "checkout", "scopes": ["score"], "expires_at": after["expires_at"]}
+    assert after == {
+        "name": "checkout",
+        "tenant": "shop-a",
+        "scopes": ["score"],
+        "expires_at": after["expires_at"],
+    }
     assert after["expires_at"] == pytest.approx(created.at + 90 * 86_400_000, abs=60_000)
     assert (revoked.who, revoked.action, revoked.subject) == (ACCOUNT, "key revoked", key_id)
     assert json.loads(revoked.before or "") == {"name": "checkout", "revoked_at": None}

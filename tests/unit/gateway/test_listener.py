@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.scoring.gateway import RefusedTransaction
+from gateway.scoring.idempotency import Identity
 from gateway.scoring.listener import PIECE_ROWS, Listener, dead_letters, decision_messages
 from runtime.kafka.protocols import Message
 from runtime.metrics import Metrics
@@ -47,7 +48,7 @@ def message(number: int) -> Message:
 ROWS = 2 * PIECE_ROWS + 1
 
 
-def made(calls: queue.Queue[Told], taken: list[bytes]) -> Listener:
+def made(calls: queue.Queue[Told], taken: list[Identity]) -> Listener:
     """Return a listener with ROWS decisions; `calls` holds the calls on the loop."""
     decision_messages([])  # compiling the decoder must not count as waiting
     return Listener(
@@ -63,7 +64,7 @@ def made(calls: queue.Queue[Told], taken: list[bytes]) -> Listener:
 
 def test_the_loop_is_told_the_next_piece_when_it_has_taken_the_one_before() -> None:
     calls: queue.Queue[Told] = queue.Queue()
-    taken: list[bytes] = []
+    taken: list[Identity] = []
     listener = made(calls, taken)
     listener.start()
     sizes = []
@@ -75,13 +76,14 @@ def test_the_loop_is_told_the_next_piece_when_it_has_taken_the_one_before() -> N
         sizes.append(len(piece))
     listener.stop()
     assert sizes == [PIECE_ROWS, PIECE_ROWS, 1]
-    assert taken == [f"t-{number}".encode() for number in range(ROWS)]
+    assert [name for name, _ in taken] == [f"t-{number}".encode() for number in range(ROWS)]
+    assert taken[0][1] == b"card-0"
 
 
 def test_noise_among_the_decisions_leaves_the_others_as_they_are() -> None:
     noise = Message("decisions", 0, 1, NOW, b"", b"noise")
     found = decision_messages([message(0), noise, message(2)])
-    assert [each.identity for each in found] == [b"t-0", b"t-2"]
+    assert [each.identity for each in found] == [(b"t-0", b"card-0"), (b"t-2", b"card-2")]
     assert [each.message for each in found] == [message(0).value, message(2).value]
 
 
@@ -99,7 +101,7 @@ def test_only_dead_letters_of_transactions_are_told() -> None:
         letter("transactions", 6, sent),
     ]
     assert dead_letters(letters, "transactions") == [
-        RefusedTransaction(b"t-1", (2, 6), "amount", "too much")
+        RefusedTransaction((b"t-1", b"card-1"), (2, 6), "amount", "too much")
     ]
 
 

@@ -32,7 +32,7 @@ def looked_up(
     """Return the original, and by which names it was asked for, if the store answers like this."""
     left, asked = list(answers), []
 
-    def find(_: object, *names: str | None) -> list[StoredDecision]:
+    def find(_: object, *names: str | None, limit: int) -> list[StoredDecision]:
         asked.append(names)
         answer = left.pop(0) if left else []
         if isinstance(answer, Exception):
