@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help test demo check proof mutants lock clean
+.PHONY: help test demo check proof mutants lock sbom clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ check: $(STAMP) ## format, lint, types, import rules
 # Versions that are locked stay unless pyproject.toml rules them out; delete a line of the lock to raise that one.
 lock: $(STAMP) ## write requirements.lock anew after a change of pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
+
+sbom: $(STAMP) ## list everything that is installed, with its hashes, in var/sbom.cdx.json (CycloneDX)
+	@$(BIN)/python -m devstack sbom --output var/sbom.cdx.json
 
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

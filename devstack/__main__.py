@@ -15,6 +15,7 @@ from rich.console import Console
 from devstack.fetch.charts import UPLOT_ENDPOINT, fetch_charts
 from devstack.fetch.java import KAFKA_ENDPOINT, java_command, kafka_class_path
 from devstack.fetch.pin import pin as pin_jars
+from devstack.sbom import write_sbom
 from devstack.servers.redis import server_command
 from devstack.stack import Stack, running
 from runtime.command_line import run_command, say
@@ -71,6 +72,17 @@ def pin() -> None:
     """
     count = pin_jars({"kafka": KAFKA_ENDPOINT, "uplot": UPLOT_ENDPOINT})
     say(f"{count} jars are pinned: read what changed before you commit it")
+
+
+@app.command()
+def sbom(
+    output: Annotated[Path, typer.Option("--output", help="The file to write (CycloneDX JSON).")],
+) -> None:
+    """List every locked Python package and jar with its hashes, as a bill of materials.
+
+    Example: python -m devstack sbom --output var/sbom.cdx.json
+    """
+    say(f"{output} lists {write_sbom(output)} components")
 
 
 @app.command()

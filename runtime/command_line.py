@@ -27,6 +27,9 @@ TEMPORARY_FAILURE: Final = 3
 CRASH: Final = 70
 """Exit code of a fault in the program itself (EX_SOFTWARE of sysexits.h); Python uses 1."""
 
+NOT_FOR_OTHERS: Final = 0o027
+"""Bits of a file mode that nothing we write has: state, archive and reports hold personal data."""
+
 Json = Annotated[Path | None, typer.Option("--json", help="write the report here; - for stdout")]
 """The option of a command that writes a report; see `write_report`."""
 
@@ -53,9 +56,11 @@ def run_command(command: Callable[[], object], *, temporary: int = FAILURE) -> N
 
     Any other exception is a crash: its traceback is printed, and the code is CRASH.
     `temporary` is the code of a TemporaryError. Until a service sets up its logs, only warnings are
-    logged, on standard error: standard output is for results.
+    logged, on standard error: standard output is for results. What it writes is readable by its
+    account and group alone, or by fewer if the account's own umask says so.
     """
     _log_warnings()
+    os.umask(os.umask(NOT_FOR_OTHERS) | NOT_FOR_OTHERS)
     try:
         command()
     except FraudError as error:

@@ -16,6 +16,7 @@ import numpy as np
 from monitor.observe.drift import SCORE
 from runtime.kafka.protocols import Message
 from runtime.kafka.reader import KafkaReader, end_offsets, offsets_at
+from runtime.kafka.wire_format import ConfluentRegistry
 from runtime.settings import Settings
 from schemas.codec.decisions import ACTIONS, decode_decisions
 from schemas.codec.vectors import decode_feature_vectors
@@ -23,7 +24,7 @@ from schemas.errors import BadMessage, ConfigurationError
 from schemas.features import NAMES
 from schemas.keys import hash_id
 from schemas.topics import DECISIONS, FEATURES, LABELS, TopicSpec
-from schemas.validation import read_label
+from schemas.validation import SchemaRegistry, read_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,14 +72,10 @@ def from_kafka(
     if not parts:
         raise ConfigurationError("that period has no decisions: choose another --from")
     table = pd.concat(parts, ignore_index=True).drop_duplicates("transaction")
+    registry = ConfluentRegistry.from_settings(settings)
     verdicts: dict[int, bool] = {}
     for messages in _read(settings, LABELS, since_ms, 2**62, progress):
-        for message in messages:
-            try:
-                label = read_label(message.value or b"", now_ms=message.arrived)
-            except BadMessage:  # the stream processor has the dead letter
-                continue
-            verdicts[hash_id(label["transaction_id"])] = label["label"] == "FRAUD"
+        verdicts |= read_verdicts(messages, settings.pan_key, registry)
     table["fraud"] = table["transaction"].map(verdicts).astype("float64")
     table = _thinned(table, 2 * MAX_ROWS)
     wanted = set(table["transaction"].tolist())
@@ -93,6 +90,25 @@ def from_kafka(
         joined = pd.concat(features, ignore_index=True).drop_duplicates("transaction")
         table = table.merge(joined, on="transaction", how="left")
     return table.drop(columns="transaction")
+
+
+def read_verdicts(
+    messages: Sequence[Message], pan_key: bytes | None, registry: SchemaRegistry | None
+) -> dict[int, bool]:
+    """Return whether each labelled transaction, named by its hash, was fraud.
+
+    The labels are those that the stream processor accepts, so it takes the same `pan_key`.
+    """
+    verdicts: dict[int, bool] = {}
+    for message in messages:
+        try:
+            label = read_label(
+                message.value or b"", now_ms=message.arrived, pan_key=pan_key, registry=registry
+            )
+        except BadMessage:  # the stream processor has the dead letter
+            continue
+        verdicts[hash_id(label["transaction_id"])] = label["label"] == "FRAUD"
+    return verdicts
 
 
 def from_parquet(path: Path) -> pd.DataFrame:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from devstack.fetch.maven import pinned_jars
+from devstack.sbom import write_sbom
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -68,3 +74,38 @@ def test_make_installs_by_hash_only() -> None:
 def test_the_installer_is_the_one_that_is_locked() -> None:
     [(requirement, _)] = _locked("requirements-installer.lock")
     assert requirement.name == "uv"
+
+
+def test_the_bill_of_materials_has_everything_that_is_locked_with_its_hashes(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "sbom.cdx.json"
+    count = write_sbom(output)
+    bill = json.loads(output.read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    listed = {}
+    for each in bill["components"]:
+        hashes = [*each.get("hashes", ())]
+        for reference in each.get("externalReferences", ()):
+            hashes += reference.get("hashes", ())
+        listed[each["purl"].partition("?")[0]] = {found["content"] for found in hashes}
+    wanted = {}
+    for requirement, digests in _locked("requirements.lock"):
+        [specifier] = requirement.specifier
+        name = f"pkg:pypi/{canonicalize_name(requirement.name)}@{specifier.version}"
+        wanted[name] = {each.removeprefix("sha256:") for each in digests}
+    for jars in pinned_jars().values():
+        for jar in jars:
+            wanted[f"pkg:maven/{jar.group}/{jar.artefact}@{jar.version}"] = {jar.sha256}
+    assert listed == wanted
+    assert count == len(bill["components"]) == len(wanted)
+    [root] = [each for each in bill["dependencies"] if each["ref"] == "root-component"]
+    assert len(root["dependsOn"]) == count
+    again = tmp_path / "again.json"
+    write_sbom(again)
+    assert again.read_bytes() == output.read_bytes()
+    # The schema takes a second for each twenty packages: some of both kinds are enough.
+    bill["components"] = bill["components"][:5] + bill["components"][-50:]
+    kept = {"root-component", *(each["bom-ref"] for each in bill["components"])}
+    bill["dependencies"] = [{"ref": each} for each in sorted(kept)]
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)) is None

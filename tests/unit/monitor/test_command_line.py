@@ -11,8 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.__main__ import app
-from monitor.report.evidently import from_parquet, write
+from monitor.report.evidently import from_parquet, read_verdicts, write
+from runtime.kafka.protocols import Message
+from schemas.codec import avro
 from schemas.errors import ConfigurationError
+from schemas.keys import hash_id
 from tests.support.monitor.traffic import scores
 
 DAY = 86_400_000
@@ -78,3 +81,14 @@ def test_bench_reports_what_it_measured() -> None:
     assert found["decisions"] == 4_000
     assert found["features_watched"] == 71
     assert found["state_bytes"] > 1e8
+
+
+def test_the_report_reads_the_labels_that_name_a_card_number() -> None:
+    """With the key for card numbers the stream processor accepts them, so the report must, too."""
+    label = {
+        "transaction_id": "t1", "card_id": "4111111111111111", "label": "FRAUD",
+        "source": "CHARGEBACK", "transaction_time": START, "label_time": START + DAY,
+    }  # fmt: skip
+    messages = [Message("labels", 0, 0, START + 2 * DAY, b"", avro.encode("Label", label))]
+    assert read_verdicts(messages, b"k" * 32, None) == {hash_id("t1"): True}
+    assert read_verdicts(messages, None, None) == {}

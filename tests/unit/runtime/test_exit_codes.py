@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,18 @@ def test_an_error_is_one_whole_line_and_an_exit_code(
         run_command(fail)
     assert ended.value.code == code
     assert capsys.readouterr().err == f"error: {text}\n"
+
+
+@pytest.mark.parametrize(("of_the_account", "mode"), [(0o022, 0o640), (0o077, 0o600)])
+def test_what_a_command_writes_is_not_for_every_account(
+    tmp_path: Path, of_the_account: int, mode: int
+) -> None:
+    before = os.umask(of_the_account)
+    try:
+        run_command(lambda: (tmp_path / "state").write_text("cards"))
+        assert (tmp_path / "state").stat().st_mode & 0o777 == mode
+    finally:
+        os.umask(before)
 
 
 def test_a_command_of_a_scheduler_tells_what_may_succeed_later() -> None:
