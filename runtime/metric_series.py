@@ -13,6 +13,10 @@ from runtime.kafka.errors import COMMON
 
 Series = tuple[str, dict[str, str]]
 """Name in the list of metrics, and labels but `service`."""
+EXPIRING: Final = (
+    "decisions", "vectors", "policies", "cases", "audit", "attempts", "sessions", "devices",
+)  # fmt: skip
+"""Tables of which the store deletes old rows."""
 ALL_SEGMENTS: Final = "ALL"
 """The label `segment` of a figure that counts every channel."""
 
@@ -74,7 +78,7 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
         *_OF_SERVICE,
         *_each("retries", step=("database", "lock")),
         *_each("stored", table=("decisions", "vectors", "cases", "policies")),
-        *_each("expired", table=("decisions", "vectors", "policies", "cases", "audit")),
+        *_each("expired", table=EXPIRING),
         *_each("reachable", dependency=("kafka", "database")),
         *_each("stage_seconds", stage=("store",)),
         ("batch_rows", {}),

@@ -108,8 +108,8 @@ def change_password(
         ConfigurationError: the new password breaks a rule; the text says which.
     """
     now_ms = parts.clock.now_ms()
-    account = attempts.account(username)
-    present = _verify(parts, username, old, (account,))
+    key = attempts.present_password(username)
+    present = _verify(parts, username, old, (key,))
     if isinstance(present, LogInRefusal):
         if present.reason != "locked":
             with parts.database.begin() as connection:
@@ -123,7 +123,7 @@ def change_password(
                 )
         return present
     with parts.database.begin() as connection:
-        attempts.forget(connection, account)
+        attempts.forget(connection, key)
     people.check_new_password(username, old, new)
     hashed = parts.passwords.hash(new)
     with parts.database.begin() as connection:

@@ -27,8 +27,8 @@ MAX_LETTERS: Final = 1_000
 """Letters that are sent again by one request."""
 _AT_ONCE: Final = 100
 """Letters between two commits of the audit; one may be 2 MB large."""
-_MASKED: Final = re.compile(rb"\*(?:[ .-]?\*){7,}")
-"""What is left of a card number, with room for separators."""
+_MASKED: Final = re.compile(rb"\*(?:[^0-9A-Za-z*]{0,3}\*){3,}")
+"""What is left of a card number, with room for separators between its digits."""
 
 
 class Sendable(NamedTuple):

@@ -1,5 +1,8 @@
 """Failed log-ins by account, by known device and by IP address, and the lock after too many.
 
+Wrong present passwords of people who are logged in are counted by themselves, so that nobody who
+guesses at the log-in can keep a person from changing their password.
+
 Accounts that do not exist are counted, too, so that a lock does not reveal which ones do. An
 attempt counts as failed until the password has been verified, so that parallel attempts gain
 nothing. An attempt that a lock refuses is counted nowhere.
@@ -16,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from database.core.tables import attempts
 
-FREE: Final = {"account": 5, "device": 5, "address": 25}
+FREE: Final = {"account": 5, "device": 5, "password": 5, "address": 25}
 """Failures without a lock; a whole office may share an IP address."""
 FIRST_WAIT_MS: Final = 30_000
 MAX_WAIT_MS: Final = 15 * 60_000
@@ -30,6 +33,11 @@ FORGOTTEN_MS: Final = 24 * 3_600_000
 def account(username: str) -> str:
     """Return the key that counts the failures of an account, as a hash: it may be a password."""
     return f"account:{_hashed(username)}"
+
+
+def present_password(username: str) -> str:
+    """Return the key that counts the wrong present passwords of a person who is logged in."""
+    return f"password:{_hashed(username)}"
 
 
 def device(token: str) -> str:
@@ -64,7 +72,7 @@ def begin(connection: Connection, *keys: str, now_ms: int) -> int:
 
     If a key is locked, nothing is counted, and the result is how many ms the longest lock lasts.
     """
-    connection.execute(delete(attempts).where(attempts.c.last_at <= now_ms - FORGOTTEN_MS))
+    delete_forgotten(connection, now_ms=now_ms)
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     for key in sorted(keys):  # in one order, so that two attempts never wait for each other
         new = insert(attempts).values(key=key, failures=0, last_at=now_ms, locked_until=0)
@@ -106,6 +114,12 @@ def uncount(connection: Connection, key: str) -> None:
 def forget(connection: Connection, key: str) -> None:
     """Forget the failures of a key and unlock it."""
     connection.execute(delete(attempts).where(attempts.c.key == key))
+
+
+def delete_forgotten(connection: Connection, *, now_ms: int) -> int:
+    """Delete the failures that no longer count; return of how many keys they were."""
+    old = attempts.c.last_at <= now_ms - FORGOTTEN_MS
+    return connection.execute(delete(attempts).where(old)).rowcount
 
 
 def locked(connection: Connection, *, now_ms: int) -> dict[str, int]:

@@ -22,7 +22,7 @@ LASTS_MS: Final = 90 * 86_400_000
 
 def remember(connection: Connection, username: str, *, now_ms: int, replaces: str | None) -> str:
     """Make a device known after a log-in; return its new token, which ends the one before."""
-    connection.execute(delete(devices).where(devices.c.expires_at <= now_ms))
+    delete_expired(connection, now_ms=now_ms)
     if replaces is not None:
         connection.execute(delete(devices).where(devices.c.token_hash == _hash(replaces)))
     token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -51,6 +51,11 @@ def is_known(connection: Connection, token: str, username: str, *, now_ms: int) 
 def forget_all(connection: Connection, username: str) -> None:
     """Make every device of a person unknown."""
     connection.execute(delete(devices).where(devices.c.username == username))
+
+
+def delete_expired(connection: Connection, *, now_ms: int) -> int:
+    """Delete the devices that are no longer known; return how many."""
+    return connection.execute(delete(devices).where(devices.c.expires_at <= now_ms)).rowcount
 
 
 def _hash(token: str) -> bytes:

@@ -160,7 +160,7 @@ def reset_password(
     _existing(connection, username)
     until = now_ms + ONE_TIME_MS
     _change(connection, username, {"password_hash": one_time, "one_time_until": until})
-    attempts.forget(connection, attempts.account(username))
+    _forget_failures(connection, username)
     devices.forget_all(connection, username)
     audit.record(connection, who=by, action="password reset", subject=username, now_ms=now_ms)
 
@@ -247,8 +247,13 @@ def unlock(connection: Connection, username: str, *, by: str, now_ms: int) -> No
         ConfigurationError: the person does not exist.
     """
     _existing(connection, username)
-    attempts.forget(connection, attempts.account(username))
+    _forget_failures(connection, username)
     audit.record(connection, who=by, action="person unlocked", subject=username, now_ms=now_ms)
+
+
+def _forget_failures(connection: Connection, username: str) -> None:
+    attempts.forget(connection, attempts.account(username))
+    attempts.forget(connection, attempts.present_password(username))
 
 
 def _accounts() -> Any:

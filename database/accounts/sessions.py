@@ -31,7 +31,7 @@ class Session:
 
 def open_session(connection: Connection, username: str, *, now_ms: int, lasts_ms: int) -> str:
     """Start a session and return its token of 256 random bits; also delete expired sessions."""
-    connection.execute(delete(sessions).where(sessions.c.expires_at <= now_ms))
+    delete_expired(connection, now_ms=now_ms)
     token = secrets.token_urlsafe(TOKEN_BYTES)
     connection.execute(
         insert(sessions).values(
@@ -80,6 +80,11 @@ def end(connection: Connection, token: str) -> None:
 def end_all(connection: Connection, username: str) -> None:
     """End every session of a person."""
     connection.execute(delete(sessions).where(sessions.c.username == username))
+
+
+def delete_expired(connection: Connection, *, now_ms: int) -> int:
+    """Delete the sessions that have expired; return how many."""
+    return connection.execute(delete(sessions).where(sessions.c.expires_at <= now_ms)).rowcount
 
 
 def _hash(token: str) -> bytes:

@@ -1,4 +1,5 @@
-"""Deletes what has reached its age: decisions, vectors, policies, cases and audit entries."""
+"""Deletes what has reached its age: decisions, vectors, policies, cases, audit entries, and what
+log-ins leave behind."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from database.accounts import audit
+from database.accounts import attempts, audit, devices, sessions
 from database.decisions import decisions, policies
 from database.review.cases import delete_closed
 from runtime.settings import Settings
@@ -34,7 +35,7 @@ class Retention:
 def delete_expired(
     connection: Connection, keep: Retention, now_ms: int, limit: int
 ) -> dict[str, int]:
-    """Delete at most `limit` expired rows of each table; return the numbers by table.
+    """Delete expired rows, at most `limit` of each large table; return the numbers by table.
 
     A policy is kept for as long as a decision that was made under it.
     """
@@ -47,4 +48,7 @@ def delete_expired(
         "policies": policies.delete_unused(connection, oldest_decision),
         "cases": delete_closed(connection, now_ms - keep.cases_ms, limit),
         "audit": audit.delete_older(connection, now_ms - keep.audit_ms, limit),
+        "attempts": attempts.delete_forgotten(connection, now_ms=now_ms),
+        "sessions": sessions.delete_expired(connection, now_ms=now_ms),
+        "devices": devices.delete_expired(connection, now_ms=now_ms),
     }

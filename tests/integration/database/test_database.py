@@ -24,7 +24,7 @@ from database.core.engines import make_engine, parse_url
 from database.core.exclusive import ExclusiveLock
 from database.core.migrate import SCRIPTS
 from database.core.opening import open_database
-from database.core.tables import audit, metadata, people
+from database.core.tables import audit, metadata, people, policies
 from devstack.servers.postgres import PostgresServer
 from runtime.settings import load_settings
 from schemas.errors import ConfigurationError, DatabaseUnavailable
@@ -82,6 +82,26 @@ def test_one_time_passwords_of_before_get_an_end(empty_url: str) -> None:
         until = {each.username: each.one_time_until for each in accounts(connection)}
     assert until["omar"] is None
     assert until["jane"] == pytest.approx(time.time() * 1000 + ONE_TIME_MS, abs=600_000)
+
+
+def test_tables_of_before_are_protected_and_expire_as_new_ones(empty_url: str) -> None:
+    """A policy of before counts as used now: nobody knows when it was used last."""
+    settings = load_settings(database_url=empty_url)
+    year = 365 * 86_400_000
+    with Database(make_engine(parse_url(empty_url))) as before, before.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(SCRIPTS))
+        command.upgrade(config, "0003")
+        connection.execute(text("INSERT INTO policies VALUES ('v1', 1, '{}', 'jane')"))
+        for at in (NOW - year, NOW):
+            connection.execute(insert(audit), {**ENTRY, "at": at})
+    with open_database(settings) as database:
+        with database.begin() as connection:
+            used = connection.scalar(select(policies.c.used_at))
+            assert delete_older(connection, NOW - year + 1, 10) == 1
+        with pytest.raises(DBAPIError, match="append-only"), database.begin() as connection:
+            connection.execute(delete(audit))
+    assert used == pytest.approx(time.time() * 1000, abs=600_000)
 
 
 def test_the_age_of_open_cases_comes_from_an_index(database: Database) -> None:

@@ -236,3 +236,20 @@ def test_while_a_lock_lasts_nothing_is_written(site: Site, monkeypatch: pytest.M
     assert written == 0
     assert guess(site, "omar", 1) == [401]
     assert written > 0
+
+
+def test_guesses_at_the_log_in_keep_nobody_from_changing_their_password(site: Site) -> None:
+    client = site.person("viewer")
+    assert guess(site, "viewer", 6)[-1] == 429
+    new = "another walk by the sea"
+    answer = client.post("/password", data={"old": PASSWORD, "new": new, "again": new})
+    assert answer.status_code == 303
+    assert guess(site, "viewer", 1) == [429], "which does not unlock the log-in for the guesser"
+
+
+def test_an_admin_unlocks_the_change_of_a_password_too(site: Site) -> None:
+    admin, client = site.person("admin"), site.person("viewer")
+    wrong = {"old": "wrong", "new": PASSWORD + "!", "again": PASSWORD + "!"}
+    assert [client.post("/password", data=wrong).status_code for _ in range(6)][-1] == 429
+    assert admin.post("/people/viewer/unlock").status_code == 303
+    assert client.post("/password", data=wrong).status_code == 401
