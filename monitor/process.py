@@ -6,6 +6,8 @@ second process would write every alert twice.
 
 from __future__ import annotations
 
+from functools import partial
+
 from monitor.catch_up import CatchUp
 from monitor.daily_report import DailyReport
 from monitor.event_clock import EventClock
@@ -13,7 +15,7 @@ from monitor.judge.alerts import SERVICE
 from monitor.judge.rollback import StageRegistry
 from monitor.loop import MonitorLoop
 from monitor.notify import Notifier
-from monitor.observe.served_models import ServedModels
+from monitor.observe.served_models import ServedModels, bundle_histograms
 from monitor.service import Monitor, MonitorOptions
 from runtime.clock import Clock
 from runtime.kafka.clients import KafkaProducer
@@ -89,7 +91,7 @@ def build(
         clock=clock,
         metrics=metrics,
         currencies=CurrencyTable(settings.base_currency, settings.currency_rates),
-        models=ServedModels(),
+        models=ServedModels(partial(bundle_histograms, trust=settings.bundle_trust)),
         registry=registry,
         label_registry=label_registry,
         pan_key=settings.pan_key,

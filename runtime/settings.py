@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from runtime.duration import Duration
 from schemas.errors import ConfigurationError
+from schemas.manifest import BundleTrust
 from schemas.topics import TopicSpec
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -97,6 +98,12 @@ class Settings(BaseSettings):
         None,
         pattern=r"^[0-9a-fA-F]{64}$",
         description="Ed25519 key (hex); model bundles must then be signed by it",
+    )
+    bundle_signing_key: FilePath | None = Field(
+        None, description="its private key (PEM), with which the trainer signs bundles"
+    )
+    bundle_oldest: int = Field(
+        0, ge=0, description="with it: bundles whose signature has a lower number are refused"
     )
     archive_url: str = Field(
         "var/archive", min_length=1, description="archive: a folder, or s3://bucket/path"
@@ -312,6 +319,14 @@ class Settings(BaseSettings):
         """The key with which card numbers are tokenised, if there is one."""
         key = self.pan_hmac_key
         return key.get_secret_value().encode() if key else None
+
+    @property
+    def bundle_trust(self) -> BundleTrust:
+        """Which model bundles are accepted."""
+        key = self.bundle_public_key
+        return BundleTrust(
+            public_key=None if key is None else bytes.fromhex(key), oldest=self.bundle_oldest
+        )
 
     @property
     def key_prefix(self) -> bytes:

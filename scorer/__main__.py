@@ -58,16 +58,13 @@ def bench(
 
     Example: python -m scorer bench var/models/bootstrap-1 --shadows 2
     """
-    from schemas.manifest import MANIFEST_NAME, sha256
+    from schemas.manifest import manifest_sha256
     from scorer.benchmark import measure, measure_shadows
     from scorer.decision.decide import Serving
     from scorer.model.bundle import load_model
     from scorer.policy.document import DEFAULT_POLICY, compile_policy
 
-    path = bundle / MANIFEST_NAME
-    if not path.is_file():
-        raise ConfigurationError(f"{bundle} is not a bundle: it has no {MANIFEST_NAME}")
-    digest = sha256(path.read_bytes())
+    digest = manifest_sha256(bundle)
     model = load_model(bundle, digest)
     rules = DEFAULT_POLICY if policy is None else compile_policy(policy_text(policy))
     with errors.status("measuring for about 15 s"):

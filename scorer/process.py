@@ -56,7 +56,7 @@ def run(settings: Settings) -> None:
 def _follow(process: ServiceProcess, producer: Producer) -> ServingFollower:
     """Return a follower of `models` and `policy` that has read both topics to their end."""
     settings = process.settings
-    alerts, key = settings.topic(ALERTS), settings.bundle_public_key
+    alerts = settings.topic(ALERTS)
 
     def alert(record: Alert) -> None:
         producer.produce(alerts, record["rule"].encode(), avro.encode("Alert", record))
@@ -72,7 +72,7 @@ def _follow(process: ServiceProcess, producer: Producer) -> ServingFollower:
             alert=alert,
             metrics=process.metrics,
             clock=process.clock,
-            public_key=bytes.fromhex(key) if key else None,
+            trust=settings.bundle_trust,
         )
         follower.start()
         opened.pop_all()

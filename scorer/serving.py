@@ -18,6 +18,7 @@ from runtime.kafka.follower import Feed, Follower
 from runtime.kafka.protocols import Message, Reader
 from runtime.metrics import Metrics
 from schemas.errors import BadMessage, ConfigurationError
+from schemas.manifest import ANYBODY, BundleTrust
 from schemas.model_stages import ModelStates
 from schemas.records import Alert, ModelEvent
 from scorer.decision.decide import Canary, Serving
@@ -35,10 +36,13 @@ def bundle_directory(uri: str) -> Path:
     """Return the directory that a file: URI or a plain path names.
 
     Raises:
-        ConfigurationError: the URI has another scheme.
+        ConfigurationError: the URI has another scheme, names another host, or is no URI.
     """
-    parts = urlparse(uri)
-    if parts.scheme not in ("", "file"):
+    try:
+        parts = urlparse(uri)
+    except ValueError as error:
+        raise ConfigurationError(f"artefact {uri!r} is not a URI: {error}") from error
+    if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
         raise ConfigurationError(f"artefact {uri}: only file: URIs and paths are supported")
     return Path(unquote(parts.path))
 
@@ -54,12 +58,13 @@ class ServingFollower:
         alert: Callable[[Alert], None],
         metrics: Metrics,
         clock: Clock,
-        public_key: bytes | None = None,
+        trust: BundleTrust = ANYBODY,
     ) -> None:
         self.serving = Serving()
         self._models, self._policy = models, policy
         self._alert, self._metrics, self._clock = alert, metrics, clock
-        self._public_key = public_key
+        self._trust = trust
+        self._numbers: dict[str, int] = {}
         self._states = ModelStates()
         self._loaded: dict[str, tuple[str, Model]] = {}
         self._refused: dict[str, str] = {}
@@ -127,15 +132,28 @@ class ServingFollower:
         if self._loaded.get(model_id, ("", None))[0] == sha256:
             return True
         try:
-            model = load_model(bundle_directory(event["artefact_uri"]), sha256, self._public_key)
+            model = load_model(bundle_directory(event["artefact_uri"]), sha256, self._trust)
             if model.model_id != model_id:
                 raise ConfigurationError(f"the bundle of {model_id} holds {model.model_id}")
+            self._check_number(model)
         except ConfigurationError as error:
             self._refused[model_id] = sha256
             self._refuse("bundle", model_id, error)
             return False
         self._loaded[model_id] = (sha256, model)
         return True
+
+    def _check_number(self, model: Model) -> None:
+        """Refuse the older of two signed bundles of one name, once the newer one was loaded."""
+        if self._trust.public_key is None or model.number is None:
+            return
+        newest = self._numbers.get(model.model_id, model.number)
+        if model.number < newest:
+            raise ConfigurationError(
+                f"the bundle of {model.model_id} was signed with the number {model.number}, but "
+                f"one with {newest} was served before: sign it again if it is meant"
+            )
+        self._numbers[model.model_id] = model.number
 
     def _replace(self, *, policy: Policy | None = None, now: LineUp | None = None) -> None:
         before = self.serving

@@ -15,6 +15,7 @@ from trainer.commands.data_check import data_check
 from trainer.commands.models import canary, models, promote, register, retire, rollback, shadow
 from trainer.commands.online import online
 from trainer.commands.run import PASSED_ON, run
+from trainer.commands.sign import sign
 from trainer.commands.train import train
 from trainer.commands.upload import upload
 
@@ -28,7 +29,7 @@ def trainer() -> None:
 
 DATA: Final = (archive, data_check)
 LEARNING: Final = (bootstrap, train, online, upload, backtest, benchmark)
-STAGES: Final = (models, register, shadow, canary, promote, rollback, retire)
+STAGES: Final = (models, sign, register, shadow, canary, promote, rollback, retire)
 for command in (*DATA, *LEARNING, *STAGES):
     app.command()(command)
 app.command(context_settings=PASSED_ON)(run)

@@ -173,12 +173,11 @@ def build_collector(settings: Settings, clock: Clock) -> Collector:
     Raises:
         ConfigurationError: FRAUD_DASHBOARD_TARGETS has an invalid URL.
     """
-    key = settings.bundle_public_key
     return Collector(
         settings,
         clock,
         scraper=Scraper(settings.dashboard_targets, clock),
         topics=LiveTopics(settings, clock),
-        bundles=BundleCache(bytes.fromhex(key) if key else None),
+        bundles=BundleCache(settings.bundle_trust),
         hub=Hub(),
     )

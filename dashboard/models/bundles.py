@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from schemas.errors import ConfigurationError
+from schemas.manifest import ANYBODY, BundleTrust
 from schemas.records import ModelEvent
 from scorer.model.bundle import Model, load_model
 from scorer.serving import bundle_directory
@@ -20,8 +21,8 @@ MAX_KEPT: Final = 4
 class BundleCache:
     """The last few models, by the hash of their bundle."""
 
-    def __init__(self, public_key: bytes | None = None) -> None:
-        self._public_key = public_key
+    def __init__(self, trust: BundleTrust = ANYBODY) -> None:
+        self._trust = trust
         self._kept: OrderedDict[str, Model | None] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -32,7 +33,7 @@ class BundleCache:
             if sha256 not in self._kept:
                 try:
                     self._kept[sha256] = load_model(
-                        bundle_directory(event["artefact_uri"]), sha256, self._public_key
+                        bundle_directory(event["artefact_uri"]), sha256, self._trust
                     )
                 except ConfigurationError as error:
                     log.warning(

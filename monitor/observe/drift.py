@@ -53,10 +53,17 @@ class Reference:
             edges = [np.asarray(histograms[name]["edges"], np.float64) for name in known]
             counts = [np.asarray(histograms[name]["counts"], np.float64) for name in known]
             missing = [float(histograms[name]["missing"]) for name in known]
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise ConfigurationError(
                 f"histograms.json is not readable ({type(error).__name__} {error}): train again"
             ) from error
+        if not all(
+            each.ndim == 1 and np.isfinite(each).all()
+            for each in (*edges, *counts, np.array(missing))
+        ):
+            raise ConfigurationError(
+                "histograms.json holds something else than lists of finite numbers: train again"
+            )
         for name, own, of in zip(known, edges, counts, strict=True):
             if len(of) != len(own) + 1 or (np.diff(own) <= 0).any() or (of < 0).any():
                 raise ConfigurationError(

@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 
 from schemas.errors import ConfigurationError
-from schemas.manifest import read_verified
+from schemas.manifest import ANYBODY, BundleTrust, read_verified
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent
 from scorer.line_up import line_up
@@ -20,16 +20,17 @@ HISTOGRAMS: Final = "histograms.json"
 Histograms = Mapping[str, Mapping[str, Any]]
 
 
-def bundle_histograms(event: ModelEvent) -> Histograms:
+def bundle_histograms(event: ModelEvent, trust: BundleTrust = ANYBODY) -> Histograms:
     """Return the reference histograms of an event's verified bundle; empty if it has none.
 
     Raises:
-        ConfigurationError: the bundle cannot be read, or its hash differs from the event's.
+        ConfigurationError: the bundle cannot be read, its hash differs from the event's, or it is
+            not signed as `trust` demands.
     """
-    _, files = read_verified(bundle_directory(event["artefact_uri"]), event["sha256"])
+    _, files = read_verified(bundle_directory(event["artefact_uri"]), event["sha256"], trust)
     try:
         found = json.loads(files.get(HISTOGRAMS, b"{}"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"{HISTOGRAMS} of {event['model_id']} is not JSON: {error}"
         ) from error

@@ -8,6 +8,7 @@ to. The topic holds the whole state; nothing is kept elsewhere.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from runtime.kafka.protocols import Entry, ExclusiveLog, Message
 from runtime.settings import Settings
 from schemas.codec import avro
 from schemas.errors import BadMessage, ConfigurationError
-from schemas.manifest import MANIFEST_NAME, read_verified, sha256
+from schemas.manifest import ANYBODY, BundleTrust, manifest_sha256, read_verified
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent, Stage
 
@@ -120,25 +121,26 @@ def open_registry(settings: Settings, *, timeout_s: float = 30.0) -> Iterator[Mo
 
 
 def registration(
-    bundle: Path, *, actor: str, comment: str | None = None, occurred_at: int | None = None
+    bundle: Path,
+    *,
+    actor: str,
+    comment: str | None = None,
+    occurred_at: int | None = None,
+    trust: BundleTrust = ANYBODY,
 ) -> ModelEvent:
-    """Return the event that registers a bundle, after checking the hash of every file.
+    """Return the event that registers a bundle, after checking every hash and the signature.
 
     Args:
         bundle: directory of the bundle.
         occurred_at: ms since the epoch; None means now.
+        trust: whether the scorers want it signed.
 
     Raises:
-        ConfigurationError: the directory is not a bundle, or one of its files has changed.
+        ConfigurationError: the directory is not a bundle, one of its files has changed, or it is
+            not signed as it must be.
     """
-    path = bundle / MANIFEST_NAME
-    if not path.is_file():
-        raise ConfigurationError(
-            f"{bundle} is not a bundle: {MANIFEST_NAME} is missing; "
-            "train one with `python -m trainer bootstrap`"
-        )
-    digest = sha256(path.read_bytes())
-    manifest, files = read_verified(bundle, digest)
+    digest = manifest_sha256(bundle)
+    manifest, files = read_verified(bundle, digest, trust)
     return {
         "model_id": manifest.model_id,
         "stage": "REGISTERED",
@@ -155,8 +157,11 @@ def registration(
 
 def _metrics(bundle: Path, data: bytes) -> dict[str, float]:
     try:
-        return {str(name): float(value) for name, value in json.loads(data).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        metrics = {str(name): float(value) for name, value in json.loads(data).items()}
+        if not all(map(math.isfinite, metrics.values())):
+            raise ValueError("a metric is not a finite number")
+        return metrics
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ConfigurationError(
             f"{bundle / METRICS_FILE} does not hold metrics: {error}"
         ) from error

@@ -20,6 +20,8 @@ FILE: Final = "adjustment.json"
 FORMAT: Final = 1
 COLUMNS: Final = (*NAMES, ANOMALY_FEATURE)
 MAX_BOUND: Final = 10.0
+MAX_NUMBER: Final = 1e9
+"""Largest weight, mean and scale, and reciprocal of the smallest scale; sums stay finite."""
 MIN_PROBABILITY: Final = 2.0**-24
 """Probabilities are clipped to this distance from 0 and 1; above 1 - 2**-24 a float32 is 1."""
 Floats = npt.NDArray[np.float64]
@@ -58,8 +60,10 @@ class Adjustment:
         if any(each.shape != (count,) for each in (self.means, self.scales, self.weights)):
             raise ValueError(f"means, scales and weights do not fit {count} features")
         numbers = [self.champion, self.intercept, *self.means, *self.scales, *self.weights]
-        if not np.isfinite(numbers).all() or not (self.scales > 0).all():
-            raise ValueError("the numbers must be finite and the scales positive")
+        if not (np.abs(numbers) <= MAX_NUMBER).all() or not (self.scales >= 1 / MAX_NUMBER).all():
+            raise ValueError(
+                f"the numbers must be finite, at most {MAX_NUMBER:g}, and the scales positive"
+            )
         if not 0.0 < self.bound <= MAX_BOUND:
             raise ValueError(f"the bound {self.bound} is not above 0 and at most {MAX_BOUND:g}")
         places = np.array([COLUMNS.index(name) for name in self.features], np.int64)

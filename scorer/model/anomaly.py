@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.features import VECTOR_SIZE
 from scorer.model.leaf_masks import Masks, masks_of, row_sums
-from scorer.model.trees import Matrix, Trees, trees_from
+from scorer.model.trees import Matrix, Trees, number_from, trees_from
+
+MAX_LENGTH: Final = 1e4
+"""Longest path and greatest normaliser; trees of 256 rows have 10.24 as their normaliser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,13 @@ def anomaly_from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> AnomalyModel:
         KeyError, ValueError: arrays are missing or do not fit together.
     """
     trees, length = trees_from(arrays, VECTOR_SIZE), arrays["length"]
-    normaliser = float(arrays["normaliser"][0])
-    if length.dtype != np.float32 or length.shape != trees.child.shape or not normaliser > 0:
+    normaliser = number_from(arrays, "normaliser")
+    if length.dtype != np.float32 or length.shape != trees.child.shape:
         raise ValueError("path lengths do not fit the trees")
+    if not ((length >= 0) & (length <= MAX_LENGTH)).all():  # also false for NaN
+        raise ValueError(f"a path length is not a number from 0 to {MAX_LENGTH:g}")
+    if not 1 / MAX_LENGTH <= normaliser <= MAX_LENGTH:
+        raise ValueError(f"the normaliser {normaliser} is not between 1/{MAX_LENGTH:g} and that")
     return AnomalyModel(trees, length, normaliser)
 
 

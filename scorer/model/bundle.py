@@ -1,29 +1,31 @@
 """A verified model bundle in memory: vectors in, calibrated scores out. Its only I/O is loading.
 
 Bundles are loaded on a background thread while the scorer answers. They hold plain arrays, which
-load within milliseconds, so that loading does not delay answers.
+load within milliseconds, so that loading does not delay answers. Whatever is wrong with a bundle,
+loading it raises ConfigurationError and nothing else: its files may come from anybody.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import time
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, FraudError
 from schemas.features import FINGERPRINT, VECTOR_SIZE
-from schemas.manifest import MANIFEST_NAME, read_verified
+from schemas.manifest import ANYBODY, BundleTrust, read_verified
 from scorer.model import adjustment
 from scorer.model.adjustment import Adjustment
 from scorer.model.anomaly import AnomalyModel, anomaly_from_arrays, anomaly_scores
 from scorer.model.forest import Forest, contributions, forest_from_arrays, probabilities
+from scorer.model.stored_arrays import read_arrays
 
 COLUMNS: Final = VECTOR_SIZE + 1
 """Number of inputs: the catalogue's features and the anomaly score."""
@@ -31,10 +33,11 @@ BOOSTER, FOREST, ANOMALY, CALIBRATION, THRESHOLDS, HISTOGRAMS = (
     "model.ubj", "forest.npz", "anomaly.npz", "calibration.json", "thresholds.json",
     "histograms.json",
 )  # fmt: skip
-SIGNATURE: Final = "manifest.sig"
 MAX_ROW_S: Final = 0.003
 """A model that needs longer for one transaction is refused."""
 WARM_UP_RUNS: Final = 20
+HOPELESS: Final = 100.0
+"""A model that takes so many times MAX_ROW_S once is not timed again."""
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 
@@ -58,6 +61,8 @@ class Model:
     knots_y: Floats
     thresholds: Thresholds
     adjustment: Adjustment | None = None
+    number: int | None = None
+    """The number of its bundle's signature, None if it has none."""
 
     def inputs(self, vectors: Matrix) -> Matrix:
         """Return the inputs float32[n, 71]: `vectors` float32[n, 70] plus the anomaly score."""
@@ -90,83 +95,88 @@ class Model:
         return self.adjustment.contributions(inputs, probabilities(self.forest, inputs), added)
 
 
-def load_model(directory: Path, sha256: str, public_key: bytes | None = None) -> Model:
+def load_model(directory: Path, sha256: str, trust: BundleTrust = ANYBODY) -> Model:
     """Load, verify and warm up a bundle. Blocks.
 
     Args:
         sha256: the hash of the bundle's manifest, as the registry names it.
-        public_key: 32 bytes (Ed25519); if given, the manifest must be signed with it.
+        trust: whether the manifest must be signed.
 
     Raises:
-        ConfigurationError: a hash, the signature, the catalogue or the content is wrong.
+        ConfigurationError: a hash, the signature, the catalogue or the content is wrong. The text
+            names the file and the reason. Nothing else is raised.
     """
-    manifest, files = read_verified(directory, sha256)
-    if public_key is not None:
-        _check_signature(directory, public_key)
-    if manifest.fingerprint != FINGERPRINT:
-        raise ConfigurationError(
-            f"{manifest.model_id} was trained on the catalogue {manifest.fingerprint.hex()}, but "
-            f"this scorer has {FINGERPRINT.hex()}: train the model again"
-        )
-    missing = {FOREST, ANOMALY, CALIBRATION, THRESHOLDS} - files.keys()
-    if missing:
-        raise ConfigurationError(f"{directory} lacks {', '.join(sorted(missing))}")
-    try:
-        model = _assemble(manifest.model_id, files)
-    except (
-        LookupError,
-        ValueError,
-        TypeError,
-        OSError,
-        EOFError,
-        OverflowError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise ConfigurationError(f"bundle {directory} cannot be served: {error}") from error
-    _warm_up(model)
+    with _refusing(directory):
+        manifest, files = read_verified(directory, sha256, trust)
+        if manifest.fingerprint != FINGERPRINT:
+            raise ConfigurationError(
+                f"{manifest.model_id} was trained on the catalogue {manifest.fingerprint.hex()}, "
+                f"but this scorer has {FINGERPRINT.hex()}: train the model again"
+            )
+        missing = {FOREST, ANOMALY, CALIBRATION, THRESHOLDS} - files.keys()
+        if missing:
+            raise ConfigurationError(f"{directory} lacks {', '.join(sorted(missing))}")
+        model = _assemble(directory, manifest.model_id, manifest.number, files)
+        _warm_up(model)
     return model
 
 
-def _assemble(model_id: str, files: dict[str, bytes]) -> Model:
-    forest = forest_from_arrays(_arrays(files[FOREST]), COLUMNS)
-    anomaly = anomaly_from_arrays(_arrays(files[ANOMALY]))
-    knots: dict[str, list[float]] = json.loads(files[CALIBRATION])
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong into a refusal of `path`.
+
+    Parsers raise a dozen kinds of errors for bytes that somebody made up, RecursionError and
+    MemoryError among them, and a refused model must not end the thread that loads it.
+    """
+    try:
+        yield
+    except FraudError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"{path} cannot be served: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _assemble(directory: Path, model_id: str, number: int | None, files: dict[str, bytes]) -> Model:
+    with _refusing(directory / FOREST):
+        forest = forest_from_arrays(read_arrays(files[FOREST]), COLUMNS)
+    with _refusing(directory / ANOMALY):
+        anomaly = anomaly_from_arrays(read_arrays(files[ANOMALY]))
+    with _refusing(directory / CALIBRATION):
+        knots_x, knots_y = _calibration(files[CALIBRATION])
+    with _refusing(directory / THRESHOLDS):
+        thresholds = _thresholds(files[THRESHOLDS])
+    change = None
+    if adjustment.FILE in files:
+        with _refusing(directory / adjustment.FILE):
+            change = adjustment.parse(files[adjustment.FILE])
+    return Model(model_id, forest, anomaly, knots_x, knots_y, thresholds, change, number)
+
+
+def _calibration(data: bytes) -> tuple[Floats, Floats]:
+    knots: dict[str, list[float]] = json.loads(data)
     knots_x, knots_y = np.array(knots["x"], np.float64), np.array(knots["y"], np.float64)
     if not (
-        len(knots_x) == len(knots_y) > 0
+        knots_x.ndim == knots_y.ndim == 1
+        and len(knots_x) == len(knots_y) > 0
+        and np.isfinite(knots_x).all()
         and (np.diff(knots_x) >= 0).all()
         and (np.diff(knots_y) >= 0).all()
         and 0 <= knots_y[0] <= knots_y[-1] <= 1
     ):
         raise ValueError("the calibration does not increase within [0, 1]")
-    limits: dict[str, float] = json.loads(files[THRESHOLDS])
+    return knots_x, knots_y
+
+
+def _thresholds(data: bytes) -> Thresholds:
+    limits: dict[str, float] = json.loads(data)
     thresholds = Thresholds(float(limits["block"]), float(limits["review"]))
     if not 0.0 <= thresholds.review <= thresholds.block <= 1.0:
         raise ValueError(
             f"review {thresholds.review} and block {thresholds.block} are not in ascending order"
         )
-    change = adjustment.parse(files[adjustment.FILE]) if adjustment.FILE in files else None
-    return Model(model_id, forest, anomaly, knots_x, knots_y, thresholds, change)
-
-
-def _arrays(data: bytes) -> dict[str, Any]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
-
-
-def _check_signature(directory: Path, public_key: bytes) -> None:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    try:
-        signature = (directory / SIGNATURE).read_bytes()
-        signed = (directory / MANIFEST_NAME).read_bytes()
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, signed)
-    except (OSError, ValueError, InvalidSignature) as error:
-        raise ConfigurationError(
-            f"{directory}: the manifest is not signed by the key of FRAUD_BUNDLE_PUBLIC_KEY "
-            f"({type(error).__name__}): sign it, or unset the key"
-        ) from error
+    return thresholds
 
 
 def _warm_up(model: Model) -> None:
@@ -174,11 +184,21 @@ def _warm_up(model: Model) -> None:
 
     Raises:
         ConfigurationError: one row takes longer than MAX_ROW_S.
+        ValueError: a score or a contribution is not a number.
     """
     rows = np.zeros((3, VECTOR_SIZE), np.float32)
     rows[::2] = np.nan
-    model.contributions(model.inputs(rows))
-    fastest = min(_seconds(model, rows[:1]) for _ in range(WARM_UP_RUNS))
+    inputs = model.inputs(rows)
+    if not (np.isfinite(model.score(inputs)).all() and np.isfinite(inputs[:, -1]).all()):
+        raise ValueError("it scores a transaction with something that is not a number")
+    if not np.isfinite(model.contributions(inputs)).all():
+        raise ValueError("it explains a score by something that is not a number")
+    fastest = np.inf
+    for _ in range(WARM_UP_RUNS):
+        took = _seconds(model, rows[:1])
+        fastest = min(fastest, took)
+        if took > HOPELESS * MAX_ROW_S:
+            break
     if fastest > MAX_ROW_S:
         raise ConfigurationError(
             f"{model.model_id} takes {fastest * 1e3:.1f} ms per transaction, at most "

@@ -11,14 +11,17 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import ConfigurationError
 from scorer.model.leaf_masks import Masks, masks_of, row_sums
-from scorer.model.trees import Matrix, Tree, Trees, join, steps, trees_from
+from scorer.model.trees import Matrix, Tree, Trees, join, number_from, steps, trees_from
+
+MAX_MARGIN: Final = 1e6
+"""Largest log-odds of a leaf; sums of as many leaves as are served stay far from infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,12 @@ def forest_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], features: int) ->
     trees, expected = trees_from(arrays, features), arrays["expected"]
     if expected.dtype != np.float32 or expected.shape != trees.child.shape:
         raise ValueError("expected values do not fit the trees")
-    return Forest(trees, expected, float(arrays["base"][0]))
+    if not (np.abs(expected) <= MAX_MARGIN).all():  # also false for NaN
+        raise ValueError(f"an expected value is not a number up to {MAX_MARGIN:g}")
+    base = number_from(arrays, "base")
+    if abs(base) > MAX_MARGIN:
+        raise ValueError(f"the base {base} is not a number up to {MAX_MARGIN:g}")
+    return Forest(trees, expected, base)
 
 
 def forest_from_json(data: bytes, features: int) -> Forest:

@@ -19,6 +19,7 @@ Matrix = npt.NDArray[np.float32]
 TOGETHER: Final = 16
 """Trees walked at once; any number from 8 on is equally fast."""
 MAX_DEPTH: Final = 64
+MAX_NODES: Final = 2**21
 
 
 class Tree(NamedTuple):
@@ -92,6 +93,18 @@ def _breadth_first(tree: Tree) -> tuple[list[int], list[int], int]:
     return order, child, depths[-1]
 
 
+def number_from(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> float:
+    """Return the single finite number of an array.
+
+    Raises:
+        KeyError, ValueError: the array is missing, or is something else.
+    """
+    found = arrays[name]
+    if found.dtype != np.float64 or found.shape != (1,) or not np.isfinite(found[0]):
+        raise ValueError(f"{name} is not a finite number")
+    return float(found[0])
+
+
 def trees_from(arrays: Mapping[str, npt.NDArray[Any]], features: int) -> Trees:
     """Rebuild trees from the arrays of `Trees._asdict`, fully checked: the walk checks nothing.
 
@@ -107,28 +120,46 @@ def trees_from(arrays: Mapping[str, npt.NDArray[Any]], features: int) -> Trees:
     nodes = len(trees.child)
     if len(trees.split) != nodes or len(trees.condition) != nodes or len(trees.depth) != 1:
         raise ValueError("the columns of the trees differ in length")
-    roots = trees.roots
+    if nodes > MAX_NODES:
+        raise ValueError(f"{nodes:,} nodes are too many, at most {MAX_NODES:,} are served")
+    roots, child = trees.roots.astype(np.int64), trees.child.astype(np.int64)
     if len(roots) == 0 or roots[0] != 0 or np.any(np.diff(roots) <= 0) or roots[-1] >= nodes:
         raise ValueError("the roots are not ascending positions of nodes")
-    if not 0 <= trees.depth[0] <= MAX_DEPTH:
-        raise ValueError(f"the depth {trees.depth[0]} is not between 0 and {MAX_DEPTH}")
     sizes = np.diff(np.append(roots, nodes))
     own, stop = np.arange(nodes), np.repeat(roots + sizes, sizes)
-    inner = trees.child != own
-    if np.any(inner & ((trees.child < own) | (trees.child + 1 >= stop))):
+    inner = child != own
+    if np.any(inner & ((child < own) | (child + 1 >= stop))):
         raise ValueError("a child does not follow its parent in the same tree")
-    children = np.concatenate([trees.child[inner], trees.child[inner] + 1])
+    children = np.concatenate([child[inner], child[inner] + 1])
     parents = np.bincount(children, minlength=nodes)
     parents[roots] += 1
     if np.any(parents != 1):
         raise ValueError("a node has two parents, or none")
+    if trees.depth[0] != _deepest(roots, child):
+        raise ValueError(f"the depth {trees.depth[0]} is not that of the trees")
     if np.any(~inner & ~np.isnan(trees.condition)):
         raise ValueError("a leaf has a condition")
-    if np.any(np.isinf(trees.condition)):
-        raise ValueError("a split is at infinity")
+    if not np.isfinite(trees.condition[inner]).all():
+        raise ValueError("a split is at infinity or at no number")
     if np.any((trees.split < 0) | (trees.split >= 2 * features)):
         raise ValueError("a split is on an unknown feature")
     return trees
+
+
+def _deepest(roots: npt.NDArray[np.int64], child: npt.NDArray[np.int64]) -> int:
+    """Return the depth of sound trees.
+
+    Raises:
+        ValueError: it exceeds MAX_DEPTH.
+    """
+    level = roots
+    for depth in range(MAX_DEPTH + 1):
+        first = child[level]
+        first = first[first != level]
+        if len(first) == 0:
+            return depth
+        level = np.concatenate([first, first + 1])
+    raise ValueError(f"a tree is deeper than {MAX_DEPTH}")
 
 
 def sums(trees: Trees, leaves: npt.NDArray[np.float32], base: float, matrix: Matrix) -> Matrix:

@@ -9,7 +9,7 @@ from typing import Any
 from runtime.kafka.model_registry import open_registry
 from runtime.settings import Settings, load_settings
 from schemas.errors import ConfigurationError
-from schemas.manifest import MANIFEST_NAME, sha256
+from schemas.manifest import manifest_sha256, read_verified
 from schemas.model_stages import ModelStates
 from scorer.decision.judge import Serving
 from scorer.model.bundle import HISTOGRAMS, load_model
@@ -57,10 +57,7 @@ def bundle_at(directory: Path) -> tuple[Path, str]:
     Raises:
         ConfigurationError: it has no manifest.
     """
-    path = directory / MANIFEST_NAME
-    if not path.is_file():
-        raise ConfigurationError(f"{directory} is not a bundle: it has no {MANIFEST_NAME}")
-    return directory, sha256(path.read_bytes())
+    return directory, manifest_sha256(directory)
 
 
 def contender(model: str | Path, policy: Policy) -> Contender:
@@ -73,6 +70,8 @@ def contender(model: str | Path, policy: Policy) -> Contender:
     by_path = isinstance(model, Path) or Path(model).is_dir()
     found = bundle_at(Path(model)) if by_path else bundle_of(str(model), load_settings())
     loaded = load_model(*found)
-    path = found[0] / HISTOGRAMS
-    histograms: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    try:
+        histograms: dict[str, Any] = json.loads(read_verified(*found)[1].get(HISTOGRAMS, b"{}"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{found[0] / HISTOGRAMS} is not readable: {error}") from error
     return Contender(Serving(policy, loaded), histograms)

@@ -9,9 +9,10 @@ from typing import Annotated, Final
 import typer
 
 from runtime.command_line import Json, errors, require_folder, say, write_report
-from runtime.kafka.model_registry import open_registry, registration
+from runtime.kafka.model_registry import open_registry
 from runtime.settings import load_settings
 from schemas.features import DAY
+from schemas.manifest import ANYBODY
 from trainer.commands.options import (
     BundleFolder,
     InputFile,
@@ -43,8 +44,12 @@ def bootstrap(
     --mapping loadtest/mappings/handbook.yaml --output var/models --publish
     """
     require_folder(json=json_path)
+    from trainer.registry.publication import loaded_registration
+    from trainer.registry.signing import signer_of
     from trainer.training import batch_training, bundle_writer
 
+    settings = load_settings()
+    signer = signer_of(settings, required=publish)
     began = time.perf_counter()
     now = time.time_ns() // 1_000_000
     name = free_name(model_id or f"bootstrap-{now}", output)
@@ -54,10 +59,11 @@ def bootstrap(
         options = batch_training.TrainOptions(gap_ms=delay, rounds=rounds, threads=threads)
         trained, _ = batch_training.train(data, options)
     directory = output / name
-    sha256 = bundle_writer.write(directory, name, trained)
-    event = registration(directory, actor=ACTOR, occurred_at=now)
+    sha256 = bundle_writer.write(directory, name, trained, signer)
+    trust = settings.bundle_trust if publish else ANYBODY
+    event = loaded_registration(directory, actor=ACTOR, occurred_at=now, trust=trust)
     if publish:
-        with open_registry(load_settings()) as registry:
+        with open_registry(settings) as registry:
             registry.register(event)
             registry.change(name, "CHAMPION", actor=ACTOR)
     report = {

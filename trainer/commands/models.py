@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from runtime.command_line import Json, errors, say, write_report
-from runtime.kafka.model_registry import open_registry, registration
+from runtime.kafka.model_registry import open_registry
 from runtime.settings import load_settings
 
 if TYPE_CHECKING:
@@ -48,10 +48,15 @@ def register(
 ) -> None:
     """Add a bundle to the registry; also one that was retired or rolled back, to use it again.
 
+    It is loaded first as a scorer loads it, and refused if that fails.
+
     Example: python -m trainer register var/models/bootstrap-1
     """
-    event = registration(bundle, actor=actor, comment=comment)
-    with open_registry(load_settings()) as registry:
+    from trainer.registry.publication import loaded_registration
+
+    settings = load_settings()
+    event = loaded_registration(bundle, actor=actor, comment=comment, trust=settings.bundle_trust)
+    with open_registry(settings) as registry:
         registry.register(event)
     say(f"{event['model_id']} is REGISTERED")
 
@@ -106,7 +111,7 @@ def _change(
         champion = next(iter(registry.states().champions()), None)
     say(f"{model_id} is {stage}" + ("" if share is None else f" for {share:g} of the cards"))
     if champion is None:
-        say("there is no champion: the policy's rules decide alone", "yellow")
+        say("there is no champion: the policy's rules and its fallback decide alone", "yellow")
     elif stage in ("RETIRED", "ROLLED_BACK"):
         say(f"the champion is {champion['model_id']}")
 

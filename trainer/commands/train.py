@@ -150,6 +150,7 @@ def train(
     from trainer.commands.training_job import TrainingJob, run_job
     from trainer.dataset.data_bounds import DataBounds
     from trainer.evaluation.gate_bounds import load_bounds
+    from trainer.registry.signing import signer_of
     from trainer.training import run_records
     from trainer.training.batch_training import TrainOptions
     from trainer.training.search import SearchOptions
@@ -209,6 +210,7 @@ def train(
                 seed=seed,
             ),
             bounds=load_bounds(gates),
+            signer=signer_of(settings, required=publish),
         ),
         data_bounds=DataBounds.load(data_bounds) if data_bounds else DataBounds(),
         champion=champion,

@@ -140,7 +140,8 @@ def _champion(job: TrainingJob, settings: Settings) -> Champion | None:
 
 def _register(job: TrainingJob, settings: Settings, record: RunRecord, stage: Stage) -> RunRecord:
     with open_registry(settings) as registry:
-        publication.publish_run(registry, record, stage, job.share if stage == "CANARY" else None)
+        share = job.share if stage == "CANARY" else None
+        publication.publish_run(registry, record, stage, share, settings.bundle_trust)
     record = record.at(("REGISTERED",) if stage == "REGISTERED" else ("REGISTERED", stage))
     run_records.save(record, job.options.state_dir)
     return record

@@ -27,7 +27,7 @@ def missing_rates(directory: Path, sha256: str) -> dict[str, float]:
             for name in NAMES
             if name in known
         }
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise ConfigurationError(
             f"{directory / HISTOGRAMS} is not readable ({type(error).__name__} {error}): "
             "train again with --champion none"

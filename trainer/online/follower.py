@@ -18,6 +18,7 @@ from runtime.metrics import Metrics
 from schemas.codec.vectors import decode_feature_vectors
 from schemas.errors import BadMessage, ConfigurationError
 from schemas.keys import hash_id
+from schemas.manifest import ANYBODY, BundleTrust
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent
 from schemas.topics import FEATURES, LABELS
@@ -44,7 +45,7 @@ class OnlineFollower:
 
     Args:
         readers: by plain topic name.
-        public_key: bundles must be signed by it; nothing can be published then.
+        trust: bundles must be signed by its key; without a signer nothing is published then.
     """
 
     def __init__(
@@ -57,13 +58,13 @@ class OnlineFollower:
         metrics: Metrics,
         pan_key: bytes | None = None,
         label_registry: SchemaRegistry | None = None,
-        public_key: bytes | None = None,
+        trust: BundleTrust = ANYBODY,
     ) -> None:
         self.online = online
         self._readers, self._publisher = readers, publisher
         self._clock, self._metrics = clock, metrics
         self._pan_key, self._label_registry = pan_key, label_registry
-        self._public_key = public_key
+        self._trust = trust
         self._newest = dict.fromkeys(readers, 0)
         self._champion: ModelEvent | None = None
         self._serving = ("", "")
@@ -96,7 +97,7 @@ class OnlineFollower:
         serving = event["model_id"], event["sha256"]
         if serving != self._serving:
             model = load_model(
-                bundle_directory(event["artefact_uri"]), event["sha256"], self._public_key
+                bundle_directory(event["artefact_uri"]), event["sha256"], self._trust
             )
             self.online.follow(model)
             self._champion, self._serving = event, serving
@@ -126,7 +127,7 @@ class OnlineFollower:
             self._metrics.set("online_auc", comparison.champion, scores="champion")
             self._metrics.set("online_frauds", comparison.frauds)
         self._metrics.set("online_better", better)
-        if self._public_key is None:
+        if self._trust.public_key is None or self._publisher.signer is not None:
             report["published"] = self._place(states, better, report)
         log.info("compared", **report)
         return report
@@ -139,7 +140,7 @@ class OnlineFollower:
         if live is not None:
             publisher.place(states, live, better)
             published = load_model(
-                bundle_directory(live.event["artefact_uri"]), live.event["sha256"]
+                bundle_directory(live.event["artefact_uri"]), live.event["sha256"], self._trust
             ).adjustment
         else:
             published = None
@@ -186,14 +187,6 @@ class OnlineFollower:
         outcomes = (("learned", learned), ("refused", refused), ("kept", len(keys) - learned))
         for outcome, count in outcomes:
             self._metrics.count("labels_applied", count, outcome=outcome)
-
-
-def public_key_of(text: str | None) -> bytes | None:
-    """Return the key of FRAUD_BUNDLE_PUBLIC_KEY, and say what it means for this process."""
-    if text is None:
-        return None
-    log.warning("bundles must be signed, which this process cannot do: it only measures")
-    return bytes.fromhex(text)
 
 
 def restored(online: Online, state: Mapping[str, Any]) -> None:

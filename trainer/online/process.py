@@ -13,11 +13,12 @@ from runtime.process import ServiceProcess
 from runtime.settings import Settings
 from schemas.errors import BrokerUnavailable, ConfigurationError, RegistryUnavailable
 from trainer.online import state as online_state
-from trainer.online.follower import SERVICE, OnlineFollower, public_key_of, restored
+from trainer.online.follower import SERVICE, OnlineFollower, restored
 from trainer.online.learner import LearnerOptions
 from trainer.online.learning import Online, OnlineOptions
 from trainer.online.opening import OnlineInputs, open_inputs
 from trainer.online.publish import Publisher
+from trainer.registry.signing import signer_of
 
 log = structlog.get_logger(__name__)
 LOOK_S = 1.0
@@ -50,8 +51,12 @@ def run(settings: Settings, *, output: Path, folder: Path) -> dict[str, Any]:
         inputs = process.keep(
             process.patiently(lambda: open_inputs(settings, state, process.clock.now_ms()))
         )
+        signer = signer_of(settings, required=False)
+        if signer is None and settings.bundle_public_key is not None:
+            log.warning("bundles must be signed, and FRAUD_BUNDLE_SIGNING_KEY is not set: it only "
+                        "measures")  # fmt: skip
         publisher = Publisher(
-            inputs.registry, output, settings.online_stage, settings.online_share,
+            inputs.registry, output, settings.online_stage, settings.online_share, signer,
             current="" if state is None else state["json"]["current"],
         )  # fmt: skip
         follower = OnlineFollower(
@@ -64,7 +69,7 @@ def run(settings: Settings, *, output: Path, folder: Path) -> dict[str, Any]:
             label_registry=PatientRegistry.from_settings(
                 settings, process.retry(RegistryUnavailable)
             ),
-            public_key=public_key_of(settings.bundle_public_key),
+            trust=settings.bundle_trust,
         )
         rounds = _Rounds(process, follower, inputs, publisher, folder)
         process.started(restored=state is not None, stage=settings.online_stage)

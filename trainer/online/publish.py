@@ -23,9 +23,10 @@ from schemas.model_stages import ModelState, ModelStates
 from schemas.records import ModelEvent, Stage
 from scorer.model import adjustment
 from scorer.model.adjustment import Adjustment
-from scorer.model.bundle import SIGNATURE, load_model
+from scorer.model.bundle import load_model
 from scorer.serving import bundle_directory
 from trainer.registry.adjusted import adjusted_name, base_of, version_of
+from trainer.registry.signing import Signer
 
 log = structlog.get_logger(__name__)
 ACTOR: Final = "online"
@@ -62,7 +63,11 @@ class AdjustmentRegistry(Protocol):
 
 
 def derive(
-    champion: ModelEvent, folder: Path, change: Adjustment, metrics: Mapping[str, float]
+    champion: ModelEvent,
+    folder: Path,
+    change: Adjustment,
+    metrics: Mapping[str, float],
+    signer: Signer | None = None,
 ) -> Path:
     """Write the adjusted bundle of a champion's and return its directory, which appears whole.
 
@@ -87,14 +92,17 @@ def derive(
     try:
         partial.mkdir(parents=True)
         for name, content in files.items():
-            if name not in own and name != SIGNATURE:
+            if name not in own:
                 _link(source / name, partial / name, content)
         for name, text in own.items():
             with (partial / name).open("w") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-        sha256 = manifest.write_manifest(partial, model_id, FINGERPRINT)
+        if signer is None:
+            sha256 = manifest.write_manifest(partial, model_id, FINGERPRINT)
+        else:
+            sha256 = signer.sign(partial, model_id, FINGERPRINT)
         load_model(partial, sha256)
         partial.rename(target)
     except OSError as error:
@@ -118,12 +126,14 @@ class Publisher:
     Args:
         folder: of bundles.
         stage: its stage while it is better; `share` of the cards if that is CANARY.
+        signer: signs the bundles; None leaves them unsigned.
     """
 
     registry: AdjustmentRegistry
     folder: Path
     stage: Literal["SHADOW", "CANARY", "CHAMPION"] = "CHAMPION"
     share: float = 0.1
+    signer: Signer | None = None
     current: str = ""
     """Model id of the last published adjustment, "" before the first."""
 
@@ -171,7 +181,7 @@ class Publisher:
         """
         states = self.registry.states()
         before = list(_derived(states, change.base))
-        directory = derive(champion, self.folder, change, metrics)
+        directory = derive(champion, self.folder, change, metrics, self.signer)
         model_id = directory.name
         self.registry.register(registration(directory, actor=ACTOR))
         self._move(model_id, "SHADOW", "new weights")

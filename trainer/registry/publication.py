@@ -6,8 +6,9 @@ from pathlib import Path
 
 from runtime.kafka.model_registry import ModelRegistry, registration
 from schemas.errors import ConfigurationError
-from schemas.manifest import MANIFEST_NAME, read_verified, sha256
-from schemas.records import Stage
+from schemas.manifest import ANYBODY, BundleTrust, manifest_sha256, read_verified
+from schemas.records import ModelEvent, Stage
+from scorer.model.bundle import load_model
 from scorer.serving import bundle_directory
 from trainer.registry.advance import ACTOR
 from trainer.training.run_records import RunRecord
@@ -33,15 +34,34 @@ def champion_of(directory: Path) -> Champion:
     Raises:
         ConfigurationError: it is not a bundle, or it is damaged.
     """
-    path = directory / MANIFEST_NAME
-    if not path.is_file():
-        raise ConfigurationError(f"--champion {directory} is not a bundle: no {MANIFEST_NAME}")
-    digest = sha256(path.read_bytes())
+    digest = manifest_sha256(directory)
     return Champion(read_verified(directory, digest)[0].model_id, directory, digest)
 
 
+def loaded_registration(
+    bundle: Path,
+    *,
+    actor: str,
+    comment: str | None = None,
+    occurred_at: int | None = None,
+    trust: BundleTrust = ANYBODY,
+) -> ModelEvent:
+    """Return the event that registers a bundle, once it has been loaded as a scorer loads it.
+
+    Raises:
+        ConfigurationError: a scorer would refuse the bundle; the text says why.
+    """
+    event = registration(bundle, actor=actor, comment=comment, occurred_at=occurred_at, trust=trust)
+    load_model(bundle, event["sha256"], trust)
+    return event
+
+
 def publish_run(
-    registry: ModelRegistry, record: RunRecord, stage: Stage, share: float | None
+    registry: ModelRegistry,
+    record: RunRecord,
+    stage: Stage,
+    share: float | None,
+    trust: BundleTrust = ANYBODY,
 ) -> None:
     """Register the model of a run that passed, and put it at `stage`; `share` is a canary's.
 
@@ -50,12 +70,17 @@ def publish_run(
 
     Raises:
         BrokerUnavailable: Kafka does not answer.
+        ConfigurationError: a scorer would refuse the bundle.
         ImpossibleTransition: another writer moved the model meanwhile.
     """
     if record.bundle is None:
         raise ConfigurationError(f"{record.run_id} has no bundle: nothing to register")
-    event = registration(
-        Path(record.bundle), actor=ACTOR, comment=record.run_id, occurred_at=record.finished_at
+    event = loaded_registration(
+        Path(record.bundle),
+        actor=ACTOR,
+        comment=record.run_id,
+        occurred_at=record.finished_at,
+        trust=trust,
     )
     state = registry.states().get(record.model_id)
     if state is None or state.event["sha256"] != event["sha256"]:

@@ -13,6 +13,7 @@ from schemas.errors import BrokerUnavailable, MembershipLost, TrainerBusy
 from schemas.features import DAY
 from trainer.registry.advancer import rules_of
 from trainer.registry.champion_alias import ChampionAlias
+from trainer.registry.signing import signer_of
 from trainer.service import lock
 from trainer.service.advancing import Advancing
 from trainer.service.requests import RetrainRequests
@@ -38,6 +39,7 @@ def run(
     """
     with ServiceProcess(SERVICE, settings) as process:
         rules, place = rules_of(settings), url or settings.archive_url
+        signer_of(settings, required=True)  # refuses to start where no run could be published
         process.patiently(
             lambda: process.parts.enter_context(lock.only_one(state, lock.SERVICE)), TrainerBusy
         )

@@ -23,21 +23,24 @@ from schemas.features import FINGERPRINT
 from scorer.model import bundle as served
 from scorer.model.bundle import Model, load_model
 from scorer.model.forest import Forest, forest_from_json, probabilities
+from trainer.registry.signing import Signer
 from trainer.training.batch_training import Trained
 
 COMPARED: Final = 500
 TOLERANCE: Final = 1e-6
 
 
-def write(directory: Path, model_id: str, trained: Trained) -> str:
+def write(directory: Path, model_id: str, trained: Trained, signer: Signer | None = None) -> str:
     """Write the bundle and return the hex SHA-256 of its manifest; see `draft`."""
-    with draft(directory, model_id, trained) as bundle:
+    with draft(directory, model_id, trained, signer) as bundle:
         return bundle.finish()
 
 
 @contextmanager
-def draft(directory: Path, model_id: str, trained: Trained) -> Iterator[Draft]:
-    """Write a bundle to which files are added until it is finished.
+def draft(
+    directory: Path, model_id: str, trained: Trained, signer: Signer | None = None
+) -> Iterator[Draft]:
+    """Write a bundle to which files are added until it is finished, and sign it if asked.
 
     The directory appears whole at `finish`, or not at all: whatever goes wrong before leaves
     nothing behind.
@@ -49,7 +52,7 @@ def draft(directory: Path, model_id: str, trained: Trained) -> Iterator[Draft]:
     if directory.exists():
         raise ConfigurationError(f"{directory} exists: give another --output or --model-id")
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
-    bundle = Draft(directory, partial, model_id)
+    bundle = Draft(directory, partial, model_id, signer)
     forest = _same_forest(trained)
     knots = {"x": trained.knots_x.tolist(), "y": trained.knots_y.tolist()}
     try:
@@ -74,10 +77,13 @@ def draft(directory: Path, model_id: str, trained: Trained) -> Iterator[Draft]:
 class Draft:
     """A bundle that is being written."""
 
-    def __init__(self, directory: Path, partial: Path, model_id: str) -> None:
+    def __init__(
+        self, directory: Path, partial: Path, model_id: str, signer: Signer | None
+    ) -> None:
         self._directory = directory
         self._partial = partial
         self._model_id = model_id
+        self._signer = signer
 
     def add(self, name: str, content: str | bytes) -> None:
         """Write one more file, to the disk itself; raises OSError."""
@@ -93,7 +99,10 @@ class Draft:
 
     def finish(self) -> str:
         """Write the manifest, let the directory appear, and return the manifest's SHA-256."""
-        sha256 = self._write_manifest()
+        if self._signer is None:
+            sha256 = self._write_manifest()
+        else:
+            sha256 = self._signer.sign(self._partial, self._model_id, FINGERPRINT)
         self._partial.rename(self._directory)
         return sha256
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import ConfigurationError
+from schemas.manifest import read_verified
 from trainer.dataset.dataset import Dataset
 from trainer.dataset.time_split import split
 
@@ -40,24 +41,27 @@ def document(ranges: Sequence[Range]) -> dict[str, Any]:
     }
 
 
-def bundle_ranges(directory: Path) -> tuple[Range, ...]:
+def bundle_ranges(directory: Path, sha256: str) -> tuple[Range, ...]:
     """Return the ranges of a bundle, none if it does not say.
 
-    Of one that only says `trained_until` everything up to then counts as learned.
+    Of one that only says `trained_until` everything up to then counts as learned. `sha256` is the
+    manifest's.
 
     Raises:
         ConfigurationError: its file is damaged.
     """
-    path = directory / TRAINING
-    if not path.is_file():
+    files = read_verified(directory, sha256)[1]
+    if TRAINING not in files:
         return ()
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(files[TRAINING])
         if "learned" not in known:
             return ((0, int(known["trained_until"])),)
         return tuple((int(start), int(end)) for start, end in known["learned"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{path} does not say when it learned: {error}") from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ConfigurationError(
+            f"{directory / TRAINING} does not say when it learned: {error}"
+        ) from error
 
 
 def within(time: npt.NDArray[np.int64], ranges: Sequence[Range]) -> npt.NDArray[np.bool_]:

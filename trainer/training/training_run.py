@@ -25,6 +25,7 @@ from trainer.evaluation.gate_bounds import GateBounds
 from trainer.evaluation.gates import Evidence, GateReport, judge
 from trainer.evaluation.resampling import intervals
 from trainer.evaluation.slices import SliceReport, slice_labels, slice_reports
+from trainer.registry.signing import Signer
 from trainer.training import batch_training, bundle_writer, learned, run_records
 from trainer.training.batch_training import Holdout, Trained, TrainOptions
 from trainer.training.explain import shap_summary
@@ -48,7 +49,11 @@ class Champion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """`output` is the folder of bundles, `state_dir` that of runs; `run_id` is made up if None."""
+    """Where and how a run works.
+
+    `output` is the folder of bundles, `state_dir` that of runs; `run_id` is made up if None.
+    `signer` signs the bundle; None leaves it unsigned.
+    """
 
     model_id: str
     output: Path
@@ -56,6 +61,7 @@ class RunOptions:
     train: TrainOptions
     bounds: GateBounds
     run_id: str | None = None
+    signer: Signer | None = None
 
 
 def run_training(
@@ -116,9 +122,11 @@ def _run(
             return replace(record, state="refused by data check", reasons=reasons)
     trained, holdout = batch_training.train(data, options.train, progress=progress)
     directory = options.output / options.model_id
-    with bundle_writer.draft(directory, options.model_id, trained) as draft:
+    with bundle_writer.draft(directory, options.model_id, trained, options.signer) as draft:
         candidate = _Candidate(data, options, trained, holdout, *draft.served())
-        known = () if champion is None else learned.bundle_ranges(champion.directory)
+        known = (
+            () if champion is None else learned.bundle_ranges(champion.directory, champion.sha256)
+        )
         slices = candidate.slices()
         gates = _judged(candidate, slices, against, learned.within(data.time[holdout.rows], known))
         image, card = _card(candidate, record, slices, gates)

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from devstack.service_process import Service
 from devstack.stack import Stack
@@ -21,9 +19,9 @@ from schemas.features import FINGERPRINT, NAMES
 from schemas.manifest import MANIFEST_NAME, sha256, write_manifest
 from schemas.records import ModelEvent
 from schemas.topics import ALERTS, DEAD_LETTER, DECISIONS, FEATURES, MODELS, POLICY
-from scorer.model.bundle import SIGNATURE
 from tests.support.pipeline import Pipeline
 from tests.support.scorer.stand_ins import LARGE, SMALL, small_bundle, vector
+from tests.support.trainer.signed import SigningKey
 from tests.support.waiting import until
 
 """A restarted scorer must be back within this time (the promise of the design)."""
@@ -195,17 +193,15 @@ def test_models_are_swapped_between_two_batches_and_bad_ones_refused(bench: Benc
 
 
 def test_with_a_public_key_no_unsigned_bundle_serves(bench: Bench) -> None:
-    key = Ed25519PrivateKey.generate()
-    raw, kind = serialization.Encoding.Raw, serialization.PublicFormat.Raw
-    public = key.public_key().public_bytes(raw, kind).hex()
+    key = SigningKey()
     bundle = bench.bundle("m")
     bench.publish(bundle, "CHAMPION")
-    service = bench.pipeline.service("scorer", FRAUD_BUNDLE_PUBLIC_KEY=public)
+    service = bench.pipeline.service("scorer", FRAUD_BUNDLE_PUBLIC_KEY=key.public.hex())
     service.start()
     service.wait_ready()
     assert bench.decision(bench.send("card"))["degraded"] == "no_model"
     until(lambda: bench.alerts() == [("bundle_refused", "m")], "an alert for the bundle")
-    (bundle / SIGNATURE).write_bytes(key.sign((bundle / MANIFEST_NAME).read_bytes()))
+    key.sign(bundle, number=1)
     bench.publish(bundle, "CHAMPION")
     bench.until_decided_by(model_id="m")
 

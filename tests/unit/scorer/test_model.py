@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xgboost
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.errors import ConfigurationError
 from schemas.features import FINGERPRINT, VECTOR_SIZE
-from schemas.manifest import MANIFEST_NAME, write_manifest
+from schemas.manifest import MANIFEST_NAME, SIGNATURE_NAME, BundleTrust, write_manifest
 from scorer.model import bundle as served
 from scorer.model.bundle import load_model
 from tests.support.scorer.stand_ins import small_bundle
+from tests.support.trainer.signed import SigningKey
 
 
 def test_scores_are_those_of_the_xgboost_model_in_the_bundle(tmp_path: Path) -> None:
@@ -106,18 +105,26 @@ def test_a_slow_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_with_a_key_the_manifest_must_be_signed(tmp_path: Path) -> None:
-    digest = small_bundle(tmp_path / "m", "m")
-    key = Ed25519PrivateKey.generate()
-    raw, kind = serialization.Encoding.Raw, serialization.PublicFormat.Raw
-    public = key.public_key().public_bytes(raw, kind)
+    bundle = tmp_path / "m"
+    digest = small_bundle(bundle, "m")
+    key = SigningKey()
+    trust = BundleTrust(public_key=key.public, oldest=7)
     with pytest.raises(ConfigurationError, match="not signed"):
-        load_model(tmp_path / "m", digest, public)
-    signature = key.sign((tmp_path / "m" / MANIFEST_NAME).read_bytes())
-    (tmp_path / "m" / "manifest.sig").write_bytes(signature)
-    assert load_model(tmp_path / "m", digest, public).model_id == "m"
-    (tmp_path / "m" / "manifest.sig").write_bytes(signature[::-1])
-    with pytest.raises(ConfigurationError, match="not signed"):
-        load_model(tmp_path / "m", digest, public)
+        load_model(bundle, digest, trust)
+    (bundle / SIGNATURE_NAME).write_bytes(key.private.sign((bundle / MANIFEST_NAME).read_bytes()))
+    with pytest.raises(ConfigurationError, match="has no number"):
+        load_model(bundle, digest, trust)
+    with pytest.raises(ConfigurationError, match="number 6, but FRAUD_BUNDLE_OLDEST is 7"):
+        load_model(bundle, key.sign(bundle, number=6), trust)
+    digest = key.sign(bundle, number=7)
+    loaded = load_model(bundle, digest, trust)
+    assert (loaded.model_id, loaded.number) == ("m", 7)
+    assert load_model(bundle, digest).model_id == "m"
+    signature = (bundle / SIGNATURE_NAME).read_bytes()
+    for wrong in (signature[::-1], signature[:-1], signature + b"0", b""):
+        (bundle / SIGNATURE_NAME).write_bytes(wrong)
+        with pytest.raises(ConfigurationError, match="not signed"):
+            load_model(bundle, digest, trust)
 
 
 def test_the_manifest_names_every_file(tmp_path: Path) -> None:

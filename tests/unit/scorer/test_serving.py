@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from runtime.clock import ManualClock
 from runtime.kafka.memory import MemoryBroker, MemoryReader
@@ -20,10 +18,11 @@ from runtime.metrics import Metrics, read_exposition
 from schemas.codec import avro
 from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.features import FINGERPRINT
-from schemas.manifest import MANIFEST_NAME, sha256, write_manifest
+from schemas.manifest import ANYBODY, MANIFEST_NAME, BundleTrust, sha256, write_manifest
 from schemas.records import Alert
 from scorer.serving import ServingFollower, bundle_directory
 from tests.support.scorer.stand_ins import small_bundle
+from tests.support.trainer.signed import SigningKey
 from tests.support.waiting import PATIENCE_S, until
 from tests.unit.scorer.test_policy_event import event
 
@@ -48,7 +47,7 @@ class Bench:
         self.models = MemoryReader(self.broker, "models")
         self.metrics = Metrics("scorer")
         self.alerts: list[Alert] = []
-        self.public_key: bytes | None = None
+        self.trust = ANYBODY
         self.follower: ServingFollower | None = None
 
     def start(self) -> ServingFollower:
@@ -58,13 +57,19 @@ class Bench:
             alert=self.alerts.append,
             metrics=self.metrics,
             clock=ManualClock(1_700_000_001_000),
-            public_key=self.public_key,
+            trust=self.trust,
         )
         self.follower.start()
         return self.follower
 
     def publish(
-        self, bundle: Path, stage: str, share: float | None = None, *, name: str | None = None
+        self,
+        bundle: Path,
+        stage: str,
+        share: float | None = None,
+        *,
+        name: str | None = None,
+        uri: str | None = None,
     ) -> None:
         """Publish an event of the bundle, of the model of its folder unless `name` says another."""
         model_id = name or bundle.name
@@ -72,7 +77,7 @@ class Bench:
             "model_id": model_id,
             "stage": stage,
             "canary_share": share,
-            "artefact_uri": bundle.as_uri(),
+            "artefact_uri": uri or bundle.as_uri(),
             "sha256": sha256((bundle / MANIFEST_NAME).read_bytes()),
             "fingerprint": FINGERPRINT,
             "metrics": {},
@@ -137,9 +142,8 @@ def test_a_policy_is_in_force_while_models_cannot_be_read(bench: Bench) -> None:
 def test_with_a_key_an_unsigned_bundle_does_not_serve_until_it_is_signed(
     bench: Bench, trained: Path, tmp_path: Path
 ) -> None:
-    key = Ed25519PrivateKey.generate()
-    raw, kind = serialization.Encoding.Raw, serialization.PublicFormat.Raw
-    bench.public_key = key.public_key().public_bytes(raw, kind)
+    key = SigningKey()
+    bench.trust = BundleTrust(public_key=key.public)
     bundle = copied(trained, tmp_path / "m")
     bench.publish(bundle, "CHAMPION")
     follower = bench.start()
@@ -147,11 +151,42 @@ def test_with_a_key_an_unsigned_bundle_does_not_serve_until_it_is_signed(
     assert bench.refused() == [("bundle_refused", "CRITICAL", "m")]
     assert "not signed" in str(bench.alerts[0]["detail"]["reason"])
 
-    signature = key.sign((bundle / MANIFEST_NAME).read_bytes())
-    (bundle / "manifest.sig").write_bytes(signature)
-    bench.publish(bundle, "CHAMPION")  # the same hash, published again: it was repaired
+    key.sign(bundle, number=1)
+    bench.publish(bundle, "CHAMPION")
     until(lambda: follower.serving.champion is not None, "the signed bundle serves")
     assert len(bench.alerts) == 1
+
+
+def test_an_older_signature_of_a_model_is_refused_once_a_newer_one_has_served(
+    bench: Bench, trained: Path, tmp_path: Path
+) -> None:
+    key = SigningKey()
+    bench.trust = BundleTrust(public_key=key.public)
+    bundle = copied(trained, tmp_path / "m", block=0.9, review=0.5)
+    key.sign(bundle, number=7)
+    before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    key.sign(copied(trained, bundle, block=0.8, review=0.5), number=8)
+    bench.publish(bundle, "CHAMPION")
+    follower = bench.start()
+    for name, content in before.items():  # somebody puts the former bundle back, signature and all
+        (bundle / name).write_bytes(content)
+    bench.publish(bundle, "CHAMPION")
+    until(lambda: bool(bench.alerts), "the older signature was refused")
+    assert "signed with the number 7" in str(bench.alerts[0]["detail"]["reason"])
+    assert follower.dead() == ""
+
+
+@pytest.mark.parametrize("uri", ["file://[", "file:///tmp/%00", "file://elsewhere/models/m"])
+def test_an_address_that_is_none_is_refused_and_does_not_end_the_follower(
+    bench: Bench, trained: Path, tmp_path: Path, uri: str
+) -> None:
+    bench.publish(copied(trained, tmp_path / "right"), "CHAMPION")
+    bench.publish(copied(trained, tmp_path / "wrong"), "CHAMPION", uri=uri)
+    follower = bench.start()
+    assert follower.serving.champion is not None
+    assert follower.serving.champion.model_id == "right"
+    assert bench.refused() == [("bundle_refused", "CRITICAL", "wrong")]
+    assert follower.dead() == ""
 
 
 def test_a_bundle_of_another_model_is_refused_and_what_served_goes_on(

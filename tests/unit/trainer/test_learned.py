@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigurationError
-from schemas.features import DAY
+from schemas.features import DAY, FINGERPRINT
+from schemas.manifest import write_manifest
 from tests.unit.trainer.test_early_training import A_DAY, IMMATURE_DAYS, history
 from tests.unit.trainer.test_training import options
 from trainer.dataset.dataset import Dataset
@@ -58,10 +59,17 @@ def test_a_model_of_yesterday_is_compared_where_it_has_not_learned(tmp_path: Pat
 
 
 def test_a_bundle_that_says_less_counts_as_having_learned_all_up_to_then(tmp_path: Path) -> None:
-    assert bundle_ranges(tmp_path) == ()
-    (tmp_path / TRAINING).write_text(json.dumps({"trained_until": 50}))
-    assert bundle_ranges(tmp_path) == ((0, 50),)
-    for broken in ("{}", "[", '{"learned": [1]}', "[]", '{"learned": 3}'):
-        (tmp_path / TRAINING).write_text(broken)
+    def ranges(text: str | None) -> tuple[tuple[int, int], ...]:
+        if text is not None:
+            (tmp_path / TRAINING).write_text(text)
+        return bundle_ranges(tmp_path, write_manifest(tmp_path, "m", FINGERPRINT))
+
+    assert ranges(None) == ()
+    assert ranges(json.dumps({"trained_until": 50})) == ((0, 50),)
+    for broken in ("{}", "[", '{"learned": [1]}', "[]", '{"learned": 3}', "[" * 100_000):
         with pytest.raises(ConfigurationError, match="does not say when it learned"):
-            bundle_ranges(tmp_path)
+            ranges(broken)
+    digest = write_manifest(tmp_path, "m", FINGERPRINT)
+    (tmp_path / TRAINING).write_text('{"trained_until": 60}')  # nobody vouches for that
+    with pytest.raises(ConfigurationError, match="the manifest says"):
+        bundle_ranges(tmp_path, digest)
