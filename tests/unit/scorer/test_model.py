@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xgboost
 
+from schemas.bundle_files import MB
 from schemas.errors import ConfigurationError
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.manifest import MANIFEST_NAME, SIGNATURE_NAME, BundleTrust, write_manifest
@@ -94,6 +98,59 @@ def test_trees_that_would_lead_out_of_their_arrays_are_refused(
     np.savez(tmp_path / "m" / "forest.npz", **arrays)
     digest = write_manifest(tmp_path / "m", "m", FINGERPRINT)
     with pytest.raises(ConfigurationError, match="cannot be served"):
+        load_model(tmp_path / "m", digest)
+
+
+def packed(content: bytes, *, compression: int = zipfile.ZIP_STORED, name: str = "roots") -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        archive.writestr(f"{name}.npy", content)
+    return file.getvalue()
+
+
+def array_file(shape: str, kind: str = "<i4", content: bytes = b"") -> bytes:
+    head = f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + content
+
+
+def altered(data: bytes, place: int, value: bytes) -> bytes:
+    """Change a field of the zip directory, `place` bytes behind its first signature."""
+    at = data.index(b"PK\x01\x02") + place
+    return data[:at] + value + data[at + len(value) :]
+
+
+ARRAY = packed(array_file("(1,)", content=bytes(4)))
+
+
+@pytest.mark.parametrize(
+    ("forest", "reason"),
+    [
+        (
+            packed(bytes(80 * MB), compression=zipfile.ZIP_DEFLATED),
+            "at most 67,108,864 are allowed",
+        ),
+        (
+            altered(packed(bytes(80 * MB), compression=zipfile.ZIP_DEFLATED), 24, bytes([100, 0])),
+            "forest.npz cannot be served",
+        ),
+        (altered(ARRAY, 24, b"\xff\xff\xff\x00"), "forest.npz cannot be served"),
+        (altered(ARRAY, 10, b"\x63"), "NotImplementedError"),
+        (altered(ARRAY, 8, b"\x01"), "RuntimeError"),
+        (packed(array_file("(1000000000000,)")), "which is not shape"),
+        (packed(array_file("(-1,)", content=bytes(4))), "an array of int32 of shape"),
+        (packed(array_file("(1,)", "|O", bytes(8))), "an array of object"),
+        (packed(array_file("-" * 9_000 + "1")), "ValueError"),
+        (packed(b"no array"), "forest.npz cannot be served"),
+    ],
+    ids=range(10),
+)
+def test_an_archive_is_not_believed_about_its_sizes(
+    tmp_path: Path, forest: bytes, reason: str
+) -> None:
+    small_bundle(tmp_path / "m", "m")
+    (tmp_path / "m" / "forest.npz").write_bytes(forest)
+    digest = write_manifest(tmp_path / "m", "m", FINGERPRINT)
+    with pytest.raises(ConfigurationError, match=re.escape(reason)):
         load_model(tmp_path / "m", digest)
 
 
