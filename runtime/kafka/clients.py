@@ -260,8 +260,8 @@ def poll_batch(
 
     `on_end` is called with the partition and the next offset when the end of a partition is
     reached; that offset lies beyond the last message if the log ends with gaps. A batch of fewer
-    than FEW_MESSAGES waits `gather_s` for more. Who is no `member` of a group needs no right on one,
-    although librdkafka asks for its coordinator all the same.
+    than FEW_MESSAGES waits `gather_s` for more. Who is no `member` of a group needs no right on
+    one, although librdkafka asks for its coordinator all the same.
     """
     first = consumer.poll(timeout_s)
     if first is None:

@@ -79,13 +79,17 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     consumer: BatchConsumer
     lost = False
     """True when aiokafka's positions differ from the handler's and must be set again."""
+    handed: dict[TP, int]
+    """The next offset of each batch partition after the last record that the handler was given."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        self._linger = AdaptiveLinger()
+        self._linger, self.handed = AdaptiveLinger(), {}
         consumer = super()._create_worker_consumer(transport)
         # Ranges give the same numbers of every topic to one worker; round robin does not.
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
         consumer._fetch_max_wait_ms, consumer._fetch_min_bytes = LONE_WAIT_MS, 1
+        # What a producer has aborted, or has not committed yet, is nobody's transaction.
+        consumer._isolation_level = "read_committed"
         return consumer
 
     def fetched(self) -> dict[tuple[str, int], int]:
@@ -136,11 +140,24 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             fetcher._fetch_min_bytes = FETCH_MIN_BYTES if dense else 1
             for _ in range(LOOPS_TO_FETCH if mine else 0):
                 await asyncio.sleep(0)
-            ends = {tp: end for tp in batch if (end := self.highwater(tp)) is not None}
+            self.handed.update((tp, some[-1].offset + 1) for tp, some in mine.items() if some)
+            ends = {tp: end for tp in batch if (end := self.readable_end(tp)) is not None}
             if not await handler.handle(mine, ends):
                 self.lost = True
                 break
         return records
+
+    def readable_end(self, tp: TP) -> int | None:
+        """Return the end of what can be read of a partition, as far as a fetch has shown it.
+
+        That is where the first open transaction begins. A log may end with what is no record, such
+        as the mark of a commit: once that is passed, the end is behind the last record.
+        """
+        found: int | None = self._ensure_consumer().last_stable_offset(tp)
+        handed = self.handed.get(tp)
+        if found is None or handed is None or handed >= found:
+            return found
+        return handed if self.fetched().get((tp.topic, tp.partition), 0) >= found else found
 
     async def commit_quietly(self, offsets: Mapping[Any, int]) -> None:
         """Commit positions for lag displays; a failed commit is repeated a second later."""
@@ -202,9 +219,9 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         starts = await handler.start_at(mine)
         fresh = [tp for tp, offset in starts.items() if offset is None]
         beginnings = await self.earliest_offsets(*fresh) if fresh else {}
-        await self.seek_wait(
-            {tp: beginnings[tp] if offset is None else offset for tp, offset in starts.items()}
-        )
+        wanted = {tp: beginnings[tp] if offset is None else offset for tp, offset in starts.items()}
+        self._thread.handed = dict(wanted)
+        await self.seek_wait(wanted)
 
 
 def batch_transport(handler: BatchHandler) -> type[Transport]:

@@ -13,6 +13,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewPartitions
+from structlog.testing import capture_logs
+
 from devstack.stack import Stack
 from runtime.clock import SystemClock
 from runtime.kafka.clients import KafkaProducer
@@ -88,9 +92,11 @@ class Bench:
         )
 
     @asynccontextmanager
-    async def running(self, worker: Worker, name: str) -> Any:
+    async def running(self, worker: Worker, name: str, metadata_ms: int | None = None) -> Any:
         settings = self.settings.model_copy(update={"worker_id": name})
         app = build_app(settings, worker, self.data_dir / name)
+        if metadata_ms is not None:
+            app.conf.consumer_metadata_max_age_ms = metadata_ms
 
         async def control(stream: Any) -> None:
             async for value in stream:
@@ -196,5 +202,70 @@ def test_positions_in_kafka_follow_the_cursors(stack: Stack, tmp_path: Path) -> 
             assert app.consumer.fetched()[tuple(at)] == 100
         group = bench.settings.group(GROUP)
         assert await asyncio.to_thread(committed_offsets, bench.settings, group, [at]) == {at: 100}
+
+    asyncio.run(story())
+
+
+def test_partitions_that_are_added_while_it_runs_are_assigned_and_not_read(
+    stack: Stack, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        bench = Bench(stack, tmp_path)
+        worker = bench.worker("one")
+        async with bench.running(worker, "one", metadata_ms=500) as app:
+            await until(lambda: set(worker.epochs) == {0, 1, 2, 3})
+            admin = AdminClient({"bootstrap.servers": bench.settings.bootstrap})
+            grown = [NewPartitions(topic, 6) for topic in sorted(worker.topics)]
+            for done in admin.create_partitions(grown).values():
+                await asyncio.to_thread(done.result, PATIENCE_S)
+            await until(lambda: len(app.consumer.assignment()) == 2 * 6 + 1)
+            await until(lambda: set(worker.epochs) == {0, 1, 2, 3})
+            producer = KafkaProducer(bench.settings)
+            rows = [(value % 6, None, b"%d" % value) for value in range(6, 606)]
+            producer.produce_many(bench.topics.transactions, rows)
+            producer.flush(PATIENCE_S)
+            await until(lambda: len(bench.store.applied) >= 400)
+            assert worker.failure is None
+        assert sorted(bench.applied()) == [value for value in range(6, 606) if value % 6 < 4]
+
+    asyncio.run(story())
+
+
+def test_only_what_a_transaction_has_committed_is_read(stack: Stack, tmp_path: Path) -> None:
+    async def story() -> None:
+        bench = Bench(stack, tmp_path)
+        topic = bench.topics.transactions
+
+        def transaction(name: str, values: range) -> Producer:
+            producer = Producer(
+                {
+                    "bootstrap.servers": bench.settings.bootstrap,
+                    "transactional.id": bench.settings.topic_prefix + name,
+                }
+            )
+            producer.init_transactions(PATIENCE_S)
+            producer.begin_transaction()
+            for value in values:
+                producer.produce(topic, value=b"%d" % value, partition=0)
+            producer.flush(PATIENCE_S)
+            return producer
+
+        worker = bench.worker("one")
+        with capture_logs() as logs:
+            await read_beside(bench, worker, transaction)
+        assert sorted(bench.applied()) == list(range(11, 41))
+        assert not [line for line in logs if "delivers nothing" in line["event"]]
+
+    async def read_beside(bench: Bench, worker: Worker, transaction: Any) -> None:
+        topic = bench.topics.transactions
+        async with bench.running(worker, "one"):
+            transaction("aborted", range(1, 11)).abort_transaction(PATIENCE_S)
+            transaction("committed", range(11, 21)).commit_transaction(PATIENCE_S)
+            slow = transaction("slow", range(21, 31))
+            bench.send(topic, range(31, 41))  # in all partitions, also behind the open transaction
+            await until(lambda: len(bench.store.applied) >= 17)
+            assert not {value for value in bench.applied() if value < 11 or 20 < value < 31}
+            slow.commit_transaction(PATIENCE_S)
+            await until(lambda: len(bench.store.applied) >= 30)
 
     asyncio.run(story())

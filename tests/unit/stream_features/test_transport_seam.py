@@ -64,7 +64,8 @@ def test_records_that_came_while_partitions_were_taken_over_are_read_again(
 
     monkeypatch.setattr(AIOKafkaConsumerThread, "_fetch_records", fetch)
     thread: Any = object.__new__(BatchConsumerThread)
-    thread.consumer, thread._linger, thread.highwater = consumer, AdaptiveLinger(), lambda tp: None
+    thread.consumer, thread._linger, thread.handed = consumer, AdaptiveLinger(), {}
+    thread.readable_end = lambda tp: None
     inner = SimpleNamespace(_fetcher=SimpleNamespace())
     assert asyncio.run(thread._fetch_records(inner, {place})) == {}
     assert handled == ([] if change else [{place: [record]}] * 2)
