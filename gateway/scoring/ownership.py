@@ -19,7 +19,7 @@ KEY: Final = RESERVED + "key"
 
 def owned(transaction: Transaction, tenant: str, key_id: str) -> Transaction:
     """Return the transaction as it is sent to Kafka, with its owner."""
-    attributes = {**transaction["attributes"], TENANT: tenant, KEY: key_id}
+    attributes = {**_attributes(transaction), TENANT: tenant, KEY: key_id}
     return {**transaction, "attributes": attributes}
 
 
@@ -27,7 +27,7 @@ def without_owner(transaction: Transaction) -> Transaction:
     """Return the transaction as its client sent it."""
     attributes = {
         name: text
-        for name, text in transaction["attributes"].items()
+        for name, text in _attributes(transaction).items()
         if not name.startswith(RESERVED)
     }
     return {**transaction, "attributes": attributes}
@@ -37,4 +37,8 @@ def tenant_of(transaction: Transaction | None) -> str:
     """Return the tenant to which a recorded transaction belongs."""
     if transaction is None:
         return DEFAULT_TENANT
-    return transaction["attributes"].get(TENANT, DEFAULT_TENANT)
+    return _attributes(transaction).get(TENANT, DEFAULT_TENANT)
+
+
+def _attributes(transaction: Transaction) -> dict[str, str]:
+    return transaction.get("attributes") or {}

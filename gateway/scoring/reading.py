@@ -75,10 +75,10 @@ def _misshapen(record: Mapping[str, Any]) -> list[InvalidField]:
 
     They name each wrong field with its value, which is work for the gateway and a long answer.
     """
-    found = []
     if len(record) > MAX_FIELDS:
         reason = f"the object has {len(record)} fields: a transaction has at most 17"
-        found.append(InvalidField(reason, field=None))
+        return [InvalidField(reason, field=None)]
+    found = []
     for name in record:
         if len(name) > MAX_NAME:
             reason = f"a field's name has {len(name)} characters: it is not a field of Transaction"

@@ -184,10 +184,11 @@ class Bench:
         self.app = self._application(slow_s, pan_key, root_path)
 
     def _application(self, slow_s: float, pan_key: bytes | None, root_path: str) -> RootPath:
+        self.one = ScoreOne(
+            self.gateway, self.reader, max_bytes=MAX_BYTES, deadline_ms=100, slow_s=slow_s
+        )
         return application(
-            one=ScoreOne(
-                self.gateway, self.reader, max_bytes=MAX_BYTES, deadline_ms=100, slow_s=slow_s
-            ),
+            one=self.one,
             many=ScoreMany(
                 self.gateway,
                 self.reader,

@@ -10,19 +10,21 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from database.accounts.api_keys import ApiKey
 from gateway.scoring import gateway
 from gateway.scoring.reading import deadline_s
 from gateway.scoring.score_many import MAX_BATCHES_PER_KEY, MAX_BATCHES_TOTAL, RESERVED_BATCHES
 from gateway.web import middleware
-from gateway.web.access import Keyring
+from gateway.web.access import MIN_RELOAD_PAUSE_S, Keyring
 from gateway.web.middleware import ROUTES
 from gateway.web.problems import Problem
 from gateway.web.rates import Bucket, Rates
 from runtime.clock import ManualClock
 from runtime.logs import configure_logging
 from runtime.settings import load_settings
+from schemas.errors import DatabaseUnavailable
 from stream_features.operate.show import EntityState
 from tests.support.gateway.stand_ins import (
     KEY,
@@ -265,6 +267,9 @@ class Batch:
     def send(self, data: bytes, *, more: bool) -> None:
         self._body.put_nowait({"type": "http.request", "body": data, "more_body": more})
 
+    def leave(self) -> None:
+        self._body.put_nowait({"type": "http.disconnect"})
+
     async def _take(self, event: Any) -> None:
         if not self._takes and event.get("body"):
             await asyncio.Event().wait()
@@ -418,3 +423,80 @@ def test_no_key_and_no_card_number_comes_into_the_logs(capsys: pytest.CaptureFix
     assert "t-1" in told, "what happened to which transaction is logged"
     for secret in (KEY, "secret", PAN, "card-1"):
         assert secret not in told
+
+
+def test_keys_are_not_valid_for_ever_while_they_cannot_be_loaded() -> None:
+    async def scenario() -> None:
+        now, away = [100.0], False
+        asyncio.get_running_loop().time = lambda: now[0]  # type: ignore[method-assign]
+
+        def load() -> list[ApiKey]:
+            if away:
+                raise DatabaseUnavailable("10.0.0.7 does not answer")
+            return [api_key()]
+
+        rates = Rates(1e6, 1e12, 1e6)
+        keyring = Keyring(load, ManualClock(NOW), rates, offline_s=60.0)
+        assert (await keyring.caller(b"Bearer " + KEY.encode())).key_id == "k1"
+        away = True
+        for moment, status in ((130.0, 200), (160.0, 200), (160.1, 503), (900.0, 503)):
+            now[0] = moment
+            await keyring.refresh()
+            if status == 200:
+                assert (await keyring.caller(b"Bearer " + KEY.encode())).key_id == "k1"
+                continue
+            with pytest.raises(Problem) as caught:
+                await keyring.caller(b"Bearer " + KEY.encode())
+            assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "5"})
+            assert "10.0.0.7" not in caught.value.detail
+        away = False
+        await keyring.refresh()
+        now[0] = 901.0
+        await keyring.refresh()
+        assert (await keyring.caller(b"Bearer " + KEY.encode())).key_id == "k1"
+
+    asyncio.run(scenario())
+
+
+def test_the_log_tells_once_of_a_key_that_expires_soon() -> None:
+    day = 86_400_000
+
+    async def scenario() -> None:
+        keys = [
+            api_key("fraud_k1_a", expires_at=NOW + 13 * day),
+            api_key("fraud_k2_b", expires_at=NOW + 15 * day),
+            api_key("fraud_k3_c", expires_at=NOW + day, revoked_at=NOW),
+            api_key("fraud_k4_d"),
+        ]
+        keyring = Keyring(lambda: keys, ManualClock(NOW), Rates(1e6, 1e12, 1e6))
+        for _ in range(2):
+            await keyring.refresh()
+            await asyncio.sleep(MIN_RELOAD_PAUSE_S + 0.01)
+
+    with capture_logs() as logs:
+        asyncio.run(scenario())
+    assert [(each["key_id"], each["days"]) for each in logs] == [("k1", 13)]
+
+
+def test_strangers_do_not_learn_why_the_gateway_is_not_ready() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.trouble = "ended: watching the gateway: OSError('kafka-3.internal')"
+        for path, told in (("/healthz", "not alive\n"), ("/readyz", "not ready\n")):
+            answer = await bench.client(None).get(path)
+            assert (answer.status_code, answer.text) == (503, told)
+
+    run(scenario)
+
+
+def test_a_look_up_without_its_store_names_no_server() -> None:
+    async def scenario(bench: Bench) -> None:
+        def away(*_: object) -> None:
+            raise DatabaseUnavailable("db-7.internal does not answer")
+
+        bench._stored = away  # type: ignore[assignment,method-assign]
+        bench.app = bench._application(1.0, None, "")
+        answer = await bench.client().get("/decisions/t-1")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert "db-7" not in answer.text
+
+    run(scenario)
