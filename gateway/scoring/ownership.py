@@ -11,7 +11,7 @@ from typing import Final
 from database.accounts.api_keys import DEFAULT_TENANT
 from schemas.records import Transaction
 
-RESERVED: Final = "gateway."
+RESERVED: Final = "gateway:"
 """Clients may not send attributes whose names begin so."""
 TENANT: Final = RESERVED + "tenant"
 KEY: Final = RESERVED + "key"

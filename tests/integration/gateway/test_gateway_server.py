@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import socket
 import ssl
 import time
@@ -17,6 +18,7 @@ import pytest
 import uvicorn
 
 from gateway.client import FraudClient, GatewayUnreachable
+from gateway.scoring.score_many import MAX_BATCHES_PER_KEY
 from gateway.web.protocol import GatewayProtocol
 from runtime.settings import load_settings
 from runtime.web.server import bind_to, web_config
@@ -30,12 +32,15 @@ class Hasty(GatewayProtocol):
     read_s = 0.5
 
 
-def serve(scenario: Callable[[int], Awaitable[None]], **settings: Any) -> None:
+def serve(
+    scenario: Callable[[int], Awaitable[None]], *, decided: bool = True, **settings: Any
+) -> None:
     """Run a scenario beside a gateway, which it finds on a port of 127.0.0.1."""
 
     async def run() -> None:
-        bench = Bench()
-        bench.pipeline.answers = lambda sent: {"decision": "BLOCK"}
+        bench = Bench(slow_s=PATIENCE_S)
+        if decided:
+            bench.pipeline.answers = lambda sent: {"decision": "BLOCK"}
         await bench.keyring.refresh()
         with bind_to("127.0.0.1", 0, "FRAUD_API_PORT") as bound:
             for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):  # they are full soon
@@ -157,3 +162,85 @@ def test_a_client_that_does_not_read_is_hung_up_on() -> None:
                 await ask_for_ever(raw)
 
     serve(scenario)
+
+
+async def answer_to(port: int, request: bytes, *, close: bool = True) -> tuple[bytes, Any]:
+    """Return what comes back on a connection of its own, and the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.suppress(ConnectionError):
+        writer.write(request)
+        await writer.drain()
+    found = b""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        found = await reader.readuntil(b"\r\n\r\n")
+    if close:
+        writer.close()
+    return found, writer
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({"connections_by_address": 3}, True),
+        ({"connections": 3}, True),
+        ({"connections_by_address": 3, "trusted_proxies": "127.0.0.0/8"}, False),
+    ],
+)
+def test_connections_beyond_the_limit_are_refused_before_any_request(
+    settings: dict[str, Any], refused: bool
+) -> None:
+    async def scenario(port: int) -> None:
+        kept = [await answer_to(port, WHOLE, close=False) for _ in range(3)]
+        assert all(head.startswith(b"HTTP/1.1 200") for head, _ in kept)
+        head, _ = await answer_to(port, b"")  # without a byte of a request
+        if not refused:
+            assert head == b"", "it waits for a head"
+            return
+        assert head.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 1" in head
+        kept[0][1].close()
+        while True:
+            head, _ = await answer_to(port, WHOLE)
+            if head.startswith(b"HTTP/1.1 200"):
+                return
+
+    serve(scenario, **settings)
+
+
+def test_head_has_no_body_and_the_connection_goes_on() -> None:
+    async def scenario(port: int) -> None:
+        head = WHOLE.replace(b"GET", b"HEAD")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        first = await reader.readuntil(b"\r\n\r\n")
+        writer.write(WHOLE)
+        second = await reader.readuntil(b"\r\n\r\n")
+        assert [each.splitlines()[0] for each in (first, second)] == [b"HTTP/1.1 200 OK"] * 2
+        assert await reader.readexactly(3) == b"ok\n"
+        writer.close()
+
+    serve(scenario)
+
+
+def test_a_batch_whose_client_has_gone_frees_its_place() -> None:
+    """uvicorn tells of it only to those who ask."""
+    begun = (
+        b"POST /score-transactions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n"
+        b"Request-Timeout-Ms: 60000\r\nContent-Length: %d\r\n\r\n%b"
+    )
+    lines = b"\n".join(json.dumps(transaction(number)).encode() for number in range(50))
+    request = begun % (KEY.encode(), len(lines), lines)
+
+    async def scenario(port: int) -> None:
+        kept = [await answer_to(port, request, close=False) for _ in range(MAX_BATCHES_PER_KEY)]
+        assert all(head.startswith(b"HTTP/1.1 200") for head, _ in kept)
+        head, _ = await answer_to(port, request)
+        assert head.startswith(b"HTTP/1.1 429")
+        for _, writer in kept:
+            writer.transport.abort()
+        while True:
+            head, _ = await answer_to(port, request)
+            if head.startswith(b"HTTP/1.1 200"):
+                return
+
+    serve(scenario, decided=False)

@@ -94,7 +94,7 @@ def test_an_answer_names_at_most_twenty_errors_and_repeats_no_long_text() -> Non
         {f"a{number}": "x" for number in range(MAX_ATTRIBUTES + 1)},
         {"x" * 65: "y"},
         {"x": "y" * 1_001},
-        {"gateway.tenant": "somebody-else"},
+        {"gateway:tenant": "somebody-else"},
     ],
 )
 def test_attributes_have_bounds(attributes: dict[str, str]) -> None:

@@ -35,7 +35,7 @@ SCALARS: Final = (
     | st.sampled_from(
         (NOW, str(NOW), PAN, f"x{PAN}", "EUR", "JPY", "T1", "XK", "ECOM", "192.0.2.7", "::1",
          "2025-03-01T12:00:00Z", "2025-02-30", "0001-01-01T00:00:00+23:59", "9" * 5_000, "\x00",
-         "\ud800", "é" * 64, 1e308, 10**400, -0.0, 2**63, "gateway.tenant", "", " ")
+         "\ud800", "é" * 64, 1e308, 10**400, -0.0, 2**63, "gateway:tenant", "", " ")
     )
 )  # fmt: skip
 VALUES: Final = st.recursive(
