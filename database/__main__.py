@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -35,6 +36,28 @@ def store_service(
 
     require_folder(json=json_path)
     write_report(run(load_settings(), once=once), json_path)
+
+
+@app.command("setup")
+def setup() -> None:
+    """Create or migrate the tables on PostgreSQL, and a role for each service with its rights.
+
+    Run it as the owner of the tables, before the services of a new version. The passwords of the
+    roles are read from POSTGRES_PASSWORD_STORE, POSTGRES_PASSWORD_GATEWAY and
+    POSTGRES_PASSWORD_DASHBOARD.
+
+    Example: FRAUD_DATABASE_URL=postgresql+psycopg://fraud@host/fraud python -m database setup
+    """
+    from database.core.opening import open_database
+    from database.core.rights import RIGHTS, create_roles, role_of
+    from runtime.settings import load_settings
+
+    passwords = {
+        service: os.environ.get(f"POSTGRES_PASSWORD_{service.upper()}", "") for service in RIGHTS
+    }
+    with open_database(load_settings()) as opened:
+        create_roles(opened, passwords)
+        say(f"{opened.name} has its tables and the roles {', '.join(map(role_of, RIGHTS))}")
 
 
 @app.command("compile")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -12,6 +13,8 @@ from runtime.settings import load_settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 topics = typer.Typer(no_args_is_help=True, help="Create the topics, or verify them.")
 app.add_typer(topics, name="topics")
+users = typer.Typer(no_args_is_help=True, help="Create the users of the services.")
+app.add_typer(users, name="users")
 
 
 @app.callback()
@@ -44,6 +47,30 @@ def check(
     Example: python -m runtime topics check --service scorer
     """
     _administer(service, create=False, json_path=json_path)
+
+
+@users.callback()
+def of_users() -> None:
+    """Create the users of the services."""
+
+
+@users.command("create")
+def create_all() -> None:
+    """Create a user for each service, by SCRAM-SHA-512, with the rights that it needs.
+
+    Run it as an administrator of a broker with an authoriser. The password of a service is read
+    from KAFKA_PASSWORD_ and its name, like KAFKA_PASSWORD_SCORER.
+
+    Example: FRAUD_BOOTSTRAP=localhost:9094 python -m runtime users create
+    """
+    from runtime.kafka.administration.rights import RIGHTS
+    from runtime.kafka.administration.users import create_users
+
+    passwords = {
+        service: os.environ.get(f"KAFKA_PASSWORD_{service.upper()}", "") for service in RIGHTS
+    }
+    create_users(load_settings(), passwords)
+    say(f"these users can log in: {', '.join(RIGHTS)}")
 
 
 def _administer(service: str | None, *, create: bool, json_path: Json) -> None:

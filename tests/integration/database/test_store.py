@@ -31,6 +31,7 @@ from runtime.settings import load_settings
 from schemas.codec import avro
 from schemas.currency import CurrencyTable
 from schemas.errors import BrokerUnavailable, DatabaseUnavailable, Fenced, RegistryUnavailable
+from tests.support.database.roles import as_service
 from tests.support.database.stored import START, decision, vector
 
 DAY = 86_400_000
@@ -146,7 +147,8 @@ class Bench:
 
 @pytest.fixture
 def bench(database_url: str) -> Iterator[Bench]:
-    made = Bench(database_url)
+    """On PostgreSQL the store has the rights of its role and no more."""
+    made = Bench(as_service(database_url, "store"))
     yield made
     made.close()
 
