@@ -40,7 +40,7 @@ RUN python -m stream_features compile
 FROM build AS scorer-build
 COPY stream_features stream_features
 COPY scorer scorer
-RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra scorer \
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml \
     && uv pip install --no-deps --build-constraint requirements.lock .
 WORKDIR /var/lib/fraud
 RUN python -m scorer compile
@@ -50,7 +50,7 @@ COPY database database
 COPY stream_features stream_features
 COPY scorer scorer
 COPY gateway gateway
-RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra scorer --extra gateway \
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra gateway \
     && uv pip install --no-deps --build-constraint requirements.lock .
 
 FROM build AS store-build
@@ -62,14 +62,14 @@ FROM build AS archive-build
 COPY stream_features stream_features
 COPY scorer scorer
 COPY trainer trainer
-RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra scorer --extra archive \
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra archive \
     && uv pip install --no-deps --build-constraint requirements.lock .
 
 FROM build AS trainer-build
 COPY stream_features stream_features
 COPY scorer scorer
 COPY trainer trainer
-RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra scorer --extra stream --extra trainer \
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra stream --extra trainer \
     && uv pip install --no-deps --build-constraint requirements.lock .
 WORKDIR /var/lib/fraud
 RUN python -m stream_features compile && python -m scorer compile
@@ -78,7 +78,7 @@ FROM build AS monitor-build
 COPY stream_features stream_features
 COPY scorer scorer
 COPY monitor monitor
-RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra scorer --extra monitor \
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra monitor \
     && uv pip install --no-deps --build-constraint requirements.lock .
 
 # The dashboard's chart library comes from Maven's central repository, as for `python -m devstack fetch`.
@@ -94,7 +94,7 @@ COPY database database
 COPY stream_features stream_features
 COPY scorer scorer
 COPY --from=charts /src/dashboard dashboard
-RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra scorer --extra dashboard \
+RUN uv pip install --no-build --require-hashes --constraint requirements.lock --requirement pyproject.toml --extra dashboard \
     && uv pip install --no-deps --build-constraint requirements.lock .
 # The page /runbook reads it from beside the packages.
 COPY docs/runbook.md /opt/venv/lib/python3.11/site-packages/docs/runbook.md

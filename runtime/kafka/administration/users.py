@@ -15,6 +15,7 @@ from confluent_kafka.admin import (
     ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
+    UserScramCredentialAlteration,
     UserScramCredentialUpsertion,
 )
 
@@ -51,7 +52,7 @@ def create_users(settings: Settings, passwords: Mapping[str, str]) -> None:
         raise ConfigurationError(f"no password is given for {', '.join(missing)}")
     admin = AdminClient(connection(settings))
     login = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _ITERATIONS)
-    users = [
+    users: list[UserScramCredentialAlteration] = [
         UserScramCredentialUpsertion(service, login, passwords[service].encode())
         for service in RIGHTS
     ]

@@ -142,7 +142,7 @@ def test_redis_lets_the_worker_write_and_the_gateway_read(feature_store: Compose
     worker, gateway = feature_store.store("stream_features"), feature_store.store("gateway")
     worker.claim_format(1)
     assert gateway.load([b"format"]) == [b"1"]
-    with pytest.raises(Exception, match="(?i)permission"):
+    with pytest.raises(Exception, match=r"(?i)permission"):
         gateway.claim_format(2)
     assert worker.load([b"format"]) == [b"1"]
 
@@ -155,9 +155,11 @@ def test_redis_lets_nobody_else_do_anything_but_ask_whether_it_is_there(
         for refused in (lambda: nobody.get("format"), nobody.flushall, nobody.info):
             with pytest.raises(NoPermissionError):
                 refused()
-    with redis.Redis.from_url(feature_store.url, username="gateway", password="x") as guess:
-        with pytest.raises(AuthenticationError):
-            guess.ping()
+    with (
+        redis.Redis.from_url(feature_store.url, username="gateway", password="x") as guess,
+        pytest.raises(AuthenticationError),
+    ):
+        guess.ping()
     with redis.Redis.from_url(
         feature_store.url, username="stream_features", password="stream_features"
     ) as worker:
