@@ -15,6 +15,7 @@ from pydantic import Field, FilePath, SecretStr, ValidationError, field_validato
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from runtime.duration import Duration
+from schemas.currency import CurrencyTable
 from schemas.errors import ConfigurationError
 from schemas.manifest import BundleTrust
 from schemas.topics import TopicSpec
@@ -313,6 +314,15 @@ class Settings(BaseSettings):
             return ()
         times = (text.split(":") for text in self.retrain_at.split(","))
         return tuple(sorted({60 * int(hour) + int(minute) for hour, minute in times}))
+
+    @property
+    def currencies(self) -> CurrencyTable:
+        """The base currency and the rates of the others.
+
+        Raises:
+            ConfigurationError: a code is not one of ISO 4217.
+        """
+        return CurrencyTable(self.base_currency, self.currency_rates)
 
     @property
     def pan_key(self) -> bytes | None:

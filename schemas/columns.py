@@ -69,8 +69,11 @@ def empty_columns(rows: int) -> TransactionColumns:
 def pack_position(
     latitude: npt.NDArray[np.float64], longitude: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.uint64]:
-    """Quantise degrees to E7 and pack them as (lat + 2^31) << 32 | (lon + 2^31); NaN becomes 0."""
-    missing = np.isnan(latitude) | np.isnan(longitude)
+    """Quantise degrees to E7 and pack them as (lat + 2^31) << 32 | (lon + 2^31).
+
+    NaN becomes 0, as does 0° N 0° E: no shop stands there, but look-ups that fail answer so.
+    """
+    missing = np.isnan(latitude) | np.isnan(longitude) | ((latitude == 0) & (longitude == 0))
     lat = np.rint(np.where(missing, 0.0, latitude) * 1e7).astype(np.int64) + 2**31
     lon = np.rint(np.where(missing, 0.0, longitude) * 1e7).astype(np.int64) + 2**31
     packed = (lat.astype(np.uint64) << np.uint64(32)) | lon.astype(np.uint64)

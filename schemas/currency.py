@@ -1,6 +1,7 @@
-"""Amounts: converted to minor units of the base currency, and formatted for people.
+"""Currencies, and amounts: converted to minor units of the base currency, formatted for people.
 
-Decimal places: ISO 4217, list one (amendment 176); every currency not named there has two.
+Codes and decimal places: ISO 4217, list one (amendment 176) without metals, bonds and test codes,
+and of list three what was withdrawn since 2010, because history is replayed as well.
 """
 
 from __future__ import annotations
@@ -15,16 +16,28 @@ import numpy.typing as npt
 
 from schemas.errors import ConfigurationError
 
-NO_DECIMALS: Final = frozenset(
-    ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG",
-     "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF")
-)  # fmt: skip
-THREE_DECIMALS: Final = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
+_CODES: Final = """
+AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BOV BRL BSD BTN BWP
+BYN BZD CAD CDF CHE CHF CHW CLF CLP CNY COP COU CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB
+EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD
+JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP
+MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR
+RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND
+TOP TRY TTD TWD TZS UAH UGX USD USN UYI UYU UYW UZS VED VES VND VUV WST XAF XCD XCG XOF XPF
+YER ZAR ZMW ZWG ANG BYR CUC EEK HRK LTL LVL MRO SLL STD VEF ZMK ZWL
+"""
+CURRENCIES: Final = frozenset(_CODES.split())
+_NO_DECIMALS: Final = "BIF BYR CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
+_PLACES: Final = {
+    **dict.fromkeys(_NO_DECIMALS.split(), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
+}
 
 
 def decimals(code: str) -> int:
     """Return how many decimal places a currency has."""
-    return 0 if code in NO_DECIMALS else 3 if code in THREE_DECIMALS else 2
+    return _PLACES.get(code, 2)
 
 
 def amount(minor: int, code: str) -> str:
@@ -37,11 +50,6 @@ def amount(minor: int, code: str) -> str:
     whole, part = divmod(abs(minor), 10**places)
     fraction = f".{part:0{places}d}" if places else ""
     return f"{'-' if minor < 0 else ''}{whole:,}{fraction} {code}"
-
-
-def is_code(text: str) -> bool:
-    """Whether the text has the form of an ISO 4217 code."""
-    return len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()
 
 
 @dataclass(frozen=True)
@@ -60,11 +68,11 @@ class CurrencyTable:
 
     def __post_init__(self) -> None:
         """Check codes and rates."""
-        wrong = [code for code in (self.base, *self.rates) if not is_code(code)]
+        wrong = [code for code in (self.base, *self.rates) if code not in CURRENCIES]
         wrong += [f"{code}={rate}" for code, rate in self.rates.items() if not 0 < rate < 1e9]
         if wrong:
             raise ConfigurationError(
-                f"currency table: {', '.join(wrong)} is not a three-letter code with a rate in "
+                f"currency table: {', '.join(wrong)} is not an ISO 4217 code with a rate in "
                 '(0, 1e9): write FRAUD_CURRENCY_RATES={"USD": 0.92}'
             )
 

@@ -71,7 +71,16 @@ class UnknownSchema(BadMessage):
 
 
 class InvalidField(BadMessage):
-    """A field is missing, of the wrong type or outside its range."""
+    """A field is missing, of the wrong type or outside its range.
+
+    `fault` says what is wrong without the value, so that equal faults can be counted.
+    """
+
+    def __init__(
+        self, reason: str, *, field: str | None = None, value: object = None, fault: str = ""
+    ) -> None:
+        super().__init__(reason, field=field, value=value)
+        self.fault = fault or reason
 
 
 class TemporaryError(FraudError):

@@ -15,15 +15,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 
 from runtime.command_line import Json, errors, run_command, say, write_report
+from runtime.files.options import MAX_SHARE, MaxRejected, OnErrorOption, RejectOptions, Rejects
 from runtime.settings import Settings, load_settings
 from schemas.currency import decimals
 from schemas.errors import ConfigurationError
 from schemas.features import CATALOGUE, COUNTED, DAY, FINGERPRINT
 from schemas.keys import EntityKind
 from schemas.words.quantities import duration
+from stream_features import mapping_command
 from stream_features.worker.watchdog import STALL_S
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.add_typer(mapping_command.app, name="mapping")
 RESTARTS = "STREAM_FEATURES_RESTARTS"
 """Environment variable that passes the number of restarts to the replacing process."""
 
@@ -107,25 +110,31 @@ def replay(
     label_delay_days: Annotated[
         float, typer.Option(min=0.001, help="days until a fraud label counts")
     ] = 7.0,
+    on_error: OnErrorOption = "reject",
+    max_rejected: MaxRejected = MAX_SHARE,
+    rejects: Rejects = None,
     json_path: Json = None,
 ) -> None:
     """Compute all features of a file, in event order, exactly as live processing does.
 
+    Rows that live processing would refuse are left out and counted.
+
     Example: python -m stream_features replay --input day.parquet
-    --mapping loadtest/mappings/handbook.yaml --output features.parquet
+    --mapping loadtest/mappings/handbook.yaml --output features.parquet --rejects rejects.csv
     """
     began = time.perf_counter()
-    from stream_features.offline.replay import replay_file
+    from runtime.files.intake import read_for_command
+    from stream_features.offline.replay import replay_to_file
 
+    options = RejectOptions(on_error=on_error, max_share=max_rejected, file=rejects)
+    found = read_for_command(input_path, mapping, options)
     with _progress() as bar:
-        task = bar.add_task("replay", total=None)
-        rows, engine_seconds = replay_file(
-            input_path,
-            mapping,
+        task = bar.add_task("replay", total=found.table.num_rows)
+        rows, engine_seconds = replay_to_file(
+            found.table,
             output,
             label_delay_ms=round(label_delay_days * DAY),
             progress=lambda done: bar.advance(task, done),
-            started=lambda total: bar.update(task, total=total),
         )
     seconds = time.perf_counter() - began
     rate, engine_rate = rows / seconds, rows / max(engine_seconds, 1e-9)
@@ -139,6 +148,7 @@ def replay(
         "throughput_per_s": rate,
         "engine_seconds": engine_seconds,
         "engine_per_s": engine_rate,
+        "input": found.report(),
     }
     write_report(report, json_path)
 
@@ -281,14 +291,13 @@ def time_cycle(
     --mapping loadtest/mappings/generator.yaml --redis redis://localhost:6379/0
     """
     from runtime.feature_store.redis import RedisFeatureStore
+    from runtime.files.intake import read_for_command
     from runtime.settings import load_settings
-    from schemas.mapping import Mapping
-    from stream_features.offline.transaction_table import read_table, table_columns
+    from stream_features.offline.transaction_table import table_columns
     from stream_features.operate.benchmark import STAGES, measure_cycle
 
     settings = load_settings(**({"redis_url": redis} if redis else {}))
-    chosen = Mapping.load(mapping)
-    columns = table_columns(chosen.apply(read_table(input_path, chosen.columns())))
+    columns = table_columns(read_for_command(input_path, mapping, RejectOptions()).table)
     with _progress() as bar:
         task = bar.add_task("transactions", total=columns.rows)
         report = measure_cycle(

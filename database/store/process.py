@@ -15,7 +15,6 @@ from runtime.kafka.reader import KafkaReader, end_offsets, offset_bounds
 from runtime.kafka.wire_format import ConfluentRegistry
 from runtime.process import ServiceProcess
 from runtime.settings import Settings
-from schemas.currency import CurrencyTable
 from schemas.topics import DECISIONS, FEATURES, LABELS, POLICY
 
 NICENESS: Final = 10
@@ -75,7 +74,7 @@ def _store(process: ServiceProcess, database: Database) -> Store:
         database,
         sources,
         keep=Retention.from_settings(settings),
-        currencies=CurrencyTable(settings.base_currency, settings.currency_rates),
+        currencies=settings.currencies,
         clock=process.clock,
         metrics=process.metrics,
     )

@@ -14,7 +14,8 @@ from runtime.web.asgi import Scope, header
 from schemas.currency import CurrencyTable
 from schemas.errors import BadMessage, InvalidField
 from schemas.records import Transaction
-from schemas.validation import decode_json, invalid_fields, validate_transaction
+from schemas.rules.transaction import invalid_fields, validate_transaction
+from schemas.validation import decode_json
 
 TIMEOUT_HEADER: Final = b"request-timeout-ms"
 MAX_DEADLINE_MS: Final = 60_000
@@ -37,7 +38,7 @@ class TransactionReader:
     def from_settings(cls, settings: Settings, clock: Clock) -> TransactionReader:
         """Return a reader with the currencies and the key of these settings."""
         return cls(
-            CurrencyTable(settings.base_currency, settings.currency_rates),
+            settings.currencies,
             clock,
             settings.pan_key,
         )

@@ -39,7 +39,7 @@ from runtime.kafka.topic_admin import create_topics
 from runtime.settings import Settings, load_settings
 from schemas.codec import avro
 from schemas.errors import FatalError, TemporaryError
-from schemas.mapping import FIELDS
+from schemas.mapping.document import FIELDS
 from schemas.topics import DEAD_LETTER, DECISIONS, LABELS, TRANSACTIONS
 
 Mode = Literal["backlog", "live"]

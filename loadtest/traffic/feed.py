@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 
 from loadtest.traffic.encode import Encoded, encode_transactions
 from loadtest.world.world import World
+from runtime.files.intake import read_for_command
+from runtime.files.options import RejectOptions
 from schemas.codec import avro
 from schemas.errors import ConfigurationError
-from schemas.mapping import Mapping
 
 LabelOrder = Literal["due", "ahead", "none"]
 LABEL_COLUMNS: Final = ("transaction_id", "card_id", "event_time", "label_time")
@@ -142,23 +141,14 @@ def label_message(row: dict[str, Any]) -> tuple[bytes, bytes]:
 
 
 def read_mapped(path: Path, mapping_path: Path, rows: int | None = None) -> pa.Table:
-    """Read the first `rows` rows of a Parquet or CSV file as a mapped table in event order.
+    """Read the first `rows` rows of a file as a mapped table in event order.
+
+    Rows that the services would refuse are left out.
 
     Raises:
         ConfigurationError: the file cannot be read, or the mapping does not fit it.
     """
-    mapping = Mapping.load(mapping_path)
-    try:
-        if path.suffix == ".csv":
-            options = pyarrow.csv.ConvertOptions(include_columns=mapping.columns())
-            table = pyarrow.csv.read_csv(path, convert_options=options)
-        else:
-            table = pyarrow.parquet.read_table(path, columns=mapping.columns())
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
-        raise ConfigurationError(f"cannot read {path}: {error}") from error
-    if rows is not None:
-        table = table.slice(0, rows)
-    mapped = mapping.apply(table)
+    mapped = read_for_command(path, mapping_path, RejectOptions(), rows=rows).table
     return mapped.take(pa.array(event_order(mapped)))
 
 

@@ -30,6 +30,7 @@ from schemas.codec.avro_writer import (
     write_text,
 )
 from schemas.keys import hash_span
+from schemas.rules.countries import known_numbers
 
 TEXT, OPTIONAL_TEXT, LONG, OPTIONAL_INT, ENUM, OPTIONAL_DOUBLE, MAP = range(7)
 LAYOUT: Final = (
@@ -72,6 +73,7 @@ EARLIEST_MS = 946_684_800_000
 """The first event time accepted, 2000-01-01."""
 MAX_AHEAD_MS = 300_000
 """How far an event time may lie behind the moment when its message arrived."""
+COUNTRY_KNOWN = known_numbers()
 SIGN = np.uint64(1 << 63)
 INFINITY = np.uint64(0x7FF0 << 48)
 
@@ -232,6 +234,13 @@ def letters(buffer, spans, row, field, size):
 
 
 @njit(cache=True, inline="always")
+def country(buffer, spans, row, field):
+    """Return a country's packed letters, 0 if missing, -1 if it is not known."""
+    code = letters(buffer, spans, row, field, 2)
+    return code if code <= 0 or COUNTRY_KNOWN[code] else -1
+
+
+@njit(cache=True, inline="always")
 def text_hash(buffer, spans, row, field):
     """Return the hash of a text, 0 if missing."""
     start, end = spans[row, field, 0], spans[row, field, 1]
@@ -289,9 +298,9 @@ def decode_rows(buffer, starts, header, latest, codes, scales, spans, numbers, d
         # NaN (missing) passes both.
         if latitude < -90 or latitude > 90 or longitude < -180 or longitude > 180:
             continue
-        card_country = letters(buffer, spans, row, CARD_COUNTRY, 2)
-        merchant_country = letters(buffer, spans, row, MERCHANT_COUNTRY, 2)
-        ip_country = letters(buffer, spans, row, IP_COUNTRY, 2)
+        card_country = country(buffer, spans, row, CARD_COUNTRY)
+        merchant_country = country(buffer, spans, row, MERCHANT_COUNTRY)
+        ip_country = country(buffer, spans, row, IP_COUNTRY)
         if card_country < 0 or merchant_country < 0 or ip_country < 0:
             continue
         columns.time[row], columns.amount[row] = time, amount
@@ -300,7 +309,7 @@ def decode_rows(buffer, starts, header, latest, codes, scales, spans, numbers, d
         columns.merchant[row] = text_hash(buffer, spans, row, MERCHANT)
         columns.device[row] = text_hash(buffer, spans, row, DEVICE)
         columns.position[row] = 0
-        if not (np.isnan(latitude) or np.isnan(longitude)):
+        if not (np.isnan(latitude) or np.isnan(longitude) or latitude == longitude == 0.0):
             east = np.uint64(np.int64(np.rint(longitude * 1e7)) + 2**31)
             columns.position[row] = (
                 np.uint64(np.int64(np.rint(latitude * 1e7)) + 2**31) << np.uint64(32) | east

@@ -19,11 +19,10 @@ import pyarrow as pa
 
 from schemas.columns import TransactionColumns
 from schemas.features import DAY, NAMES, VECTOR_SIZE
-from schemas.mapping import Mapping
 from stream_features.engine.offline import OfflineEngine
 from stream_features.engine.passes.workspace import DUPLICATE, LATE
 from stream_features.offline.feature_file import FeatureFile
-from stream_features.offline.transaction_table import event_order, read_table, table_columns
+from stream_features.offline.transaction_table import event_order, table_columns
 
 CHUNK: Final = 65_536
 """Rows in one call of the engine: enough for an entity to have several in a call."""
@@ -54,7 +53,7 @@ class Piece(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """The result of `replay_file`; `engine_seconds` is the time spent in the engine."""
+    """The result of `replay_to_file`; `engine_seconds` is the time spent in the engine."""
 
     transactions: int
     engine_seconds: float
@@ -142,7 +141,7 @@ def replay_table(
     """Run a mapped table, with its labels if it has any, through the engine.
 
     Args:
-        table: as returned by `schemas.mapping.Mapping.apply`.
+        table: as in `schemas.mapping.mapped.MappedTable`.
         label_delay_ms: the age (ms) that a transaction must reach before its label counts.
         progress: called with the number of transactions processed since the last call.
     """
@@ -169,24 +168,18 @@ def replay_output(table: pa.Table, replay: Replay) -> pa.Table:
     return pa.table(arrays)
 
 
-def replay_file(
-    input_path: Path,
-    mapping_path: Path,
+def replay_to_file(
+    table: pa.Table,
     output_path: Path,
     *,
     label_delay_ms: int,
     progress: Progress | None = None,
-    started: Callable[[int], None] | None = None,
 ) -> Replayed:
-    """Replay a file into a Parquet file of features, which appears whole or not at all.
+    """Replay a mapped table into a Parquet file of features, which appears whole or not at all.
 
     Raises:
-        ConfigurationError: a file cannot be read or written, or the mapping does not fit.
+        ConfigurationError: the file cannot be written.
     """
-    mapping = Mapping.load(mapping_path)
-    table = mapping.apply(read_table(input_path, mapping.columns()))
-    if started is not None:
-        started(table.num_rows)
     order = event_order(table)
     engine_seconds = 0.0
     with FeatureFile(output_path, table, order) as file:

@@ -1,44 +1,22 @@
-"""Reads tables of transactions, orders them, and converts them to the engine's columns.
+"""Orders tables of transactions, and converts them to the engine's columns.
 
-The names of the columns are those of `schemas.mapping`.
+The names of the columns are those of `schemas.mapping.mapped`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet
 
 from schemas.columns import CHANNELS, TransactionColumns, empty_columns, pack_country, pack_position
 from schemas.errors import ConfigurationError
 from schemas.keys import hash_spans, normalise_ip
-from schemas.mapping import channel_codes
-
-
-def read_table(path: Path, columns: list[str]) -> pa.Table:
-    """Read the named columns of a Parquet or CSV file.
-
-    Raises:
-        ConfigurationError: the file cannot be read, or is in neither format.
-    """
-    try:
-        if path.suffix == ".parquet":
-            with pa.parquet.ParquetFile(path, memory_map=True) as file:
-                present = file.schema_arrow.names
-                return file.read(columns=[name for name in columns if name in present])
-        if path.suffix in {".csv", ".gz"}:
-            from pyarrow.csv import read_csv
-
-            return read_csv(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ConfigurationError(f"cannot read {path}: {error}") from error
-    raise ConfigurationError(f"{path}: expected a .parquet, .csv or .csv.gz file")
+from schemas.mapping.mapped import channel_codes
 
 
 def hashed_ids(column: Any, *, address: bool = False) -> npt.NDArray[np.uint64]:
@@ -60,8 +38,9 @@ def hashed_ids(column: Any, *, address: bool = False) -> npt.NDArray[np.uint64]:
 
 
 def _address(text: str) -> str:
+    """Return what an IP address is kept under; "" stays, which no row of a dictionary refers to."""
     try:
-        return normalise_ip(text)
+        return normalise_ip(text) if text else ""
     except ValueError as error:
         raise ConfigurationError(
             f"ip {text!r} is not an IP address: correct it, or leave it blank"
@@ -97,15 +76,17 @@ def _numbers(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
 def table_columns(
     table: pa.Table, order: npt.NDArray[np.int64] | None = None
 ) -> TransactionColumns:
-    """Return the engine's columns of a mapped table (see `schemas.mapping`).
+    """Return the engine's columns of a mapped table (see `schemas.mapping.mapped`).
 
+    Amounts are taken from `base_amount`; a table without it has them in the base currency.
     `order` (int64[n]): the rows to take, in this order; None for all as they stand.
     """
     columns = empty_columns(table.num_rows if order is None else len(order))
     names = set(table.column_names)
+    amount = "base_amount" if "base_amount" in names else "amount"
     changes: dict[str, Any] = {
         "time": table.column("event_time").to_numpy(),
-        "amount": table.column("amount").to_numpy(),
+        "amount": table.column(amount).to_numpy(),
     }
     ids = {"transaction": "transaction_id", "card": "card_id", "merchant": "merchant_id", "device": "device_id"}  # fmt: skip
     for field, name in ids.items():

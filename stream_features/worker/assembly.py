@@ -13,7 +13,6 @@ from runtime.kafka.reader import committed_offsets
 from runtime.kafka.wire_format import ConfluentRegistry
 from runtime.metrics import Metrics
 from runtime.settings import Settings
-from schemas.currency import CurrencyTable
 from schemas.topics import DEAD_LETTER, FEATURES, LABELS, TRANSACTIONS
 from stream_features.engine.live import LiveEngine
 from stream_features.worker.commits import Commits, CommittedPositions, WorkerTopics, entity_ttl_ms
@@ -62,7 +61,7 @@ def build_computation(
         partitions=topics.partitions,
         store=store,
         engine=LiveEngine(prefix=settings.key_prefix, label_delay_ms=settings.label_delay.ms),
-        currencies=CurrencyTable(settings.base_currency, settings.currency_rates),
+        currencies=settings.currencies,
         clock=clock,
         now_us=lambda: time.time_ns() // 1_000,
         metrics=metrics,

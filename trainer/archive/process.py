@@ -11,7 +11,6 @@ from runtime.kafka.reader import end_offsets, offset_bounds
 from runtime.kafka.wire_format import PatientRegistry
 from runtime.process import ServiceProcess
 from runtime.settings import Settings
-from schemas.currency import CurrencyTable
 from schemas.errors import RegistryUnavailable
 from schemas.topics import DECISIONS, FEATURES, LABELS
 from trainer.archive.archiver import GROUP, SERVICE, Archiver, Decoding
@@ -37,7 +36,7 @@ def run(settings: Settings, *, url: str | None = None, once: bool = False) -> di
             archive,
             topics=topics,
             decoding=Decoding(
-                CurrencyTable(settings.base_currency, settings.currency_rates),
+                settings.currencies,
                 settings.pan_key,
                 PatientRegistry.from_settings(settings, process.retry(RegistryUnavailable)),
             ),

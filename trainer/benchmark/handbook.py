@@ -10,10 +10,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet
 
+from runtime.files.intake import read_transactions, rules_of
+from runtime.files.tables import column_names
+from runtime.settings import load_settings
 from schemas.columns import TransactionColumns
 from schemas.errors import ConfigurationError
-from schemas.mapping import Mapping
-from stream_features.offline.transaction_table import hashed_ids, read_table
+from schemas.mapping.document import Mapping
+from stream_features.offline.transaction_table import hashed_ids
 
 _LABEL: Final = {"fraud": 1, "delay": "7d"}
 MAPPINGS: Final = (
@@ -51,13 +54,14 @@ def read_mapped(path: Path, mapping_path: Path | None) -> tuple[pa.Table, Mappin
     Raises:
         ConfigurationError: unreadable, or the mapping does not fit.
     """
+    rules = rules_of(load_settings())
     if mapping_path is not None:
         mapping = Mapping.load(mapping_path)
-        return mapping.apply(read_table(path, mapping.columns())), mapping
-    table = read_table(path, [name for mapping in MAPPINGS for name in mapping.columns()])
+        return read_transactions(path, mapping, rules).table, mapping
+    names = column_names(path)
     for mapping in MAPPINGS:
-        if set(mapping.columns()) <= set(table.column_names):
-            return mapping.apply(table), mapping
+        if set(mapping.columns()) <= set(names):
+            return read_transactions(path, mapping, rules).table, mapping
     raise ConfigurationError(
         f"{path} has neither of the handbook's sets of columns, "
         f"{' or '.join(str(mapping.columns()) for mapping in MAPPINGS)}: say by --mapping what its "

@@ -11,6 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from runtime.command_line import Json, errors, require_folder, say, write_report
+from runtime.files.options import RejectOptions
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
 from trainer.commands.options import InputFile, LabelDelayDays, MappingFile
@@ -51,9 +52,8 @@ def backtest(
         raise ConfigurationError("give one of --model (an id) and --candidate (a directory)")
     require_folder(json=json_path, html=html_path)
     since_ms = None if since is None else _day(since)
-    from schemas.mapping import Mapping
+    from runtime.files.intake import read_for_command
     from scorer.warm_up import warm_up
-    from stream_features.offline.transaction_table import read_table
     from trainer.backtest import backtest as replay
     from trainer.backtest.backtest_report import figures, write_html
     from trainer.backtest.contenders import contender, read_policy_file
@@ -66,8 +66,7 @@ def backtest(
         contenders.append(contender(against or first, other))
     warm_up()
     began, busy = time.perf_counter(), time.process_time()
-    fields = Mapping.load(mapping)
-    table = fields.apply(read_table(input_path, fields.columns()))
+    table = read_for_command(input_path, mapping, RejectOptions()).table
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=errors, transient=True) as bar:

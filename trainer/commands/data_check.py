@@ -32,7 +32,7 @@ def data_check(
 
     Example: python -m trainer data-check --archive var/archive --cutoff 2026-11-01
     """
-    from schemas.mapping import duration_ms
+    from schemas.mapping.document import duration_ms
     from trainer.dataset.check import check
     from trainer.dataset.data_bounds import DataBounds
 

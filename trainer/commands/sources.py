@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
-from runtime.command_line import errors
+from runtime.command_line import errors, say
+from runtime.files.options import RejectOptions
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
 
@@ -132,19 +133,25 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
     return {name: known[name] for name in names if name in known}
 
 
-def replayed(path: Path, mapping: Path, label_delay_ms: int) -> Dataset:
-    """Read, map and replay a file with a progress bar; see `trainer.dataset.replayed.from_file`."""
-    from trainer.dataset.replayed import from_file
+def replayed(
+    path: Path, mapping: Path, label_delay_ms: int, rejects: RejectOptions | None = None
+) -> Dataset:
+    """Read, map and replay a file with a progress bar, and say which rows were left out."""
+    from runtime.files.intake import read_for_command
+    from trainer.dataset.replayed import from_table, left_out
 
+    table = read_for_command(path, mapping, rejects or RejectOptions()).table
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task("replay", total=None)
-        return from_file(
-            path,
-            mapping,
+        task = bar.add_task("replay", total=table.num_rows)
+        data = from_table(
+            table,
             label_delay_ms=label_delay_ms,
             progress=lambda done: bar.advance(task, done),
         )
+    if missing := left_out(table, data):
+        say(missing, "yellow")
+    return data
 
 
 def moment(option: str, text: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,27 +10,9 @@ import pyarrow.compute as pc
 
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
-from schemas.mapping import Mapping
 from stream_features.offline.replay import Progress, replay_table
-from stream_features.offline.transaction_table import read_table, table_columns
+from stream_features.offline.transaction_table import table_columns
 from trainer.dataset.dataset import Dataset
-
-
-def from_file(
-    path: Path,
-    mapping_path: Path,
-    *,
-    label_delay_ms: int = 7 * DAY,
-    progress: Progress | None = None,
-) -> Dataset:
-    """Read, map and replay a file.
-
-    Raises:
-        ConfigurationError: unreadable, empty, or the mapping has no label.
-    """
-    mapping = Mapping.load(mapping_path)
-    table = mapping.apply(read_table(path, mapping.columns()))
-    return from_table(table, label_delay_ms=label_delay_ms, progress=progress)
 
 
 def from_table(
@@ -55,4 +36,16 @@ def from_table(
         np.ascontiguousarray(replay.vectors[known]),
         labels.to_numpy()[rows],
         table.column("label_time").to_numpy()[rows],
+    )
+
+
+def left_out(table: pa.Table, data: Dataset) -> str:
+    """Return a line about the rows of a table that `from_table` left out, "" if there are none."""
+    missing = table.num_rows - len(data)
+    unlabelled = int(table.column("label").null_count)
+    if not missing:
+        return ""
+    return (
+        f"{missing:,} rows are left out: {unlabelled:,} without a label, "
+        f"{missing - unlabelled:,} with a repeated id or older than 30 days on their card"
     )

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 
+from runtime.files.intake import read_transactions, rules_of
+from runtime.settings import load_settings
 from schemas.features import DAY, NAMES
-from schemas.mapping import Mapping
+from schemas.mapping.document import Mapping
 from stream_features.offline.replay import Replay, replay_table
-from stream_features.offline.transaction_table import read_table
 
 ROOT: Final = Path(__file__).parents[3]
 DATA: Final = ROOT.parent / "shared" / "data"
@@ -42,8 +43,9 @@ if not DATA.exists():
 @pytest.fixture(scope="module")
 def replayed() -> Replay:
     mapping = Mapping.load(ROOT / "loadtest" / "mappings" / "handbook.yaml")
-    table = mapping.apply(read_table(DATA / "handbook.parquet", mapping.columns()))
-    return replay_table(table, label_delay_ms=7 * DAY)
+    found = read_transactions(DATA / "handbook.parquet", mapping, rules_of(load_settings()))
+    assert found.summary() == []
+    return replay_table(found.table, label_delay_ms=7 * DAY)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from runtime.kafka.protocols import Outgoing
 from schemas.codec import avro
 from schemas.features import DAY, FINGERPRINT
-from schemas.mapping import Mapping
 from stream_features.offline.replay import replay_table
+from tests.support.mapped import mapped
 from tests.unit.trainer.test_bootstrap import MAPPING, history
 
 LABEL_DELAY_DAYS = 2
@@ -24,9 +24,9 @@ def messages(rows: int, partitions: int) -> tuple[list[Outgoing], list[Outgoing]
     with TemporaryDirectory() as folder:
         path = Path(folder, "map.yaml")
         path.write_text(MAPPING)
-        mapping = Mapping.load(path)
-    source = history(rows)
-    replay = replay_table(mapping.apply(source), label_delay_ms=LABEL_DELAY_DAYS * DAY)
+        source = history(rows)
+        table = mapped(path, source)
+    replay = replay_table(table, label_delay_ms=LABEL_DELAY_DAYS * DAY)
     records = source.to_pylist()
     vectors: list[Outgoing] = []
     labels: list[Outgoing] = []

@@ -25,6 +25,9 @@ fields:
 """
 
 
+START = 10**12
+
+
 def clock() -> int:
     return 10**15
 
@@ -34,12 +37,12 @@ def settings(tmp_path: Path) -> FeedSettings:
     table = pa.table(
         {
             "id": ["9", "10", "a", "b", "c"],
-            "at": [300, 300, 100, 200, 400],
+            "at": [START + ms for ms in (300, 300, 100, 200, 400)],
             "card": ["x"] * 5,
             "shop": ["s"] * 5,
             "cents": [1, 2, 3, 4, 5],
             "fraud": [False, False, True, True, False],
-            "known": [0, 0, 300, 900, 0],
+            "known": [START + ms for ms in (300, 300, 300, 900, 400)],
         }
     )
     pq.write_table(table, tmp_path / "day.parquet")

@@ -8,10 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.currency import NO_DECIMALS, THREE_DECIMALS, amount, decimals
+from schemas.currency import CURRENCIES, amount, decimals
+
+PLACES = [
+    ("EUR", 2), ("USD", 2), ("JPY", 0), ("KRW", 0), ("CLP", 0), ("KWD", 3), ("BHD", 3), ("CLF", 4),
+    ("UYW", 4), ("MRU", 2), ("HUF", 2), ("XAF", 0),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("code", ["EUR", "XXX", *sorted(NO_DECIMALS), *sorted(THREE_DECIMALS)])
+@pytest.mark.parametrize(("code", "places"), PLACES)
+def test_decimal_places_are_those_of_iso_4217(code: str, places: int) -> None:
+    assert decimals(code) == places
+    assert code in CURRENCIES
+
+
+def test_what_is_not_money_is_not_a_currency() -> None:
+    assert not CURRENCIES & {"XXX", "XTS", "XAU", "BTC", "eur", ""}
+
+
+@pytest.mark.parametrize("code", ["EUR", "JPY", "KWD", "CLF"])
 @given(minor=st.integers(-(2**63), 2**63 - 1))
 def test_an_amount_is_exact_in_the_decimals_of_its_currency(code: str, minor: int) -> None:
     number, shown = amount(minor, code).split(" ")

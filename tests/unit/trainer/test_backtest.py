@@ -21,7 +21,6 @@ from schemas.columns import CHANNELS
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, FINGERPRINT, NAMES
 from schemas.manifest import write_manifest
-from schemas.mapping import Mapping
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent
 from scorer.decision.decide import ACTIONS, Serving
@@ -29,6 +28,7 @@ from scorer.model.bundle import load_model
 from scorer.policy.document import compile_policy
 from scorer.service import GROUP, Scorer
 from stream_features.offline.replay import replay_table
+from tests.support.mapped import mapped
 from tests.support.scorer.stand_ins import small_bundle
 from trainer.__main__ import app
 from trainer.backtest import backtest
@@ -148,8 +148,7 @@ def served(table: pa.Table, by: Serving) -> dict[str, dict[str, object]]:
 
 
 def test_decisions_are_those_of_the_scorers_service(folder: Path) -> None:
-    mapping = Mapping.load(folder / "map.yaml")
-    table = mapping.apply(pa.parquet.read_table(folder / "world.parquet"))
+    table = mapped(folder / "map.yaml", pa.parquet.read_table(folder / "world.parquet"))
     by = serving(folder)
     data = backtest.run(table, [Contender(by, {})])
     expected = served(table, by)
@@ -168,7 +167,7 @@ def test_decisions_are_those_of_the_scorers_service(folder: Path) -> None:
 
 
 def test_only_what_came_since_is_judged_with_the_state_of_before(folder: Path) -> None:
-    table = Mapping.load(folder / "map.yaml").apply(world())
+    table = mapped(folder / "map.yaml", world())
     by = Contender(serving(folder), {})
     whole = backtest.run(table, [by])
     part = backtest.run(table, [by], since_ms=START + 15 * DAY)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
 from schemas.features import CATALOGUE, DAY, NAMES
-from schemas.mapping import Mapping
+from tests.support.mapped import mapped
 from tests.support.scorer.stand_ins import small_bundle
 from tests.support.trainer.archive_messages import START, feature, filled, label
 from tests.unit.trainer.test_bootstrap import MAPPING, history
@@ -127,7 +127,7 @@ def test_values_out_of_range_and_infinite() -> None:
 def test_what_the_engine_computes_is_in_range(tmp_path: Path) -> None:
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text(MAPPING)
-    data = from_table(Mapping.load(mapping).apply(history(4_000)), label_delay_ms=DAY)
+    data = from_table(mapped(mapping, history(4_000)), label_delay_ms=DAY)
     assert failed(data, DataBounds(leakage_auc=1.0)) == []
 
 

@@ -1,0 +1,1 @@
+"""Column mappings: any table to the fields of a Transaction, checked by the rule book."""

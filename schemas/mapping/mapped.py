@@ -1,0 +1,317 @@
+"""A table under our field names, checked by the rule book that messages are checked by.
+
+A row with a required field that cannot be used is rejected; context that cannot be read is missing,
+and counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.codec.transactions_kernel import EARLIEST_MS, MAX_AMOUNT
+from schemas.columns import CHANNELS
+from schemas.currency import decimals
+from schemas.errors import ConfigurationError, InvalidField
+from schemas.mapping.amounts import amounts
+from schemas.mapping.document import CODES, IDS, NUMBERS, Mapping, duration_ms
+from schemas.mapping.faults import RowFault, fault
+from schemas.mapping.screens import unusual_addresses, unusual_ids
+from schemas.mapping.texts import integer_addresses, labels, texts
+from schemas.mapping.times import numbers_of, times
+from schemas.rules.transaction import REQUIRED, Rules, read_field
+
+MAX_SHOWN: Final = 10
+"""Distinct values that a note names."""
+Mask = npt.NDArray[np.bool_]
+
+
+class MappedTable(NamedTuple):
+    """What a mapping makes of a table of `rows` rows.
+
+    `table` holds the rows that can be used, in their order. `event_time` and `label_time` are int64
+    ms; `amount` is int64 in minor units of `currency`, `base_amount` of the base currency; texts
+    are dictionary-encoded, `label` is bool. `faults` name the rejected rows, `unread` counts the
+    values of each context field that could not be read, `notes` are for a person to look at.
+    """
+
+    table: pa.Table
+    rows: int
+    faults: list[RowFault]
+    unread: dict[str, int]
+    notes: list[str]
+
+
+def apply(mapping: Mapping, table: pa.Table, rules: Rules) -> MappedTable:
+    """Return a table under our field names.
+
+    Raises:
+        ConfigurationError: a column is missing, or none of its values can be what is asked of it.
+    """
+    absent = [name for name in mapping.columns() if name not in table.column_names]
+    if absent:
+        raise ConfigurationError(
+            f"mapping {mapping.source} reads {absent}, the input has {table.column_names}"
+        )
+    reading = _Reading(mapping, table, rules)
+    for name in (*IDS, "ip", *CODES, *NUMBERS, "event_time", "amount", "label"):
+        if name in mapping.fields:
+            reading.read(name)
+    return reading.result()
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The fields that were read so far, and what was wrong with them."""
+
+    mapping: Mapping
+    table: pa.Table
+    rules: Rules
+    columns: dict[str, Any] = field(default_factory=dict)
+    faults: dict[int, RowFault] = field(default_factory=dict)
+    unread: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    def read(self, name: str) -> None:
+        spec = self.mapping.fields[name]
+        try:
+            if name in IDS or name == "ip" or name in CODES:
+                self._text(name, spec)
+            elif name in NUMBERS:
+                self._number(name, spec)
+            elif name == "event_time":
+                self._time(name, spec)
+            elif name == "amount":
+                self._amount(spec)
+            else:
+                self._label(spec)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+            raise ConfigurationError(
+                f"mapping {self.mapping.source}, field {name} ({spec}): {error}"
+            ) from error
+
+    def result(self) -> MappedTable:
+        rejected = np.zeros(self.table.num_rows, np.bool_)
+        rejected[list(self.faults)] = True
+        made = pa.table(self.columns)
+        if self.faults:
+            made = made.filter(pa.array(~rejected))
+        self._look(made)
+        faults = [self.faults[row] for row in sorted(self.faults)]
+        return MappedTable(made, self.table.num_rows, faults, dict(self.unread), self.notes)
+
+    def _text(self, name: str, spec: dict[str, Any]) -> None:
+        column = texts(self.table, spec)
+        if name == "ip" and (spec.get("unit") == "integer" or self._whole(spec)):
+            column = integer_addresses(column)
+        odd = self._odd_values(name, column.dictionary)
+        if len(odd):
+            column = self._reread(name, column, odd)
+        if name in REQUIRED and column.null_count:
+            self._refuse_missing(name, column.is_null().to_numpy(zero_copy_only=False))
+        self.columns[name] = column
+
+    def _whole(self, spec: dict[str, Any]) -> bool:
+        return "column" in spec and pa.types.is_integer(self.table.column(spec["column"]).type)
+
+    def _odd_values(self, name: str, values: Any) -> npt.NDArray[np.int64]:
+        """Return which distinct values the rule book has to look at."""
+        if name in IDS:
+            return unusual_ids(name, values)
+        if name == "ip":
+            return unusual_addresses(values)
+        return np.arange(len(values))
+
+    def _reread(self, name: str, column: Any, odd: npt.NDArray[np.int64]) -> Any:
+        """Replace distinct values by what the rule book makes of them; its refusals become null."""
+        held = column.dictionary.take(pa.array(odd)).to_pylist()
+        codes = column.indices
+        clean: list[str | None] = []
+        errors: dict[int, InvalidField] = {}
+        for code, value in zip(odd.tolist(), held, strict=True):
+            try:
+                clean.append(read_field(name, {name: value}, self.rules))
+            except InvalidField as error:
+                errors[code] = error
+                clean.append(None)
+        changed = np.zeros(len(column.dictionary), np.bool_)
+        changed[odd] = True
+        values = pc.replace_with_mask(
+            column.dictionary, pa.array(changed), pa.array(clean, pa.string())
+        )
+        if errors:
+            rows = np.flatnonzero(
+                np.isin(codes.fill_null(-1).to_numpy(zero_copy_only=False), list(errors))
+            )
+            if name in REQUIRED:
+                for row in rows.tolist():
+                    self._refuse(row, name, errors[codes[row].as_py()])
+            else:
+                self.unread[name] += len(rows)
+                shown = dict(zip(odd.tolist(), held, strict=True))
+                some = ", ".join(repr(shown[code]) for code in list(errors)[:MAX_SHOWN])
+                self.notes.append(f"{name}: {len(rows):,} values cannot be read: {some}")
+        empty = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
+        if len(empty):
+            gone = np.isin(codes.fill_null(-1).to_numpy(zero_copy_only=False), empty)
+            codes = pc.if_else(pa.array(gone), None, codes)
+            values = values.fill_null("")
+        return pa.DictionaryArray.from_arrays(codes, values)
+
+    def _number(self, name: str, spec: dict[str, Any]) -> None:
+        kind = pa.int32() if name == "mcc" else pa.float64()
+        column = self._raw(spec)
+        given = self._given(column)
+        numbers = _floats(column)
+        low, high = {"mcc": (0, 9999), "latitude": (-90, 90), "longitude": (-180, 180)}[name]
+        with np.errstate(invalid="ignore"):
+            good = (numbers >= low) & (numbers <= high)
+        if name == "mcc":
+            good &= numbers == np.rint(numbers)
+        unread = int((given & ~good).sum())
+        if unread:
+            self.unread[name] += unread
+            row = int(np.flatnonzero(given & ~good)[0])
+            self.notes.append(
+                f"{name}: {unread:,} values cannot be read, the first is {self._cell(spec, row)!r}"
+            )
+        self.columns[name] = pa.array(np.where(good, numbers, 0), mask=~good).cast(kind)
+
+    def _time(self, name: str, spec: dict[str, Any]) -> None:
+        raw = self._raw(spec)
+        column = times(raw, spec)
+        values, known = _held(column)
+        if not known.all():
+            given = self._given(raw)
+            self._refuse_missing(name, ~given)
+            for row in np.flatnonzero(given & ~known).tolist():
+                self._add(row, name, "event_time is not a time", "see format, unit and timezone")
+        beyond = known & ((values > self.rules.latest) | (values < EARLIEST_MS))
+        for row in np.flatnonzero(beyond).tolist():
+            self._check(row, name, {name: int(values[row])})
+        self.columns[name] = column
+
+    def _amount(self, spec: dict[str, Any]) -> None:
+        currency = self.columns["currency"]
+        codes = currency.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        held = currency.dictionary.to_pylist() or [""]
+        places = np.array([decimals(code or "") for code in held], np.int64)[codes]
+        raw = self._raw(spec)
+        column, rounded = amounts(raw, spec, places)
+        if rounded:
+            self.notes.append(f"amount: {rounded:,} values have more decimals than their currency")
+        values, known = _held(column)
+        scales = np.array([self.rules.currencies.scales.get(code, 1.0) for code in held])[codes]
+        base = values if (scales == 1.0).all() else np.where(
+            scales == 1.0, values, np.rint(values * scales)
+        ).astype(np.int64)  # fmt: skip
+        if not known.all():
+            given = self._given(raw)
+            self._refuse_missing("amount", ~given)
+            for row in np.flatnonzero(given & ~known).tolist():
+                self._add(row, "amount", "amount is not a number", "see unit and decimal")
+        beyond = known & ((values < 0) | (values > MAX_AMOUNT) | (base > MAX_AMOUNT))
+        for row in np.flatnonzero(beyond).tolist():
+            code = currency[row].as_py()
+            self._check(row, "amount", {"amount": int(values[row]), "currency": code})
+        self.columns["amount"] = column
+        self.columns["base_amount"] = pa.array(base, mask=~known)
+
+    def _label(self, spec: dict[str, Any]) -> None:
+        self.columns["label"] = column = labels(self._raw(spec), spec)
+        delay = pa.scalar(duration_ms(spec.get("delay", "0s")), pa.int64())
+        when = self.columns["event_time"]
+        if "known" in spec:
+            raw = self._raw({"column": spec["known"]})
+            known = times(raw, spec)
+            for row in np.flatnonzero(self._given(raw) & ~_held(known)[1]).tolist():
+                self._add(row, "label", "the label's time is not a time", "see format and unit",
+                          str(spec["known"]))  # fmt: skip
+            when = pc.coalesce(known, when)
+        self.columns["label_time"] = pc.add(when, delay)
+        if len(column) and not pc.any(column).as_py():
+            raw = self._raw(spec)
+            held = ", ".join(repr(each) for each in pc.unique(raw).to_pylist()[:MAX_SHOWN])
+            self.notes.append(
+                f"label: no row is fraud; the mapping says {spec.get('fraud', 1)!r}, the column "
+                f"holds {held}"
+            )
+
+    def _look(self, made: pa.Table) -> None:
+        """Note columns that hold one value everywhere: a mapping that reads the wrong one does."""
+        for name in ("card_id", "merchant_id", "event_time", "amount"):
+            column = made.column(name)
+            if made.num_rows > 1 and len(pc.unique(column)) == 1:
+                self.notes.append(f"{name} is {column[0].as_py()!r} in every row")
+
+    def _raw(self, spec: dict[str, Any]) -> Any:
+        if "constant" in spec:
+            return pa.repeat(pa.scalar(spec["constant"]), self.table.num_rows)
+        if "columns" in spec:
+            return texts(self.table, spec).cast(pa.string())
+        column = self.table.column(spec["column"])
+        column = column.combine_chunks()
+        return pa.array([], column.type) if isinstance(column, pa.ChunkedArray) else column
+
+    def _given(self, column: Any) -> Mask:
+        """Return which cells are neither null nor blank."""
+        given = column.is_valid().to_numpy(zero_copy_only=False)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            blank = pc.equal(pc.utf8_trim_whitespace(column), "").fill_null(False)
+            given = given & ~blank.to_numpy(zero_copy_only=False)
+        return np.asarray(given, np.bool_)
+
+    def _cell(self, spec: dict[str, Any], row: int) -> Any:
+        return self._raw({key: spec[key] for key in spec if key != "prefix"})[row].as_py()
+
+    def _refuse_missing(self, name: str, missing: Mask) -> None:
+        for row in np.flatnonzero(missing).tolist():
+            self._add(row, name, f"{name} is missing", "fill it or leave the row out")
+
+    def _check(self, row: int, name: str, record: dict[str, Any]) -> None:
+        try:
+            read_field(name, record, self.rules)
+        except InvalidField as error:
+            self._refuse(row, name, error)
+
+    def _refuse(self, row: int, name: str, error: InvalidField) -> None:
+        remedy = error.reason.rpartition(": ")[2]
+        self._add(row, name, error.fault, remedy)
+
+    def _add(self, row: int, name: str, kind: str, remedy: str, column: str = "") -> None:
+        spec = self.mapping.fields[name]
+        where = column or str(spec.get("column") or "+".join(spec.get("columns", [])) or name)
+        value = self.table.column(column)[row].as_py() if column else self._value(spec, row)
+        self.faults.setdefault(row, fault(row, where, value, kind, remedy))
+
+    def _value(self, spec: dict[str, Any], row: int) -> Any:
+        if "generate" in spec or "constant" in spec:
+            return spec.get("constant")
+        if "columns" in spec:
+            return "-".join(str(self.table.column(name)[row].as_py()) for name in spec["columns"])
+        return self.table.column(spec["column"])[row].as_py()
+
+
+def _held(column: Any) -> tuple[npt.NDArray[np.int64], Mask]:
+    known = column.is_valid().to_numpy(zero_copy_only=False)
+    return column.fill_null(0).to_numpy(zero_copy_only=False), np.asarray(known, np.bool_)
+
+
+def _floats(column: Any) -> npt.NDArray[np.float64]:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = numbers_of(column)
+    numbers = column.cast(pa.float64(), safe=False).fill_null(np.nan)
+    return np.asarray(numbers.to_numpy(zero_copy_only=False), np.float64)
+
+
+def channel_codes(names: list[str]) -> list[int]:
+    """Return the channel code of each name; an unknown name is OTHER."""
+    return [CHANNELS.index(name) if name in CHANNELS else CHANNELS.index("OTHER") for name in names]

@@ -1,0 +1,248 @@
+"""The rule book: what a Transaction and a Label may be, with a precise refusal of each bad value.
+
+Every door uses it: Kafka (JSON, Confluent framing, and whatever the kernel of `codec.transactions`
+does not take), the gateway, and files by `schemas.mapping`. The kernel is a short cut that takes
+only what the rule book would leave unchanged; a test compares the two.
+
+What identifies or measures a payment is required: without it the record is refused. The rest
+(CONTEXT) describes it: what cannot be read there is missing, which costs a feature and never the
+decision.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from schemas.card_numbers import looks_like_pan, tokenised
+from schemas.codec import transactions_kernel as kernel
+from schemas.columns import CHANNELS
+from schemas.currency import CURRENCIES, CurrencyTable
+from schemas.errors import InvalidField
+from schemas.records import Transaction
+from schemas.rules.countries import country_code
+from schemas.rules.fields import only_known, refuse, text_of, time_of, valid_unicode, whole_number
+
+_NUMBER: Final = re.compile(r"\s*-?\d+(\.\d+)?\s*")
+_FIELDS: Final = frozenset(Transaction.__annotations__)
+
+
+def card_of(record: Mapping[str, Any], pan_key: bytes | None) -> str:
+    """Return the card id; a card number is replaced by its token, or refused without a key."""
+    card = cast(str, text_of(record, "card_id", kernel.MAX_ID, required=True))
+    if not looks_like_pan(card):
+        return card
+    if pan_key is None:
+        refuse(
+            "card_id", card, "looks like a card number", "send a token, or set FRAUD_PAN_HMAC_KEY"
+        )
+    return tokenised(card, pan_key)
+
+
+def _ip_address(record: Mapping[str, Any]) -> str | None:
+    value = text_of(record, "ip", kernel.MAX_IP_ADDRESS, required=False)
+    if value is None:
+        return None
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        refuse(
+            "ip", value, "is not an IP address", "send IPv4 or IPv6 without port, or leave it out"
+        )
+    return value
+
+
+def _degrees(record: Mapping[str, Any], field: str, limit: int) -> float | None:
+    value = record.get(field)
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        refuse(field, value, f"is a {type(value).__name__}", "send degrees as a number")
+    if not -limit <= value <= limit:
+        refuse(field, value, "is out of range", f"send degrees from -{limit} to {limit}")
+    return float(value)
+
+
+def _attributes(record: Mapping[str, Any]) -> dict[str, str]:
+    value = record.get("attributes")
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        refuse("attributes", value, "is not a map", "send texts under names")
+    for key, text in value.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            refuse("attributes", {key: text}, "is not a text to a text", "send texts only")
+        valid_unicode("attributes", key + text)
+    return dict(value)
+
+
+def _currency(record: Mapping[str, Any], currencies: CurrencyTable) -> str:
+    currency = cast(str, text_of(record, "currency", 64, required=True))
+    code = currency.strip().upper()
+    if code not in CURRENCIES:
+        refuse("currency", currency, "is not an ISO 4217 code", "send three letters")
+    if code not in currencies.scales:
+        refuse("currency", currency, "has no rate", "add it to FRAUD_CURRENCY_RATES")
+    return code
+
+
+def _amount(record: Mapping[str, Any], currencies: CurrencyTable) -> int:
+    amount = whole_number(record, "amount", -kernel.MAX_AMOUNT, kernel.MAX_AMOUNT, "minor units")
+    if amount < 0:
+        refuse("amount", amount, "is negative", "a refund is not a payment: leave it out")
+    currency = record.get("currency")
+    code = currency.strip().upper() if isinstance(currency, str) else ""
+    if code in currencies.scales and currencies.to_base(amount, code) > kernel.MAX_AMOUNT:
+        refuse("amount", amount, "is out of range", f"at most {kernel.MAX_AMOUNT} after conversion")
+    return amount
+
+
+def _channel(record: Mapping[str, Any]) -> str:
+    channel = text_of(record, "channel", 64, required=False)
+    if channel is None:
+        return "OTHER"
+    code = channel.strip().upper()
+    if code not in CHANNELS:
+        refuse("channel", channel, "is unknown", f"send one of {', '.join(CHANNELS)}")
+    return code
+
+
+def _category(record: Mapping[str, Any]) -> int | None:
+    value = record.get("mcc")
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and value.strip().isdecimal():
+        record = {"mcc": int(value)}
+    return whole_number(record, "mcc", 0, 9999, "an ISO 18245 code")
+
+
+def _country(record: Mapping[str, Any], field: str) -> str | None:
+    text = text_of(record, field, 64, required=False)
+    if text is None:
+        return None
+    try:
+        return country_code(text)
+    except ValueError:
+        refuse(field, text, "is not an ISO 3166 code", "send two letters or leave it out")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the rules depend on beside the record.
+
+    `latest` is the last event time that is accepted, in ms; `pan_key` turns card numbers into
+    tokens, without it they are refused.
+    """
+
+    latest: int
+    currencies: CurrencyTable
+    pan_key: bytes | None = None
+
+    @classmethod
+    def at(cls, now_ms: int, currencies: CurrencyTable, pan_key: bytes | None = None) -> Rules:
+        """Return the rules for what arrives at `now_ms`: clocks may differ by five minutes."""
+        return cls(now_ms + kernel.MAX_AHEAD_MS, currencies, pan_key)
+
+
+_READERS: Final[dict[str, Callable[[Mapping[str, Any], Rules], Any]]] = {
+    "currency": lambda record, rules: _currency(record, rules.currencies),
+    "amount": lambda record, rules: _amount(record, rules.currencies),
+    "channel": lambda record, rules: _channel(record),
+    "mcc": lambda record, rules: _category(record),
+    "ip_country": lambda record, rules: _country(record, "ip_country"),
+    "card_country": lambda record, rules: _country(record, "card_country"),
+    "merchant_country": lambda record, rules: _country(record, "merchant_country"),
+    "transaction_id": lambda record, rules: text_of(
+        record, "transaction_id", kernel.MAX_ID, required=True
+    ),
+    "event_time": lambda record, rules: time_of(record, "event_time", rules.latest),
+    "card_id": lambda record, rules: card_of(record, rules.pan_key),
+    "customer_id": lambda record, rules: text_of(
+        record, "customer_id", kernel.MAX_OPTIONAL_ID, required=False
+    ),
+    "merchant_id": lambda record, rules: text_of(
+        record, "merchant_id", kernel.MAX_ID, required=True
+    ),
+    "device_id": lambda record, rules: text_of(
+        record, "device_id", kernel.MAX_OPTIONAL_ID, required=False
+    ),
+    "ip": lambda record, rules: _ip_address(record),
+    "latitude": lambda record, rules: _degrees(record, "latitude", 90),
+    "longitude": lambda record, rules: _degrees(record, "longitude", 180),
+    "attributes": lambda record, rules: _attributes(record),
+}
+"""How each field of a transaction is read, in the order in which they are checked."""
+REQUIRED: Final = (
+    "transaction_id", "card_id", "merchant_id", "event_time", "amount", "currency",
+)  # fmt: skip
+"""What identifies or measures a payment."""
+CONTEXT: Final = tuple(field for field in _READERS if field not in REQUIRED)
+"""What describes a payment."""
+_MISSING: Final[Mapping[str, Any]] = {"channel": "OTHER", "attributes": {}}
+"""What stands for a missing field, None if it is not named here."""
+
+
+def read_field(field: str, record: Mapping[str, Any], rules: Rules) -> Any:
+    """Return one field of a record as a clean Transaction has it; `amount` looks at `currency` too.
+
+    Raises:
+        InvalidField: the value breaks a rule.
+    """
+    return _READERS[field](record, rules)
+
+
+def validate_transaction(
+    record: Mapping[str, Any],
+    *,
+    now_ms: int,
+    currencies: CurrencyTable,
+    pan_key: bytes | None = None,
+) -> Transaction:
+    """Return the record as a clean Transaction, every field present.
+
+    Times become epoch ms, codes capital letters, empty texts None, a card number its token.
+    `amount` stays in minor units of `currency`, which must have a rate in `currencies`. Context
+    that cannot be read is missing.
+
+    Raises:
+        InvalidField: names field, value and remedy; a card number in it is masked.
+    """
+    only_known(record, _FIELDS, "Transaction")
+    rules = Rules.at(now_ms, currencies, pan_key)
+    clean: dict[str, Any] = {}
+    for field, reader in _READERS.items():
+        try:
+            clean[field] = reader(record, rules)
+        except InvalidField:
+            if field in REQUIRED:
+                raise
+            clean[field] = _MISSING.get(field)
+    return cast(Transaction, clean)
+
+
+def invalid_fields(
+    record: Mapping[str, Any],
+    *,
+    now_ms: int,
+    currencies: CurrencyTable,
+    pan_key: bytes | None = None,
+) -> list[InvalidField]:
+    """Return everything that `validate_transaction` would refuse, one error a field."""
+    rules = Rules.at(now_ms, currencies, pan_key)
+    found = []
+    for unknown in sorted(str(key) for key in record if key not in _FIELDS):
+        try:
+            only_known({unknown: record.get(unknown)}, _FIELDS, "Transaction")
+        except InvalidField as error:
+            found.append(error)
+    for field in REQUIRED:
+        try:
+            read_field(field, record, rules)
+        except InvalidField as error:
+            found.append(error)
+    return found
