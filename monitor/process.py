@@ -25,7 +25,6 @@ from runtime.kafka.wire_format import PatientRegistry
 from runtime.metrics import Metrics
 from runtime.process import ServiceProcess
 from runtime.settings import Settings
-from schemas.currency import CurrencyTable
 from schemas.errors import BrokerUnavailable, RegistryUnavailable
 from schemas.features import HOUR
 from schemas.topics import TRANSACTIONS
@@ -90,7 +89,7 @@ def build(
         MonitorOptions.from_settings(settings),
         clock=clock,
         metrics=metrics,
-        currencies=CurrencyTable(settings.base_currency, settings.currency_rates),
+        currencies=settings.currencies,
         models=ServedModels(partial(bundle_histograms, trust=settings.bundle_trust)),
         registry=registry,
         label_registry=label_registry,
