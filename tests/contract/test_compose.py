@@ -21,6 +21,7 @@ from database.core.rights import RIGHTS as DATABASE_RIGHTS
 from database.core.rights import role_of
 from devstack.fetch.java import KAFKA_VERSION
 from monitor.observability import DASHBOARDS, PROMETHEUS, PROVISIONING, RULES
+from runtime.feature_store import redis as feature_store
 from runtime.kafka.administration.rights import RIGHTS
 from runtime.settings import Settings, load_settings
 
@@ -318,6 +319,21 @@ def test_redis_never_evicts_and_keeps_within_its_memory() -> None:
     assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
     assert command[command.index("--maxmemory") + 1] == "3gb"
     assert SERVICES["redis"]["mem_limit"] == "4g", "room for the rewrite of the append-only file"
+
+
+def test_the_worker_may_do_on_redis_what_the_store_says_that_it_needs() -> None:
+    needed = set(re.findall(r"\+[\w@|-]+", feature_store.__doc__ or ""))
+    assert len(needed) > 15
+    command: list[str] = SERVICES["redis"]["command"]
+    starts = [number + 1 for number, each in enumerate(command) if each == "--user"]
+    users = {
+        command[start]: set(command[start:end])
+        for start, end in zip(starts, [*starts[1:], len(command)], strict=True)
+    }
+    assert set(users) == {"default", "stream_features", "gateway"}
+    assert needed <= users["stream_features"]
+    assert "%R~*" in users["gateway"], "it only reads"
+    assert {"-@all", "resetkeys"} <= users["default"]
 
 
 def test_volumes_are_declared_and_folders_are_there() -> None:
