@@ -190,7 +190,10 @@ def _foreign(request: Request, session: Session | None, body: bytes) -> Response
     given = request.headers.get(CSRF_HEADER)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given is None and kind == FORM:
-        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=100)
+        try:
+            fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=100)
+        except ValueError:
+            return answer(request, 400, "the form has more than 100 fields")
         given = fields.get(CSRF_FIELD, [""])[0]
     if not hmac.compare_digest((given or "").encode(), session.csrf.encode()):
         return answer(request, 403, "wrong or missing CSRF token: load the page again")

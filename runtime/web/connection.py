@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with what it lacks: limits on connections, and on the time of a head.
+"""uvicorn's HTTP protocol with what it lacks: limits on connections, and on each request's head.
 
-A client that does not send its whole head is disconnected, and connections beyond the limits are
-refused before anything of them is read. Dashboard and gateway use it. It relies on private parts of
-uvicorn; a test fails if they change.
+A client that does not send its whole head is disconnected, one that sends too long a head is
+refused, and so are connections beyond the limits, before anything of them is read. Dashboard and
+gateway use it. It relies on private parts of uvicorn; a test fails if they change.
 """
 
 from __future__ import annotations
@@ -16,6 +16,12 @@ from runtime.web.connections import ConnectionLimits
 
 HEAD_S: Final = 10.0
 """Time for the head of a request, from the connection or from its first byte on."""
+MAX_HEAD_BYTES: Final = 65_536
+"""Of a head that comes in several pieces of the stream; a piece has at most 256 KB."""
+TOO_LONG: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
+    b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n\r\nthe head is too long\n"
+)
 FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
     b"content-type: text/plain; charset=utf-8\r\ncontent-length: 32\r\n\r\n"
@@ -33,6 +39,7 @@ class BoundedConnection(HttpToolsProtocol):
     limits: ConnectionLimits | None = None
     _timer: TimerHandle | None = None
     _admitted = False
+    _head_bytes = 0
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Wait for a first request, or refuse the connection."""
@@ -62,11 +69,16 @@ class BoundedConnection(HttpToolsProtocol):
             return
         if self.timeout_keep_alive_task is not None:
             self._await_head()
+        self._head_bytes += len(data)
         super().data_received(data)
+        if self._timer is not None and self._head_bytes > MAX_HEAD_BYTES:
+            self.transport.write(TOO_LONG)
+            self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Wait for the rest of the head."""
+        """Wait for the rest of the head; the piece in which it begins is not counted."""
         super().on_message_begin()
+        self._head_bytes = 0
         self._await_head()
 
     def on_headers_complete(self) -> None:

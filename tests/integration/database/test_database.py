@@ -17,6 +17,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Executable, delete, func, insert, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from database.accounts.api_keys import all_keys, create
 from database.accounts.audit import delete_older
 from database.accounts.people import ONE_TIME_MS, accounts
 from database.core.database import Database
@@ -102,6 +103,23 @@ def test_tables_of_before_are_protected_and_expire_as_new_ones(empty_url: str) -
         with pytest.raises(DBAPIError, match="append-only"), database.begin() as connection:
             connection.execute(delete(audit))
     assert used == pytest.approx(time.time() * 1000, abs=600_000)
+
+
+def test_keys_of_before_share_a_tenant(empty_url: str) -> None:
+    settings = load_settings(database_url=empty_url)
+    with Database(make_engine(parse_url(empty_url))) as before, before.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(SCRIPTS))
+        command.upgrade(config, "0004")
+        columns = "(key_id, key_hash, name, scopes, created_at)"
+        row = {"hash": bytes(32)}
+        connection.execute(
+            text(f"INSERT INTO api_keys {columns} VALUES ('k1', :hash, 'shop', 'read', 1)"), row
+        )
+    with open_database(settings) as database, database.begin() as connection:
+        made, _ = create(connection, "new", ["read"], by="test", now_ms=2, tenant="shop-a")
+        tenants = {key.key_id: key.tenant for key in all_keys(connection)}
+    assert tenants == {"k1": "default", made.key_id: "shop-a"}
 
 
 def test_the_age_of_open_cases_comes_from_an_index(database: Database) -> None:

@@ -244,3 +244,41 @@ def test_a_batch_whose_client_has_gone_frees_its_place() -> None:
                 return
 
     serve(scenario, decided=False)
+
+
+@pytest.mark.parametrize(
+    "begun", [b"GET /", b"GET / HTTP/1.1\r\nX-Long: ", b"GET / HTTP/1.1\r\nA: b\r\n"]
+)
+def test_a_head_without_end_is_refused(begun: bytes) -> None:
+    more = b"A: b\r\n" if begun.endswith(b"\n") else b"x"
+
+    async def scenario(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begun)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof() and sent < 50_000_000:
+                writer.write(more * (10_000 // len(more)))
+                sent += 10_000
+                await writer.drain()
+        assert sent < 5_000_000
+        writer.close()
+        head, _ = await answer_to(port, WHOLE)
+        assert head.startswith(b"HTTP/1.1 200")
+
+    serve(scenario)
+
+
+def test_a_long_head_in_one_piece_and_a_long_body_are_served() -> None:
+    long = b"X-Long: " + b"x" * 30_000 + b"\r\n\r\n"
+
+    async def scenario(port: int) -> None:
+        head, _ = await answer_to(port, WHOLE[:-2] + long)
+        assert head.startswith(b"HTTP/1.1 200")
+        body = b" " * 60_000
+        asked = b"POST /score-transactions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n"
+        asked = asked % KEY.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        head, _ = await answer_to(port, asked)
+        assert head.startswith(b"HTTP/1.1 200")
+
+    serve(scenario)

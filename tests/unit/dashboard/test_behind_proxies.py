@@ -13,7 +13,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 from dashboard.web.pages import STATIC, TEMPLATES
-from database.core.database import Database
 from runtime.settings import load_settings
 from runtime.web.forwarded import behind_proxies
 from tests.support.browser.visits import served
@@ -25,8 +24,8 @@ KEEPS = pytest.mark.parametrize("kept", [ROOT, ""], ids=["kept by the proxy", "c
 
 
 @pytest.fixture
-def below(database: Database) -> Site:
-    return Site(database, settings=load_settings(dashboard_root_path=ROOT))
+def below(site: Site) -> Site:
+    return Site(site.database, settings=load_settings(dashboard_root_path=ROOT))
 
 
 @KEEPS

@@ -292,3 +292,19 @@ def test_the_session_of_an_event_stream_is_looked_up_every_two_seconds(
     with pytest.raises(OSError, match="the session has ended"):
         asyncio.run(gate.Gate(stream, find=find)(scope, received, sent))
     assert seen == [0.5, 1.9]
+
+
+def test_a_form_of_too_many_fields_is_refused(site: Site) -> None:
+    client = site.person("viewer")
+    del client.headers["X-CSRF-Token"]
+    form = {f"f{number}": "x" for number in range(150)}
+    assert client.post("/logout", data=form).status_code == 400
+    assert not logged_out(site, client)
+
+
+@pytest.mark.parametrize(
+    "host", ["x/healthz?", "x/healthz#", "x/static/style.css?y=", "x\\healthz"]
+)
+def test_the_name_of_the_host_is_no_part_of_the_path(site: Site, host: str) -> None:
+    answer = site.stranger().get("/models", headers={"Host": host, "Accept": "*/*"})
+    assert answer.status_code == 401

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from database.accounts import audit
-from database.accounts.api_keys import hashed
+from database.accounts.api_keys import all_keys, hashed
 from database.core.opening import open_database
 from gateway.__main__ import app
 from runtime.command_line import operator
@@ -66,3 +66,29 @@ def test_making_and_revoking_a_key_is_audited_without_its_secret(
 def test_an_account_without_a_name_is_told_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)
     assert operator() == "command line: uid 4000000001"
+
+
+def test_a_key_lasts_a_year_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_DATABASE_URL", f"sqlite:///{tmp_path / 'fraud.db'}")
+    invoke = CliRunner().invoke
+    for name, options in (("year", []), ("ever", ["--expires", "never", "--tenant", "shop-a"])):
+        made = invoke(app, ["keys", "create", name, *options], catch_exceptions=False)
+        assert made.exit_code == 0
+    listed = invoke(app, ["keys", "list"], catch_exceptions=False).stdout.splitlines()
+    words = {line.split()[1]: line for line in listed}
+    assert "  shop-a  read,score  " in words["ever"]
+    assert "expires never" in words["ever"]
+    assert "  default  read,score  " in words["year"]
+    assert "expires never" not in words["year"]
+    opened = open_database(load_settings())
+    with opened as database, database.read() as connection:
+        year = next(key for key in all_keys(connection) if key.name == "year")
+    assert year.expires_at == year.created_at + 365 * 86_400_000
+    for options, told in (
+        (["--expires", "soon"], "or write never"),
+        (["--tenant", "Shop A"], "tenant 'Shop A'"),
+    ):
+        with pytest.raises(ConfigurationError, match=told):
+            invoke(app, ["keys", "create", "x", *options], catch_exceptions=False)

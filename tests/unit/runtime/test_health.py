@@ -13,7 +13,7 @@ import pytest
 from runtime import health
 from runtime.health import HealthServer
 from runtime.metrics import Metrics
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until
 
 
 def test_a_client_that_does_not_wait_leaves_no_traceback(
@@ -75,3 +75,33 @@ def test_a_client_that_asks_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatc
     ):
         client.sendall(b"GET /rea")
         assert client.recv(1) == b""
+
+
+def test_a_head_is_answered_like_a_get_without_its_body() -> None:
+    with HealthServer(0, Metrics("store"), lambda: "waits") as server:
+        for path, status in (("/healthz", b"200"), ("/readyz", b"503"), ("/nowhere", b"404")):
+            with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as client:
+                client.sendall(f"HEAD {path} HTTP/1.0\r\n\r\n".encode())
+                answer = b"".join(iter(lambda: client.recv(4_096), b""))
+            assert answer.split()[1] == status
+            assert answer.endswith(b"\r\n\r\n")
+
+
+def test_so_many_clients_at_most_have_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "MAX_CONNECTIONS", 3)
+    with HealthServer(0, Metrics("store"), lambda: "") as server:
+        address = ("127.0.0.1", server.port)
+        idle = [socket.create_connection(address, PATIENCE_S) for _ in range(3)]
+        with socket.create_connection(address, PATIENCE_S) as one_too_many:
+            assert one_too_many.recv(1) == b""
+        for each in idle:
+            each.close()
+
+        def served() -> bool:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{server.port}/readyz", timeout=PATIENCE_S)
+            except OSError:
+                return False
+            return True
+
+        until(served, "a place is free again")
