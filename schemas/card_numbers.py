@@ -1,7 +1,8 @@
 """Card numbers (PANs), which must not enter the system: recognise, replace by a token, mask.
 
-Card ids are checked for them (`validation`); dead letters, error texts and logs are masked.
-Source of the check digit: ISO/IEC 7812-1, annex B (Luhn).
+Card ids are checked for them (`schemas.rules`); dead letters, error texts and logs are masked.
+Sources: ISO/IEC 7812-1, annex B (Luhn's check digit); the ranges of issuers as the card networks
+publish them.
 """
 
 from __future__ import annotations
@@ -11,18 +12,26 @@ import hmac
 import re
 from typing import Final
 
-_CANDIDATE: Final = re.compile(rb"(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])")
+_SEPARATOR: Final = rb"(?:[ ._/-]|\xc2\xa0|\xe2\x80\xaf)"
+_CANDIDATE: Final = re.compile(rb"[0-9](?:%b{0,2}[0-9]){12,}" % _SEPARATOR)
+_SEPARATORS: Final = str.maketrans("", "", " ._/-\u00a0\u202f")
+_SIZES: Final = range(13, 20)
+"""How many digits a card number has."""
+_LONGEST_ID: Final = 64
+"""Digits; more in a row are masked as one, because looking at each window takes time."""
 _SHOWN: Final = 4
 
 
 def looks_like_pan(text: str) -> bool:
-    """Whether the text is 13 to 19 digits (blanks and hyphens ignored) that pass the Luhn check.
+    """Whether the text is 13 to 19 digits that pass the Luhn check.
+
+    Blanks, no-break spaces, hyphens, dots, underscores and slashes are ignored.
 
     >>> looks_like_pan("4111 1111 1111 1111"), looks_like_pan("4111111111111112")
     (True, False)
     """
-    digits = text.replace(" ", "").replace("-", "")
-    return digits.isascii() and digits.isdigit() and 13 <= len(digits) <= 19 and _luhn(digits)
+    digits = text.translate(_SEPARATORS)
+    return digits.isascii() and digits.isdigit() and len(digits) in _SIZES and _luhn(digits)
 
 
 def _luhn(digits: str) -> bool:
@@ -33,27 +42,67 @@ def _luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
+def _issued(digits: str) -> bool:
+    """Whether a network issues card numbers that begin so, in this length."""
+    size, two, four = len(digits), int(digits[:2]), int(digits[:4])
+    if two == 50 or 56 <= two <= 69 or two in (81, 82):  # Discover, Maestro, RuPay, UnionPay
+        return True
+    if digits[0] == "4":
+        return size in (13, 16, 19)
+    if two in (34, 37):
+        return size == 15
+    if two in (36, 38, 39) or 3000 <= four <= 3059:
+        return size >= 14
+    return size >= 16 and (
+        51 <= two <= 55 or 2200 <= four <= 2204 or 2221 <= four <= 2720 or 3528 <= four <= 3589
+    )
+
+
 def tokenised(pan: str, key: bytes) -> str:
     """Return the token of a card number: HMAC-SHA256 of its digits, 128 bits, in hexadecimal."""
-    digits = pan.replace(" ", "").replace("-", "")
+    digits = pan.translate(_SEPARATORS)
     return "pan-" + hmac.new(key, digits.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def mask_numbers(data: bytes) -> bytes:
     """Return the bytes, equally long, with all but the last four digits of card numbers as *.
 
+    A card number is also found among other digits, if it begins like one of a network: bytes around
+    it may be digits by chance, and people write the expiry date behind it.
+
     >>> mask_numbers(b'{"card_id": "4111111111111111"}')
     b'{"card_id": "************1111"}'
+    >>> mask_numbers(b"7 4111-1111-1111-1111 12/29")
+    b'7 ****-****-****-1111 12/29'
     """
 
     def mask(match: re.Match[bytes]) -> bytes:
-        found = match.group()
-        if not looks_like_pan(found.decode()):
-            return found
-        hidden = re.sub(rb"[0-9]", b"*", found[:-_SHOWN])
-        return hidden + found[-_SHOWN:]
+        found = bytearray(match.group())
+        places = [place for place, byte in enumerate(found) if 0x30 <= byte <= 0x39]
+        digits = bytes(found[place] for place in places).decode()
+        for first, last in _numbers(digits):
+            for place in places[first : last - _SHOWN]:
+                found[place] = 0x2A
+        return bytes(found)
 
     return _CANDIDATE.sub(mask, data)
+
+
+def _numbers(digits: str) -> list[tuple[int, int]]:
+    """Return the first and the end of every card number among digits."""
+    if len(digits) > _LONGEST_ID or (len(digits) in _SIZES and _luhn(digits)):
+        return [(0, len(digits))]
+    windows = (
+        (first, first + size)
+        for first in range(len(digits) - _SIZES.start + 1)
+        for size in _SIZES
+        if first + size <= len(digits)
+    )
+    return [
+        (first, last)
+        for first, last in windows
+        if _issued(digits[first:last]) and _luhn(digits[first:last])
+    ]
 
 
 def masked(text: str) -> str:

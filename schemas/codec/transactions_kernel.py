@@ -177,14 +177,20 @@ def has_characters(buffer, spans, row, field, minimum, maximum):
 
 @njit(cache=True)
 def looks_like_pan(buffer, start, stop):
-    """Whether a text is a card number: 13 to 19 digits that pass the Luhn check.
-
-    Blanks and hyphens are ignored.
-    """
-    digits, total = 0, 0
-    for back in range(stop - start):
-        byte = buffer[stop - 1 - back]
-        if byte == 0x20 or byte == 0x2D:
+    """Whether a text is a card number, see `schemas.card_numbers.looks_like_pan`."""
+    digits, total, position = 0, 0, stop
+    while position > start:
+        position -= 1
+        byte = buffer[position]
+        if byte == 0x20 or 0x2D <= byte <= 0x2F or byte == 0x5F:
+            continue
+        if byte == 0xA0 and position > start and buffer[position - 1] == 0xC2:
+            position -= 1
+            continue
+        if byte == 0xAF and position > start + 1 and buffer[position - 1] == 0x80:
+            if buffer[position - 2] != 0xE2:
+                return False
+            position -= 2
             continue
         if not 0x30 <= byte <= 0x39:
             return False

@@ -205,7 +205,6 @@ def test_card_numbers_of_13_and_of_19_digits_are_recognised_and_masked(number: s
 @pytest.mark.parametrize("number", NO_PANS)
 def test_shorter_and_longer_numbers_are_no_card_numbers(number: str) -> None:
     assert not looks_like_pan(number)
-    assert masked(number) == number
     assert validate(card_id=number)["card_id"] == number
 
 
@@ -231,6 +230,8 @@ def test_labels_are_read_in_both_encodings(encode: Any) -> None:
         ("transaction_id", ""), ("card_id", None), ("label", "MAYBE"), ("source", "GOSSIP"),
         ("transaction_time", 0), ("transaction_time", NOW + 300_001), ("label_time", None),
         ("label_time", "soon"), ("label_time", 1_700_600_000), ("amount", 3),
+        ("label_time", 1_700_600_000_000_000), ("label_time", 1_699_999_000_000),
+        ("label_time", NOW + 366 * 86_400_000 + 1),
     ],
 )  # fmt: skip
 def test_a_bad_label_is_refused_by_field(field: str, value: object) -> None:
