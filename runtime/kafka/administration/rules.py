@@ -68,13 +68,16 @@ def findings(settings: Settings, found: Mapping[str, FoundTopic]) -> Findings:
         for spec, topic in known
         if spec in INPUTS and topic.config is not None
     ]
+    unread = [settings.topic(spec) for spec, topic in known if topic.config is None]
+    if unread:
+        result.warnings.append(
+            f"the configuration was not verified of {', '.join(unread)}: "
+            "grant DescribeConfigs there"
+        )
     for spec, topic in known:
-        rules = _Rules(settings, spec, topic)
         if topic.config is None:
-            result.warnings.append(
-                f"the configuration of {rules.name} was not verified: grant DescribeConfigs on it"
-            )
             continue
+        rules = _Rules(settings, spec, topic)
         result.problems += [*rules.cleanup(), *rules.size(max(limits, default=0)), *rules.in_sync()]
         result.warnings += [*rules.retention(), *rules.timestamps()]
     return result

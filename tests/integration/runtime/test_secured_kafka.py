@@ -274,7 +274,7 @@ def test_without_the_right_to_describe_configurations_it_says_so_and_goes_on(
         found = administration.check("store")
         assert found.problems == []
         assert found.warnings == [
-            "the configuration of policy was not verified: grant DescribeConfigs on it"
+            "the configuration was not verified of policy: grant DescribeConfigs there"
         ]
     finally:
         kafka.grant("store", [right])

@@ -241,6 +241,7 @@ def test_tails_and_ends(on_kafka: Settings) -> None:
     assert len(read_tail(on_kafka, topic, 3, 400)) == 50
     assert read_tail(on_kafka, topic, 3, 0) == []
     assert read_tail(on_kafka, topic, 0, 10) == []
+    assert read_tail(on_kafka, topic, PARTITIONS, 10) == [], "it has no such partition"
 
 
 def test_a_memory_broker_that_is_away_keeps_what_was_handed_over() -> None:

@@ -157,12 +157,12 @@ def test_keeping_messages_longer_or_for_ever_is_fine() -> None:
         assert findings(SETTINGS, configured("alerts", retention_ms=kept)).warnings == []
 
 
-def test_a_configuration_that_may_not_be_read_is_a_warning() -> None:
-    found = as_created() | {"models": FoundTopic(1)}
+def test_configurations_that_may_not_be_read_are_one_warning() -> None:
+    found = as_created() | {"models": FoundTopic(1), "policy": FoundTopic(1)}
     result = findings(SETTINGS, found)
     assert result.problems == []
     assert result.warnings == [
-        "the configuration of models was not verified: grant DescribeConfigs on it"
+        "the configuration was not verified of models, policy: grant DescribeConfigs there"
     ]
 
 
