@@ -22,6 +22,7 @@ MAX_DEADLINE_MS: Final = 60_000
 MAX_FIELDS: Final = 40
 """Fields of an object that is looked at closely; a transaction has 17."""
 MAX_ATTRIBUTES: Final = 100
+"""Of a transaction that has more, none is recorded: as context, they never cost the decision."""
 MAX_ATTRIBUTE: Final = 1_000
 """Characters of an attribute's text; its name has at most MAX_NAME."""
 
@@ -59,6 +60,9 @@ class TransactionReader:
         """Return the transaction of a decoded JSON object; raises as `json`."""
         if found := _misshapen(record):
             raise invalid(found)
+        attributes = record.get("attributes")
+        if isinstance(attributes, dict) and not _bounded(attributes):
+            record = {**record, "attributes": None}
         now_ms = self.clock.now_ms()
         try:
             return validate_transaction(
@@ -79,29 +83,21 @@ def _misshapen(record: Mapping[str, Any]) -> list[InvalidField]:
     if len(record) > MAX_FIELDS:
         reason = f"the object has {len(record)} fields: a transaction has at most 17"
         return [InvalidField(reason, field=None)]
-    found = []
     for name in record:
         if len(name) > MAX_NAME:
             reason = f"a field's name has {len(name)} characters: it is not a field of Transaction"
-            found.append(InvalidField(reason, field=shortened(name, MAX_NAME)))
-            break
-    attributes = record.get("attributes")
-    if isinstance(attributes, dict):
-        found += _misshapen_attributes(attributes)
-    return found
+            return [InvalidField(reason, field=shortened(name, MAX_NAME))]
+    return []
 
 
-def _misshapen_attributes(attributes: Mapping[str, Any]) -> list[InvalidField]:
-    reason = ""
-    if len(attributes) > MAX_ATTRIBUTES:
-        reason = f"{len(attributes)} attributes: send at most {MAX_ATTRIBUTES}"
-    elif any(len(name) > MAX_NAME for name in attributes):
-        reason = f"the name of an attribute is too long: use at most {MAX_NAME} characters"
-    elif any(isinstance(each, str) and len(each) > MAX_ATTRIBUTE for each in attributes.values()):
-        reason = f"the text of an attribute is too long: send at most {MAX_ATTRIBUTE} characters"
-    elif any(name.startswith(RESERVED) for name in attributes):
-        reason = f"names that begin with {RESERVED!r} are the gateway's own: use another one"
-    return [InvalidField(reason, field="attributes")] if reason else []
+def _bounded(attributes: Mapping[str, Any]) -> bool:
+    """Return whether attributes are few and short, and none has a name of the gateway's own."""
+    return len(attributes) <= MAX_ATTRIBUTES and all(
+        len(name) <= MAX_NAME
+        and not name.startswith(RESERVED)
+        and not (isinstance(text, str) and len(text) > MAX_ATTRIBUTE)
+        for name, text in attributes.items()
+    )
 
 
 def deadline_s(scope: Scope, default_ms: int) -> float:
