@@ -11,8 +11,8 @@ from typing import Final
 from devstack.fetch.maven import fetch_jars, pinned_jars
 from schemas.errors import ConfigurationError
 
-KAFKA_VERSION: Final = "4.1.1"
-_LOG4J: Final = "2.25.2"
+KAFKA_VERSION: Final = "4.1.2"
+_LOG4J: Final = "2.25.5"
 KAFKA_ENDPOINT: Final = "+".join(
     (
         f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
