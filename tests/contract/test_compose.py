@@ -35,7 +35,7 @@ OURS = {
     for name, each in SERVICES.items()
     if "FRAUD_WORKER_ID" in each.get("environment", {})
 }
-ONCE = {"kafka-setup", "database-setup", "keys"}
+ONCE = ("kafka-setup", "database-setup", "keys")
 """What ends by itself."""
 STANDING = {name: each for name, each in SERVICES.items() if name not in ONCE}
 THIRD_PARTY = {"kafka", "redis", "postgres", "prometheus", "grafana"}
