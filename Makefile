@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help test demo check proof mutants lock sbom clean
+.PHONY: help test demo check proof mutants passwords lock sbom clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,6 +42,12 @@ check: $(STAMP) ## format, lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy schemas runtime database stream_features scorer gateway dashboard monitor trainer simulation loadtest devstack tests
 	$(BIN)/lint-imports
+
+passwords: ## write .env with a password for each service of docker-compose.yml
+	@test ! -e .env || { echo ".env is there already: add what .env.example has more, or delete it, which changes every password"; exit 1; }
+	@umask 077 && while IFS= read -r line; do case $$line in \
+	  *=) echo "$$line$$(head -c 24 /dev/urandom | od -An -v -tx1 | tr -d ' \n')";; \
+	  *) echo "$$line";; esac; done < .env.example > .env
 
 # Versions that are locked stay unless pyproject.toml rules them out; delete a line of the lock to raise that one.
 lock: $(STAMP) ## write requirements.lock anew after a change of pyproject.toml

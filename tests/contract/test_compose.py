@@ -376,13 +376,21 @@ def test_nothing_starts_before_every_password_is_set() -> None:
             assert REQUIRED.search(line), line
 
 
-def test_the_line_that_makes_the_passwords_fills_in_all_of_them(tmp_path: Path) -> None:
-    [line] = [each for each in TEXT.splitlines() if each.startswith("#   while ")]
-    (tmp_path / ".env.example").write_text((ROOT / ".env.example").read_text())
-    subprocess.run(["sh", "-c", line.lstrip("# ")], cwd=tmp_path, check=True)
-    made = re.findall(r"^(\w+)=([0-9a-f]{48})$", (tmp_path / ".env").read_text(), re.MULTILINE)
+def test_make_passwords_gives_each_its_own_and_replaces_none(tmp_path: Path) -> None:
+    for name in (".env.example", "Makefile"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    subprocess.run(["make", "--silent", "passwords"], cwd=tmp_path, check=True)
+    text = (tmp_path / ".env").read_text()
+    made = re.findall(r"^(\w+)=([0-9a-f]{48})$", text, re.MULTILINE)
     assert {name for name, _ in made} == set(REQUIRED.findall(TEXT))
     assert len({password for _, password in made}) == len(made)
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+    again = subprocess.run(
+        ["make", "--silent", "passwords"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert again.returncode != 0
+    assert "is there already" in again.stdout
+    assert (tmp_path / ".env").read_text() == text
 
 
 def test_prometheus_scrapes_every_service_under_the_name_of_its_process() -> None:

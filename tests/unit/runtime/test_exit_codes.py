@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,15 @@ import structlog
 
 from runtime.command_line import require_folder, run_command, write_report
 from schemas.errors import BrokerUnavailable, ConfigurationError, EmptyStore, FraudError
+
+
+@pytest.fixture(autouse=True)
+def unset_umask() -> Iterator[None]:
+    """Set the umask back, which each command sets for its whole process."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 @pytest.mark.parametrize(
@@ -35,12 +45,9 @@ def test_an_error_is_one_whole_line_and_an_exit_code(
 def test_what_a_command_writes_is_not_for_every_account(
     tmp_path: Path, of_the_account: int, mode: int
 ) -> None:
-    before = os.umask(of_the_account)
-    try:
-        run_command(lambda: (tmp_path / "state").write_text("cards"))
-        assert (tmp_path / "state").stat().st_mode & 0o777 == mode
-    finally:
-        os.umask(before)
+    os.umask(of_the_account)
+    run_command(lambda: (tmp_path / "state").write_text("cards"))
+    assert (tmp_path / "state").stat().st_mode & 0o777 == mode
 
 
 def test_a_command_of_a_scheduler_tells_what_may_succeed_later() -> None:
