@@ -247,7 +247,7 @@ class Settings(BaseSettings):
         16_384, description="kilobytes of bodies per second that one API key may send"
     )
     api_rate_ms: Positive = Field(
-        500, description="processing time (ms) per second that one API key may use"
+        800, description="processing time (ms) per second that one API key may use"
     )
     api_keys_offline: Duration = Field(
         Duration("1h"), description="how long API keys stay valid while the database is away"
