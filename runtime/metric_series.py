@@ -40,7 +40,7 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
         *_OF_BAD_INPUT,
         *_each("retries", step=("redis",)),
         *_each("labels_applied", outcome=("nothing", "pending", "added", "removed", "refused")),
-        *((name, {}) for name in ("duplicates", "late", "fenced", "restarts")),
+        *((name, {}) for name in ("duplicates", "late", "fenced", "restarts", "redis_evicted")),
         *((name, {}) for name in ("batch_rows", "latency_seconds", "partitions", "buffered")),
     ),
     "scorer": (

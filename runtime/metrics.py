@@ -46,6 +46,8 @@ METRICS: Final = (
     MetricSpec("gauge", "build_info", "1 for what runs", ("version", "python", "catalogue")),
     MetricSpec("counter", "kafka_errors", "errors that Kafka clients reported", ("error",)),
     MetricSpec("gauge", "reachable", "1 while it answers", ("dependency",)),
+    MetricSpec("gauge", "redis_memory_ratio", "memory that Redis uses of what it may use"),
+    MetricSpec("counter", "redis_evicted", "keys that Redis evicted: their state is lost"),
     MetricSpec("counter", "records", "records read", ("topic",)),
     MetricSpec("counter", "published", "records handed to Kafka", ("topic",)),
     MetricSpec("counter", "dead_letters", "records that could not be served", ("error_class",)),

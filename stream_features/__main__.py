@@ -156,22 +156,33 @@ def replay(
 @app.command("rebuild")
 def rebuild_state(
     then_run: Annotated[bool, typer.Option(help="go live afterwards, as `run` does")] = False,
+    incomplete: Annotated[
+        bool, typer.Option(help="rebuild even though Kafka has deleted a part of the history")
+    ] = False,
 ) -> None:
     """Rebuild a lost store from Kafka, up to the last published vector; publishes nothing.
 
     Example: python -m stream_features rebuild --then-run
     """
     from runtime.feature_store.redis import RedisFeatureStore
+    from runtime.feature_store.redis_server import ServerWatch
+    from runtime.metrics import Metrics
+    from schemas.dead_letters import SERVICE
     from stream_features.operate.rebuild import rebuild
 
     settings = load_settings()
     store = RedisFeatureStore.from_settings(settings)
     began = time.perf_counter()
     try:
+        ServerWatch(store, Metrics(SERVICE)).check()
         with _progress() as bar:
             task = bar.add_task("rebuild", total=None)
             records = rebuild(
-                settings, store, lambda done, total: bar.update(task, completed=done, total=total)
+                settings,
+                store,
+                lambda done, total: bar.update(task, completed=done, total=total),
+                incomplete=incomplete,
+                warn=lambda text: say(text, "yellow"),
             )
     finally:
         store.close()

@@ -9,10 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from runtime.feature_store.redis import RedisFeatureStore
+from runtime.feature_store.redis_server import ServerWatch
 from runtime.kafka.clients import KafkaProducer
 from runtime.process import START_ANEW, ServiceProcess
 from runtime.settings import Settings
 from schemas.dead_letters import SERVICE
+from schemas.errors import StoreUnavailable
 from stream_features.host.host import Host
 from stream_features.worker.assembly import build_worker, group_positions
 from stream_features.worker.watchdog import STALL_S, Watchdog
@@ -26,7 +28,7 @@ def run(
     Waits for Kafka and Redis if they do not answer yet.
 
     Raises:
-        ConfigurationError: Kafka or Redis refuses the settings.
+        ConfigurationError: Kafka or Redis refuses the settings, or Redis would not keep the state.
     """
     with ServiceProcess(SERVICE, settings, low_latency=True) as process:
         process.metrics.count("restarts", restarts)
@@ -41,12 +43,14 @@ def run(
             positions=(lambda _: {}) if from_start else group_positions(settings),
         )
         process.create_topics()
+        server = ServerWatch(store, process.metrics)
+        process.patiently(server.check, StoreUnavailable)
         process.waiting_for = "the kernels are being loaded"
         data_dir = Path(process.parts.enter_context(TemporaryDirectory(prefix="faust-")))
         host = Host(process, worker, data_dir)
         watchdog = Watchdog(
             worker,
-            ping=store.ping,
+            look_at_store=server.look,
             ends=host.ends,
             fetched=host.fetched,
             metrics=process.metrics,

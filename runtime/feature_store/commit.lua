@@ -1,6 +1,8 @@
-#!lua name=fraud
+#!lua name=fraud_VERSION
 
--- The feature store's functions; `feature_store` loads and calls them.
+-- The feature store's functions; `feature_store` loads and calls them. It puts a hash of this text
+-- in place of VERSION: names of functions are valid on the whole server, which processes of
+-- another version of this code may use as well.
 -- Checks come first and writes after, so a rejected call has written nothing.
 -- Keys and arguments come in the order of the counts; nothing is unpacked onto
 -- Lua's stack, whose limit is about 8,000 values.
@@ -109,6 +111,23 @@ local function watermark(keys, args)
   return others
 end
 
-redis.register_function('fraud_commit', commit)
-redis.register_function('fraud_acquire', acquire)
-redis.register_function('fraud_watermark', watermark)
+-- KEYS: any key under the prefix. ARGV: commands, in which KEY stands for that key.
+-- Returns those of the commands that the calling user may not run.
+local function rights(keys, args)
+  local denied = {}
+  for _, command in ipairs(args) do
+    local words = {}
+    for word in string.gmatch(command, '%S+') do
+      words[#words + 1] = word == 'KEY' and keys[1] or word
+    end
+    if not redis.acl_check_cmd(unpack(words)) then
+      denied[#denied + 1] = command
+    end
+  end
+  return denied
+end
+
+redis.register_function('fraud_commit_VERSION', commit)
+redis.register_function('fraud_acquire_VERSION', acquire)
+redis.register_function('fraud_watermark_VERSION', watermark)
+redis.register_function{function_name='fraud_rights_VERSION', callback=rights, flags={'no-writes'}}

@@ -5,16 +5,16 @@ the entities (`schemas.keys`), these keys are used, under the same prefix: `p:<n
 `p:<n>:cursors` (a hash of topic to next offset) and `p:<n>:outbox` for partition number n,
 `watermarks`, and `format`.
 
-An ACL user needs: ~prefix* +@connection +mget +hgetall +get +set +append +pexpire +strlen +getrange
-+del +incr +pttl +hget +hset +hdel +time +fcall +function|load +scan +memory|usage.
+`redis_server` checks the server and this user's rights, which docs/operating.md lists.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from itertools import chain
 from typing import Any, Final, Self
@@ -25,8 +25,9 @@ from redis.retry import Retry
 
 from runtime.feature_store.expiry import RecentExpiry
 from runtime.feature_store.protocol import Commit, CommitResult, Ownership, refuse_format
+from runtime.feature_store.redis_errors import typed_errors, unknown_command
 from runtime.settings import Settings
-from schemas.errors import ConfigurationError, FatalError, StoreUnavailable
+from schemas.errors import ConfigurationError, StoreUnavailable
 from schemas.keys import KEY_LETTER, EntityKind
 
 MGET_KEYS: Final = 1024
@@ -34,28 +35,15 @@ MGET_KEYS: Final = 1024
 SCAN_KEYS: Final = 1000
 
 
-@contextmanager
-def _typed_errors(url: str) -> Iterator[None]:
-    try:
-        yield
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-        raise ConfigurationError(
-            f"Redis at {url} refuses this user: {error}; see FRAUD_REDIS_USERNAME"
-        ) from error
-    except (
-        redis.ConnectionError,
-        redis.TimeoutError,
-        redis.exceptions.ReadOnlyError,
-        redis.exceptions.OutOfMemoryError,
-        redis.exceptions.TryAgainError,
-    ) as error:
-        raise StoreUnavailable(f"Redis at {url} is not available: {error}") from error
-    except redis.ResponseError as error:
-        if str(error).startswith(("LOADING", "MASTERDOWN", "MISCONF", "BUSY", "NOREPLICAS")):
-            raise StoreUnavailable(f"Redis at {url} is not available: {error}") from error
-        raise FatalError(f"Redis at {url} refused a command: {error}") from error
-    except redis.RedisError as error:  # an invalid answer: the connection is broken
-        raise StoreUnavailable(f"Redis at {url} is not available: {error}") from error
+@cache
+def _library() -> tuple[str, str]:
+    """Return the text of the function library, and the version that ends all names in it.
+
+    The version is a hash of the text, so processes of two versions of this code can share a server.
+    """
+    text = resources.files("runtime.feature_store").joinpath("commit.lua").read_text()
+    version = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return text.replace("VERSION", version), version
 
 
 class RedisFeatureStore:
@@ -94,8 +82,6 @@ class RedisFeatureStore:
             raise ConfigurationError(f"FRAUD_REDIS_URL is not a valid URL: {error}") from error
         self._url = url.rpartition("@")[2]
         self._prefix = prefix
-        self._source = resources.files("runtime.feature_store").joinpath("commit.lua").read_text()
-        self._loaded = False
         self._expiry = RecentExpiry()
 
     @classmethod
@@ -111,9 +97,14 @@ class RedisFeatureStore:
             timeout_s=settings.redis_timeout_ms / 1000,
         )
 
+    @property
+    def address(self) -> str:
+        """The address without user and password."""
+        return self._url
+
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the value of each key, None for a missing one, in one round trip."""
-        with _typed_errors(self._url):
+        with typed_errors(self._url):
             if len(keys) <= MGET_KEYS:
                 return list(self._redis.mget(keys)) if keys else []
             pipeline = self._redis.pipeline(transaction=False)
@@ -124,7 +115,7 @@ class RedisFeatureStore:
     def claim_format(self, version: int) -> None:
         """Record the format of the values, or raise ConfigurationError if another is recorded."""
         key = self._prefix + b"format"
-        with _typed_errors(self._url):
+        with typed_errors(self._url):
             if self._redis.set(key, version, nx=True):
                 return
             found = self._redis.get(key)
@@ -133,7 +124,7 @@ class RedisFeatureStore:
     def acquire(self, partition: int) -> Ownership:
         """Take a partition number over and fence its previous owner."""
         keys = [self._key(partition, name) for name in (b"epoch", b"cursors", b"outbox")]
-        epoch, flat, outbox = self._call("fraud_acquire", keys, [])
+        epoch, flat, outbox = self._call("acquire", keys, [])
         return Ownership(int(epoch), _cursors(flat), outbox)
 
     def commit(self, commit: Commit) -> CommitResult:
@@ -167,14 +158,14 @@ class RedisFeatureStore:
         for key, records in chain(due, lately):
             keys.append(key)
             args.append(records)
-        reason: bytes = self._call("fraud_commit", keys, args)
+        reason: bytes = self._call("commit", keys, args)
         if not reason:
             self._expiry.extended(key for key, _ in due)
         return CommitResult(not reason, reason.decode(errors="backslashreplace"))
 
     def positions(self, partitions: Sequence[int]) -> dict[int, dict[str, int]]:
         """Return the cursors of partition numbers by topic, without taking them over."""
-        with _typed_errors(self._url):
+        with typed_errors(self._url):
             pipeline = self._redis.pipeline(transaction=False)
             for number in partitions:
                 pipeline.hgetall(self._key(number, b"cursors"))
@@ -186,7 +177,7 @@ class RedisFeatureStore:
 
     def time_to_live(self, key: bytes) -> int:
         """Return the remaining time to live of an entity in ms, negative if it does not expire."""
-        with _typed_errors(self._url):
+        with typed_errors(self._url):
             return int(self._redis.pttl(key))
 
     def exchange_watermark(
@@ -195,7 +186,7 @@ class RedisFeatureStore:
         """Publish the event time that a lagging worker has reached; return those of the others."""
         time = "" if event_time is None else event_time
         key = self._prefix + b"watermarks"
-        return _cursors(self._call("fraud_watermark", [key], [worker, time, ttl_ms]))
+        return _cursors(self._call("watermark", [key], [worker, time, ttl_ms]))
 
     def entities(self, kind: EntityKind) -> Iterator[list[tuple[bytes, int]]]:
         """Yield lists of (key, bytes of memory with key and overhead) for every entity of a kind.
@@ -207,7 +198,7 @@ class RedisFeatureStore:
         pattern = re.sub(rb"([*?\[\]\\^])", rb"\\\1", start) + b"*"
         cursor = 0
         while True:
-            with _typed_errors(self._url):
+            with typed_errors(self._url):
                 cursor, found = self._redis.scan(cursor, match=pattern, count=SCAN_KEYS)
                 keys = [key for key in found if len(key) == width]
                 pipeline = self._redis.pipeline(transaction=False)
@@ -218,9 +209,26 @@ class RedisFeatureStore:
             if cursor == 0:
                 return
 
+    def information(self) -> dict[str, Any] | None:
+        """Return what INFO says, or None if this user may not ask."""
+        with typed_errors(self._url):
+            try:
+                return dict(self._redis.info())
+            except redis.exceptions.NoPermissionError:
+                return None
+            except redis.ResponseError as error:
+                if unknown_command(error):
+                    return None
+                raise
+
+    def lacking(self, commands: Sequence[str]) -> list[str]:
+        """Return those of `commands` that this user may not run; KEY stands for a key of ours."""
+        denied = self._call("rights", [self._prefix + b"format"], list(commands))
+        return [command.decode() for command in denied]
+
     def ping(self) -> None:
         """Return if Redis answers; otherwise raise StoreUnavailable."""
-        with _typed_errors(self._url):
+        with typed_errors(self._url):
             self._redis.ping()
 
     def close(self) -> None:
@@ -238,22 +246,18 @@ class RedisFeatureStore:
             raise
 
     def _fcall(self, function: str, keys: list[bytes], args: list[Any]) -> Any:
-        with _typed_errors(self._url):
-            if not self._loaded:
-                self._load_library()
+        text, version = _library()
+        call = ("FCALL", f"fraud_{function}_{version}", len(keys), *keys, *args)
+        with typed_errors(self._url):
             try:
-                return self._redis.execute_command("FCALL", function, len(keys), *keys, *args)
+                return self._redis.execute_command(*call)
             except redis.ResponseError as error:
-                # The server was replaced or emptied and has run nothing of this call.
+                # The server is new, or was replaced or emptied, and has run nothing of this call.
                 if "Function not found" not in str(error):
                     raise
-                self._load_library()
+                self._redis.execute_command("FUNCTION", "LOAD", "REPLACE", text)
                 self._expiry.forget()
-                return self._redis.execute_command("FCALL", function, len(keys), *keys, *args)
-
-    def _load_library(self) -> None:
-        self._redis.execute_command("FUNCTION", "LOAD", "REPLACE", self._source)
-        self._loaded = True
+                return self._redis.execute_command(*call)
 
 
 def _cursors(flat: Sequence[bytes]) -> dict[str, int]:

@@ -36,13 +36,13 @@ class Host:
         self._metrics = process.metrics
         self._growth = Growth(worker.partitions, process.metrics)
         self._app: Any = None
-        self._unreachable = ""
+        self._trouble = ""
         self.must_start_anew = False
         """True when the process can make no progress and must be replaced by a new one."""
 
     def not_ready(self) -> str:
         """Return "" while the worker serves, otherwise the reason why not."""
-        return self._worker.not_ready() or self._unreachable
+        return self._worker.not_ready() or self._trouble
 
     def ends(self) -> dict[TopicPartition, int]:
         """Ask the broker for the log ends of both topics, as far as they are served. Blocks."""
@@ -130,7 +130,7 @@ class Host:
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             stalled = await asyncio.to_thread(watchdog.look)
-            self._unreachable = watchdog.unreachable
+            self._trouble = watchdog.unreachable or watchdog.store_fault
             if stalled:
                 log.error("no progress: this process restarts", partitions=stalled)
                 self.must_start_anew = True

@@ -32,7 +32,8 @@ class Watchdog:
     """Compares log ends with cursors over time. `look` blocks; use it from one thread.
 
     Args:
-        ping: returns if the store answers, otherwise raises TemporaryError.
+        look_at_store: returns what is wrong with a store that answers, or "", and otherwise raises
+            TemporaryError.
         ends: asks the broker for the log ends; may raise TemporaryError.
         fetched: returns the consumer's positions. A cursor below the log end is no stall if the
             consumer has passed the rest, which then consists of gaps.
@@ -43,7 +44,7 @@ class Watchdog:
         self,
         worker: WatchedWorker,
         *,
-        ping: Callable[[], None],
+        look_at_store: Callable[[], str],
         ends: Callable[[], Mapping[TopicPartition, int]],
         fetched: Callable[[], Mapping[TopicPartition, int]],
         metrics: Metrics,
@@ -52,7 +53,10 @@ class Watchdog:
     ) -> None:
         self.unreachable = ""
         """The reason why the store or the broker is unreachable, or ""."""
-        self._worker, self._ping, self._ends, self._fetched = worker, ping, ends, fetched
+        self.store_fault = ""
+        """What is wrong with the store although it answers, or ""."""
+        self._worker, self._look_at_store = worker, look_at_store
+        self._ends, self._fetched = ends, fetched
         self._metrics, self._monotonic, self._stall_s = metrics, monotonic, stall_s
         self._still: dict[TopicPartition, tuple[int, float]] = {}
 
@@ -85,7 +89,7 @@ class Watchdog:
         """Return why the store or broker is unreachable, and the log ends or None."""
         reason, ends = "", None
         try:
-            self._ping()
+            self.store_fault = self._look_at_store()
         except TemporaryError as error:
             reason = str(error)
         self._metrics.set("reachable", 0 if reason else 1, dependency="redis")

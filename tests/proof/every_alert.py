@@ -120,6 +120,7 @@ def _full_redis_and_restarts(observed: Breakable) -> None:
         observed.until_fire(
             "ProcessRestarting of trainer",
             "WatchdogRestart of stream_features",
+            "RedisMemoryShort of stream_features",
             "TrainingOverdue",
             "CandidateWaits",
         )

@@ -1,4 +1,4 @@
-"""A real Redis that is away, full, loses answers, speaks TLS or grants only some rights."""
+"""A real Redis that is away, full, loses answers or speaks TLS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -178,34 +177,6 @@ def test_tls_is_spoken_and_the_certificate_checked(
         store.close()
     finally:
         relay.close()
-
-
-def test_the_documented_rights_suffice_and_a_wrong_password_is_named(
-    stack: Stack, client: Any, prefix: bytes
-) -> None:
-    documented = RedisFeatureStore.__module__
-    text = __import__(documented, fromlist=["x"]).__doc__ or ""
-    rights = " ".join(text.split("~prefix*")[1].split(".")[0].split()).split()
-    name = prefix.decode()
-    client.execute_command(
-        "ACL", "SETUSER", name, "on", ">secret", f"~{name}*", "resetchannels", *rights
-    )
-    try:
-        store = RedisFeatureStore(stack.redis_url, prefix, username=name, password="secret")
-        epoch = store.acquire(0).epoch
-        assert store.commit(everything(prefix, epoch, NO_CURSOR)).accepted
-        assert store.commit(everything(prefix, epoch, 100)).accepted
-        assert store.load([prefix + b"card"]) == [b"a blob"]
-        assert store.positions([0])[0] == {TOPIC: 100}
-        store.exchange_watermark("one", 1)
-        store.exchange_watermark("one", None)
-        store.commit(Commit(epochs={0: epoch}, outbox={0: b""}))
-        store.ping()
-        store.close()
-        with pytest.raises(ConfigurationError, match="refuses"):
-            RedisFeatureStore(stack.redis_url, prefix, username=name, password="guess").ping()
-    finally:
-        client.execute_command("ACL", "DELUSER", name)
 
 
 def test_addresses_that_cannot_work_are_refused_at_once() -> None:

@@ -13,22 +13,25 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import confluent_kafka as ck
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from devstack.service_process import Service
 from devstack.stack import Stack
 from runtime.feature_store.redis import RedisFeatureStore
+from runtime.kafka.clients import connection
 from runtime.kafka.protocols import TopicPartition
-from runtime.kafka.reader import committed_offsets
+from runtime.kafka.reader import committed_offsets, end_offsets
 from schemas.codec import avro
 from schemas.topics import FEATURES, LABELS, TRANSACTIONS
 from stream_features.offline.compare import compare_tables
 from stream_features.offline.replay import replay_output, replay_table
 from stream_features.worker.assembly import GROUP
 from tests.support.pipeline import Pipeline
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 START = 1_700_000_000_000
 CARDS, MERCHANTS = 60, 25
@@ -230,6 +233,30 @@ def test_an_empty_store_is_refused_until_rebuilt_and_the_rebuilt_state_is_the_sa
     service.stop()
     _, counts = bench.dump()
     assert (counts["rows"], counts["conflicts"]) == (len(records) + len(more), 0)
+
+    deleted = delete_records(bench, share=0.6)
+    erase(bench)
+    refused = bench.command("rebuild")
+    assert refused.returncode == 2, refused.stderr
+    assert f"{deleted:,} transactions, of event days until 2023-11-1" in refused.stderr
+    assert "are too small until 2023-12-1" in refused.stderr
+    assert bench.committed() == 0
+    answer = bench.command("rebuild", "--incomplete")
+    assert answer.returncode == 0, answer.stderr
+    assert "no longer in Kafka" in answer.stderr
+    assert bench.committed() == len(records) + len(more)
+
+
+def delete_records(bench: Bench, share: float) -> int:
+    """Delete the oldest transactions of each partition; return how many."""
+    settings = bench.pipeline.settings
+    topic = settings.topic(TRANSACTIONS)
+    ends = end_offsets(settings, topic)
+    places = [ck.TopicPartition(topic, number, int(end * share)) for number, end in ends.items()]
+    admin = AdminClient(connection(settings))  # it must live until the answer comes
+    for future in admin.delete_records(places).values():
+        future.result(timeout=PATIENCE_S)
+    return sum(place.offset for place in places)
 
 
 def contents(bench: Bench) -> dict[bytes, Any]:

@@ -11,7 +11,7 @@ PROVED_BY_FAULT: Final = frozenset(
     {
         "ProcessDown", "ProcessMissing", "ProcessNotReady", "ProcessRestarting", "WatchdogRestart",
         "FilesShort", "CataloguesDiffer",
-        "RedisUnreachable", "RedisSlow", "KafkaUnreachable",
+        "RedisUnreachable", "RedisSlow", "RedisMemoryShort", "KafkaUnreachable",
         "LagGrowing", "LagHigh", "DeadLettersMany", "DecisionsLate", "DecisionsStopped",
         "ScoringDegraded", "NoChampion", "ChampionsDiffer", "ServingRefused",
         "PartitionsContested", "DecisionMixJumped",

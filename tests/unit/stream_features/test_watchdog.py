@@ -22,6 +22,7 @@ class Scene:
     held: bool = False
     waiting: bool = False
     away: bool = False
+    fault: str = ""
     now: float = 0.0
     stall: dict[str, float] = field(default_factory=lambda: {"stall_s": 10.0})
 
@@ -29,7 +30,7 @@ class Scene:
         self.metrics = Metrics("test")
         self.dog = Watchdog(
             self,
-            ping=self.ping,
+            look_at_store=self.look_at_store,
             ends=lambda: {AT: self.end},
             fetched=lambda: {AT: self.position},
             metrics=self.metrics,
@@ -37,9 +38,10 @@ class Scene:
             **self.stall,
         )
 
-    def ping(self) -> None:
+    def look_at_store(self) -> str:
         if self.away:
             raise StoreUnavailable("store away")
+        return self.fault
 
     def holds(self, partition: int) -> bool:
         return self.waiting
@@ -81,6 +83,16 @@ def test_an_outage_is_no_stall() -> None:
     assert scene.dog.unreachable == ""
     assert scene.after(9) == ""
     assert scene.after(1) != ""
+
+
+def test_what_is_wrong_with_a_store_that_answers_is_told_and_hides_no_stall() -> None:
+    scene = Scene(fault="it evicts")
+    scene.after(0)
+    assert (scene.dog.store_fault, scene.dog.unreachable) == ("it evicts", "")
+    assert scene.after(10) != ""
+    scene.fault = ""
+    scene.after(1)
+    assert scene.dog.store_fault == ""
 
 
 def test_lag_goes_on_to_be_shown_while_the_store_is_away() -> None:
