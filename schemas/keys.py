@@ -12,8 +12,10 @@ import struct
 from typing import Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
+_MIXER: Final = np.uint64(0x9E3779B97F4A7C15)
 EntityKind = Literal["card", "merchant", "device", "ip"]
 KEY_LETTER: Final[dict[EntityKind, bytes]] = {
     "card": b"c",
@@ -56,6 +58,18 @@ def hash_id(text: str) -> int:
     return int(hash_span(data, 0, len(data)))
 
 
+def identities(
+    transaction: npt.NDArray[np.uint64], card: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.uint64]:
+    """Return a non-zero hash for each pair of hashes of transaction id and card id.
+
+    A transaction id is unique on its card only: terminals count, and their numbers roll over.
+    """
+    with np.errstate(over="ignore"):
+        mixed = transaction ^ (card * _MIXER)
+    return np.maximum(mixed, np.uint64(1))
+
+
 def normalise_ip(text: str) -> str:
     """Return the IP address under which state is kept: v4 as it is, v6 as its /64 network.
 
@@ -65,13 +79,21 @@ def normalise_ip(text: str) -> str:
     Raises:
         ValueError: it is not an IP address.
     """
-    address = ipaddress.ip_address(text)
+    address = plain_address(text)
     if isinstance(address, ipaddress.IPv6Address):
-        mapped = address.ipv4_mapped
-        if mapped is not None:
-            return str(mapped)
         return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
     return str(address)
+
+
+def plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an IP address; an IPv4 address that was written as IPv6 is IPv4.
+
+    Raises:
+        ValueError: it is not an IP address.
+    """
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address if mapped is None else mapped
 
 
 def entity_key(prefix: bytes, kind: EntityKind, identity: int) -> bytes:

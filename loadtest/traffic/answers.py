@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from loadtest.traffic.encode import MIXER, identities
 from schemas.codec import transactions_kernel as kernel
 from schemas.codec.avro import header
 from schemas.codec.byte_spans import as_array, joined
 from schemas.codec.decisions import DecodedDecisions, decode_decisions
+from schemas.keys import identities
 
+MIXER: Final = np.uint64(0x9E3779B97F4A7C15)
 TRANSACTION_HEADER: Final = header("Transaction")
 ECHO: Final = -1
 """The action of a transaction that the bare echo sent back."""
@@ -27,7 +28,7 @@ class Answers(NamedTuple):
     """n answers in columns.
 
     Attributes:
-        identity: see `encode.identities`; 0 if the message could not be read.
+        identity: see `schemas.keys.identities`; 0 if the message could not be read.
         content: hash of position, decision and score.
         model: hash of the model's id, or 0 if the decision names no model.
         action: 0 approve, 1 review, 2 block, -1 an echo.

@@ -5,7 +5,7 @@ A test compares the messages with the reference codec.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,7 @@ from schemas.codec import transactions_kernel as kernel
 from schemas.codec.avro import header
 from schemas.codec.byte_spans import as_array, cut_at
 from schemas.columns import CHANNELS
-from schemas.keys import hash_spans
-
-MIXER: Final = np.uint64(0x9E3779B97F4A7C15)
+from schemas.keys import hash_spans, identities
 
 
 class Encoded(NamedTuple):
@@ -37,14 +35,6 @@ class _Pool(NamedTuple):
     codes: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     data: npt.NDArray[np.uint8]
-
-
-def identities(
-    transaction: npt.NDArray[np.uint64], card: npt.NDArray[np.uint64]
-) -> npt.NDArray[np.uint64]:
-    """Combine the hashes of transaction and card, because ids are unique per card only."""
-    with np.errstate(over="ignore"):
-        return transaction ^ (card * MIXER)
 
 
 def _pool(table: pa.Table, name: str) -> _Pool:

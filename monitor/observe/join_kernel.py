@@ -1,10 +1,10 @@
-"""Compiled join of decisions, labels and channels by transaction.
+"""Compiled join of decisions, labels and channels by transaction, which is an id on a card.
 
 Each transaction has one record, in a fixed number of slots behind a hash table. The slots form four
 rings: two for records without a decision yet, one for approved and one for flagged decisions. A
 full ring drops its oldest record, so memory never grows. The contribution of a record to its cell
 is taken back before the record changes and added again after, so the order of arrival does not
-matter.
+matter, but for labels of the same transaction and time.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -173,7 +173,7 @@ def add_decisions(store, keys, hours, models, actions, bins, amounts):
 
 @njit(cache=True)
 def add_labels(store, keys, frauds, times):
-    """Note n labels; the newest of each transaction counts, FRAUD among equally new ones."""
+    """Note n labels; the newest of each transaction counts, the last among equally new ones."""
     for row in range(len(keys)):
         store.counters[LABELS] += 1
         slot = np.int64(store.table[_place(store, keys[row])])
@@ -183,7 +183,8 @@ def add_labels(store, keys, frauds, times):
             slot = _move(store, slot, LABEL_FIRST)
         label = FRAUD if frauds[row] else GENUINE
         known = store.label[slot]
-        if known != NO_LABEL and (times[row], label) <= (store.label_time[slot], known):
+        repeated = label == known and times[row] == store.label_time[slot]
+        if known != NO_LABEL and (times[row] < store.label_time[slot] or repeated):
             continue
         _count(store, slot, -1)
         store.label[slot], store.label_time[slot] = label, times[row]

@@ -12,6 +12,7 @@ import numpy as np
 from monitor.judge.guard import Sample
 from monitor.observe.active_hours import ActiveHours
 from monitor.observe.drift import SCORE, Window, feature_window, score_window
+from monitor.observe.labels import decode_labels
 from monitor.observe.quality import Quality
 from monitor.observe.served_models import Histograms
 from monitor.observe.shift import ScoreShift
@@ -20,11 +21,11 @@ from runtime.kafka.protocols import Message
 from schemas.codec.decisions import DecodedDecisions, decode_decisions
 from schemas.codec.vectors import decode_feature_vectors
 from schemas.currency import CurrencyTable
-from schemas.errors import BadMessage, ConfigurationError
+from schemas.errors import ConfigurationError
 from schemas.features import ANOMALY_FEATURE, DAY
-from schemas.keys import hash_id
+from schemas.keys import identities
 from schemas.topics import DECISIONS, FEATURES, LABELS
-from schemas.validation import SchemaRegistry, read_label
+from schemas.validation import SchemaRegistry
 
 CLOCKED: Final = 200
 STRAYS: Final = 20
@@ -152,7 +153,9 @@ class Observations:
         if len(vectors):
             self._arrived(FEATURES.name, messages)
             self.freshness.reached(FEATURES.name, vectors.source_partition, vectors.source_offset)
-            self.quality.add_channels(vectors.transaction_hash, vectors.channel)
+            self.quality.add_channels(
+                identities(vectors.transaction_hash, vectors.card_hash), vectors.channel
+            )
             if self.features is not None and self.features.reference.names:
                 known = vectors.known
                 whole = bool(known.all())
@@ -177,7 +180,7 @@ class Observations:
         names = decided.model_ids()
         first = ~decided.duplicate  # a duplicate is not a second transaction
         self.quality.add_decisions(
-            decided.transaction[first],
+            identities(decided.transaction, decided.card)[first],
             decided.number("event_time")[first],
             decided.model[first],
             names,
@@ -211,29 +214,12 @@ class Observations:
 
     def sees_labels(self, messages: Sequence[Message]) -> int:
         """Take messages of `labels`."""
-        good = []
-        for message in messages:
-            try:
-                good.append(
-                    read_label(
-                        message.value or b"",
-                        now_ms=message.arrived,
-                        pan_key=self._pan_key,
-                        registry=self._registry,
-                    )
-                )
-            except BadMessage:  # the stream processor has the dead letter
-                continue
-        if good:
+        labels = decode_labels(messages, pan_key=self._pan_key, registry=self._registry)
+        if len(labels.fraud):
             self._arrived(LABELS.name, messages)
-            times = np.array([label["label_time"] for label in good], np.int64)
-            self.label_delay.add(times - np.array([label["transaction_time"] for label in good]))
-            self.quality.add_labels(
-                np.array([hash_id(label["transaction_id"]) for label in good], np.uint64),
-                np.array([label["label"] == "FRAUD" for label in good], np.bool_),
-                times,
-            )
-        return len(messages) - len(good)
+            self.label_delay.add(labels.known_at - labels.transaction_time)
+            self.quality.add_labels(labels.identity, labels.fraud, labels.known_at)
+        return len(messages) - len(labels.fraud)
 
     def sample(self, model_id: str, hours: Iterable[int], now_ms: int) -> Sample:
         """Return the observations by which the guard judges a model."""

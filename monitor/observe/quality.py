@@ -130,6 +130,7 @@ class Quality:
     ) -> None:
         """Note n decisions: hashes, ms, action codes, scores (NaN for none), minor units.
 
+        `transaction` are hashes of id and card (`schemas.keys.identities`), here and below.
         `names` gives the id of each model by its hash; hash 0 stands for no model.
         """
         codes = np.zeros(len(model), np.int16)
@@ -144,7 +145,10 @@ class Quality:
     def add_labels(
         self, transaction: Hashes, fraud: npt.NDArray[np.bool_], label_time: Ints
     ) -> None:
-        """Note n labels with their times in ms."""
+        """Note n labels, in order of arrival, with the times (ms) since which they are known.
+
+        The newest label of a transaction counts, among equally new ones the last one.
+        """
         kernel.add_labels(self._store, transaction, fraud, label_time)
 
     def add_channels(self, transaction: Hashes, channel: Ints) -> None:

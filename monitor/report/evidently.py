@@ -7,24 +7,25 @@ Kafka or from a Parquet file.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from monitor.observe.drift import SCORE
+from monitor.observe.labels import decode_labels
 from runtime.kafka.protocols import Message
 from runtime.kafka.reader import KafkaReader, end_offsets, offsets_at
 from runtime.kafka.wire_format import ConfluentRegistry
 from runtime.settings import Settings
 from schemas.codec.decisions import ACTIONS, decode_decisions
 from schemas.codec.vectors import decode_feature_vectors
-from schemas.errors import BadMessage, ConfigurationError
+from schemas.errors import ConfigurationError
 from schemas.features import NAMES
-from schemas.keys import hash_id
+from schemas.keys import identities
 from schemas.topics import DECISIONS, FEATURES, LABELS, TopicSpec
-from schemas.validation import SchemaRegistry, read_label
+from schemas.validation import SchemaRegistry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,7 @@ def from_kafka(
         parts.append(
             pd.DataFrame(
                 {
-                    "transaction": decided.transaction,
+                    "transaction": identities(decided.transaction, decided.card),
                     "event_time": decided.number("event_time"),
                     "amount": decided.number("amount") / 100.0,
                     "score": decided.score,
@@ -72,19 +73,21 @@ def from_kafka(
     if not parts:
         raise ConfigurationError("that period has no decisions: choose another --from")
     table = pd.concat(parts, ignore_index=True).drop_duplicates("transaction")
-    registry = ConfluentRegistry.from_settings(settings)
-    verdicts: dict[int, bool] = {}
-    for messages in _read(settings, LABELS, since_ms, 2**62, progress):
-        verdicts |= read_verdicts(messages, settings.pan_key, registry)
+    verdicts = read_verdicts(
+        _read(settings, LABELS, since_ms, 2**62, progress),
+        settings.pan_key,
+        ConfluentRegistry.from_settings(settings),
+    )
     table["fraud"] = table["transaction"].map(verdicts).astype("float64")
     table = _thinned(table, 2 * MAX_ROWS)
     wanted = set(table["transaction"].tolist())
     features = []
     for messages in _read(settings, FEATURES, since_ms, until_ms, progress):
         vectors = decode_feature_vectors([message.value for message in messages])
-        kept = np.isin(vectors.transaction_hash, np.array(list(wanted), np.uint64)) & vectors.known
+        transactions = identities(vectors.transaction_hash, vectors.card_hash)
+        kept = np.isin(transactions, np.array(list(wanted), np.uint64)) & vectors.known
         found = pd.DataFrame(vectors.matrix[kept], columns=list(NAMES))
-        found["transaction"] = vectors.transaction_hash[kept]
+        found["transaction"] = transactions[kept]
         features.append(found.drop(columns="amount"))
     if features:
         joined = pd.concat(features, ignore_index=True).drop_duplicates("transaction")
@@ -93,22 +96,21 @@ def from_kafka(
 
 
 def read_verdicts(
-    messages: Sequence[Message], pan_key: bytes | None, registry: SchemaRegistry | None
+    batches: Iterable[Sequence[Message]], pan_key: bytes | None, registry: SchemaRegistry | None
 ) -> dict[int, bool]:
-    """Return whether each labelled transaction, named by its hash, was fraud.
+    """Return by transaction (`schemas.keys.identities`) whether its newest label says fraud.
 
-    The labels are those that the stream processor accepts, so it takes the same `pan_key`.
+    Of equally new labels the last one counts. They are those that the stream processor accepts, so
+    it takes the same `pan_key`.
     """
-    verdicts: dict[int, bool] = {}
-    for message in messages:
-        try:
-            label = read_label(
-                message.value or b"", now_ms=message.arrived, pan_key=pan_key, registry=registry
-            )
-        except BadMessage:  # the stream processor has the dead letter
-            continue
-        verdicts[hash_id(label["transaction_id"])] = label["label"] == "FRAUD"
-    return verdicts
+    newest: dict[int, tuple[int, bool]] = {}
+    for messages in batches:
+        labels = decode_labels(messages, pan_key=pan_key, registry=registry)
+        columns = (labels.identity, labels.known_at, labels.fraud)
+        for transaction, known_at, fraud in zip(*(c.tolist() for c in columns), strict=True):
+            if known_at >= newest.get(transaction, (known_at, fraud))[0]:
+                newest[transaction] = known_at, fraud
+    return {transaction: fraud for transaction, (_, fraud) in newest.items()}
 
 
 def from_parquet(path: Path) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import structlog
 
 from runtime.clock import Clock
@@ -17,7 +18,7 @@ from runtime.kafka.protocols import Message, Reader
 from runtime.metrics import Metrics
 from schemas.codec.vectors import decode_feature_vectors
 from schemas.errors import BadMessage, ConfigurationError
-from schemas.keys import hash_id
+from schemas.keys import hash_id, identities
 from schemas.manifest import ANYBODY, BundleTrust
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent
@@ -161,11 +162,13 @@ class OnlineFollower:
         vectors = decode_feature_vectors([message.value for message in messages])
         usable = vectors.known & (vectors.flags & 1 == 0)
         self.online.transactions(
-            vectors.transaction_hash[usable], vectors.matrix[usable], vectors.received_at[usable]
+            identities(vectors.transaction_hash, vectors.card_hash)[usable],
+            vectors.matrix[usable],
+            vectors.received_at[usable],
         )
 
     def _labels(self, messages: Sequence[Message]) -> None:
-        keys, frauds = list[int](), list[bool]()
+        ids, cards, frauds = list[int](), list[int](), list[bool]()
         refused = 0
         for message in messages:
             try:
@@ -178,8 +181,10 @@ class OnlineFollower:
             except BadMessage:  # the engine has dead-lettered it
                 refused += 1
                 continue
-            keys.append(hash_id(label["transaction_id"]))
+            ids.append(hash_id(label["transaction_id"]))
+            cards.append(hash_id(label["card_id"]))
             frauds.append(label["label"] == "FRAUD")
+        keys = identities(np.array(ids, np.uint64), np.array(cards, np.uint64)).tolist()
         counts = self.online.counts
         before = counts.frauds + counts.genuine
         self.online.labels(keys, frauds)

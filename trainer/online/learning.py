@@ -92,7 +92,7 @@ class Online:
         vectors: npt.NDArray[np.float32],
         received: npt.NDArray[np.int64],
     ) -> None:
-        """Take in n transactions: hashes of their ids, vectors float32[n, 70], arrival in ms.
+        """Take in n transactions: `schemas.keys.identities`, vectors float32[n, 70], arrival in ms.
 
         Those that are held already are left out. Without a champion nothing is kept.
         """

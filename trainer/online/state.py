@@ -22,7 +22,8 @@ from schemas.features import FINGERPRINT
 from trainer.service.lock import only_one
 
 FILE: Final = "state.npz"
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Of the file. In the first one, transactions that wait were known by their id without the card."""
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """Return the saved state; None without one, or if it belongs to another catalogue.
+    """Return the saved state; None without one, or if it is of another format or catalogue.
 
     Raises:
         ConfigurationError: the file is damaged.

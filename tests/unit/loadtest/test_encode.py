@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from loadtest.traffic.encode import encode_transactions, identities
+from loadtest.traffic.encode import encode_transactions
 from loadtest.world.world import World
 from schemas.codec import avro
-from schemas.keys import hash_id
+from schemas.keys import hash_id, identities
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from monitor.report.evidently import from_parquet, read_verdicts, write
 from runtime.kafka.protocols import Message
 from schemas.codec import avro
 from schemas.errors import ConfigurationError
-from schemas.keys import hash_id
 from tests.support.monitor.traffic import scores
 
 DAY = 86_400_000
@@ -90,5 +89,5 @@ def test_the_report_reads_the_labels_that_name_a_card_number() -> None:
         "source": "CHARGEBACK", "transaction_time": START, "label_time": START + DAY,
     }  # fmt: skip
     messages = [Message("labels", 0, 0, START + 2 * DAY, b"", avro.encode("Label", label))]
-    assert read_verdicts(messages, b"k" * 32, None) == {hash_id("t1"): True}
-    assert read_verdicts(messages, None, None) == {}
+    assert list(read_verdicts([messages], b"k" * 32, None).values()) == [True]
+    assert read_verdicts([messages], None, None) == {}

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from monitor.judge.figures import FigureMinimums, Figures
+from monitor.observe.labels import decode_labels
 from monitor.observe.observations import MemoryLimits, Observations
+from monitor.report import evidently
 from runtime.kafka.protocols import Message
+from runtime.settings import load_settings
 from schemas.codec import avro
 from schemas.currency import CurrencyTable
-from schemas.features import HOUR
-from schemas.topics import DECISIONS, FEATURES
+from schemas.features import DAY, HOUR
+from schemas.topics import DECISIONS, FEATURES, LABELS, TopicSpec
 from tests.support.monitor.traffic import START, bundle, decision_message, vector_message, vectors
 
 
@@ -73,3 +76,100 @@ def test_the_calendar_and_ages_are_not_watched_for_drift(seen: Observations) -> 
 
 def _draw() -> np.random.Generator:
     return np.random.default_rng(1)
+
+
+MICROSECONDS = START * 1_000
+"""The unit mistaken: in the year 55,829."""
+
+
+def labelled(
+    card: str, fraud: bool, *, known: int = START, happened: int = START, arrived: int = START,
+    transaction: str = "000001",
+) -> Message:  # fmt: skip
+    record = {
+        "transaction_id": transaction, "card_id": card, "label": "FRAUD" if fraud else "GENUINE",
+        "source": "CHARGEBACK", "transaction_time": happened, "label_time": known,
+    }  # fmt: skip
+    return Message(LABELS.name, 0, 0, arrived, b"", avro.encode("Label", record))
+
+
+def counted(cards: int, each: int) -> tuple[list[Message], list[Message]]:
+    """Return decisions and vectors: the terminal of each card counts its transactions from 1."""
+    decisions, features = [], []
+    values = np.zeros(70, np.float32)
+    for number in range(cards * each):
+        names = {"transaction_id": f"{number % each + 1:06d}", "card_id": f"c{number // each}"}
+        score = 0.99 if names["card_id"] == "c1" else 0.1
+        decisions.append(decision_message(number, score, START, "one", **names))
+        _, record = avro.decode(vector_message(number, values, START))
+        transaction = record["transaction"] | names | {"channel": "POS"}
+        features.append(avro.encode("FeatureVector", record | {"transaction": transaction}))
+    return messages(DECISIONS.name, *decisions), messages(FEATURES.name, *features)
+
+
+def test_ids_that_are_unique_on_their_card_only_are_told_apart(seen: Observations) -> None:
+    decisions, features = counted(cards=30, each=20)
+    seen.sees_vectors(features)
+    seen.sees_decisions(decisions)
+    seen.sees_labels([labelled("c0", True), labelled("c1", False)])
+    cell = seen.quality.total("one", [START // HOUR], START, segment="POS")
+    assert (cell.decided, cell.labelled) == (600, 2)
+    assert (cell.fraud(0), cell.genuine(2)) == (1, 1)
+    assert seen.quality.missed().sum() == 1
+    assert seen.quality.counters()["repeated"] == seen.quality.counters()["unmatched"] == 0
+
+
+def test_the_report_joins_by_card_and_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    decisions, features = counted(cards=3, each=2)
+    found = {
+        DECISIONS: decisions,
+        FEATURES: features,
+        LABELS: [
+            labelled("c1", True),
+            labelled("c0", False, known=START + 2),
+            labelled("c0", True, known=START + 1, arrived=START + 3),  # older news that came later
+        ],
+    }
+
+    def read(settings: Any, spec: TopicSpec, *period: Any) -> list[list[Message]]:
+        return [found[spec]]
+
+    monkeypatch.setattr(evidently, "_read", read)
+    table = evidently.from_kafka(load_settings(), START, START + HOUR)
+    assert len(table) == 6
+    verdicts = table["fraud"].tolist()
+    assert [verdicts[0], verdicts[2]] == [0.0, 1.0]
+    assert sum(verdict == verdict for verdict in verdicts) == 2
+    assert table["card_tx_count_24h"].tolist() == [0.0] * 6
+
+
+def test_a_label_is_known_neither_before_its_transaction_nor_after_its_arrival() -> None:
+    found = decode_labels(
+        [
+            labelled("a", True, known=START - DAY),
+            labelled("b", True, known=START + DAY, arrived=START + HOUR),
+            labelled("c", True, known=START + 5, arrived=START + HOUR),
+            labelled("d", True, known=START + 5, arrived=-1),  # a producer without a clock
+        ]
+    )
+    assert (found.known_at - START).tolist() == [0, HOUR, 5, 0]
+
+
+@pytest.mark.parametrize("ahead", [MICROSECONDS, START + 300 * DAY])
+def test_a_label_from_far_ahead_does_not_stand_for_ever(seen: Observations, ahead: int) -> None:
+    seen.sees_decisions(messages(DECISIONS.name, decision_message(1, 0.99, START, "one")))
+    seen.sees_labels([labelled("c1", True, known=ahead, transaction="t1")])
+    reversal = START + 2 * DAY
+    seen.sees_labels([labelled("c1", False, known=reversal, arrived=reversal, transaction="t1")])
+    cell = seen.quality.total("one", [START // HOUR], START)
+    assert (cell.fraud(2), cell.genuine(2)) == (0, 1)
+    assert seen.label_delay.quantile(1.0) < 3 * DAY
+
+
+def test_of_two_labels_of_one_time_the_later_one_counts(seen: Observations) -> None:
+    """A feed with days only: the reversal came in the afternoon."""
+    seen.sees_decisions(messages(DECISIONS.name, decision_message(1, 0.99, START, "one")))
+    for fraud in (True, False):
+        seen.sees_labels([labelled("c1", fraud, transaction="t1")])
+    cell = seen.quality.total("one", [START // HOUR], START)
+    assert (cell.fraud(2), cell.genuine(2)) == (0, 1)

@@ -1,4 +1,7 @@
-"""The quality join: known answers, and any order of arrival gives the same table."""
+"""The quality join: known answers, and any order of arrival gives the same table.
+
+Only labels of one transaction and time keep their order, by which the last one counts.
+"""
 
 from __future__ import annotations
 
@@ -97,6 +100,16 @@ def test_a_changed_label_corrects_the_cell_and_the_newest_wins() -> None:
     assert made.counters()["flipped"] == 1
 
 
+def test_of_equally_new_labels_the_last_one_counts() -> None:
+    made = quality()
+    decide(made, 1)
+    for fraud in (True, True, False, False):
+        label(made, 1, fraud, time=5)
+    cell = made.total("champion", [NOW // HOUR], NOW)
+    assert (cell.fraud(2), cell.genuine(2)) == (0, 1)
+    assert made.counters()["flipped"] == 1
+
+
 def test_what_falls_out_is_counted_and_memory_does_not_grow() -> None:
     made = quality(approved=8, waiting=8)
     before = made.nbytes
@@ -175,7 +188,9 @@ EVENTS = st.lists(
         st.sampled_from([11, 12, 0]),
         st.integers(0, 5),  # hours ago
         st.none() | st.integers(0, 4),  # channel
-        st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=3),  # labels
+        st.lists(
+            st.tuples(st.booleans(), st.integers(0, 9)), max_size=3, unique_by=lambda each: each[1]
+        ),  # labels
     ),
     max_size=6,
     unique_by=lambda each: each[0],
