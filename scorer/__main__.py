@@ -88,13 +88,14 @@ def bench(
 
 @policy_app.command("check")
 def check_policy(path: PolicyFile) -> None:
-    """Check whether scorers would accept a policy; the exit code is 2 if not.
+    """Check whether a policy is valid and each of its values can match; the exit code is 2 if not.
 
     Example: python -m scorer policy check docs/policy.example.json
     """
-    from scorer.policy.document import compile_policy
+    from runtime.settings import load_settings
+    from scorer.policy.unmatchable import checked_policy
 
-    policy = compile_policy(policy_text(path))
+    policy = checked_policy(policy_text(path), load_settings().pan_key)
     say(
         f"{path}: version {policy.version}, {len(policy.rules)} rules, "
         f"{len(policy.lists)} lists, {len(policy.segments)} segments"
@@ -115,12 +116,12 @@ def publish_policy(
     from runtime.settings import load_settings
     from schemas.codec import avro
     from schemas.topics import POLICY
-    from scorer.policy.document import compile_policy
     from scorer.policy.event import POLICY_ID
+    from scorer.policy.unmatchable import checked_policy
 
     text = policy_text(path)
-    policy = compile_policy(text)
     settings = load_settings()
+    policy = checked_policy(text, settings.pan_key)
     create_topics(settings)
     event = {
         "policy_id": POLICY_ID,

@@ -26,6 +26,7 @@ from scorer.line_up import LineUp, line_up
 from scorer.model.bundle import Model, load_model
 from scorer.policy.document import Policy
 from scorer.policy.event import read_policy
+from scorer.policy.unmatchable import SHOWN, unmatchable
 
 log = structlog.get_logger(__name__)
 SERVICE = "scorer"
@@ -104,6 +105,9 @@ class ServingFollower:
         if newest is not None:
             self._replace(policy=newest)
             log.info("policy", version=newest.version)
+            wrong = unmatchable(newest.document)
+            if wrong:
+                log.warning("the policy has values that can never match", values=wrong[:SHOWN])
 
     def _apply_models(self, messages: Sequence[Message]) -> None:
         for message in messages:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from schemas.columns import CHANNELS
 from schemas.features import NAMES
 from scorer.model.bundle import Model
+from scorer.policy.addresses import Addresses
 from scorer.policy.document import DEFAULT_POLICY, TEXT_FIELDS, ListPart, Policy
 from scorer.policy.expressions import Rule
 
@@ -261,6 +262,10 @@ def _by_rules(action: Codes, columns: Columns, policy: Policy, hits: Hits, rows:
 def _by_lists(action: Codes, batch: Batch, policy: Policy, hits: Hits) -> None:
     """Apply the lists: allow lists first, so that block lists win."""
     for part, values in sorted(policy.lists, key=lambda each: each[0].action):
-        for row in batch.rows_with(part.field, values):
+        if isinstance(values, Addresses):
+            rows = np.flatnonzero(values.among(batch.strings(part.field))).tolist()
+        else:
+            rows = batch.rows_with(part.field, values)
+        for row in rows:
             action[row] = ACTIONS.index(part.action)
             hits.setdefault(row, []).append(part)

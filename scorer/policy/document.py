@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from schemas.errors import ConfigurationError
 from schemas.features import NAMES
 from schemas.records import Action
-from scorer.policy.expressions import Rule, compile_rule
+from scorer.policy.addresses import Addresses
+from scorer.policy.expressions import ADDRESS_FIELD, Rule, compile_rule
 
 TEXT_FIELDS: Final = (
     "transaction_id", "card_id", "customer_id", "merchant_id", "currency", "device_id", "ip",
@@ -96,7 +97,8 @@ class Policy:
     document: PolicyDocument
     segments: tuple[tuple[Rule, ThresholdsPart], ...]
     rules: tuple[Rule, ...]
-    lists: tuple[tuple[ListPart, frozenset[bytes]], ...]
+    lists: tuple[tuple[ListPart, Addresses | frozenset[bytes]], ...]
+    """Each list with what it matches: addresses, or the UTF-8 of the field's values."""
 
     @property
     def version(self) -> str:
@@ -133,7 +135,13 @@ def compile_policy(text: str | bytes) -> Policy:
             for part in document.rules
         ),
         lists=tuple(
-            (part, frozenset(value.encode() for value in part.values)) for part in document.lists
+            (
+                part,
+                Addresses(part.values)
+                if part.field == ADDRESS_FIELD
+                else frozenset(value.encode() for value in part.values),
+            )
+            for part in document.lists
         ),
     )
     for condition in (*(segment[0] for segment in policy.segments), *policy.rules):

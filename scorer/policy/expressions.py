@@ -17,12 +17,15 @@ import numpy.typing as npt
 
 from schemas.errors import ConfigurationError
 from schemas.records import Action
+from scorer.policy.addresses import Addresses
 
 Column = npt.NDArray[Any]
 Columns = Mapping[str, Column]
 Node = Callable[[Columns], Any]
 
 MAX_LENGTH: Final = 1000
+ADDRESS_FIELD: Final = "ip"
+"""The text field whose constants are addresses and networks instead of texts."""
 _COMPARE: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -90,12 +93,43 @@ def _condition(node: ast.expr, names: Collection[str]) -> Node:
             inner = _condition(operand, names)
             return lambda columns: np.logical_not(inner(columns))
         case ast.Compare(left=left, ops=[op], comparators=[right]):
+            if ADDRESS_FIELD in names and (found := _addresses(left, op, right)) is not None:
+                return found
             if type(op) in (ast.In, ast.NotIn):
                 return _membership(left, right, isinstance(op, ast.NotIn), names)
             if type(op) not in _COMPARE:
                 raise ValueError(f"{type(op).__name__} is not allowed")
             return _comparison(_COMPARE[type(op)], _value(left, names), _value(right, names))
     raise ValueError(f"{ast.unparse(node)!r} is not a condition: compare something")
+
+
+def _addresses(left: ast.expr, op: ast.cmpop, right: ast.expr) -> Node | None:
+    """Return the condition of `ip == "…"` and `ip in […]`, None of anything else."""
+    match left, op, right:
+        case (ast.Name(id=name), ast.Eq() | ast.NotEq(), ast.Constant(value=str(value))) | (
+            ast.Constant(value=str(value)),
+            ast.Eq() | ast.NotEq(),
+            ast.Name(id=name),
+        ):
+            texts = [value]
+        case (
+            ast.Name(id=name),
+            ast.In() | ast.NotIn(),
+            ast.Tuple(elts=items) | ast.List(elts=items),
+        ):
+            texts = [
+                item.value
+                for item in items
+                if isinstance(item, ast.Constant) and isinstance(item.value, str)
+            ]
+            if not texts or len(texts) < len(items):
+                return None
+        case _:
+            return None
+    if name != ADDRESS_FIELD:
+        return None
+    addresses, negated = Addresses(texts), isinstance(op, ast.NotEq | ast.NotIn)
+    return lambda columns: addresses.among(columns[ADDRESS_FIELD]) ^ negated
 
 
 def _comparison(compare: Callable[[Any, Any], Any], a: Node, b: Node) -> Node:

@@ -13,8 +13,9 @@ from schemas.manifest import manifest_sha256, read_verified
 from schemas.model_stages import ModelStates
 from scorer.decision.judge import Serving
 from scorer.model.bundle import HISTOGRAMS, load_model
-from scorer.policy.document import DEFAULT_POLICY, Policy, compile_policy
+from scorer.policy.document import DEFAULT_POLICY, Policy
 from scorer.policy.file import policy_text
+from scorer.policy.unmatchable import checked_policy
 from scorer.serving import bundle_directory
 from trainer.backtest.backtest import Contender
 
@@ -23,9 +24,9 @@ def read_policy_file(path: Path | None) -> Policy:
     """Return the compiled policy of a YAML or JSON file; the default policy for None.
 
     Raises:
-        ConfigurationError: it cannot be read, or is refused.
+        ConfigurationError: it cannot be read, is refused, or has values that can never match.
     """
-    return DEFAULT_POLICY if path is None else compile_policy(policy_text(path))
+    return DEFAULT_POLICY if path is None else checked_policy(policy_text(path))
 
 
 def bundle_of(model_id: str, settings: Settings) -> tuple[Path, str]:
