@@ -13,8 +13,9 @@ from typing import Final
 from schemas.card_numbers import looks_like_pan, masked, tokenised
 from schemas.codec.transactions_kernel import MAX_ID, MAX_OPTIONAL_ID
 from schemas.columns import CHANNELS
-from schemas.currency import is_code
+from schemas.currency import CURRENCIES
 from schemas.errors import ConfigurationError
+from schemas.rules.countries import country_code
 from scorer.policy.addresses import network_of
 from scorer.policy.document import TEXT_FIELDS, Policy, PolicyDocument, compile_policy
 
@@ -88,7 +89,8 @@ def _never(field: str, value: str, pan_key: bytes | None) -> str:
     if field in _COUNTRIES:
         return _no_country(value)
     if field == "currency":
-        return "" if is_code(value) else "is no ISO 4217 code: write three capital letters"
+        known = value in CURRENCIES
+        return "" if known else "is no ISO 4217 code: write three capital letters, such as EUR"
     if field == "channel":
         return "" if value in CHANNELS else f"is no channel: write one of {', '.join(CHANNELS)}"
     if field == "card_id" and looks_like_pan(value):
@@ -109,8 +111,10 @@ def _no_address(value: str) -> str:
 
 
 def _no_country(value: str) -> str:
-    if value == "UK":
-        return "is no ISO 3166 code: write GB"
-    if len(value) == 2 and value.isascii() and value.isalpha() and value.isupper():
-        return ""
-    return "is no ISO 3166 code: write two capital letters"
+    try:
+        code = country_code(value)
+    except ValueError:
+        return "is no ISO 3166 code: write two capital letters, such as GB"
+    if code is None:
+        return "stands for no country and is read as missing: leave it out"
+    return "" if code == value else f"is read as {code}: write that"

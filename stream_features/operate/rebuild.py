@@ -205,7 +205,7 @@ class _Rebuild:
         times = []
         for record in records:
             try:
-                label = read_label(record.value or b"", now_ms=record.timestamp)
+                label = read_label(record.value or b"", now_ms=record.arrived)
             except BadMessage:  # a dead letter, or in a form that only the worker reads
                 continue
             times.append(label["label_time"])

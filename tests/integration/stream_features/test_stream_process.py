@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 from devstack.service_process import Service
 from devstack.stack import Stack
 from runtime.feature_store.redis import RedisFeatureStore
-from runtime.kafka.clients import connection
+from runtime.kafka.access.connection import connection
 from runtime.kafka.protocols import TopicPartition
 from runtime.kafka.reader import committed_offsets, end_offsets
 from schemas.codec import avro
