@@ -21,7 +21,7 @@ from database.core.rights import RIGHTS as DATABASE_RIGHTS
 from database.core.rights import role_of
 from devstack.fetch.java import KAFKA_VERSION
 from monitor.observability import DASHBOARDS, PROMETHEUS, PROVISIONING, RULES
-from runtime.feature_store.redis_server import RIGHTS
+from runtime.feature_store import redis_server
 from runtime.kafka.administration.rights import RIGHTS
 from runtime.settings import Settings, load_settings
 
@@ -322,7 +322,7 @@ def test_redis_never_evicts_and_keeps_within_its_memory() -> None:
 
 
 def test_the_worker_may_do_on_redis_what_the_store_says_that_it_needs() -> None:
-    needed = {"+@connection", "+fcall", "+function|load", "+info", *RIGHTS}
+    needed = {"+@connection", "+fcall", "+function|load", "+info", *redis_server.RIGHTS}
     command: list[str] = SERVICES["redis"]["command"]
     starts = [number + 1 for number, each in enumerate(command) if each == "--user"]
     users = {
