@@ -81,7 +81,7 @@ class TopicAdministration:
         """
         found, missing = self._look(self._names)
         result = findings(self._settings, found)
-        needed = set(self._names)
+        needed, unseen = set(self._names), sorted(self._names.keys() - found.keys() - set(missing))
         if service is not None:
             needed = {self._settings.topic(spec) for spec, _ in RIGHTS[service].topics()}
         if not create:
@@ -91,13 +91,18 @@ class TopicAdministration:
             ]
         elif missing and not result.problems:
             refused = self._create(missing, needed)
+            if self.created:
+                found |= self._await(self.created)
+                result = findings(self._settings, found)
             result.problems += [
                 f"topic {name} does not exist and cannot be created: {reason}"
                 for name, reason in sorted(refused.items())
             ]
-            if self.created:
-                found |= self._await(self.created)
-                result = findings(self._settings, found)
+        if service is None and unseen:
+            result.warnings.append(
+                f"this user may not see {', '.join(unseen)}, so nothing was verified there: "
+                "grant Describe"
+            )
         if service is not None and not result.problems:
             result.problems += missing_topic_rights(self._settings, service, found)
             result.problems += self._missing_group_rights(service)

@@ -287,6 +287,10 @@ def test_who_may_not_create_topics_is_told_who_can(kafka: SecuredKafka) -> None:
         kafka.grant("nobody", [("Describe", "topic", f"new.{spec.name}")])
     administration = TopicAdministration(prefixed)
     until(lambda: len(administration.check().problems) == len(ALL_TOPICS), "the rights are known")
+    assert administration.check().warnings == []
+    unseen = logged_in(kafka, "nobody", topic_prefix="other.")
+    [warning] = TopicAdministration(unseen).check().warnings
+    assert warning.startswith("this user may not see other.alerts, other.dead-letter, ")
     assert administration.check().problems[0] == (
         "topic new.alerts does not exist: run `python -m runtime topics create`"
     )

@@ -24,6 +24,11 @@ from confluent_kafka.admin import (
 from devstack.service_process import Service
 from devstack.stack import Stack
 from schemas.topics import DEAD_LETTER, FEATURES, LABELS, TRANSACTIONS, TopicSpec
+from tests.integration.runtime.test_registered_schemas import (
+    FAULTS_OF_THE_MESSAGE,
+    Registry,
+    framed,
+)
 from tests.support.pipeline import Pipeline
 from tests.support.waiting import PATIENCE_S, until
 
@@ -185,3 +190,31 @@ def test_cards_where_their_key_does_not_lead_are_counted_and_served(pipeline: Pi
     }
     assert len(told) <= 4, "it is told once a minute"
     assert "card-0" not in "".join(told)
+
+
+def test_a_message_of_another_format_is_a_dead_letter_and_the_next_is_served(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """Protobuf, JSON Schema, an id that the registry refuses: nothing stands still."""
+    registry = Registry()
+    for number, case in ((7, "Protobuf"), (8, "JSON Schema"), (9, "gone")):
+        status, body = FAULTS_OF_THE_MESSAGE[case]
+        registry.has(number, body, status)
+    with Pipeline(stack, tmp_path, schema_registry_url=registry.url) as pipeline:
+        pipeline.start("stream_features")
+        for spec, value in ((TRANSACTIONS, transaction), (LABELS, label)):
+            for number in (7, 8, 9):
+                pipeline.send(spec, "card", value(f"before-{number}", "card"))
+                pipeline.send(spec, "card", framed(number, b"\x0a\x03t-1"))
+            pipeline.send(spec, "card", value("last", "card"))
+        pipeline.producer.flush(PATIENCE_S)
+        found = pipeline.wait_for(FEATURES, 4)
+        assert [each["transaction"]["transaction_id"] for each in found] == [
+            "before-7", "before-8", "before-9", "last",
+        ]  # fmt: skip
+        letters = pipeline.wait_for(DEAD_LETTER, 6)
+        assert {each["error_class"] for each in letters} == {"UnknownSchema"}
+        assert sum("PROTOBUF" in each["reason"] for each in letters) == 2
+        until(lambda: pipeline.labels_processed() == 7, "all labels")
+    registry.server.shutdown()
+    registry.server.server_close()
