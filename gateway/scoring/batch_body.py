@@ -58,6 +58,8 @@ class BatchBody:
             begun = data.strip() and not mark.startswith(data)
             if begun or not piece.more:
                 return Piece(data, piece.more)
+            if not data.strip():
+                data = b""  # blanks without end must not be joined and searched again and again
 
     async def client_gone(self) -> None:
         """Wait until the client has gone; what comes after a refused body is not looked at."""

@@ -18,6 +18,9 @@ HEAD_S: Final = 10.0
 """Time for the head of a request, from the connection or from its first byte on."""
 MAX_HEAD_BYTES: Final = 65_536
 """Of a head that comes in several pieces of the stream; a piece has at most 256 KB."""
+FREE_PIECES: Final = 1_000
+MIN_PIECE_BYTES: Final = 32
+"""Average of the pieces of a body, if there are many: each costs as much as a hundred bytes."""
 TOO_LONG: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
     b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n\r\nthe head is too long\n"
@@ -39,7 +42,7 @@ class BoundedConnection(HttpToolsProtocol):
     limits: ConnectionLimits | None = None
     _timer: TimerHandle | None = None
     _admitted = False
-    _head_bytes = 0
+    _head_bytes = _pieces = _body_bytes = 0
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Wait for a first request, or refuse the connection."""
@@ -78,13 +81,25 @@ class BoundedConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Wait for the rest of the head; the piece in which it begins is not counted."""
         super().on_message_begin()
-        self._head_bytes = 0
+        self._head_bytes = self._pieces = self._body_bytes = 0
         self._await_head()
 
     def on_headers_complete(self) -> None:
         """Begin with the request."""
         self._head_came()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body: whatever the client put into one chunk.
+
+        Raises:
+            ValueError: it has very many very small ones; the parser stops, and the answer is 400.
+        """
+        self._pieces += 1
+        self._body_bytes += len(body)
+        if self._pieces > FREE_PIECES and self._body_bytes < MIN_PIECE_BYTES * self._pieces:
+            raise ValueError("the chunks of the body are too small")
+        super().on_body(body)
 
     def _address(self) -> str | None:
         return self.client[0] if self.client else None

@@ -282,3 +282,20 @@ def test_a_long_head_in_one_piece_and_a_long_body_are_served() -> None:
         assert head.startswith(b"HTTP/1.1 200")
 
     serve(scenario)
+
+
+@pytest.mark.parametrize(("size", "status"), [(1, b"400"), (20, b"400"), (40, b"200")])
+def test_a_body_of_very_many_very_small_chunks_is_refused(size: int, status: bytes) -> None:
+    chunk = b"%x\r\n%b\r\n" % (size, b" " * size)
+    request = b"POST /score-transactions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n"
+    request = request % KEY.encode() + b"Transfer-Encoding: chunked\r\n\r\n"
+
+    async def scenario(port: int) -> None:
+        few = request + 800 * chunk + b"0\r\n\r\n"
+        head, _ = await answer_to(port, few)
+        assert head.startswith(b"HTTP/1.1 200")
+        many = request + 1_500 * chunk + b"0\r\n\r\n"
+        head, _ = await answer_to(port, many)
+        assert head.split()[1] == status
+
+    serve(scenario)

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.scoring import batch_input as parsing
 from gateway.scoring import score_many
-from gateway.scoring.batch_body import SLICE_BYTES
+from gateway.scoring.batch_body import SLICE_BYTES, BatchBody
 from gateway.scoring.batch_input import batch_input
 from gateway.scoring.ownership import tenant_of, without_owner
 from gateway.scoring.reading import MAX_ATTRIBUTES, MAX_FIELDS
@@ -230,7 +230,7 @@ def test_others_have_their_turn_while_a_batch_is_parsed(
 
     async def scenario(bench: Bench) -> None:
         monkeypatch.setattr(asyncio, "sleep", counted)
-        content = line * (40_000 // len(line))
+        content = b"{}\n" + line * (40_000 // len(line))
         answer = await bench.client().post("/score-transactions", content=content)
         assert answer.status_code == 200
         assert turns >= len(content) // SLICE_BYTES
@@ -281,3 +281,16 @@ def test_what_an_abandoned_batch_has_not_begun_is_not_sent() -> None:
         assert len(bench.pipeline.sent) == sent
 
     run(scenario, rate=10.0, slow_s=600.0)
+
+
+def test_blanks_before_a_batch_are_not_kept() -> None:
+    pieces = [b" \n" * 50 for _ in range(1_000)] + [b"[]"]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    async def scenario(bench: Bench) -> None:
+        first = await BatchBody({"headers": []}, receive, 10**6, 600.0).first()
+        assert first == (b"[]", False)
+
+    run(scenario)
