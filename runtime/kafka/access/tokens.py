@@ -74,9 +74,13 @@ class TokenSource:
             )
         except urllib.error.HTTPError as error:
             error.close()
+            remedy = (
+                ": correct FRAUD_KAFKA_USERNAME, FRAUD_KAFKA_PASSWORD and FRAUD_KAFKA_TOKEN_SCOPE"
+                if error.code < 500
+                else ""
+            )
             raise BrokerUnavailable(
-                f"no token for Kafka: {self._url} answers {error.code}: correct "
-                "FRAUD_KAFKA_USERNAME, FRAUD_KAFKA_PASSWORD and FRAUD_KAFKA_TOKEN_SCOPE"
+                f"no token for Kafka: {self._url} answers {error.code}{remedy}"
             ) from error
         except (OSError, HTTPException) as error:
             raise BrokerUnavailable(
