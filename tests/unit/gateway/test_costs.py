@@ -98,7 +98,7 @@ def test_an_answer_names_at_most_twenty_errors_and_repeats_no_long_text() -> Non
         ({"x" * 64: "y" * 1_000}, True),
         ({"x" * 65: "y"}, False),
         ({"x": "y" * 1_001}, False),
-        ({"gateway:tenant": "somebody-else"}, False),
+        ({"gateway:tenant": "somebody-else", "till": "7"}, False),
     ],
 )
 def test_attributes_beyond_their_bounds_are_missing(attributes: dict[str, str], kept: bool) -> None:
