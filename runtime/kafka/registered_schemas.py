@@ -6,7 +6,7 @@
 | Protobuf, JSON Schema, a schema that cannot be read or bounded | the message | UnknownSchema |
 | 404, 422 and any other 4xx that is not named below | the message | UnknownSchema |
 | 401, 403 | the settings, which may be put right meanwhile | RegistryUnavailable |
-| 3xx, 408, 425, 429, 5xx, none, one that no registry gives | it passes | RegistryUnavailable |
+| 304, 408, 425, 429, 5xx, none, one that no registry gives | it passes | RegistryUnavailable |
 
 Source: Confluent Schema Registry, API reference (`GET /schemas/ids/{id}`,
 `GET /subjects/{subject}/versions/{version}`).
@@ -64,9 +64,10 @@ class RegisteredSchemas:
     def __init__(self, url: str, user: str | None = None, password: str | None = None) -> None:
         self._url = url.rstrip("/")
         self._headers = {"Accept": "application/vnd.schemaregistry.v1+json"}
+        self._authorization: str | None = None
         if user is not None:
             token = base64.b64encode(f"{user}:{password or ''}".encode()).decode()
-            self._headers["Authorization"] = f"Basic {token}"
+            self._authorization = f"Basic {token}"
 
     def fetch(self, number: int) -> RegisteredSchema:
         """Return the schema of an id.
@@ -116,6 +117,8 @@ class RegisteredSchemas:
 
     def _get(self, path: str, what: str) -> Mapping[str, Any]:
         request = urllib.request.Request(self._url + path, headers=self._headers)
+        if self._authorization is not None:  # a registry may send us on, but not our password
+            request.add_unredirected_header("Authorization", self._authorization)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
                 body = answer.read(MAX_BYTES + 1)

@@ -62,11 +62,19 @@ class Registry:
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, bytes | str]] = {}
         self.asked: list[str] = []
+        self.credentials: list[str | None] = []
+        self.moved_to = ""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
+                outer.credentials.append(self.headers["Authorization"])
+                if outer.moved_to:
+                    self.send_response(307)
+                    self.send_header("Location", outer.moved_to + self.path)
+                    self.end_headers()
+                    return
                 missing = (404, b'{"error_code": 40403, "message": "Schema not found"}')
                 status, body = outer.answers.get(self.path, missing)
                 self.send_response(status)
@@ -203,6 +211,19 @@ def test_no_server_at_all_passes() -> None:
     for url in ("http://127.0.0.1:9", "http://no.such.host.invalid:8081", "https://127.0.0.1:9"):
         with pytest.raises(RegistryUnavailable, match="FRAUD_SCHEMA_REGISTRY_URL"):
             ConfluentRegistry(url).translate(framed(7, b""), "Transaction")
+
+
+def test_who_is_sent_on_takes_no_password_along(registry: Registry) -> None:
+    moved = Registry()
+    moved.moved_to = registry.url
+    registry.has(7, answer(OURS))
+    client = ConfluentRegistry(moved.url, "jane", "open sesame")
+    message = written(7, OURS, RECORD)
+    assert client.translate(message, "Transaction") == avro.encode("Transaction", RECORD)
+    assert moved.credentials == ["Basic amFuZTpvcGVuIHNlc2FtZQ=="]
+    assert registry.credentials == [None]
+    moved.server.shutdown()
+    moved.server.server_close()
 
 
 def test_a_schema_with_references_is_read(registry: Registry) -> None:
