@@ -142,7 +142,7 @@ def test_a_model_goes_through_its_stages_by_commands(bench: Bench, tmp_path: Pat
     refused = bench.run("trainer", "promote", "two")
     assert refused.returncode == 2
     assert "two is ROLLED_BACK and cannot become CHAMPION" in refused.stderr
-    assert "rules decide alone" in bench.run("trainer", "retire", "one").stderr
+    assert "rules and its fallback decide alone" in bench.run("trainer", "retire", "one").stderr
 
 
 def test_what_is_no_bundle_is_not_registered(bench: Bench, tmp_path: Path) -> None:

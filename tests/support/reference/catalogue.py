@@ -81,6 +81,8 @@ def position_of(tx: Mapping[str, Any]) -> st.Position | None:
     latitude, longitude = tx.get("latitude"), tx.get("longitude")
     if latitude is None or longitude is None or math.isnan(latitude) or math.isnan(longitude):
         return None
+    if latitude == longitude == 0:  # no place
+        return None
     return round(latitude * 1e7), round(longitude * 1e7)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -51,8 +51,8 @@ def mutations() -> st.SearchStrategy[Mutation]:
 def mutated(files: Mapping[str, bytes], mutation: Mutation) -> dict[str, bytes]:
     """Return the files with one of them changed."""
     kind, name, *how = mutation
-    change = {"bytes": _bytes, "array": _array, "json": _json}[kind]
-    return {**files, name: change(files[name], *how)}
+    changes: dict[str, Callable[..., bytes]] = {"bytes": _bytes, "array": _array, "json": _json}
+    return {**files, name: changes[kind](files[name], *how)}
 
 
 def _bytes(data: bytes, edits: list[Any]) -> bytes:
