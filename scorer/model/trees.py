@@ -137,8 +137,8 @@ def trees_from(arrays: Mapping[str, npt.NDArray[Any]], features: int) -> Trees:
         raise ValueError("a node has two parents, or none")
     if trees.depth[0] != _deepest(roots, child):
         raise ValueError(f"the depth {trees.depth[0]} is not that of the trees")
-    if np.any(~inner & ~np.isnan(trees.condition)):
-        raise ValueError("a leaf has a condition")
+    if np.any(~inner & (~np.isnan(trees.condition) | (trees.split != 0))):
+        raise ValueError("a leaf has a condition or a split")  # the walk would go on beyond it
     if not np.isfinite(trees.condition[inner]).all():
         raise ValueError("a split is at infinity or at no number")
     if np.any((trees.split < 0) | (trees.split >= 2 * features)):
