@@ -20,6 +20,7 @@ READ: Final = ("SELECT",)
 ADD: Final = ("SELECT", "INSERT")
 CHANGE: Final = ("SELECT", "INSERT", "UPDATE")
 EXPIRE: Final = ("SELECT", "INSERT", "DELETE")
+FORGET: Final = ("SELECT", "DELETE")
 ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
@@ -32,6 +33,9 @@ RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
             "positions": CHANGE,
             "cases": ALL,
             "audit": EXPIRE,
+            "attempts": FORGET,
+            "sessions": FORGET,
+            "devices": FORGET,
         },
         "gateway": {"alembic_version": READ, "decisions": READ, "vectors": READ, "api_keys": READ},
         "dashboard": {

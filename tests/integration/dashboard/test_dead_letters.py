@@ -72,7 +72,7 @@ def test_refused_transactions_are_served_once_their_currency_has_a_rate(
     assert run("redrive", "0", "--yes") == {"sent": 0, "skipped": 1, "refused": {}}
     assert run("redrive", "0", "--again", "--yes")["sent"] == 1
 
-    served = pipeline.service("stream_features", FRAUD_CURRENCY_RATES='{"XTS": 2.0}')
+    served = pipeline.service("stream_features", FRAUD_CURRENCY_RATES='{"CHF": 2.0}')
     served.start()
     until(lambda: len(pipeline.messages(FEATURES)) == 4, "four vectors")
     vectors = [avro.decode(message.value or b"")[1] for message in pipeline.messages(FEATURES)]

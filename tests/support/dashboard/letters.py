@@ -18,7 +18,7 @@ def transaction(number: int, **fields: Any) -> dict[str, Any]:
     """Return a transaction of card-(number % 3) in a currency that nobody has a rate for."""
     return {
         "transaction_id": f"t{number}", "card_id": f"card-{number % 3}", "merchant_id": "shop",
-        "event_time": 1_700_000_000_000 + number, "amount": 1000, "currency": "XTS",
+        "event_time": 1_700_000_000_000 + number, "amount": 1000, "currency": "CHF",
         "attributes": {}, **fields,
     }  # fmt: skip
 
@@ -49,7 +49,7 @@ def refuse(
     offset = len(log)
     if kept:
         broker.append(topic, (1, key, value))
-    error = InvalidField("no rate for the currency", field=field, value="XTS")
+    error = InvalidField("no rate for the currency", field=field, value="CHF")
     masked, letter = dead_letter(topic, 1, offset, key, value, error, 1_700_000_000_000, service)
     broker.append("dead-letter", (0, masked, letter))
     return len(letters) - 1

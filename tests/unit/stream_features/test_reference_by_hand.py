@@ -191,17 +191,17 @@ def test_distinct_and_new_ignore_what_is_missing() -> None:
 
 def test_movement_and_hours() -> None:
     events = [
-        tx("1", 23 * HOUR, latitude=0.0, longitude=0.0),
+        tx("1", 23 * HOUR, latitude=0.0, longitude=-45.0),
         tx("2", 24 * HOUR),
         tx("3", 25 * HOUR),
-        tx("4", 27 * HOUR, latitude=0.0, longitude=90.0),
+        tx("4", 27 * HOUR, latitude=0.0, longitude=45.0),
     ]
     got, _ = last(events)
     quarter = math.pi / 2 * 6371.0088
     assert got["card_km_from_last"] == pytest.approx(quarter)
     assert got["card_speed_kmh"] == pytest.approx(quarter / 4)
     assert got["card_hour_deviation"] == pytest.approx(3)
-    same_time = [*events[:1], tx("5", 23 * HOUR, latitude=0.0, longitude=90.0)]
+    same_time = [*events[:1], tx("5", 23 * HOUR, latitude=0.0, longitude=45.0)]
     assert last(same_time)[0]["card_speed_kmh"] == pytest.approx(quarter * 60)
     opposite = [tx("1", 0), tx("2", 12 * HOUR), tx("3", 24 * HOUR), tx("4", 36 * HOUR)]
     assert math.isnan(last([*opposite, tx("5", 36 * HOUR)])[0]["card_hour_deviation"])
