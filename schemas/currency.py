@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Final
 
 from schemas.errors import ConfigurationError
+
+if (
+    TYPE_CHECKING
+):  # settings are read by commands that need no numpy, which takes a sixth of a second
+    import numpy as np
+    import numpy.typing as npt
 
 _CODES: Final = """
 AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BOV BRL BSD BTN BWP
@@ -88,6 +91,8 @@ class CurrencyTable:
     @cached_property
     def packed(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Codes as 24-bit numbers, base first, and their scales, as the kernels take them."""
+        import numpy as np
+
         codes = sorted(self.scales, key=lambda code: code != self.base)
         numbers = [int.from_bytes(code.encode()) for code in codes]
         return np.array(numbers, np.int64), np.array([self.scales[code] for code in codes])

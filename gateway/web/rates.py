@@ -33,7 +33,7 @@ class Bucket:
         """Take tokens, on credit if necessary; return the seconds to wait before using them."""
         self._fill(now)
         self._tokens -= amount
-        return max(-self._tokens / self._rate, 0.0)
+        return self.owed(now)
 
     def owed(self, now: float) -> float:
         """Return the seconds until what was taken on credit is paid back."""

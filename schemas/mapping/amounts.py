@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.mapping.arrays import decoded, floats, is_text, split
+
 Mark = Literal[".", ","]
 _PLAIN: Final = r"^-?\d{1,18}(\.\d{1,10})?$"
 _WRITTEN: Final = re.compile(r"(?P<sign>-?)(?P<digits>\d[\d.,' \u00a0\u202f]*)(?P<after>-?)")
@@ -36,22 +38,19 @@ def amounts(column: Any, spec: dict[str, Any], places: npt.NDArray[np.int64]) ->
     Raises:
         ValueError: no value of this column can be an amount.
     """
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    column = decoded(column)
     kind = column.type
     shift = places if spec.get("unit", "minor") == "major" else np.zeros(len(column), np.int64)
     if pa.types.is_integer(kind):
-        known = column.is_valid().to_numpy(zero_copy_only=False)
-        numbers = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        numbers, known = split(column.cast(pa.int64()))
         factor = 10**shift
         known = known & (np.abs(numbers) < _FURTHEST // factor)
         return Amounts(pa.array(numbers * factor, mask=~known), 0)
     if pa.types.is_floating(kind):
-        values = column.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
-        return _of_floats(values, shift)
+        return _of_floats(floats(column), shift)
     if pa.types.is_decimal(kind):
         return _of_decimals(column, shift, np.ones(len(column), np.bool_))
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if is_text(kind):
         return _of_texts(column, spec, shift)
     raise ValueError(f"is of type {kind}, which is not an amount")
 
@@ -105,8 +104,7 @@ def _of_texts(column: Any, spec: dict[str, Any], shift: npt.NDArray[np.int64]) -
         plain = pc.and_(plain, pc.invert(pc.match_substring(trimmed, ".").fill_null(False)))
     exact = pc.if_else(plain, trimmed, None).cast(pa.decimal128(38, 10))
     found = _of_decimals(exact, shift, plain.to_numpy(zero_copy_only=False))
-    values = found.values.fill_null(0).to_numpy(zero_copy_only=False).copy()
-    known = found.values.is_valid().to_numpy(zero_copy_only=False).copy()
+    values, known = split(found.values)
     rounded = found.rounded
     for row in np.flatnonzero(~plain.to_numpy(zero_copy_only=False)).tolist():
         written = trimmed[row].as_py()

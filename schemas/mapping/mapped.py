@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.codec.transactions_kernel import EARLIEST_MS, MAX_AMOUNT
-from schemas.columns import CHANNELS
 from schemas.currency import decimals
 from schemas.errors import ConfigurationError, InvalidField
 from schemas.mapping.amounts import amounts
+from schemas.mapping.arrays import combined, decoded, floats, is_text, split
 from schemas.mapping.document import CODES, IDS, NUMBERS, Mapping, duration_ms
 from schemas.mapping.faults import RowFault, fault
 from schemas.mapping.screens import unusual_addresses, unusual_ids
@@ -168,7 +168,8 @@ class _Reading:
         kind = pa.int32() if name == "mcc" else pa.float64()
         column = self._raw(spec)
         given = self._given(column)
-        numbers = _floats(column)
+        plain = decoded(column)
+        numbers = floats(numbers_of(plain) if is_text(plain.type) else plain)
         low, high = {"mcc": (0, 9999), "latitude": (-90, 90), "longitude": (-180, 180)}[name]
         with np.errstate(invalid="ignore"):
             good = (numbers >= low) & (numbers <= high)
@@ -179,19 +180,16 @@ class _Reading:
             self.unread[name] += unread
             row = int(np.flatnonzero(given & ~good)[0])
             self.notes.append(
-                f"{name}: {unread:,} values cannot be read, the first is {self._cell(spec, row)!r}"
+                f"{name}: {unread:,} values cannot be read, the first is {self._value(spec, row)!r}"
             )
         self.columns[name] = pa.array(np.where(good, numbers, 0), mask=~good).cast(kind)
 
     def _time(self, name: str, spec: dict[str, Any]) -> None:
         raw = self._raw(spec)
         column = times(raw, spec)
-        values, known = _held(column)
+        values, known = split(column)
         if not known.all():
-            given = self._given(raw)
-            self._refuse_missing(name, ~given)
-            for row in np.flatnonzero(given & ~known).tolist():
-                self._add(row, name, "event_time is not a time", "see format, unit and timezone")
+            self._refuse_unknown(name, raw, known, "is not a time", "see format, unit and timezone")
         beyond = known & ((values > self.rules.latest) | (values < EARLIEST_MS))
         for row in np.flatnonzero(beyond).tolist():
             self._check(row, name, {name: int(values[row])})
@@ -206,16 +204,13 @@ class _Reading:
         column, rounded = amounts(raw, spec, places)
         if rounded:
             self.notes.append(f"amount: {rounded:,} values have more decimals than their currency")
-        values, known = _held(column)
+        values, known = split(column)
         scales = np.array([self.rules.currencies.scales.get(code, 1.0) for code in held])[codes]
         base = values if (scales == 1.0).all() else np.where(
             scales == 1.0, values, np.rint(values * scales)
         ).astype(np.int64)  # fmt: skip
         if not known.all():
-            given = self._given(raw)
-            self._refuse_missing("amount", ~given)
-            for row in np.flatnonzero(given & ~known).tolist():
-                self._add(row, "amount", "amount is not a number", "see unit and decimal")
+            self._refuse_unknown("amount", raw, known, "is not a number", "see unit and decimal")
         beyond = known & ((values < 0) | (values > MAX_AMOUNT) | (base > MAX_AMOUNT))
         for row in np.flatnonzero(beyond).tolist():
             code = currency[row].as_py()
@@ -230,7 +225,7 @@ class _Reading:
         if "known" in spec:
             raw = self._raw({"column": spec["known"]})
             known = times(raw, spec)
-            for row in np.flatnonzero(self._given(raw) & ~_held(known)[1]).tolist():
+            for row in np.flatnonzero(self._given(raw) & ~split(known)[1]).tolist():
                 self._add(row, "label", "the label's time is not a time", "see format and unit",
                           str(spec["known"]))  # fmt: skip
             when = pc.coalesce(known, when)
@@ -256,20 +251,22 @@ class _Reading:
             return pa.repeat(pa.scalar(spec["constant"]), self.table.num_rows)
         if "columns" in spec:
             return texts(self.table, spec).cast(pa.string())
-        column = self.table.column(spec["column"])
-        column = column.combine_chunks()
-        return pa.array([], column.type) if isinstance(column, pa.ChunkedArray) else column
+        return combined(self.table.column(spec["column"]))
 
     def _given(self, column: Any) -> Mask:
         """Return which cells are neither null nor blank."""
         given = column.is_valid().to_numpy(zero_copy_only=False)
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        if is_text(column.type):
             blank = pc.equal(pc.utf8_trim_whitespace(column), "").fill_null(False)
             given = given & ~blank.to_numpy(zero_copy_only=False)
         return np.asarray(given, np.bool_)
 
-    def _cell(self, spec: dict[str, Any], row: int) -> Any:
-        return self._raw({key: spec[key] for key in spec if key != "prefix"})[row].as_py()
+    def _refuse_unknown(self, name: str, raw: Any, known: Mask, wrong: str, remedy: str) -> None:
+        """Refuse the rows of a required field that no value could be made of."""
+        given = self._given(raw)
+        self._refuse_missing(name, ~given)
+        for row in np.flatnonzero(given & ~known).tolist():
+            self._add(row, name, f"{name} {wrong}", remedy)
 
     def _refuse_missing(self, name: str, missing: Mask) -> None:
         for row in np.flatnonzero(missing).tolist():
@@ -297,22 +294,3 @@ class _Reading:
         if "columns" in spec:
             return "-".join(str(self.table.column(name)[row].as_py()) for name in spec["columns"])
         return self.table.column(spec["column"])[row].as_py()
-
-
-def _held(column: Any) -> tuple[npt.NDArray[np.int64], Mask]:
-    known = column.is_valid().to_numpy(zero_copy_only=False)
-    return column.fill_null(0).to_numpy(zero_copy_only=False), np.asarray(known, np.bool_)
-
-
-def _floats(column: Any) -> npt.NDArray[np.float64]:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        column = numbers_of(column)
-    numbers = column.cast(pa.float64(), safe=False).fill_null(np.nan)
-    return np.asarray(numbers.to_numpy(zero_copy_only=False), np.float64)
-
-
-def channel_codes(names: list[str]) -> list[int]:
-    """Return the channel code of each name; an unknown name is OTHER."""
-    return [CHANNELS.index(name) if name in CHANNELS else CHANNELS.index("OTHER") for name in names]

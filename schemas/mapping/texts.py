@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.mapping.arrays import combined, floats
+
 MAX_EXACT: Final = 2**53
 """From here on, floating-point numbers no longer tell neighbouring ids apart."""
 _BOOLEANS: Final = {"true": True, "false": False}
@@ -28,12 +30,12 @@ def texts(table: pa.Table, spec: dict[str, Any]) -> pa.DictionaryArray:
     elif "generate" in spec:
         encoded = pa.array(np.arange(1, rows + 1)).cast(pa.string()).dictionary_encode()
     elif "columns" in spec:
-        parts = [plain(table.column(name).combine_chunks()) for name in spec["columns"]]
+        parts = [plain(table.column(name)).cast(pa.string()) for name in spec["columns"]]
         encoded = pc.binary_join_element_wise(
-            *[_decoded(part) for part in parts], spec.get("separator", "-")
+            *parts, spec.get("separator", "-")
         ).dictionary_encode()
     else:
-        encoded = plain(table.column(spec["column"]).combine_chunks())
+        encoded = plain(table.column(spec["column"]))
     codes, values = encoded.indices, encoded.dictionary.cast(pa.string())
     blank = pc.index(values, "").as_py()
     if blank >= 0:  # CSV has no other way to leave a text out
@@ -49,15 +51,14 @@ def plain(column: Any) -> pa.DictionaryArray:
     Raises:
         ValueError: it is of a type that is not a text.
     """
-    if isinstance(column, pa.ChunkedArray):  # no rows
-        column = pa.array([], column.type)
+    column = combined(column)
     kind = column.type
     if pa.types.is_dictionary(kind):
         return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.string()))
     if pa.types.is_integer(kind):
         return _of_integers(column)
     if pa.types.is_floating(kind):
-        numbers = column.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+        numbers = floats(column)
         whole = np.isfinite(numbers) & (np.abs(numbers) < MAX_EXACT) & (numbers == np.rint(numbers))
         return _of_integers(pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=~whole))
     if pa.types.is_decimal(kind):
@@ -84,10 +85,6 @@ def _of_integers(column: Any) -> pa.DictionaryArray:
 
 def _repeated(text: str, rows: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([text]))
-
-
-def _decoded(encoded: pa.DictionaryArray) -> pa.Array:
-    return encoded.cast(pa.string())
 
 
 def integer_addresses(column: pa.DictionaryArray) -> pa.DictionaryArray:
@@ -118,15 +115,16 @@ def labels(column: Any, spec: dict[str, Any]) -> pa.BooleanArray:
         return pc.equal(column, float(wanted))
     encoded = plain(column)
     held = {text.strip().lower() for text in encoded.dictionary.to_pylist() if text}
-    if isinstance(wanted, bool):
-        if not held <= _BOOLEANS.keys():
-            raise ValueError(
-                f"YAML reads fraud as a boolean, {wanted}, but the column holds "
-                f"{', '.join(sorted(held)[:5])}: put the value in quotes to mean the text"
-            )
-        fraud = [_BOOLEANS.get(text.strip().lower()) == wanted if text else None
-                 for text in encoded.dictionary.to_pylist()]  # fmt: skip
-    else:
-        fraud = [text.strip() == str(wanted) if text else None
-                 for text in encoded.dictionary.to_pylist()]  # fmt: skip
+    if isinstance(wanted, bool) and not held <= _BOOLEANS.keys():
+        raise ValueError(
+            f"YAML reads fraud as a boolean, {wanted}, but the column holds "
+            f"{', '.join(sorted(held)[:5])}: put the value in quotes to mean the text"
+        )
+
+    def is_fraud(text: str) -> bool:
+        if isinstance(wanted, bool):
+            return _BOOLEANS[text.strip().lower()] == wanted
+        return text.strip() == str(wanted)
+
+    fraud = [is_fraud(text) if text else None for text in encoded.dictionary.to_pylist()]
     return pa.array(fraud or [None], pa.bool_()).take(encoded.indices)

@@ -11,11 +11,11 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import InvalidField
+from schemas.mapping.arrays import decoded, floats, is_text, split
 from schemas.mapping.document import DURATIONS
 from schemas.rules.fields import parse_time
 
@@ -31,6 +31,7 @@ def times(column: Any, spec: dict[str, Any]) -> pa.Array:
     Raises:
         ValueError: no value of this column can be a time under these options.
     """
+    column = decoded(column)
     kind = column.type
     if pa.types.is_timestamp(kind):
         return _of_timestamps(column, spec)
@@ -38,10 +39,7 @@ def times(column: Any, spec: dict[str, Any]) -> pa.Array:
         return column.cast(pa.timestamp("ms")).cast(pa.int64())
     if pa.types.is_time(kind):
         raise ValueError("is a time of day: join it with the day by columns: [day, time]")
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if is_text(kind):
         return _of_texts(column, spec)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return _of_numbers(column, spec)
@@ -51,9 +49,11 @@ def times(column: Any, spec: dict[str, Any]) -> pa.Array:
 def _of_timestamps(column: Any, spec: dict[str, Any]) -> pa.Array:
     per_ms = {"s": 0, "ms": 1, "us": 1000, "ns": 1_000_000}[column.type.unit]
     naive = column.type.tz is None
-    numbers, known = _split(column.cast(pa.int64()))
+    numbers, known = split(column.cast(pa.int64()))
     whole = numbers * 1000 if per_ms == 0 else numbers // per_ms
     if naive and spec.get("timezone", "UTC") != "UTC":
+        import pandas as pd
+
         stamps = pd.Series(pd.to_datetime(whole, unit="ms"))
         return _placed(stamps, known, spec)
     return _joined(whole, known)
@@ -62,14 +62,12 @@ def _of_timestamps(column: Any, spec: dict[str, Any]) -> pa.Array:
 def _of_numbers(column: Any, spec: dict[str, Any]) -> pa.Array:
     unit, start = spec.get("unit", "ms"), _start(spec)
     if pa.types.is_integer(column.type):
-        numbers, known = _split(column.cast(pa.int64()))
+        numbers, known = split(column.cast(pa.int64()))
         if unit in _PER_MS:
             return _joined(start + numbers // _PER_MS[unit], known)
         known &= np.abs(numbers) < _FURTHEST // DURATIONS[unit]
         return _joined(start + numbers * np.where(known, DURATIONS[unit], 0), known)
-    values = np.asarray(
-        column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
-    )
+    values = floats(column)
     scaled = values / _PER_MS[unit] if unit in _PER_MS else values * DURATIONS[unit]
     known = np.isfinite(scaled) & (np.abs(scaled) < _FURTHEST)
     # 1704067200.123 s are 1704067200122.9999 ms in floating point.
@@ -80,6 +78,8 @@ def _of_numbers(column: Any, spec: dict[str, Any]) -> pa.Array:
 def _of_texts(column: Any, spec: dict[str, Any]) -> pa.Array:
     if spec.get("unit") is not None:
         return _of_numbers(numbers_of(column), spec)
+    import pandas as pd  # only where there are texts: it takes half a second
+
     texts = pd.Series(column.to_pandas(), dtype=object).str.strip()
     pattern = spec.get("format")
     if pattern is None:
@@ -94,7 +94,7 @@ def _of_texts(column: Any, spec: dict[str, Any]) -> pa.Array:
         found = _instants(taken, "ISO8601", spec)
     else:
         found = _instants(texts, str(pattern), spec)
-    values, known = _split(found)
+    values, known = split(found)
     slow: Slow = parse_time if pattern is None else _by_format(str(pattern))
     missed = np.flatnonzero(~known & texts.notna().to_numpy() & (texts != "").to_numpy())
     if "timezone" in spec:  # those are ambiguous or do not exist in that zone
@@ -109,6 +109,8 @@ def _of_texts(column: Any, spec: dict[str, Any]) -> pa.Array:
 
 
 def _instants(texts: Any, pattern: str, spec: dict[str, Any]) -> pa.Array:
+    import pandas as pd
+
     if spec.get("timezone", "UTC") == "UTC":
         found = pd.to_datetime(texts, format=pattern, errors="coerce", utc=True)
         return _milliseconds(found, found.notna().to_numpy())
@@ -158,11 +160,6 @@ def numbers_of(column: Any) -> pa.Array:
     """Return texts as float64, null where a text is not a plain number."""
     plain = pc.fill_null(pc.match_substring_regex(column, r"^\s*-?\d+(\.\d+)?\s*$"), False)
     return pc.utf8_trim_whitespace(pc.if_else(plain, column, None)).cast(pa.float64())
-
-
-def _split(column: Any) -> tuple[Any, Any]:
-    known = column.is_valid().to_numpy(zero_copy_only=False).copy()
-    return column.fill_null(0).to_numpy(zero_copy_only=False).copy(), known
 
 
 def _joined(values: Any, known: Any) -> pa.Array:

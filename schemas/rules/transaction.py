@@ -81,9 +81,14 @@ def _attributes(record: Mapping[str, Any]) -> dict[str, str]:
     return dict(value)
 
 
+def _code(text: object) -> str:
+    """Return a code as it is kept, "" for what is not a text."""
+    return text.strip().upper() if isinstance(text, str) else ""
+
+
 def _currency(record: Mapping[str, Any], currencies: CurrencyTable) -> str:
-    currency = cast(str, text_of(record, "currency", 64, required=True))
-    code = currency.strip().upper()
+    currency = text_of(record, "currency", 64, required=True)
+    code = _code(currency)
     if code not in CURRENCIES:
         refuse("currency", currency, "is not an ISO 4217 code", "send three letters")
     if code not in currencies.scales:
@@ -95,8 +100,7 @@ def _amount(record: Mapping[str, Any], currencies: CurrencyTable) -> int:
     amount = whole_number(record, "amount", -kernel.MAX_AMOUNT, kernel.MAX_AMOUNT, "minor units")
     if amount < 0:
         refuse("amount", amount, "is negative", "a refund is not a payment: leave it out")
-    currency = record.get("currency")
-    code = currency.strip().upper() if isinstance(currency, str) else ""
+    code = _code(record.get("currency"))
     if code in currencies.scales and currencies.to_base(amount, code) > kernel.MAX_AMOUNT:
         refuse("amount", amount, "is out of range", f"at most {kernel.MAX_AMOUNT} after conversion")
     return amount
@@ -106,7 +110,7 @@ def _channel(record: Mapping[str, Any]) -> str:
     channel = text_of(record, "channel", 64, required=False)
     if channel is None:
         return "OTHER"
-    code = channel.strip().upper()
+    code = _code(channel)
     if code not in CHANNELS:
         refuse("channel", channel, "is unknown", f"send one of {', '.join(CHANNELS)}")
     return code

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from schemas.columns import CHANNELS, TransactionColumns, empty_columns, pack_country, pack_position
 from schemas.errors import ConfigurationError
 from schemas.keys import hash_spans, normalise_ip
-from schemas.mapping.mapped import channel_codes
 
 
 def hashed_ids(column: Any, *, address: bool = False) -> npt.NDArray[np.uint64]:
@@ -100,7 +99,7 @@ def table_columns(
     if "channel" in names:
         changes["channel"] = _coded(
             table.column("channel"),
-            lambda text: channel_codes([text])[0],
+            lambda text: CHANNELS.index(text if text in CHANNELS else "OTHER"),
             np.int8,
             CHANNELS.index("OTHER"),
         )

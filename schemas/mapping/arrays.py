@@ -1,0 +1,39 @@
+"""Arrow columns in the form in which the other modules of this package work on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+
+def combined(column: Any) -> Any:
+    """Return a column as one array; one without rows has no chunk to begin with."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    array = column.combine_chunks()
+    return pa.array([], column.type) if isinstance(array, pa.ChunkedArray) else array
+
+
+def decoded(array: Any) -> Any:
+    """Return an array without dictionary encoding."""
+    return array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array
+
+
+def is_text(kind: Any) -> bool:
+    """Whether an Arrow type is one of texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def split(array: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Return copies of an array's numbers, 0 for a null, and which of them are known."""
+    known: npt.NDArray[np.bool_] = array.is_valid().to_numpy(zero_copy_only=False).copy()
+    return array.fill_null(0).to_numpy(zero_copy_only=False).copy(), known
+
+
+def floats(array: Any) -> npt.NDArray[np.float64]:
+    """Return an array of numbers as floats, NaN for a null."""
+    numbers = array.cast(pa.float64(), safe=False).fill_null(np.nan)
+    return np.asarray(numbers.to_numpy(zero_copy_only=False), np.float64)
