@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.web.failures import AWAY, answer
 from database.accounts.sessions import Session
+from runtime.repeated_lines import RepeatedLines
 from runtime.web.bodies import SLOW_S, Disconnected, RefusedBody, open_body, read_body, replay
-from runtime.web.repeated_lines import RepeatedLines
 from runtime.web.root_path import path_within
 from schemas.errors import TemporaryError
 

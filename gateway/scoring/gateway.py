@@ -21,7 +21,7 @@ from gateway.web.problems import Problem
 from runtime.clock import Clock
 from runtime.kafka.non_blocking_producer import NonBlockingProducer
 from runtime.metrics import Metrics
-from runtime.web.repeated_lines import RepeatedLines
+from runtime.repeated_lines import RepeatedLines
 from schemas.codec import avro
 from schemas.errors import BrokerUnavailable, FatalError
 from schemas.records import Decision, Transaction

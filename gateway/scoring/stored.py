@@ -11,7 +11,7 @@ from database.core.database import Database
 from database.decisions.decisions import StoredDecision, find
 from gateway.scoring.gateway import FoundDecision
 from gateway.scoring.ownership import tenant_of
-from runtime.web.repeated_lines import RepeatedLines
+from runtime.repeated_lines import RepeatedLines
 from schemas.errors import TemporaryError
 from schemas.records import Decision, Transaction
 

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from runtime.metrics import Metrics
-from runtime.web.repeated_lines import RepeatedLines
+from runtime.repeated_lines import RepeatedLines
 
 log = structlog.get_logger(__name__)
 SPARE_HANDLES: Final = 200

@@ -16,11 +16,11 @@ import uvicorn
 
 from runtime.metrics import Metrics
 from runtime.process import StopSignal
+from runtime.repeated_lines import RepeatedRecords
 from runtime.settings import Settings
 from runtime.web.connection import BoundedConnection
 from runtime.web.connections import SPARE_HANDLES, ConnectionLimits, raise_file_limit
 from runtime.web.forwarded import behind_proxies
-from runtime.web.repeated_lines import RepeatedRecords
 from schemas.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.card_numbers import masked
 from schemas.codec.transactions_kernel import EARLIEST_MS, MAX_AMOUNT
 from schemas.currency import decimals
 from schemas.errors import ConfigurationError, InvalidField
@@ -155,7 +156,7 @@ class _Reading:
             else:
                 self.unread[name] += len(rows)
                 shown = dict(zip(odd.tolist(), held, strict=True))
-                some = ", ".join(repr(shown[code]) for code in list(errors)[:MAX_SHOWN])
+                some = ", ".join(masked(repr(shown[code])) for code in list(errors)[:MAX_SHOWN])
                 self.notes.append(f"{name}: {len(rows):,} values cannot be read: {some}")
         empty = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
         if len(empty):
@@ -178,10 +179,8 @@ class _Reading:
         unread = int((given & ~good).sum())
         if unread:
             self.unread[name] += unread
-            row = int(np.flatnonzero(given & ~good)[0])
-            self.notes.append(
-                f"{name}: {unread:,} values cannot be read, the first is {self._value(spec, row)!r}"
-            )
+            first = masked(repr(self._value(spec, int(np.flatnonzero(given & ~good)[0]))))
+            self.notes.append(f"{name}: {unread:,} values cannot be read, the first is {first}")
         self.columns[name] = pa.array(np.where(good, numbers, 0), mask=~good).cast(kind)
 
     def _time(self, name: str, spec: dict[str, Any]) -> None:
@@ -232,7 +231,8 @@ class _Reading:
         self.columns["label_time"] = pc.add(when, delay)
         if len(column) and not pc.any(column).as_py():
             raw = self._raw(spec)
-            held = ", ".join(repr(each) for each in pc.unique(raw).to_pylist()[:MAX_SHOWN])
+            values = pc.unique(raw).to_pylist()[:MAX_SHOWN]
+            held = ", ".join(masked(repr(each)) for each in values)
             self.notes.append(
                 f"label: no row is fraud; the mapping says {spec.get('fraud', 1)!r}, the column "
                 f"holds {held}"
@@ -244,7 +244,7 @@ class _Reading:
             column = made.column(name)
             some = len(pc.unique(column.slice(0, MAX_SHOWN))) == 1  # most files end here, cheaply
             if made.num_rows > 1 and some and len(pc.unique(column)) == 1:
-                self.notes.append(f"{name} is {column[0].as_py()!r} in every row")
+                self.notes.append(f"{name} is {masked(repr(column[0].as_py()))} in every row")
 
     def _raw(self, spec: dict[str, Any]) -> Any:
         if "constant" in spec:

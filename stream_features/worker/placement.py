@@ -15,6 +15,7 @@ import structlog
 
 from runtime.kafka.partitioner import partitions_of
 from runtime.metrics import Metrics
+from runtime.repeated_lines import RepeatedLines
 
 log = structlog.get_logger(__name__)
 TELL_EVERY_S: Final = 60.0
@@ -33,8 +34,8 @@ class Placement:
         self, topic: str, partitions: int, metrics: Metrics, monotonic: Callable[[], float]
     ) -> None:
         self._topic, self._partitions = topic, partitions
-        self._metrics, self._monotonic = metrics, monotonic
-        self._untold, self._tell_at = 0, -TELL_EVERY_S
+        self._metrics = metrics
+        self._lines, self._untold = RepeatedLines(TELL_EVERY_S, monotonic), 0
         metrics.count("misplaced", 0, topic=topic)
 
     def check(self, cards: Sequence[bytes], partition: npt.NDArray[np.int64]) -> None:
@@ -46,8 +47,7 @@ class Placement:
             return
         self._metrics.count("misplaced", len(misplaced), topic=self._topic)
         self._untold += len(misplaced)
-        now = self._monotonic()
-        if now - self._tell_at < TELL_EVERY_S:
+        if self._lines.due(self._topic) is None:
             return
         log.warning(
             "cards are on partitions that their card_id does not lead to: their features may be "
@@ -56,4 +56,4 @@ class Placement:
             messages=self._untold,
             partition=int(partition[misplaced[0]]),
         )
-        self._untold, self._tell_at = 0, now
+        self._untold = 0

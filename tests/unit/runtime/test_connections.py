@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from runtime.metrics import Metrics
+from runtime.repeated_lines import RepeatedLines, RepeatedRecords
 from runtime.settings import load_settings
 from runtime.web.connections import ConnectionLimits, raise_file_limit
-from runtime.web.repeated_lines import RepeatedLines, RepeatedRecords
 from runtime.web.server import warn_of_plain_http
 from schemas.errors import ConfigurationError
 

@@ -399,3 +399,13 @@ def test_durations(text: str | int, expected: int) -> None:
 def test_a_bad_duration_is_named() -> None:
     with pytest.raises(ConfigurationError, match="soon"):
         duration_ms("soon")
+
+
+def test_notes_show_no_card_number(tmp_path: Path) -> None:
+    text = BASE + "  customer_id: who\n  mcc: code\n  label: {column: bad, fraud: Y}\n"
+    number = "4111111111111111"
+    found = mapped(
+        tmp_path, text, who=["x" * 257 + number] * 2, code=[number] * 2, bad=[number] * 2
+    )
+    assert len(found.notes) >= 3
+    assert number[:12] not in str(found.notes)
