@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
 
@@ -20,6 +18,7 @@ from schemas.codec.transactions import decode_transactions
 from schemas.currency import CurrencyTable
 from schemas.errors import RegistryUnavailable, UndecodableMessage, UnknownSchema
 from schemas.validation import read_label
+from tests.support.http_server import Answer, Asked, serving
 
 NOW = 1_750_000_000_000
 RECORD: dict[str, Any] = {
@@ -64,32 +63,15 @@ class Registry:
         self.asked: list[str] = []
         self.credentials: list[str | None] = []
         self.moved_to = ""
-        outer = self
+        self.url = ""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.asked.append(self.path)
-                outer.credentials.append(self.headers["Authorization"])
-                if outer.moved_to:
-                    self.send_response(307)
-                    self.send_header("Location", outer.moved_to + self.path)
-                    self.end_headers()
-                    return
-                missing = (404, b'{"error_code": 40403, "message": "Schema not found"}')
-                status, body = outer.answers.get(self.path, missing)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if isinstance(body, bytes):
-                    self.wfile.write(body)
-                self.close_connection = True
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+    def answer(self, asked: Asked) -> Answer:
+        self.asked.append(asked.path)
+        self.credentials.append(asked.headers["Authorization"])
+        if self.moved_to:
+            return Answer(307, headers={"Location": self.moved_to + asked.path})
+        missing = (404, b'{"error_code": 40403, "message": "Schema not found"}')
+        return Answer(*self.answers.get(asked.path, missing))
 
     def has(self, number: int, body: bytes | str, status: int = 200) -> None:
         self.answers[f"/schemas/ids/{number}"] = status, body
@@ -97,11 +79,10 @@ class Registry:
 
 @pytest.fixture
 def registry() -> Iterator[Registry]:
-    server = Registry()
-    server.has(1, answer(OURS))
-    yield server
-    server.server.shutdown()
-    server.server.server_close()
+    made = Registry()
+    made.has(1, answer(OURS))
+    with serving(made.answer) as made.url:
+        yield made
 
 
 def framed(number: int, body: bytes) -> bytes:
@@ -217,13 +198,12 @@ def test_who_is_sent_on_takes_no_password_along(registry: Registry) -> None:
     moved = Registry()
     moved.moved_to = registry.url
     registry.has(7, answer(OURS))
-    client = ConfluentRegistry(moved.url, "jane", "open sesame")
     message = written(7, OURS, RECORD)
-    assert client.translate(message, "Transaction") == avro.encode("Transaction", RECORD)
+    with serving(moved.answer) as moved.url:
+        client = ConfluentRegistry(moved.url, "jane", "open sesame")
+        assert client.translate(message, "Transaction") == avro.encode("Transaction", RECORD)
     assert moved.credentials == ["Basic amFuZTpvcGVuIHNlc2FtZQ=="]
     assert registry.credentials == [None]
-    moved.server.shutdown()
-    moved.server.server_close()
 
 
 def test_a_schema_with_references_is_read(registry: Registry) -> None:

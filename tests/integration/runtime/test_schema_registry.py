@@ -6,9 +6,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
-from threading import Thread
 from typing import Any
 
 import fastavro
@@ -20,6 +18,7 @@ from schemas.codec import avro
 from schemas.codec.transactions import decode_transactions
 from schemas.currency import CurrencyTable
 from schemas.errors import RegistryUnavailable, UndecodableMessage, UnknownSchema
+from tests.support.http_server import Answer, Asked, serving
 
 NOW = 1_750_000_000_000
 RECORD = {
@@ -54,36 +53,24 @@ class Registry:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.status = 200
-        outer = self
+        self.url = ""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.asked.append(self.path)
-                number = int(self.path.rpartition("/")[2])
-                status = outer.status if number in SCHEMAS else 404
-                document: dict[str, Any] = {"error_code": 40403, "message": "Schema not found"}
-                if status == 200:
-                    document = {"schema": json.dumps(SCHEMAS[number])}
-                body = json.dumps(document).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+    def answer(self, asked: Asked) -> Answer:
+        self.asked.append(asked.path)
+        number = int(asked.path.rpartition("/")[2])
+        status = self.status if number in SCHEMAS else 404
+        document: dict[str, Any] = {"error_code": 40403, "message": "Schema not found"}
+        if status == 200:
+            document = {"schema": json.dumps(SCHEMAS[number])}
+        return Answer(status, json.dumps(document).encode())
 
 
 @pytest.fixture
 def registry() -> Iterator[Registry]:
-    server = Registry()
-    yield server
-    server.server.shutdown()
-    server.server.server_close()
+    made = Registry()
+    with serving(made.answer) as address:
+        made.url = f"{address}/"
+        yield made
 
 
 def framed(number: int, schema: Any, record: dict[str, Any]) -> bytes:

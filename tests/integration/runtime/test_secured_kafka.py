@@ -10,10 +10,8 @@ import json
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -33,6 +31,7 @@ from runtime.settings import Settings, load_settings
 from schemas.codec import avro
 from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.topics import ALL_TOPICS
+from tests.support.http_server import Answer, Asked, serving
 from tests.support.runtime.secured_kafka import PASSWORD, Right, SecuredKafka
 from tests.support.waiting import until
 
@@ -325,33 +324,17 @@ def test_a_wrong_password_is_told_with_the_broker_s_words(kafka: SecuredKafka) -
 def token_server() -> Iterator[str]:
     """Gives unsecured tokens, which Kafka takes unless it is told how to verify them."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            status, body = 401, b""
-            if form == (
-                "grant_type=client_credentials&client_id=stream_features"
-                "&client_secret=a+secret&scope=kafka"
-            ):
-                status, body = (
-                    200,
-                    json.dumps(
-                        {"access_token": unsecured_token("stream_features"), "expires_in": 300}
-                    ).encode(),
-                )
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(asked: Asked) -> Answer:
+        if asked.body != (
+            b"grant_type=client_credentials&client_id=stream_features"
+            b"&client_secret=a+secret&scope=kafka"
+        ):
+            return Answer(401)
+        token = {"access_token": unsecured_token("stream_features"), "expires_in": 300}
+        return Answer(200, json.dumps(token).encode())
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/token"
-    server.shutdown()
-    server.server_close()
+    with serving(answer) as address:
+        yield f"{address}/token"
 
 
 def unsecured_token(subject: str) -> str:

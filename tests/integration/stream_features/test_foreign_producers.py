@@ -29,6 +29,7 @@ from tests.integration.runtime.test_registered_schemas import (
     Registry,
     framed,
 )
+from tests.support.http_server import serving
 from tests.support.pipeline import Pipeline
 from tests.support.waiting import PATIENCE_S, until
 
@@ -200,7 +201,10 @@ def test_a_message_of_another_format_is_a_dead_letter_and_the_next_is_served(
     for number, case in ((7, "Protobuf"), (8, "JSON Schema"), (9, "gone")):
         status, body = FAULTS_OF_THE_MESSAGE[case]
         registry.has(number, body, status)
-    with Pipeline(stack, tmp_path, schema_registry_url=registry.url) as pipeline:
+    with (
+        serving(registry.answer) as address,
+        Pipeline(stack, tmp_path, schema_registry_url=address) as pipeline,
+    ):
         pipeline.start("stream_features")
         for spec, value in ((TRANSACTIONS, transaction), (LABELS, label)):
             for number in (7, 8, 9):
@@ -216,5 +220,3 @@ def test_a_message_of_another_format_is_a_dead_letter_and_the_next_is_served(
         assert {each["error_class"] for each in letters} == {"UnknownSchema"}
         assert sum("PROTOBUF" in each["reason"] for each in letters) == 2
         until(lambda: pipeline.labels_processed() == 7, "all labels")
-    registry.server.shutdown()
-    registry.server.server_close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -132,3 +133,14 @@ def log_in(client: TestClient, username: str, password: str = PASSWORD, **form: 
         "/login", data={"username": username, "password": password, **form}
     )
     return answer
+
+
+def page_by_page(client: TestClient, path: str) -> list[str]:
+    """Return the texts of a list's pages, from the newest on by the links to older ones."""
+    texts = []
+    following: str | None = path
+    while following is not None:
+        texts.append(client.get(following).text)
+        older = re.search(rf'href="({path}\?[^"]*)">Older', texts[-1])
+        following = None if older is None else older[1].replace("&amp;", "&")
+    return texts

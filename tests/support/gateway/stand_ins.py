@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -246,3 +246,17 @@ class Bench:
             for sample, found, value in read_exposition(text)
             if sample == name and labels.items() <= found.items()
         )
+
+
+def run(
+    scenario: Callable[[Bench], Awaitable[None]], *, answering: bool = True, **options: Any
+) -> None:
+    """Run a scenario on a bench of its own; with `answering`, what is sent is decided at once."""
+
+    async def on_bench() -> None:
+        bench = Bench(**options)
+        if answering:
+            bench.pipeline.answers = lambda sent: {}
+        await scenario(bench)
+
+    asyncio.run(on_bench())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from database.accounts import audit
-from tests.support.dashboard.site import Site, log_in
+from tests.support.dashboard.site import Site, log_in, page_by_page
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -31,15 +31,9 @@ def subjects(text: str) -> list[int]:
 def test_the_page_shows_everything_newest_first_page_by_page(site: Site) -> None:
     admin = site.person("admin")
     fill(site, 120)
-    seen: list[int] = []
-    path = "/audit"
-    while True:
-        text = admin.get(path).text
-        seen += subjects(text)
-        older = re.search(r'href="(/audit\?[^"]*)">Older', text)
-        if older is None:
-            break
-        path = older[1].replace("&amp;", "&")
+    texts = page_by_page(admin, "/audit")
+    text = texts[-1]
+    seen = [number for each in texts for number in subjects(each)]
     assert seen == list(range(119, -1, -1))
     assert 'href="/audit"' in text  # back to the newest
 

@@ -16,7 +16,7 @@ from runtime.kafka.partitioner import partition_of
 from runtime.kafka.protocols import TopicPartition
 from schemas.dead_letters import MAX_VALUE_BYTES
 from tests.support.dashboard.letters import CARD_NUMBER, as_json, encoded, refuse
-from tests.support.dashboard.site import Site
+from tests.support.dashboard.site import Site, page_by_page
 
 KEEPS = TopicPartition("transactions", 1)
 """Where the support puts what was refused; what is sent again comes behind it."""
@@ -50,15 +50,9 @@ def audited(site: Site) -> list[audit.AuditEntry]:
 def test_the_page_lists_the_newest_first_page_by_page(site: Site, admin: TestClient) -> None:
     for number in range(120):
         refuse(site.broker, b"card", encoded(number))
-    seen: list[int] = []
-    path = "/dead-letters"
-    while True:
-        text = admin.get(path).text
-        seen += numbers(text)
-        older = re.search(r'href="(/dead-letters\?[^"]*)">Older', text)
-        if older is None:
-            break
-        path = older[1].replace("&amp;", "&")
+    texts = page_by_page(admin, "/dead-letters")
+    text = texts[-1]
+    seen = [number for each in texts for number in numbers(each)]
     assert seen == list(range(119, -1, -1))
     assert "transactions[1] at 0" in text
     assert "no rate for the currency" in text

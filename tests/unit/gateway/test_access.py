@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -33,6 +33,7 @@ from tests.support.gateway.stand_ins import (
     NOW,
     Bench,
     api_key,
+    run,
     transaction,
 )
 
@@ -46,15 +47,6 @@ PLACES = [
     for route in ROUTES
 ]
 CLOSED = [place for place in PLACES if place[2] is not None]
-
-
-def run(scenario: Callable[[Bench], Awaitable[None]], **options: Any) -> None:
-    async def on_bench() -> None:
-        bench = Bench(**options)
-        bench.pipeline.answers = lambda sent: {}
-        await scenario(bench)
-
-    asyncio.run(on_bench())
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), CLOSED)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -21,21 +21,12 @@ from gateway.scoring.reading import MAX_ATTRIBUTES, MAX_FIELDS
 from gateway.scoring.score_many import MAX_BATCHES_PER_KEY
 from gateway.scoring.score_one import LARGE_BYTES
 from gateway.web.problems import MAX_ERRORS, Problem
-from tests.support.gateway.stand_ins import Bench, api_key, transaction
+from tests.support.gateway.stand_ins import Bench, api_key, run, transaction
 from tests.support.waiting import PATIENCE_S
 from tests.unit.gateway.test_access import Batch, begun
 
 UNKNOWN = json.dumps({f"u{number}": number for number in range(4_000)}).encode()
 """48 KB of fields that a transaction does not have."""
-
-
-def run(scenario: Callable[[Bench], Awaitable[None]], **options: Any) -> None:
-    async def on_bench() -> None:
-        bench = Bench(**options)
-        bench.pipeline.answers = lambda sent: {}
-        await scenario(bench)
-
-    asyncio.run(on_bench())
 
 
 def calls(work: Callable[[], object]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,17 +12,11 @@ import pytest
 from gateway.scoring.gateway import FoundDecision, RefusedTransaction
 from gateway.web.problems import Problem
 from schemas.records import Transaction
+from tests.support.gateway import stand_ins
 from tests.support.gateway.stand_ins import NOW, Bench, decision, heard, transaction
 from tests.support.waiting import PATIENCE_S
 
-
-def run(scenario: Callable[[Bench], Awaitable[None]], **options: Any) -> None:
-    """Run a scenario on a bench of its own."""
-
-    async def on_bench() -> None:
-        await scenario(Bench(**options))
-
-    asyncio.run(on_bench())
+run = partial(stand_ins.run, answering=False)
 
 
 def read(bench: Bench, number: int = 1, **changes: Any) -> Transaction:

@@ -3,33 +3,22 @@ sub-path."""
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import gzip
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from gateway.client import FraudClient
-from tests.support.gateway.stand_ins import KEY, MAX_BATCH, MAX_BYTES, Bench, transaction
+from tests.support.gateway.stand_ins import KEY, MAX_BATCH, MAX_BYTES, Bench, run, transaction
 
 GZIP = {"Content-Encoding": "gzip"}
 ONE, MANY = "/score-transaction", "/score-transactions"
 ROWS = [transaction(number) for number in range(30)]
 LINES = "\n".join(json.dumps(row) for row in ROWS).encode()
 ARRAY = json.dumps(ROWS).encode()
-
-
-def run(scenario: Callable[[Bench], Awaitable[None]], **options: Any) -> None:
-    async def on_bench() -> None:
-        bench = Bench(**options)
-        bench.pipeline.answers = lambda sent: {}
-        await scenario(bench)
-
-    asyncio.run(on_bench())
 
 
 async def in_pieces(data: bytes, size: int) -> AsyncIterator[bytes]:

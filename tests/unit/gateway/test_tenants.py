@@ -16,6 +16,7 @@ from gateway.scoring.ownership import KEY, TENANT
 from gateway.scoring.stored import StoredDecisions
 from gateway.web.middleware import ROUTES
 from schemas.records import Transaction
+from tests.support.gateway import stand_ins
 from tests.support.gateway.stand_ins import Bench, api_key, decision, heard, transaction
 from tests.support.waiting import PATIENCE_S
 
@@ -23,14 +24,12 @@ MINE, TWIN, OTHER, OPERATOR = (f"fraud_k{number}_s" for number in range(2, 6))
 
 
 def run(scenario: Callable[[Bench], Awaitable[None]], **options: Any) -> None:
-    async def on_bench() -> None:
-        bench = Bench(**options)
-        bench.pipeline.answers = lambda sent: {}
+    async def with_tenants(bench: Bench) -> None:
         tenants = {MINE: "shop-a", TWIN: "shop-a", OTHER: "shop-b", OPERATOR: "default"}
         bench.keys += [api_key(key, tenant=tenant) for key, tenant in tenants.items()]
         await scenario(bench)
 
-    asyncio.run(on_bench())
+    stand_ins.run(with_tenants, **options)
 
 
 async def scored(bench: Bench, key: str, number: int = 1, **changes: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from monitor.notify import Notifier
 from runtime.metrics import Metrics, read_exposition
 from schemas.errors import ConfigurationError
 from schemas.records import Alert
+from tests.support.http_server import Answer, Asked, serving
 
 ALERT: Alert = {
     "rule": "low_precision", "severity": "CRITICAL", "summary": "precision below 0.85: m 0.8",
@@ -28,34 +28,22 @@ class Hook:
         self.statuses: list[int] = []
         self.received: list[dict[str, Any]] = []
         self.arrived = threading.Event()
-        hook = self
+        self.url = ""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                status = hook.statuses.pop(0) if hook.statuses else 200
-                if status == 200:
-                    hook.received.append(json.loads(body))
-                self.send_response(status)
-                self.end_headers()
-                if status == 200:
-                    hook.arrived.set()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"json://127.0.0.1:{self.server.server_port}/hook"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+    def answer(self, asked: Asked) -> Answer:
+        status = self.statuses.pop(0) if self.statuses else 200
+        if status == 200:
+            self.received.append(json.loads(asked.body))
+            self.arrived.set()
+        return Answer(status)
 
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
     made = Hook()
-    made.thread.start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with serving(made.answer) as address:
+        made.url = f"{address.replace('http:', 'json:')}/hook"
+        yield made
 
 
 def outcomes(metrics: Metrics) -> dict[str, float]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -17,6 +15,7 @@ from runtime.kafka.access.tokens import DEFAULT_LIFE_S, TokenSource
 from runtime.settings import load_settings
 from schemas.errors import BrokerUnavailable
 from tests.support.certificates import self_signed
+from tests.support.http_server import Answer, Asked, serving
 
 CONNECTION = {
     "bootstrap.servers", "security.protocol", "reconnect.backoff.ms", "reconnect.backoff.max.ms",
@@ -30,31 +29,19 @@ class TokenServer:
     def __init__(self) -> None:
         self.status, self.body = 200, b""
         self.asked: list[dict[str, list[str]]] = []
-        outer = self
+        self.url = ""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                outer.asked.append(parse_qs(form))
-                self.send_response(outer.status)
-                self.send_header("Content-Length", str(len(outer.body)))
-                self.end_headers()
-                self.wfile.write(outer.body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/token"
+    def answer(self, asked: Asked) -> Answer:
+        self.asked.append(parse_qs(asked.body.decode()))
+        return Answer(self.status, self.body)
 
 
 @pytest.fixture
 def server() -> Iterator[TokenServer]:
-    running = TokenServer()
-    yield running
-    running.server.shutdown()
-    running.server.server_close()
+    made = TokenServer()
+    with serving(made.answer) as address:
+        made.url = f"{address}/token"
+        yield made
 
 
 def test_without_a_log_in_nothing_is_sent() -> None:
