@@ -24,8 +24,6 @@ TEXT_FIELDS: Final = (
     "transaction_id", "card_id", "customer_id", "merchant_id", "currency", "device_id", "ip",
     "ip_country", "card_country", "merchant_country", "channel",
 )  # fmt: skip
-LIST_FIELDS: Final = ("card_id", "customer_id", "merchant_id", "device_id", "ip", "ip_country",
-                      "card_country", "merchant_country")  # fmt: skip
 COLUMN_NAMES: Final = frozenset((*NAMES, *TEXT_FIELDS, "score", "anomaly_score"))
 """Names that an expression may use: features, transaction fields and the model's scores."""
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
