@@ -43,6 +43,7 @@ class Pipeline:
         self.producer = KafkaProducer(self.settings)
         self.services: list[Service] = []
         self._readers: dict[str, tuple[KafkaReader, list[Message]]] = {}
+        self._records: dict[str, list[dict[str, Any]]] = {}
 
     def service(self, package: str, number: int = 1, **environment: str) -> Service:
         """Return `python -m PACKAGE run`, not yet started."""
@@ -91,8 +92,11 @@ class Pipeline:
         return found
 
     def records(self, topic: TopicSpec) -> list[dict[str, Any]]:
-        """Return everything on a topic, decoded."""
-        return [avro.decode(message.value or b"")[1] for message in self.messages(topic)]
+        """Return everything on a topic so far, each message decoded once: tests ask often."""
+        known = self._records.setdefault(topic.name, [])
+        new = self.messages(topic)[len(known) :]
+        known += [avro.decode(message.value or b"")[1] for message in new]
+        return known
 
     def wait_for(self, topic: TopicSpec, count: int) -> list[dict[str, Any]]:
         """Wait until a topic holds `count` messages, and return them decoded."""

@@ -24,8 +24,6 @@ from tests.support.scorer.stand_ins import LARGE, SMALL, small_bundle, vector
 from tests.support.trainer.signed import SigningKey
 from tests.support.waiting import until
 
-"""A restarted scorer must be back within this time (the promise of the design)."""
-
 
 class Bench:
     """A scorer fed by hand: `send` writes vectors as the stream processor would."""
