@@ -14,12 +14,9 @@ import psutil
 import pytest
 
 from loadtest.measure.report import KEYS
+from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-READY_S = 180.0
-"""On a machine that does nothing else it is half a minute."""
-
-
 FEWER = ("--customers", "800")
 """A smaller world than that of `make demo`, for the sake of time."""
 
@@ -36,34 +33,34 @@ def demo(directory: Path, **environment: str) -> subprocess.Popen[str]:
 
 def test_it_ends_by_itself_and_its_last_line_is_the_report(tmp_path: Path) -> None:
     process = demo(tmp_path, DEMO_SECONDS="5")
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     report = json.loads(out.splitlines()[-1])
     assert set(KEYS) <= report.keys()
     assert (report["lost"], report["duplicated"], report["conflicting"]) == (0, 0, 0)
     assert report["measured"]["decided"] == 1_000
     assert report["degraded"] == 0
-    assert 0 < report["first_decision_s"] < report["ready_s"] < READY_S
+    assert 0 < report["first_decision_s"] < report["ready_s"]
 
 
 def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
     process = demo(tmp_path)
     me = psutil.Process(process.pid)
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + PATIENCE_S
     # Kafka, Redis, the generator and our own two: in the middle of the start
     while len(children := me.children(recursive=True)) < 5:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    _, alive = psutil.wait_procs(children, timeout=5)
+    process.communicate(timeout=PATIENCE_S)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert alive == []
 
 
 @pytest.mark.parametrize("seconds", ["0", "soon"])
 def test_a_wrong_length_is_refused(tmp_path: Path, seconds: str) -> None:
     process = demo(tmp_path, DEMO_SECONDS=seconds)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert "--seconds" in err

@@ -19,6 +19,7 @@ from runtime.settings import load_settings
 from schemas.codec import avro
 from schemas.topics import DECISIONS
 from tests.support.scorer.stand_ins import small_bundle
+from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +30,7 @@ def loadtest(stack: Stack, prefix: str, tmp_path: Path, *args: str) -> dict[str,
     place = ["--bootstrap", stack.bootstrap, "--redis", stack.redis_url, "--prefix", prefix]
     done = subprocess.run(
         [sys.executable, "-m", "loadtest", *args, *place, "--json", str(path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(path.read_text())

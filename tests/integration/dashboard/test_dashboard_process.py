@@ -25,6 +25,7 @@ from schemas.errors import ConfigurationError
 from tests.support.browser.visits import served
 from tests.support.certificates import self_signed
 from tests.support.pipeline import Pipeline
+from tests.support.waiting import PATIENCE_S
 from tests.unit.dashboard.test_models import event
 
 PASSWORD = "a quiet walk by the sea"
@@ -75,7 +76,7 @@ def test_the_first_admin_logs_in_over_tls_and_promotes_a_model(
     address = f"https://localhost:{pipeline.environment['FRAUD_DASHBOARD_PORT']}"
     trusted = ssl.create_default_context(cafile=str(certificate[0]))
     with httpx.Client(
-        base_url=address, verify=trusted, headers={"Origin": address}, timeout=60.0
+        base_url=address, verify=trusted, headers={"Origin": address}, timeout=PATIENCE_S
     ) as client:
         assert client.get("/healthz").text == "ok\n"
         assert client.get("/readyz").text == "ok\n"
@@ -132,10 +133,10 @@ def test_a_client_that_sends_no_head_is_hung_up_on() -> None:
     with served(app, Hasty) as address:
         port = int(address.rsplit(":", 1)[1])
         for begun in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):
-            with socket.create_connection(("127.0.0.1", port), timeout=60.0) as client:
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as client:
                 client.sendall(begun)
                 assert client.recv(100) == b""  # closed
-        with httpx.Client(base_url=address, timeout=60.0) as good:
+        with httpx.Client(base_url=address, timeout=PATIENCE_S) as good:
             assert [good.get("/").status_code for _ in range(3)] == [204] * 3
 
 

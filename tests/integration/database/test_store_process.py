@@ -187,7 +187,7 @@ def command(bench: Bench, **settings: str) -> dict[str, Any]:
         env={**os.environ, **bench.pipeline.environment, **settings},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
         check=True,
     )
     report: dict[str, Any] = json.loads(done.stdout)

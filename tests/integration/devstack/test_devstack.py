@@ -18,6 +18,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from devstack.stack import ADDRESS_FILE, Stack, running
 from schemas.errors import ConfigurationError
+from tests.support.waiting import PATIENCE_S
 
 
 def _create(stack: Stack, topic: str) -> None:
@@ -103,7 +104,7 @@ def test_children_end_with_their_parent(tmp_path: Path, how: signal.Signals) -> 
         assert len(children) == 2
         up.send_signal(how)
         code = up.wait(60)
-        _, alive = psutil.wait_procs(children, timeout=30)
+        _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
         assert alive == []
         assert code == (-signal.SIGKILL if how == signal.SIGKILL else 0)
         assert running(tmp_path) is None

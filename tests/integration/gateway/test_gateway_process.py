@@ -19,7 +19,7 @@ from gateway.client import FraudClient, GatewayError
 from schemas.topics import DECISIONS
 from tests.support.gateway.stand_ins import transaction
 from tests.support.pipeline import Pipeline
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[3]
 PATIENT_MS = 30_000
@@ -44,7 +44,7 @@ class Gateways:
         done = subprocess.run(
             [sys.executable, "-m", "gateway", "keys", *arguments],
             env={**os.environ, **self.pipeline.environment},
-            cwd=ROOT, capture_output=True, text=True, timeout=120,
+            cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -138,7 +138,7 @@ def test_a_revoked_key_opens_nothing_after_a_moment(gateways: Gateways) -> None:
 
 
 def test_what_is_no_http_is_refused_by_a_problem(gateways: Gateways) -> None:
-    with socket.create_connection(("127.0.0.1", gateways.ports[0]), timeout=60) as raw:
+    with socket.create_connection(("127.0.0.1", gateways.ports[0]), timeout=PATIENCE_S) as raw:
         raw.sendall(b"nonsense\r\n\r\n")
         answer = raw.recv(10_000)
     assert answer.startswith(b"HTTP/1.1 400")

@@ -34,6 +34,7 @@ from runtime.kafka.topic_admin import create_topics
 from runtime.settings import Settings, load_settings
 from schemas.errors import BrokerUnavailable, ConfigurationError, DeliveryRejected
 from schemas.topics import ALL_TOPICS, DEAD_LETTER, MAX_MESSAGE_BYTES, TRANSACTIONS
+from tests.support.waiting import PATIENCE_S
 
 PARTITIONS = 4
 
@@ -95,7 +96,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
 def take(source: Consumer | Reader, count: int) -> list[Message]:
     """Poll until `count` messages are here."""
     found: list[Message] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while len(found) < count:
         assert time.monotonic() < deadline, f"{len(found)} of {count} messages came"
         found += source.poll_batch(timeout_s=0.2)

@@ -18,6 +18,7 @@ from schemas.manifest import MANIFEST_NAME, sha256
 from schemas.topics import DECISIONS, FEATURES, MODELS
 from tests.support.pipeline import Pipeline
 from tests.support.scorer.stand_ins import LARGE, small_bundle, vector
+from tests.support.waiting import PATIENCE_S
 from tests.unit.trainer.test_bootstrap import MAPPING, history
 
 RULE = {"id": "r", "action": "REVIEW", "when": "amount > 1", "text": "over one"}
@@ -32,7 +33,7 @@ class Bench:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", *arguments],
-            capture_output=True, text=True, timeout=120,
+            capture_output=True, text=True, timeout=PATIENCE_S,
             env={**os.environ, **self.pipeline.environment, "COLUMNS": "200"},
         )  # fmt: skip
 

@@ -173,7 +173,7 @@ def test_a_worker_with_a_full_buffer_stops_reading(stack: Stack, tmp_path: Path)
             await until(lambda: "away" in worker.not_ready())
             bench.store.fail_before = 0
             most = 0
-            deadline = time.monotonic() + 60.0
+            deadline = time.monotonic() + PATIENCE_S
             while len(bench.store.applied) < 30_000:
                 most = max(most, worker.buffered)
                 assert worker.failure is None

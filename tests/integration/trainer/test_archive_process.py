@@ -18,7 +18,7 @@ from schemas.codec import avro
 from schemas.topics import DECISIONS, FEATURES, LABELS, TopicSpec
 from tests.support.pipeline import Pipeline
 from tests.support.trainer.served import START, served
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 from trainer.archive.delta_tables import Archive
 
 KILLS = 5
@@ -178,7 +178,7 @@ def command(bench: Bench, option: str) -> dict[str, Any]:
         env={**os.environ, **bench.pipeline.environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     report: dict[str, Any] = json.loads(done.stdout)

@@ -24,7 +24,7 @@ from schemas.model_stages import ModelStates
 from schemas.topics import FEATURES, LABELS, MODELS, RETRAIN_REQUESTS
 from tests.support.pipeline import Pipeline
 from tests.support.trainer.served_history import GATES, LABEL_DELAY_DAYS, messages
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 from trainer.service.process import LOG_FILE
 from trainer.service.requests import GROUP
 from trainer.training import run_records
@@ -63,7 +63,7 @@ class Bench:
             env={**os.environ, **self.pipeline.environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from runtime.settings import load_settings
 from runtime.web.forwarded import behind_proxies
 from tests.support.browser.visits import served
 from tests.support.dashboard.site import ADDRESS, PASSWORD, Site, log_in
+from tests.support.waiting import PATIENCE_S
 
 ROOT = "/fraud"
 ELSEWHERE = re.compile(r'(?:href|src|action|data-[a-z]+)="(/[^"]*)"')
@@ -181,7 +182,7 @@ def test_head_of_an_event_stream_ends(site: Site) -> None:
     token = site.person("viewer").cookies["session"]
     with (
         served(site.app) as address,
-        httpx.Client(base_url=address, cookies={"session": token}, timeout=60.0) as browser,
+        httpx.Client(base_url=address, cookies={"session": token}, timeout=PATIENCE_S) as browser,
     ):
         answer = browser.head("/live/events")
         assert answer.status_code == 200

@@ -23,6 +23,7 @@ from runtime.web.bodies import Disconnected, RefusedBody, read_body
 from schemas.errors import DatabaseUnavailable
 from tests.support.browser.visits import served
 from tests.support.dashboard.site import ADDRESS, Site, log_in
+from tests.support.waiting import PATIENCE_S
 
 READY = ("fraud_ready", {"service": "dashboard"})
 
@@ -184,7 +185,7 @@ def test_an_event_stream_ends_with_its_session(
     token = site.person("viewer").cookies["session"]
     with (
         served(site.app) as address,
-        httpx.Client(base_url=address, cookies={"session": token}, timeout=60.0) as client,
+        httpx.Client(base_url=address, cookies={"session": token}, timeout=PATIENCE_S) as client,
         client.stream("GET", "/events") as answer,
     ):
         seen = 0

@@ -12,6 +12,7 @@ from loadtest.measure.gateway_account import Exchange, GatewayAccount
 from loadtest.proof import gateway_faults
 from loadtest.proof.gateway_faults import FaultPlan, OpenLoad
 from schemas.errors import FatalError
+from tests.support.waiting import PATIENCE_S
 
 
 class Away:
@@ -29,7 +30,7 @@ def load() -> OpenLoad:
 
 
 def test_a_refused_connection_is_an_unanswered_request() -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     with load() as made:
         while len(made.account.exchanges) < 5 and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -42,7 +43,7 @@ def test_a_load_that_fails_itself_is_no_result(monkeypatch: pytest.MonkeyPatch) 
         raise ValueError("a bug")
 
     def loaded() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         with load() as made:
             while not made._failures and time.monotonic() < deadline:
                 time.sleep(0.01)
