@@ -40,6 +40,7 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
         *_OF_BAD_INPUT,
         *_each("retries", step=("redis",)),
         *_each("labels_applied", outcome=("nothing", "pending", "added", "removed", "refused")),
+        *_each("stored_values_refused", kind=("card", "merchant", "device", "ip")),
         *((name, {}) for name in ("duplicates", "late", "fenced", "restarts", "redis_evicted")),
         *((name, {}) for name in ("batch_rows", "latency_seconds", "partitions", "buffered")),
     ),

@@ -48,6 +48,7 @@ METRICS: Final = (
     MetricSpec("gauge", "reachable", "1 while it answers", ("dependency",)),
     MetricSpec("gauge", "redis_memory_ratio", "memory that Redis uses of what it may use"),
     MetricSpec("counter", "redis_evicted", "keys that Redis evicted: their state is lost"),
+    MetricSpec("counter", "stored_values_refused", "unreadable values of entities", ("kind",)),
     MetricSpec("counter", "records", "records read", ("topic",)),
     MetricSpec("counter", "published", "records handed to Kafka", ("topic",)),
     MetricSpec("counter", "dead_letters", "records that could not be served", ("error_class",)),

@@ -19,7 +19,8 @@ FraudError
 └── FatalError           this process must not go on
     ├── DeliveryRejected  Kafka will never take a message
     ├── Fenced           another worker owns the partition
-    └── EmptyStore       the state is gone while Kafka has committed positions
+    ├── EmptyStore       the state is gone while Kafka has committed positions
+    └── UnreadableValue  a value in the feature store is not one of ours
 """
 
 from __future__ import annotations
@@ -133,3 +134,7 @@ class Fenced(FatalError):
 
 class EmptyStore(FatalError):
     """The feature store is empty although positions were committed: rebuild first."""
+
+
+class UnreadableValue(FatalError):
+    """A value in the feature store is not what a stream processor writes; the text has its key."""

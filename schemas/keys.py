@@ -99,3 +99,8 @@ def plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 def entity_key(prefix: bytes, kind: EntityKind, identity: int) -> bytes:
     """Return the Redis key of an entity by its hash."""
     return prefix + KEY_LETTER[kind] + struct.pack("<Q", identity)
+
+
+def refused_key(prefix: bytes, key: bytes) -> bytes:
+    """Return the Redis key under which the unreadable value of an entity's `key` is kept."""
+    return prefix + b"refused:" + key.removeprefix(prefix)

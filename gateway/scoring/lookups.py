@@ -16,8 +16,9 @@ from gateway.scoring.answers import decided
 from gateway.scoring.gateway import Gateway
 from gateway.web.problems import Problem, invalid
 from gateway.web.reply import JSON
+from runtime.repeated_lines import RepeatedLines
 from schemas.card_numbers import looks_like_pan, tokenised
-from schemas.errors import InvalidField, TemporaryError
+from schemas.errors import InvalidField, TemporaryError, UnreadableValue
 from schemas.records import Decision
 from stream_features.operate.show import EntityState
 
@@ -43,6 +44,7 @@ class LookupSources:
 
 def lookups(sources: LookupSources) -> list[Route]:
     """Return the routes of look-ups; an id may contain slashes."""
+    lines = RepeatedLines()
 
     async def decision(request: Request) -> Response:
         transaction_id, caller = _id(request, "transaction_id"), request.scope["caller"]
@@ -57,7 +59,16 @@ def lookups(sources: LookupSources) -> list[Route]:
 
     def card(request: Request) -> Response:
         card_id = _token(_id(request, "card_id"), sources.pan_key)
-        state = _available(lambda: sources.card(card_id))
+        try:
+            state = _available(lambda: sources.card(card_id))
+        except UnreadableValue as error:
+            if lines.due("unreadable") is not None:
+                log.error("a card's stored value cannot be read", reason=str(error))
+            raise Problem(
+                "unavailable",
+                "the online store's value of this card is damaged: the card starts anew with its "
+                "next transaction",
+            ) from error
         if state is None:
             raise Problem("not-found", "the online store does not know this card")
         report = state.report()

@@ -67,7 +67,8 @@ local function commit(keys, args)
   for i = 1, folds do
     local key = keys[k + i]
     local length = call('STRLEN', key)
-    local generation = length == 0 and '\0\0\0\0' or call('GETRANGE', key, 0, 3)
+    -- A damaged value may have less than four bytes.
+    local generation = string.sub(call('GETRANGE', key, 0, 3) .. '\0\0\0\0', 1, 4)
     if generation == args[a + 1] and length == tonumber(args[a + 2]) then
       call('SET', key, args[a + 3], 'PX', ttl)
     else

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from schemas.columns import TransactionColumns
 from schemas.features import DAY, VECTOR_SIZE
 from schemas.hash_table import new_table, table_size
-from schemas.keys import KEY_LETTER, EntityKind, entity_key
+from schemas.keys import KEY_LETTER, EntityKind, entity_key, refused_key
 from stream_features.engine.kernel import Slots, compute
 from stream_features.engine.passes.fraud_labels import ADDED, REMOVED, resolve_labels
 from stream_features.engine.passes.workspace import (
@@ -51,6 +51,7 @@ from stream_features.engine.state.batch import (
     write_records,
 )
 from stream_features.engine.state.blob import FRAUD_ADDED, FRAUD_REMOVED, KIND_SHIFT, RECORD_SIZE
+from stream_features.engine.state.blob_check import FAULTS, SOUND
 from stream_features.engine.state.entities import TOUCHED, Table, grown, larger_pool, new_tables
 from stream_features.engine.state.packing import SLACK
 
@@ -79,12 +80,26 @@ class Fold:
     records: bytes
 
 
+class RefusedValue(NamedTuple):
+    """A stored value that cannot be unpacked; its entity is treated as a new one.
+
+    `fault` says what is wrong with it, and `kept_as` is the key under which it may be kept.
+    """
+
+    kind: EntityKind
+    key: bytes
+    kept_as: bytes
+    value: bytes
+    fault: str
+
+
 @dataclass(slots=True)
 class LiveResult:
     """The result of a batch: vectors (float32[n, 70]), flags (uint8[n]) and the changes to write.
 
     The changes (`cards`, `appends`, `folds`) must be written all together or not at all, as
-    `runtime.feature_store.protocol.Commit` describes.
+    `runtime.feature_store.protocol.Commit` describes. They replace `refused` values, as far as the
+    batch changes their entities.
     """
 
     vectors: npt.NDArray[np.float32]
@@ -92,6 +107,7 @@ class LiveResult:
     cards: list[tuple[bytes, bytes]] = field(default_factory=list)
     appends: list[tuple[bytes, bytes]] = field(default_factory=list)
     folds: list[Fold] = field(default_factory=list)
+    refused: list[RefusedValue] = field(default_factory=list)
 
 
 class _Group(NamedTuple):
@@ -116,6 +132,8 @@ class Unpacked(NamedTuple):
     keys: list[bytes]
     bounds: Ints
     generations: Ints
+    faults: npt.NDArray[np.uint8]
+    refused: list[RefusedValue]
 
 
 class LiveEngine:
@@ -174,27 +192,26 @@ class LiveEngine:
         return result
 
     def unpack(self, opened: Opened, values: Values) -> Unpacked:
-        """Unpack the values into the tables; the first step of `process`."""
+        """Unpack the values into the tables, except bad ones; the first step of `process`."""
         groups = opened.groups
         parts = [value or b"" for value in values]
         bounds = np.zeros(len(parts) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), out=bounds[1:])
         parts.append(bytes(SLACK))
         data = np.frombuffer(b"".join(parts), np.uint8)
-        generations = np.zeros(len(values), np.int64)
+        generations, faults = np.zeros(len(values), np.int64), np.zeros(len(values), np.uint8)
         for kind, (_, distinct, first) in groups.items():
             last = first + len(distinct)
-            own_bounds, own_generations = bounds[first : last + 1], generations[first:last]
+            own: Any = (bounds[first : last + 1], generations[first:last], faults[first:last])
             done = 0
             while True:
                 table = self._table(kind)
-                done = unpack_entities(
-                    table, data, own_bounds, own_generations, done, self.plan.label_delay
-                )
+                done = unpack_entities(table, data, *own, done, self.plan.label_delay)
                 if done == len(distinct):
                     break
                 self._replace(kind, larger_pool(grown(table)))
-        return Unpacked(groups, opened.keys, bounds, generations)
+        refused = self._refused(opened, parts, faults) if faults.any() else []
+        return Unpacked(groups, opened.keys, bounds, generations, faults, refused)
 
     def run(
         self, columns: TransactionColumns, opened: Unpacked
@@ -202,7 +219,7 @@ class LiveEngine:
         """Compute vectors and flags, and effects (see `workspace`); the second step of `process`."""
         slots = Slots(*(opened.groups[kind].slots for kind in KINDS))
         self._tables, rows = compute(self._tables, slots, self.plan, columns, self._work)
-        return LiveResult(rows.vectors, rows.flags), rows.effects
+        return LiveResult(rows.vectors, rows.flags, refused=opened.refused), rows.effects
 
     def pack(
         self,
@@ -221,14 +238,15 @@ class LiveEngine:
             total = write_records(group.slots, effects, bit, columns, values, self._out, ends)
             records = self._out[:total].tobytes()
             folded = {}
+            last = group.first + len(ends)
             touched = self._table(kind).slots[: len(ends), TOUCHED]
-            lengths = np.diff(opened.bounds[group.first : group.first + len(ends) + 1])
-            touched[(lengths > MAX_APPENDED_BYTES) & (touched != 0)] |= FOLDED
+            lengths = np.diff(opened.bounds[group.first : last + 1])
+            whole = (lengths > MAX_APPENDED_BYTES) | (opened.faults[group.first : last] != SOUND)
+            touched[whole & (touched != 0)] |= FOLDED
             if (touched & FOLDED).any():
                 folded = {key: (v, at) for key, v, at in self._packed(kind, FOLDED, opened)}
             start = 0
-            keys = opened.keys[group.first : group.first + len(ends)]
-            for key, end in zip(keys, ends.tolist(), strict=True):
+            for key, end in zip(opened.keys[group.first : last], ends.tolist(), strict=True):
                 if end > start and key in folded:
                     value, at = folded[key]
                     length = int(opened.bounds[at + 1] - opened.bounds[at])
@@ -272,7 +290,9 @@ class LiveEngine:
             )
             if done < rows:
                 self._replace("card", grown(table))
-        result = LiveResult(np.empty((0, VECTOR_SIZE), np.float32), np.zeros(0, np.uint8))
+        result = LiveResult(
+            np.empty((0, VECTOR_SIZE), np.float32), np.zeros(0, np.uint8), refused=unpacked.refused
+        )
         result.cards = [(key, value) for key, value, _ in self._packed("card", CHANGED, unpacked)]
         appends: dict[bytes, list[bytes]] = {}
         for row in np.flatnonzero((outcome == ADDED) | (outcome == REMOVED)).tolist():
@@ -324,6 +344,18 @@ class LiveEngine:
             at = write_keys(self._prefix_bytes, letter, group.distinct, self._out, at)
         keys: list[bytes] = self._out[:size].view(f"V{width}").tolist()
         return keys
+
+    def _refused(
+        self, opened: Opened, values: Sequence[bytes], faults: npt.NDArray[np.uint8]
+    ) -> list[RefusedValue]:
+        found = []
+        for kind, group in opened.groups.items():
+            for place in range(group.first, group.first + len(group.distinct)):
+                if faults[place] != SOUND:
+                    key, fault = opened.keys[place], FAULTS[faults[place]]
+                    kept_as = refused_key(self._prefix, key)
+                    found.append(RefusedValue(kind, key, kept_as, values[place], fault))
+        return found
 
     def _packed(
         self, kind: EntityKind, bit: int, opened: Unpacked

@@ -12,11 +12,13 @@ from rich.console import Group
 from rich.table import Table as Grid
 
 from runtime.feature_store.redis import RedisFeatureStore
+from schemas.errors import UnreadableValue
 from schemas.features import DAY, HOUR, MINUTE
 from schemas.hash_table import new_table
 from schemas.keys import EntityKind, entity_key, hash_id, normalise_ip
 from stream_features.engine.state import batch
 from stream_features.engine.state import entities as layout
+from stream_features.engine.state.blob_check import FAULTS, SOUND
 from stream_features.engine.state.packing import SLACK
 
 WINDOWS: Final = {
@@ -104,6 +106,7 @@ def read_state(
 
     Raises:
         ValueError: `kind` is ip, and `identity` is not an IP address.
+        UnreadableValue: what is stored cannot be unpacked.
         StoreUnavailable: the store does not answer.
     """
     name = normalise_ip(identity) if kind == "ip" else identity
@@ -117,7 +120,7 @@ def read_state(
 def _state(
     kind: EntityKind, identity: str, key: bytes, value: bytes, ttl_ms: int, label_delay_ms: int
 ) -> EntityState:
-    table = _unpacked(kind, value, label_delay_ms)
+    table = _unpacked(kind, key, value, label_delay_ms)
     slot = table.slots[0]
     start, events = int(slot[layout.START]), int(slot[layout.EVENTS])
     places = start + np.arange(table.columns)[:, None] * slot[layout.CAPACITY] + np.arange(events)
@@ -158,17 +161,25 @@ def _state(
     )
 
 
-def _unpacked(kind: EntityKind, value: bytes, label_delay_ms: int) -> layout.Table:
+def _unpacked(kind: EntityKind, key: bytes, value: bytes, label_delay_ms: int) -> layout.Table:
     table: layout.Table = getattr(layout.new_tables(), kind)
     ids, slots = np.ones(1, np.uint64), np.zeros(1, np.int64)
     bounds = np.array([0, len(value)])
     data = np.frombuffer(value + bytes(SLACK), np.uint8)
+    faults = np.zeros(1, np.uint8)
     while True:
         batch.open_slots(table, new_table(1), ids, slots, ids.copy())
-        generations = np.zeros(1, np.int64)
-        if batch.unpack_entities(table, data, bounds, generations, 0, label_delay_ms) == 1:
-            return table
+        own: Any = (np.zeros(1, np.int64), faults)
+        if batch.unpack_entities(table, data, bounds, *own, 0, label_delay_ms) == 1:
+            break
         table = layout.larger_pool(layout.grown(table))
+    if faults[0] != SOUND:
+        raise UnreadableValue(
+            f"the value of {key!r} ({kind}, {len(value):,} bytes) cannot be read: "
+            f"{FAULTS[faults[0]]}. It is replaced at the next transaction: see StoredValuesRefused in "
+            "docs/runbook.md"
+        )
+    return table
 
 
 def _window(

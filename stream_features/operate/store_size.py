@@ -13,6 +13,8 @@ import numpy as np
 from runtime.feature_store.protocol import FeatureStore
 from schemas.keys import KEY_LETTER
 from stream_features.engine.state.blob import card_events, is_seen_once
+from stream_features.engine.state.blob_check import fault_of
+from stream_features.engine.state.entities import new_tables
 
 USUAL: Final = range(55, 66)
 """The numbers of events that count as about 60."""
@@ -23,6 +25,7 @@ def store_size(
 ) -> dict[str, dict[str, Any]]:
     """Return for each kind the number of entities and their mean and largest size in bytes.
 
+    `damaged` counts the values that cannot be read; they are left out of the sizes.
     The sizes are also given for entities with a single event, and for cards with about 60 events;
     they are None if there are none such. Reads the whole store and blocks. `progress` is called
     with the number of entities read since the last call.
@@ -31,7 +34,9 @@ def store_size(
         StoreUnavailable: the store does not answer.
     """
     report: dict[str, dict[str, Any]] = {}
+    tables = new_tables()
     for kind in KEY_LETTER:
+        damaged = 0
         sizes: list[int] = []
         once: list[int] = []
         usual: list[int] = []
@@ -40,13 +45,17 @@ def store_size(
             for (_, size), value in zip(piece, values, strict=True):
                 if value is None:
                     continue
+                if fault_of(getattr(tables, kind), value):
+                    damaged += 1
+                    continue
                 sizes.append(size)
                 if is_seen_once(kind, value):
                     once.append(size)
                 if kind == "card" and card_events(value) in USUAL:
                     usual.append(size)
             progress(len(piece))
-        report[kind] = {"entities": len(sizes), **_summary("", sizes), **_summary("once_", once)}
+        report[kind] = {"entities": len(sizes), "damaged": damaged}
+        report[kind] |= _summary("", sizes) | _summary("once_", once)
         if kind == "card":
             report[kind] |= _summary("about_60_events_", usual)
     return report

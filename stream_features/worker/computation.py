@@ -12,10 +12,12 @@ from operator import attrgetter
 from typing import Any, Final, Protocol
 
 import numpy as np
+import structlog
 
 from runtime.clock import Clock
 from runtime.feature_store.protocol import FeatureStore, FoldLike
 from runtime.metrics import Metrics
+from runtime.repeated_lines import RepeatedLines
 from schemas.codec import avro
 from schemas.codec.transactions import decode_transactions
 from schemas.codec.vectors import encode_feature_vectors
@@ -26,7 +28,7 @@ from schemas.errors import BadMessage
 from schemas.keys import hash_id
 from schemas.records import Label
 from schemas.validation import SchemaRegistry, read_label
-from stream_features.engine.live import LiveEngine
+from stream_features.engine.live import LiveEngine, LiveResult
 from stream_features.engine.passes.fraud_labels import ADDED, NOTHING, PENDING, REFUSED, REMOVED
 from stream_features.engine.passes.workspace import DUPLICATE, LATE
 from stream_features.worker.arrival_times import arrival_times
@@ -36,7 +38,10 @@ from stream_features.worker.outbox import Messages
 from stream_features.worker.placement import Placement
 from stream_features.worker.stages import StageTimers
 
+log = structlog.get_logger(__name__)
 _OFFSET = attrgetter("offset")
+KEPT_BYTES: Final = 2**16
+"""How much of an unreadable value is kept: more than the largest card."""
 OUTCOMES: Final = {
     NOTHING: "nothing",
     PENDING: "pending",
@@ -111,6 +116,7 @@ class EngineComputation:
             Placement(topic, partitions, metrics, time.monotonic)
             for topic in (transactions, labels)
         )
+        self._refusals = RepeatedLines()
 
     def decode(self, records: Mapping[int, Sequence[Any]]) -> Arrivals:
         """Decode transaction records by partition number; bad ones become dead letters."""
@@ -170,7 +176,7 @@ class EngineComputation:
                 into.dead_letters.append(letter)
         self._metrics.count("duplicates", int(np.count_nonzero(result.flags & DUPLICATE)))
         self._metrics.count("late", int(np.count_nonzero(result.flags & LATE)))
-        return Computed(result.cards, result.appends, result.folds, messages)
+        return self._computed(result, messages)
 
     def labels(self, records: Sequence[Any]) -> Computed:
         """Apply label records in their order."""
@@ -211,7 +217,7 @@ class EngineComputation:
         for outcome, count in enumerate(np.bincount(outcomes, minlength=len(OUTCOMES)).tolist()):
             if count:
                 self._metrics.count("labels_applied", count, outcome=OUTCOMES[outcome])
-        return Computed(result.cards, result.appends, result.folds, messages)
+        return self._computed(result, messages)
 
     def refuse_transaction(self, row: Arrivals, error: Exception) -> Computed:
         """Return the dead letter of a single row for which `transactions` raised `error`."""
@@ -231,6 +237,25 @@ class EngineComputation:
         """Return the dead letter of a single record for which `labels` raised `error`."""
         key, letter = self._dead(self._labels, record, error, self._clock.now_ms())
         return Computed(messages={record.partition: Messages([], [], [key], [letter])})
+
+    def _computed(self, result: LiveResult, messages: dict[int, Messages]) -> Computed:
+        """Add that what could not be read is kept aside; count and log it."""
+        kept = []
+        for refused in result.refused:
+            kept.append((refused.kept_as, refused.value[:KEPT_BYTES]))
+            self._metrics.count("stored_values_refused", kind=refused.kind)
+            left_out = self._refusals.due(refused.kind)
+            if left_out is not None:
+                log.error(
+                    "a stored value cannot be read, so its entity starts anew",
+                    kind=refused.kind,
+                    key=repr(refused.key),
+                    size=len(refused.value),
+                    reason=refused.fault,
+                    kept_as=repr(refused.kept_as),
+                    left_out=left_out,
+                )
+        return Computed([*result.cards, *kept], result.appends, result.folds, messages)
 
     def _dead(
         self, topic: str, record: Any, error: Exception, now_ms: int

@@ -17,6 +17,7 @@ from stream_features.engine.state.blob import (
     unpack_card,
     unpack_shared,
 )
+from stream_features.engine.state.blob_check import SOUND, find_fault
 from stream_features.engine.state.entities import (
     CARD_COLUMNS,
     EVENTS,
@@ -66,20 +67,29 @@ def write_keys(prefix, letter, distinct, out, at):  # type: ignore[no-untyped-de
 
 
 @compiled
-def unpack_entities(table, data, bounds, generations, first, label_delay):  # type: ignore[no-untyped-def]
+def unpack_entities(table, data, bounds, generations, faults, first, label_delay):  # type: ignore[no-untyped-def]
     """Fill the slots from `first` on; return the slot at which the table ran out of room, or n.
+
+    A value that cannot be unpacked is refused: its slot stays as it is for a new entity.
 
     Args:
         data: uint8, all values followed by SLACK more bytes.
         bounds: int64[n + 1]; the value of slot s is data[bounds[s]:bounds[s + 1]], empty if new.
         generations: int64[n], filled for shared entities.
+        faults: uint8[n], filled with what is wrong with each value, see `blob_check.FAULTS`.
         label_delay: ms.
     """
     wide = table.columns == CARD_COLUMNS
     for slot in range(first, len(generations)):
         at, end = bounds[slot], bounds[slot + 1]
         generations[slot] = 0
+        faults[slot] = SOUND
         if at == end:
+            continue
+        faults[slot] = find_fault(table, data, at, end)
+        if faults[slot] != SOUND:
+            # The next commit replaces the value if its first four bytes are still the same.
+            generations[slot] = get(data, at, min(4, end - at))
             continue
         events = get(data, at if wide else at + 12, 2)
         if not wide:

@@ -163,11 +163,15 @@ def larger_pool(table: Table) -> Table:
 
 @leaf
 def has_room(table):  # type: ignore[no-untyped-def]
-    """Return whether pool, tiles and marks have room for one more event."""
+    """Return whether pool, tiles and marks have room for one more event, or for unpacking an entity.
+
+    A list of marks that grows while records are applied takes up to 353 places: it is moved when it
+    is full, and each of its blocks has twice the size of the one before (15, 30, 60, 120, 128).
+    """
     return (
         table.used[POOL_USED] + 2 * (table.limit + 2) * table.columns <= len(table.pool)
         and table.used[HOT_USED] + 1 <= len(table.hot)
-        and table.used[MARKS_USED] + 2 * MARKS <= table.marks.shape[1]
+        and table.used[MARKS_USED] + 3 * MARKS <= table.marks.shape[1]
     )
 
 
