@@ -57,8 +57,10 @@ local function commit(keys, args)
   end
   k, a = k + cards, a + cards
 
+  -- A value of another type looks like a missing one to the worker (MGET), and is replaced.
   local function append(key, records, extend)
-    if call('APPEND', key, records) == #records then
+    local length = redis.pcall('APPEND', key, records)
+    if length == #records or type(length) == 'table' then
       call('SET', key, header .. records, 'PX', ttl)
     elseif extend then
       call('PEXPIRE', key, ttl)
@@ -66,9 +68,13 @@ local function commit(keys, args)
   end
   for i = 1, folds do
     local key = keys[k + i]
-    local length = call('STRLEN', key)
-    -- A damaged value may have less than four bytes.
-    local generation = string.sub(call('GETRANGE', key, 0, 3) .. '\0\0\0\0', 1, 4)
+    local length, head = redis.pcall('STRLEN', key), ''
+    if type(length) == 'table' then
+      length = 0
+    else
+      head = call('GETRANGE', key, 0, 3)
+    end
+    local generation = string.sub(head .. '\0\0\0\0', 1, 4) -- a damaged value may be shorter
     if generation == args[a + 1] and length == tonumber(args[a + 2]) then
       call('SET', key, args[a + 3], 'PX', ttl)
     else
@@ -83,30 +89,41 @@ local function commit(keys, args)
   return ''
 end
 
+-- Returns the answer of a command on a key; an error that names the key if it cannot answer.
+local function read(command, key)
+  local answer = redis.pcall(command, key)
+  if type(answer) == 'table' and answer.err then
+    error({err = 'DAMAGED ' .. key})
+  end
+  return answer
+end
+
 -- KEYS: epoch, cursor hash, outbox. Returns the new epoch, the cursors as a flat list, the outbox.
 local function acquire(keys)
-  local epoch = redis.call('INCR', keys[1])
-  return {epoch, redis.call('HGETALL', keys[2]), redis.call('GET', keys[3]) or ''}
+  local cursors, outbox = read('HGETALL', keys[2]), read('GET', keys[3]) or ''
+  return {read('INCR', keys[1]), cursors, outbox}
 end
 
 -- KEYS: hash of worker to "event time:expiry". ARGV: worker, event time or '', ttl in ms.
--- Returns worker, event time of the others that have not expired.
+-- Returns worker, event time of the others that have not expired. What no worker wrote is removed.
 local function watermark(keys, args)
   local clock = redis.call('TIME')
   local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  local entries, others = read('HGETALL', keys[1]), {}
   if args[2] == '' then
     redis.call('HDEL', keys[1], args[1])
   else
     redis.call('HSET', keys[1], args[1], args[2] .. ':' .. string.format('%.0f', now + args[3]))
   end
-  local entries, others = redis.call('HGETALL', keys[1]), {}
   for i = 1, #entries, 2 do
-    local time, expiry = string.match(entries[i + 1], '^(.-):(%d+)$')
-    if tonumber(expiry) <= now then
-      redis.call('HDEL', keys[1], entries[i])
-    elseif entries[i] ~= args[1] then
-      others[#others + 1] = entries[i]
-      others[#others + 1] = time
+    local time, expiry = string.match(entries[i + 1], '^(%-?%d+):(%d+)$')
+    if entries[i] ~= args[1] then
+      if not time or #time > 15 or tonumber(expiry) <= now then
+        redis.call('HDEL', keys[1], entries[i])
+      else
+        others[#others + 1] = entries[i]
+        others[#others + 1] = time
+      end
     end
   end
   return others

@@ -130,7 +130,8 @@ class FeatureStore(Protocol):
 
     Every method raises StoreUnavailable when the store does not answer. A commit that raised it may
     have been applied all the same: do not repeat it, but acquire its partitions again and continue
-    from their cursors.
+    from their cursors. UnreadableValue says that an epoch, a cursor, an outbox or the format is not
+    what a worker wrote; values of entities are returned as they are.
     """
 
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:

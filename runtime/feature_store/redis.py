@@ -25,7 +25,7 @@ from redis.retry import Retry
 
 from runtime.feature_store.expiry import RecentExpiry
 from runtime.feature_store.protocol import Commit, CommitResult, Ownership, refuse_format
-from runtime.feature_store.redis_errors import typed_errors, unknown_command
+from runtime.feature_store.redis_errors import typed_errors, unknown_command, unreadable
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError, StoreUnavailable
 from schemas.keys import KEY_LETTER, EntityKind
@@ -33,6 +33,8 @@ from schemas.keys import KEY_LETTER, EntityKind
 MGET_KEYS: Final = 1024
 """Keys in one MGET, so that a large batch does not hold up other clients of Redis."""
 SCAN_KEYS: Final = 1000
+MAX_DIGITS: Final = 18
+"""Digits of the longest position or epoch, which fit into eight bytes."""
 
 
 @cache
@@ -119,13 +121,13 @@ class RedisFeatureStore:
             if self._redis.set(key, version, nx=True):
                 return
             found = self._redis.get(key)
-        refuse_format(int(found or version), version)
+        refuse_format(version if found is None else _number(key, found), version)
 
     def acquire(self, partition: int) -> Ownership:
         """Take a partition number over and fence its previous owner."""
         keys = [self._key(partition, name) for name in (b"epoch", b"cursors", b"outbox")]
         epoch, flat, outbox = self._call("acquire", keys, [])
-        return Ownership(int(epoch), _cursors(flat), outbox)
+        return Ownership(epoch, _cursors(keys[1], flat), outbox)
 
     def commit(self, commit: Commit) -> CommitResult:
         """Apply all of `commit` or nothing, in one call."""
@@ -167,12 +169,13 @@ class RedisFeatureStore:
         """Return the cursors of partition numbers by topic, without taking them over."""
         with typed_errors(self._url):
             pipeline = self._redis.pipeline(transaction=False)
-            for number in partitions:
-                pipeline.hgetall(self._key(number, b"cursors"))
+            keys = [self._key(number, b"cursors") for number in partitions]
+            for key in keys:
+                pipeline.hgetall(key)
             found = pipeline.execute()
         return {
-            number: {topic.decode(): int(offset) for topic, offset in cursors.items()}
-            for number, cursors in zip(partitions, found, strict=True)
+            number: _cursors(key, list(chain.from_iterable(cursors.items())))
+            for number, key, cursors in zip(partitions, keys, found, strict=True)
         }
 
     def time_to_live(self, key: bytes) -> int:
@@ -186,7 +189,11 @@ class RedisFeatureStore:
         """Publish the event time that a lagging worker has reached; return those of the others."""
         time = "" if event_time is None else event_time
         key = self._prefix + b"watermarks"
-        return _cursors(self._call("watermark", [key], [worker, time, ttl_ms]))
+        others = iter(self._call("watermark", [key], [worker, time, ttl_ms]))
+        return {
+            name.decode(errors="backslashreplace"): int(reached)
+            for name, reached in zip(others, others, strict=True)
+        }
 
     def entities(self, kind: EntityKind) -> Iterator[list[tuple[bytes, int]]]:
         """Yield lists of (key, bytes of memory with key and overhead) for every entity of a kind.
@@ -260,6 +267,22 @@ class RedisFeatureStore:
                 return self._redis.execute_command(*call)
 
 
-def _cursors(flat: Sequence[bytes]) -> dict[str, int]:
-    pairs = zip(flat[::2], flat[1::2], strict=True)
-    return {name.decode(): int(number) for name, number in pairs}
+def _cursors(key: bytes, flat: Sequence[bytes]) -> dict[str, int]:
+    """Return the cursors by topic from the names and numbers of a hash.
+
+    Raises:
+        UnreadableValue: one of them cannot be a position.
+    """
+    found = {}
+    for name, number in zip(flat[::2], flat[1::2], strict=True):
+        topic = name.decode(errors="backslashreplace")
+        found[topic] = _number(key, number, f"the position in {topic}, ")
+    return found
+
+
+def _number(key: bytes, text: bytes, name: str = "") -> int:
+    """Return a number that is not negative and takes at most eight bytes."""
+    if not text.isdigit() or len(text) > MAX_DIGITS:
+        shown = text[:40].decode(errors="backslashreplace")
+        raise unreadable(repr(key), f"{name}'{shown}', is not a number from 0 on")
+    return int(text)

@@ -9,7 +9,7 @@ from typing import Final
 import redis
 from redis import exceptions
 
-from schemas.errors import ConfigurationError, FatalError, StoreUnavailable
+from schemas.errors import ConfigurationError, FatalError, StoreUnavailable, UnreadableValue
 
 MIN_VERSION: Final = 7
 """The first version of Redis with function libraries."""
@@ -26,6 +26,8 @@ _OF_A_CLUSTER: Final = (
     exceptions.ClusterDownError,
     exceptions.TryAgainError,
 )
+_DAMAGED: Final = "DAMAGED "
+"""Begins an error of `commit.lua` about a key whose value is not of its type."""
 _PASSING_CODES: Final = ("LOADING", "MASTERDOWN", "MISCONF", "BUSY", "NOREPLICAS")
 
 
@@ -34,6 +36,15 @@ def cluster_fault() -> str:
     return (
         "is a Redis Cluster, which is not supported, because one commit changes keys of many "
         "slots: give FRAUD_REDIS_URL a server with cluster-enabled no"
+    )
+
+
+def unreadable(key: str, fault: str) -> UnreadableValue:
+    """Return the error for a position, epoch or other value that stands beside the entities."""
+    return UnreadableValue(
+        f"Redis holds an unreadable value under {key}: {fault}. Somebody else has changed it, or "
+        "it is damaged: stop the stream processors, delete the keys under FRAUD_TOPIC_PREFIX and "
+        "run `python -m stream_features rebuild`"
     )
 
 
@@ -52,6 +63,7 @@ def typed_errors(url: str) -> Iterator[None]:
     Raises:
         ConfigurationError: the server refuses this user, is too old, or is a cluster.
         StoreUnavailable: the same call may succeed later.
+        UnreadableValue: a value beside the entities is not of its type.
         FatalError: anything else that the server refuses.
     """
     try:
@@ -71,6 +83,9 @@ def typed_errors(url: str) -> Iterator[None]:
     except _OF_A_CLUSTER as error:
         raise ConfigurationError(f"Redis at {url} {cluster_fault()}") from error
     except redis.ResponseError as error:
+        if str(error).startswith(_DAMAGED):
+            key = str(error).removeprefix(_DAMAGED).partition(" script: ")[0]
+            raise unreadable(key, "it is not of the type that it must have") from error
         if str(error).startswith(_PASSING_CODES):
             raise StoreUnavailable(f"Redis at {url} is not available: {error}") from error
         if unknown_command(error):

@@ -16,7 +16,7 @@ from typing import Final
 from runtime.feature_store.protocol import NO_CURSOR, Commit, FeatureStore, PartitionAdvance
 from runtime.kafka.protocols import BY_KEY, Producer, TopicPartition
 from runtime.metrics import Metrics
-from schemas.errors import EmptyStore, Fenced, TemporaryError
+from schemas.errors import EmptyStore, Fenced, TemporaryError, UnreadableValue
 from schemas.features import DAY
 from stream_features.engine.passes.workspace import RETENTION
 from stream_features.engine.state.blob import FORMAT, NEW_SHARED
@@ -103,13 +103,14 @@ class Commits:
         Raises:
             EmptyStore: the store has lost the state of one of them.
             ConfigurationError: the store holds state in another format.
+            UnreadableValue: a position, an epoch or an outbox is damaged.
             TemporaryError: the store or Kafka does not answer; call again.
         """
         self._store.claim_format(FORMAT)
         for number in sorted(numbers):
             owned = self._store.acquire(number)
             self._refuse_empty(number, owned.cursors)
-            self._produce(number, unpack(owned.outbox))
+            self._produce(number, self._unpacked(number, owned.outbox))
             for topic in (self._names.transactions, self._names.labels):
                 self.cursors[TopicPartition(topic, number)] = owned.cursors.get(topic, NO_CURSOR)
             self.epochs[number] = owned.epoch
@@ -165,6 +166,16 @@ class Commits:
                     self._produce(number, some)
         except TemporaryError as error:
             raise PublicationFailed(str(error)) from error
+
+    def _unpacked(self, number: int, outbox: bytes) -> Messages:
+        try:
+            return unpack(outbox)
+        except UnreadableValue as error:
+            raise UnreadableValue(
+                f"{error} (the value of p:{number}:outbox, under FRAUD_TOPIC_PREFIX): stop the "
+                "stream processors, delete the keys under that prefix and run `python -m "
+                "stream_features rebuild`"
+            ) from error
 
     def _produce(self, number: int, some: Messages) -> None:
         if some.vectors:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from schemas.errors import FatalError
+from schemas.errors import UnreadableValue
 
 _NO_KEY: Final = 0xFFFFFFFF
 Keyed = tuple[list[bytes | None], list[bytes]]
@@ -49,7 +49,7 @@ def unpack(data: bytes) -> Messages:
     """Return the messages of all blocks of an outbox.
 
     Raises:
-        FatalError: the outbox is damaged; the partition must not be processed.
+        UnreadableValue: the outbox is damaged; the partition must not be processed.
     """
     messages, place = Messages(), 0
     while place < len(data):
@@ -78,12 +78,12 @@ def _unpack(data: bytes, place: int) -> tuple[Keyed, int]:
     count = int.from_bytes(data[place : place + 4], "little")
     start = place + 4 + 8 * count
     if start > len(data):
-        raise FatalError(f"the outbox is damaged: it ends early, at byte {len(data)}")
+        raise UnreadableValue(f"the outbox is damaged: it ends early, at byte {len(data)}")
     sizes = np.frombuffer(data, "<u4", 2 * count, place + 4)
     lengths = np.where(sizes == _NO_KEY, 0, sizes).tolist()
     ends = list(accumulate(lengths, initial=start))
     if ends[-1] > len(data):
-        raise FatalError(f"the outbox is damaged: it ends early, at byte {len(data)}")
+        raise UnreadableValue(f"the outbox is damaged: it ends early, at byte {len(data)}")
     parts = list(map(data.__getitem__, map(slice, ends[:-1], ends[1:])))
     keys: list[bytes | None] = list(parts[:count])
     for missing in np.flatnonzero(sizes[:count] == _NO_KEY).tolist():

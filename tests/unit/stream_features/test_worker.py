@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from runtime.feature_store.protocol import Commit, PartitionAdvance
 from runtime.kafka.memory import MemoryBroker, MemoryProducer
 from runtime.kafka.protocols import TopicPartition
-from schemas.errors import EmptyStore, FatalError
+from schemas.errors import EmptyStore, UnreadableValue
 from stream_features.worker.cross_loop_lock import CrossLoopLock
 from stream_features.worker.cycle import Worker
 from stream_features.worker.outbox import Messages, pack, unpack
@@ -464,5 +464,19 @@ def test_outbox_round_trip() -> None:
 def test_a_damaged_outbox_is_refused() -> None:
     whole = pack(Messages([b"k"], [b"v" * 30], [None], [b"dead"]))
     for size in range(1, len(whole)):
-        with pytest.raises(FatalError, match="damaged"):
+        with pytest.raises(UnreadableValue, match="damaged"):
             unpack(whole[:size])
+
+
+def test_a_damaged_outbox_stops_the_worker_with_its_key_and_the_remedy() -> None:
+    async def story() -> None:
+        h = Host()
+        epoch = h.store.acquire(0).epoch
+        h.store.commit(Commit(epochs={0: epoch}, outbox={0: b"\xff" * 9}))
+        assert await h.worker.start_at([T0, L0]) == {}
+        assert isinstance(h.worker.failure, UnreadableValue)
+        assert "p:0:outbox" in h.worker.not_ready()
+        assert "rebuild" in h.worker.not_ready()
+        assert h.sent() == []
+
+    run(story())
