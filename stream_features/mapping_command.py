@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -18,9 +17,11 @@ from runtime.command_line import Json, say, write_report
 from runtime.files.options import Rejects
 from runtime.settings import load_settings
 
+if TYPE_CHECKING:  # Arrow is loaded once a command runs
+    import pyarrow as pa
+
 app = typer.Typer(no_args_is_help=True, help="Propose and try out the mapping of a file.")
 FileArgument = Annotated[Path, typer.Argument(help="Parquet or CSV file, or a folder of parts")]
-SAMPLE_ROWS = 10_000
 
 
 @app.command()
@@ -29,29 +30,60 @@ def guess(file: FileArgument) -> None:
 
     Example: python -m stream_features mapping guess history.csv > history.yaml
     """
-    from runtime.files.tables import column_names, read_table
     from schemas.mapping.guess import guess as proposal
 
-    names = column_names(file)
-    fields = proposal(read_table(file, names).table.slice(0, SAMPLE_ROWS))
+    names, table, form = _read(file)
+    fields = proposal(table)
     unused = [name for name in names if name not in _used(fields)]
     print(f"# Proposed for {file.name}. Unused columns: {', '.join(unused) or 'none'}.")
-    print(yaml.safe_dump({"fields": fields}, sort_keys=False, default_flow_style=None), end="")
-    unknown = [name for name, spec in fields.items() if "?" in json.dumps(spec)]
+    document = {"fields": fields, **({"file": form} if form else {})}
+    print(yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=90), end="")
+    unknown = [name for name, spec in fields.items() if _open(spec)]
     if unknown:
-        say(f"no column fits {', '.join(unknown)}: replace the '?'", "yellow")
+        say(f"no column says for certain what {', '.join(unknown)} is: replace the '?'", "yellow")
         sys.exit(1)
 
 
+def _read(file: Path) -> tuple[list[str], pa.Table, dict[str, str]]:
+    """Return the names of a file's columns, those that occur once, and how the file is written.
+
+    A text file is in UTF-8, or as Windows writes.
+    """
+    from runtime.files.tables import column_names, read_table
+    from runtime.files.text_files import WrongEncodingError
+
+    form: dict[str, str] = {}
+    while True:
+        names = column_names(file, form)
+        once = [name for name in names if names.count(name) == 1]
+        try:
+            return names, read_table(file, once, form).table, form
+        except WrongEncodingError:
+            if form:
+                raise
+            form = {"encoding": "cp1252"}
+
+
+def _open(spec: Any) -> bool:
+    """Whether a proposal leaves something to a person."""
+    return spec == "?" or (isinstance(spec, dict) and "?" in spec.values())
+
+
 def _used(fields: dict[str, Any]) -> set[str]:
-    return {spec if isinstance(spec, str) else spec.get("column", "") for spec in fields.values()}
+    used: set[str] = set()
+    for spec in fields.values():
+        if isinstance(spec, str):
+            used.add(spec)
+        else:
+            used.update(spec.get("columns", [spec.get("column", "")]))
+    return used
 
 
 @app.command()
 def check(
     file: FileArgument,
     mapping: Annotated[Path, typer.Argument(help="YAML mapping of its columns")],
-    rows: Annotated[int, typer.Option(min=1, help="rows to show")] = 5,
+    rows: Annotated[int, typer.Option(min=1, help="rows to show")] = 3,
     rejects: Rejects = None,
     json_path: Json = None,
 ) -> None:
@@ -82,9 +114,9 @@ def check(
 def _shown(names: Sequence[str], rows: list[dict[str, Any]]) -> Table:
     """Return a table with a line for each field and a column for each row."""
     table = Table(title="the first rows as they will be read")
-    table.add_column("field")
+    table.add_column("field", no_wrap=True)
     for number in range(1, len(rows) + 1):
-        table.add_column(f"row {number}")
+        table.add_column(f"row {number}", overflow="fold")
     for name in names:
         table.add_row(name, *(_text(name, row[name]) for row in rows))
     return table

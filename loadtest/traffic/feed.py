@@ -148,7 +148,7 @@ def read_mapped(path: Path, mapping_path: Path, rows: int | None = None) -> pa.T
     Raises:
         ConfigurationError: the file cannot be read, or the mapping does not fit it.
     """
-    mapped = read_for_command(path, mapping_path, RejectOptions(), rows=rows).table
+    mapped = read_for_command(path, mapping_path, RejectOptions(max_share=1.0), rows=rows).table
     return mapped.take(pa.array(event_order(mapped)))
 
 

@@ -72,15 +72,18 @@ def read_transactions(
     """
     options = rejects or RejectOptions()
     found = read_table(path, mapping.columns(), mapping.file)
+    if found.rows == 0:
+        raise ConfigurationError(f"{path} has no rows below its names of columns")
     if rows is not None:
         found = _first(found, rows)
     mapped = apply(mapping, found.table, rules)
+    notes = [*found.notes, *mapped.notes]
     faults = _faults(found, mapped)
     if options.file is not None and faults:
-        write_rejects(options.file, faults)
-    intake = Intake(mapped.table, found.rows, counted(faults), mapped.unread, mapped.notes)
+        write_rejects(options.file, faults, found)
+    intake = Intake(mapped.table, found.rows, counted(faults), mapped.unread, notes)
     if faults:
-        _judge(path, intake, faults[0], options)
+        _judge(path, intake, faults[0], found, options)
     return intake
 
 
@@ -97,28 +100,37 @@ def read_for_command(
         found = read_transactions(path, chosen, rules_of(load_settings()), rejects, rows=rows)
     for line in found.summary():
         say(line, "yellow")
+    if not found.table.num_rows:
+        raise ConfigurationError(f"{path}: none of its rows can be used")
     return found
 
 
 def _first(found: FileTable, rows: int) -> FileTable:
     kept = int((found.places < rows).sum())
     cut = [line for line in found.cut if line.row < rows]
-    return FileTable(found.table.slice(0, kept), kept + len(cut), found.places[:kept], cut)
+    return found._replace(
+        table=found.table.slice(0, kept), rows=kept + len(cut), places=found.places[:kept], cut=cut
+    )
 
 
 def _faults(found: FileTable, mapped: MappedTable) -> list[RowFault]:
-    """Return the faults of a file in the order of its rows, counted from 1 after the header."""
-    faults = [each._replace(row=int(found.places[each.row]) + 1) for each in mapped.faults]
+    """Return the faults of a file in the order of its rows."""
+    faults = [each._replace(row=int(found.places[each.row])) for each in mapped.faults]
     faults += [
-        fault(line.row + 1, "", line.text, "the line has another number of cells than the header")
+        fault(line.row, "", line.text, "the line has another number of cells than the header")
         for line in found.cut
     ]
     return sorted(faults, key=lambda each: each.row)
 
 
-def _judge(path: Path, intake: Intake, first: RowFault, options: RejectOptions) -> None:
+def _judge(
+    path: Path, intake: Intake, first: RowFault, found: FileTable, options: RejectOptions
+) -> None:
     total = sum(intake.rejected.values())
-    shown = f"row {first.row}, column {first.column!r}: {first.value!r}: {first.reason}"
+    part, row = found.locate(first.row)
+    shown = f"row {row + 1}, column {first.column!r}: {first.value!r}: {first.reason}"
+    if part != path:
+        shown = f"{part.name}, {shown}"
     if options.on_error == "stop":
         raise ConfigurationError(f"{path}: {shown}")
     if total > options.max_share * intake.rows:
@@ -129,8 +141,8 @@ def _judge(path: Path, intake: Intake, first: RowFault, options: RejectOptions) 
         )
 
 
-def write_rejects(path: Path, faults: list[RowFault]) -> None:
-    """Write rejected rows to a CSV file.
+def write_rejects(path: Path, faults: list[RowFault], found: FileTable) -> None:
+    """Write rejected rows to a CSV file, numbered from 1 after the header of their own file.
 
     Raises:
         ConfigurationError: the file cannot be written.
@@ -138,7 +150,9 @@ def write_rejects(path: Path, faults: list[RowFault]) -> None:
     try:
         with path.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
-            writer.writerow(("row", "column", "value", "reason"))
-            writer.writerows((each.row, each.column, each.value, each.reason) for each in faults)
+            writer.writerow(("row", "column", "value", "reason", "file"))
+            for each in faults:
+                part, row = found.locate(each.row)
+                writer.writerow((row + 1, each.column, each.value, each.reason, part.name))
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error}") from error

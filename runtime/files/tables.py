@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 
+from runtime.files.headers import chosen
+from runtime.files.text_files import CutLine, read_text, text_form
 from schemas.errors import ConfigurationError
 
 PARQUET: Final = frozenset((".parquet", ".pq"))
 TEXT: Final = frozenset((".csv", ".tsv", ".txt"))
 COMPRESSED: Final = frozenset((".gz", ".zst", ".bz2"))
-SEPARATORS: Final = (",", ";", "\t", "|")
-SAMPLE_BYTES: Final = 65_536
-
-
-class CutLine(NamedTuple):
-    """A line of a text file with another number of cells than the first: its row, from 0."""
-
-    row: int
-    text: str
+MAX_NAMES: Final = 50
+_SHEET: Final = "is a workbook of a spreadsheet: save its sheet as CSV (UTF-8)"
+_ARCHIVE: Final = "is an archive: unpack it first"
+_JSON: Final = "is JSON: write it as Parquet or CSV"
+_OTHER_KINDS: Final = {
+    ".xls": _SHEET, ".xlsx": _SHEET, ".ods": _SHEET, ".zip": _ARCHIVE, ".tar": _ARCHIVE,
+    ".tgz": _ARCHIVE, ".7z": _ARCHIVE, ".json": _JSON, ".jsonl": _JSON, ".ndjson": _JSON,
+}  # fmt: skip
 
 
 class FileTable(NamedTuple):
     """The columns that were asked for, of `rows` rows; `places` (int64[n]) are those of `table`.
 
-    `cut` are the lines that could not be split into cells.
+    `cut` are the lines that could not be split into cells, `parts` the files with their first rows,
+    `notes` are for a person to look at.
     """
 
     table: pa.Table
     rows: int
     places: npt.NDArray[np.int64]
     cut: list[CutLine]
+    parts: list[tuple[int, Path]]
+    notes: list[str]
+
+    def locate(self, row: int) -> tuple[Path, int]:
+        """Return the file of a row, and its place there; both are counted from 0."""
+        start, path = self.parts[bisect_right(self.parts, row, key=lambda part: part[0]) - 1]
+        return path, row - start
 
 
 def read_table(path: Path, columns: Sequence[str], form: dict[str, str] | None = None) -> FileTable:
@@ -47,19 +54,28 @@ def read_table(path: Path, columns: Sequence[str], form: dict[str, str] | None =
 
     A name that no column has is matched without regard to case and blanks, if only one column fits.
     Columns of a text file are read as texts, whatever they look like. `form` says how it is
-    written: `separator`, `quote` and `encoding`; the separator is guessed from the first line.
+    written: `separator`, `quote`, `encoding`, and `skip`, the number of lines before the header;
+    separator and quote are guessed from the first lines. A column that only some part files have
+    is null in the others.
 
     Raises:
-        ConfigurationError: the file cannot be read, or its format is not known.
+        ConfigurationError: the file cannot be read, its format is not known, or it lacks a column.
     """
     parts = _parts(path)
     found = [_read_part(part, columns, form or {}) for part in parts]
+    present = {name for each in found for name in each.table.column_names}
+    for part, each in zip(parts, found, strict=True):
+        absent = [name for name in columns if name not in present]
+        if absent or (columns and not each.table.column_names):
+            raise ConfigurationError(_lacking(part, absent or columns, form))
     if len(found) == 1:
         return found[0]
     try:
         table = pa.concat_tables([each.table for each in found], promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise ConfigurationError(f"the files of {path} differ in their columns: {error}") from error
+        raise ConfigurationError(
+            f"the files of {path} differ in their columns: {error}; write them with one schema"
+        ) from error
     starts = np.cumsum([0, *(each.rows for each in found)])
     places = [each.places + start for each, start in zip(found, starts[:-1], strict=True)]
     cut = [
@@ -67,7 +83,19 @@ def read_table(path: Path, columns: Sequence[str], form: dict[str, str] | None =
         for each, start in zip(found, starts[:-1], strict=True)
         for line in each.cut
     ]
-    return FileTable(table, int(starts[-1]), np.concatenate(places), cut)
+    begins = list(zip(starts[:-1].tolist(), parts, strict=True))
+    notes = []
+    for name in columns:
+        lacking = [
+            part for part, each in zip(parts, found, strict=True)
+            if name not in each.table.column_names
+        ]  # fmt: skip
+        if lacking:
+            notes.append(
+                f"column {name!r} is not in {len(lacking)} of {len(parts)} files, the first is "
+                f"{lacking[0].name}"
+            )
+    return FileTable(table, int(starts[-1]), np.concatenate(places), cut, begins, notes)
 
 
 def column_names(path: Path, form: dict[str, str] | None = None) -> list[str]:
@@ -80,9 +108,21 @@ def column_names(path: Path, form: dict[str, str] | None = None) -> list[str]:
     try:
         if _kind(part) in PARQUET:
             return list(pa.parquet.read_schema(part).names)
-        return _text_form(part, (), form or {}).names
+        return text_form(part, (), form or {}).names
     except (OSError, pa.ArrowInvalid, UnicodeError, LookupError) as error:
         raise ConfigurationError(f"cannot read {part}: {error}") from error
+
+
+def _lacking(path: Path, absent: Sequence[str], form: dict[str, str] | None) -> str:
+    """Say which columns a file lacks, and what its first line may be instead."""
+    names = column_names(path, form)
+    shown = ", ".join(repr(name) for name in names[:MAX_NAMES])
+    said = f"{path} has no column {', '.join(map(repr, absent))}; its columns are {shown}"
+    if _kind(path) not in TEXT:
+        return f"{said}: correct the mapping"
+    if len(names) == 1:
+        return f"{said}: write file: {{separator: …}}, or skip: the lines before the header"
+    return f"{said}: correct the mapping; the first line must be the names of the columns"
 
 
 def _parts(path: Path) -> list[Path]:
@@ -116,7 +156,10 @@ def _read_part(path: Path, columns: Sequence[str], form: dict[str, str]) -> File
         if kind in PARQUET:
             return _read_parquet(path, columns)
         if kind in TEXT:
-            return _read_text(path, columns, form)
+            table, cut = read_text(path, columns, form)
+            rows = table.num_rows + len(cut)
+            places = np.delete(np.arange(rows), [line.row for line in cut])
+            return FileTable(table, rows, places, cut, [(0, path)], [])
     except (
         OSError,
         UnicodeError,
@@ -125,6 +168,8 @@ def _read_part(path: Path, columns: Sequence[str], form: dict[str, str]) -> File
         pa.ArrowNotImplementedError,
     ) as error:
         raise ConfigurationError(f"cannot read {path}: {error}") from error
+    if kind in _OTHER_KINDS:
+        raise ConfigurationError(f"{path} {_OTHER_KINDS[kind]}")
     raise ConfigurationError(
         f"{path}: expected a .parquet, .csv, .tsv or .txt file, plain, .gz, .zst or .bz2"
     )
@@ -133,88 +178,7 @@ def _read_part(path: Path, columns: Sequence[str], form: dict[str, str]) -> File
 def _read_parquet(path: Path, columns: Sequence[str]) -> FileTable:
     # Spark's INT96 times reach beyond what int64 ns can hold.
     with pa.parquet.ParquetFile(path, memory_map=True, coerce_int96_timestamp_unit="us") as file:
-        names = matched(columns, file.schema_arrow.names)
+        names = chosen(path, columns, file.schema_arrow.names)
         table = file.read(columns=list(names.values()))
     table = table.select(list(names.values())).rename_columns(list(names))
-    return FileTable(table, table.num_rows, np.arange(table.num_rows), [])
-
-
-class _TextForm(NamedTuple):
-    separator: str
-    quote: str
-    encoding: str
-    names: list[str]
-
-
-def _text_form(path: Path, columns: Sequence[str], form: dict[str, str]) -> _TextForm:
-    """Return how a text file is written, as given or as its first lines show."""
-    with pa.input_stream(str(path), compression="detect") as stream:
-        head = stream.read(SAMPLE_BYTES)
-    encoding = form.get("encoding", "utf-8")
-    for mark, name in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
-        if head.startswith(mark) and "encoding" not in form:
-            encoding = name
-    sample = io.TextIOWrapper(io.BytesIO(head), encoding, errors="replace", newline="").read()
-    lines = sample.lstrip("\ufeff").splitlines() or [""]
-    quote = form.get("quote") or _quote(lines)
-    separators = [form["separator"]] if "separator" in form else list(SEPARATORS)
-
-    def names(separator: str) -> list[str]:
-        return next(csv.reader([lines[0]], delimiter=separator, quotechar=quote), [])
-
-    best = max(separators, key=lambda each: (len(matched(columns, names(each))), len(names(each))))
-    return _TextForm(best, quote, encoding, names(best))
-
-
-def _quote(lines: Sequence[str]) -> str:
-    """Return the sign around texts: files that quote every text by ' have no " at all."""
-    body = "".join(lines[1:50])
-    return "'" if '"' not in body and body.count("'") >= 2 * max(1, len(lines[1:50]) - 1) else '"'
-
-
-def _read_text(path: Path, columns: Sequence[str], form: dict[str, str]) -> FileTable:
-    found = _text_form(path, columns, form)
-    names = matched(columns, found.names)
-    cut: list[CutLine] = []
-
-    def note(row: Any) -> str:
-        # The first row has the number 2: the header counts.
-        cut.append(CutLine(row.number - 2, f"{row.text} ({row.actual_columns} cells)"))
-        return "skip"
-
-    table = pa.csv.read_csv(
-        pa.input_stream(str(path), compression="detect"),
-        read_options=pa.csv.ReadOptions(encoding=found.encoding, use_threads=False),
-        parse_options=pa.csv.ParseOptions(
-            delimiter=found.separator, quote_char=found.quote, newlines_in_values=True,
-            invalid_row_handler=note,
-        ),
-        convert_options=pa.csv.ConvertOptions(
-            include_columns=list(names.values()),
-            column_types=dict.fromkeys(names.values(), pa.string()),
-            strings_can_be_null=False,
-        ),
-    )  # fmt: skip
-    table = table.rename_columns(list(names))
-    rows = table.num_rows + len(cut)
-    places = np.delete(np.arange(rows), [line.row for line in cut])
-    return FileTable(table, rows, places, cut)
-
-
-def matched(wanted: Sequence[str], present: Sequence[str]) -> dict[str, str]:
-    """Return the present column of each wanted one that there is.
-
-    >>> matched(["id", "Amount"], ["ID", "amount", "Amount", "note"])
-    {'id': 'ID', 'Amount': 'Amount'}
-    """
-    loose: dict[str, list[str]] = {}
-    for name in present:
-        loose.setdefault(name.strip().lower(), []).append(name)
-    found: dict[str, str] = {}
-    for name in wanted:
-        alike = loose.get(name.strip().lower(), [])
-        if name in present:
-            found[name] = name
-        elif len(alike) == 1:
-            found[name] = alike[0]
-    return found
+    return FileTable(table, table.num_rows, np.arange(table.num_rows), [], [(0, path)], [])

@@ -6,12 +6,14 @@ The YAML form is documented in loadtest/mappings/README.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from schemas.errors import ConfigurationError
+from schemas.rules.label import MAX_LABEL_AHEAD_MS
 from schemas.rules.transaction import REQUIRED
 
 IDS: Final = ("transaction_id", "card_id", "merchant_id", "customer_id", "device_id")
@@ -27,13 +29,14 @@ _OPTIONS: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(IDS, _TEXT),
     "transaction_id": _TEXT | {"generate"},
     "ip": _TEXT | {"unit"},
-    **dict.fromkeys(CODES, _TEXT),
-    **dict.fromkeys(NUMBERS, _SOURCE),
+    **dict.fromkeys(CODES, _TEXT | {"values"}),
+    **dict.fromkeys(NUMBERS, frozenset(("column", "constant"))),
+    "mcc": frozenset(("column", "constant", "values")),
     "event_time": _SOURCE | _TIME,
-    "amount": _SOURCE | {"unit", "decimal"},
-    "label": _SOURCE | _TIME | {"fraud", "delay", "known"},
+    "amount": frozenset(("column", "constant", "unit", "decimal")),
+    "label": frozenset(("column", "constant")) | _TIME | {"fraud", "genuine", "delay", "known"},
 }
-_FILE_OPTIONS: Final = frozenset(("separator", "quote", "encoding"))
+_FILE_OPTIONS: Final = frozenset(("separator", "quote", "encoding", "skip", "missing"))
 _CHOICES: Final = {
     ("event_time", "unit"): TIME_UNITS,
     ("label", "unit"): TIME_UNITS,
@@ -64,11 +67,15 @@ def duration_ms(text: str | int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One mapping file: field name to its specification, and how a text file is written."""
+    """One mapping file: field name to its specification, and how a text file is written.
+
+    `missing` are the texts that stand for a missing value.
+    """
 
     source: str
     fields: dict[str, dict[str, Any]]
     file: dict[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> Mapping:
@@ -79,8 +86,8 @@ class Mapping:
                 required field, or has a value that YAML does not read as it is written.
         """
         try:
-            document = yaml.safe_load(path.read_text())
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise ConfigurationError(f"cannot read mapping {path}: {error}") from error
         raw = document.get("fields") if isinstance(document, dict) else None
         if not isinstance(raw, dict):
@@ -99,10 +106,11 @@ class Mapping:
             for name, spec in fields.items():
                 _check(name, spec)
             file = document.get("file") or {}
-            _known("file", file, _FILE_OPTIONS)
-        except ValueError as error:
+            _check_file(file)
+        except (ValueError, ConfigurationError) as error:
             raise ConfigurationError(f"mapping {path}, {error}") from error
-        return cls(str(path), fields, {key: str(value) for key, value in file.items()})
+        form = {key: str(value) for key, value in file.items() if key != "missing"}
+        return cls(str(path), fields, form, tuple(file.get("missing", ())))
 
     def columns(self) -> list[str]:
         """Return the columns of the input that the mapping reads."""
@@ -134,6 +142,8 @@ def _check(name: str, spec: dict[str, Any]) -> None:
         if choices is not None and value not in choices:
             raise ValueError(f"{name}: {key} {value!r} is unknown: write {' or '.join(choices)}")
     columns = spec.get("columns", [spec[key] for key in ("column", "known") if key in spec])
+    if "columns" in spec and (not isinstance(columns, list) or not columns):
+        raise ValueError(f"{name}: columns {columns!r} is not a list of names: write [day, time]")
     for column in columns:
         _text(name, "column", column)
     for key in ("separator", "prefix", "format", "timezone"):
@@ -141,9 +151,51 @@ def _check(name: str, spec: dict[str, Any]) -> None:
             _text(name, key, spec[key])
     if "constant" in spec and name in (*IDS, "ip", *CODES):
         _text(name, "constant", spec["constant"])
+    for key in ("constant", "fraud", "genuine", "delay"):
+        if key in spec and not isinstance(spec[key], str | int | float | date):
+            raise ValueError(f"{name}: {key} {spec[key]!r} is not a single value")
+    if duration_ms(spec.get("delay", 0)) > MAX_LABEL_AHEAD_MS:
+        raise ValueError(f"{name}: delay {spec['delay']!r} is more than a year")
+    _check_values(name, spec.get("values", {}))
+    _check_time(name, spec)
+
+
+def _check_time(name: str, spec: dict[str, Any]) -> None:
     unit = spec.get("unit")
     if name in ("event_time", "label") and unit in ("m", "h", "d") and "start" not in spec:
         raise ValueError(f"{name}: unit {unit} counts from a start: write start: 2024-01-01")
+    if "start" in spec and unit is None:
+        raise ValueError(f"{name}: start is what numbers count from: write unit: s, m, h or d")
+    for key in ("format", "timezone"):
+        if unit is not None and key in spec:
+            raise ValueError(f"{name}: {key} is for texts and unit for numbers: give one of them")
+
+
+def _check_values(name: str, values: Any) -> None:
+    if not isinstance(values, dict):
+        raise ValueError(f'{name}: values {values!r} is not a table: write {{"theirs": ours}}')
+    for theirs, ours in values.items():
+        _text(name, "values", theirs)
+        _text(name, "values", ours)
+
+
+def _check_file(file: Any) -> None:
+    """Raise ValueError for what is not a way of writing a file."""
+    _known("file", file, _FILE_OPTIONS)
+    for key in ("separator", "quote"):
+        sign = file.get(key, ",")
+        if not isinstance(sign, str) or len(sign) != 1 or ord(sign) > 127:
+            raise ValueError(
+                f'file: {key} {sign!r} is not one ASCII character; a tab is "\\t" in double quotes'
+            )
+    skip = file.get("skip", 0)
+    if not isinstance(skip, int) or isinstance(skip, bool) or skip < 0:
+        raise ValueError(f"file: skip {skip!r} is not a number of lines before the header")
+    missing = file.get("missing", [])
+    if not isinstance(missing, list):
+        raise ValueError(f'file: missing {missing!r} is not a list of texts: write ["NULL", "-"]')
+    for each in missing:
+        _text("file", "missing", each)
 
 
 def _text(name: str, key: str, value: Any) -> None:

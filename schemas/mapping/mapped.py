@@ -7,6 +7,7 @@ and counted.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -16,16 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.card_numbers import masked
-from schemas.codec.transactions_kernel import EARLIEST_MS, MAX_AMOUNT
-from schemas.currency import decimals
+from schemas.codec.transactions_kernel import EARLIEST_MS, MAX_AHEAD_MS, MAX_AMOUNT
 from schemas.errors import ConfigurationError, InvalidField
 from schemas.mapping.amounts import amounts
-from schemas.mapping.arrays import combined, decoded, floats, is_text, split
+from schemas.mapping.arrays import combined, decoded, floats, is_number, is_text, split
 from schemas.mapping.document import CODES, IDS, NUMBERS, Mapping, duration_ms
 from schemas.mapping.faults import RowFault, fault
+from schemas.mapping.labels import label_doubts, labels
 from schemas.mapping.screens import unusual_addresses, unusual_ids
-from schemas.mapping.texts import integer_addresses, labels, texts
-from schemas.mapping.times import numbers_of, times
+from schemas.mapping.texts import doubtful_ids, integer_addresses, texts
+from schemas.mapping.times import numbers_of, remedy, times
+from schemas.rules.label import MAX_LABEL_AHEAD_MS, check_label_time
 from schemas.rules.transaction import REQUIRED, Rules, read_field
 
 MAX_SHOWN: Final = 10
@@ -60,11 +62,24 @@ def apply(mapping: Mapping, table: pa.Table, rules: Rules) -> MappedTable:
         raise ConfigurationError(
             f"mapping {mapping.source} reads {absent}, the input has {table.column_names}"
         )
+    if mapping.missing:
+        table = _without(table, mapping.missing)
     reading = _Reading(mapping, table, rules)
     for name in (*IDS, "ip", *CODES, *NUMBERS, "event_time", "amount", "label"):
         if name in mapping.fields:
             reading.read(name)
     return reading.result()
+
+
+def _without(table: pa.Table, missing: Sequence[str]) -> pa.Table:
+    """Return a table whose texts are null where they stand for a missing value."""
+    absent = pa.array(missing, pa.string())
+    for place, name in enumerate(table.column_names):
+        column = table.column(name)
+        if is_text(column.type):
+            gone = pc.is_in(column, absent.cast(column.type))
+            table = table.set_column(place, name, pc.if_else(gone, None, column))
+    return table
 
 
 @dataclass(slots=True)
@@ -111,12 +126,22 @@ class _Reading:
         column = texts(self.table, spec)
         if name == "ip" and (spec.get("unit") == "integer" or self._whole(spec)):
             column = integer_addresses(column)
+        if name in IDS:
+            self._doubt(name, column)
         odd = self._odd_values(name, column.dictionary)
         if len(odd):
             column = self._reread(name, column, odd)
         if name in REQUIRED and column.null_count:
             self._refuse_missing(name, column.is_null().to_numpy(zero_copy_only=False))
         self.columns[name] = column
+
+    def _doubt(self, name: str, column: Any) -> None:
+        """Note ids that a spreadsheet or an export has spoilt: nothing is guessed about them."""
+        for wrong, held in doubtful_ids(column.dictionary).items():
+            rows = int(pc.sum(pc.is_in(column.cast(pa.string()), pa.array(held))).as_py() or 0)
+            if rows:
+                some = ", ".join(masked(repr(each)) for each in held[:MAX_SHOWN])
+                self.notes.append(f"{name}: {rows:,} values {wrong}: {some}")
 
     def _whole(self, spec: dict[str, Any]) -> bool:
         return "column" in spec and pa.types.is_integer(self.table.column(spec["column"]).type)
@@ -170,6 +195,8 @@ class _Reading:
         column = self._raw(spec)
         given = self._given(column)
         plain = decoded(column)
+        if not (is_text(plain.type) or is_number(plain.type)):
+            raise ValueError(f"is of type {plain.type}, which is not a number")
         numbers = floats(numbers_of(plain) if is_text(plain.type) else plain)
         low, high = {"mcc": (0, 9999), "latitude": (-90, 90), "longitude": (-180, 180)}[name]
         with np.errstate(invalid="ignore"):
@@ -188,7 +215,7 @@ class _Reading:
         column = times(raw, spec)
         values, known = split(column)
         if not known.all():
-            self._refuse_unknown(name, raw, known, "is not a time", "see format, unit and timezone")
+            self._refuse_unknown(name, raw, known, "is not a time")
         beyond = known & ((values > self.rules.latest) | (values < EARLIEST_MS))
         for row in np.flatnonzero(beyond).tolist():
             self._check(row, name, {name: int(values[row])})
@@ -196,20 +223,26 @@ class _Reading:
 
     def _amount(self, spec: dict[str, Any]) -> None:
         currency = self.columns["currency"]
-        codes = currency.indices.fill_null(0).to_numpy(zero_copy_only=False)
-        held = currency.dictionary.to_pylist() or [""]
-        places = np.array([decimals(code or "") for code in held], np.int64)[codes]
         raw = self._raw(spec)
-        column, rounded = amounts(raw, spec, places)
-        if rounded:
-            self.notes.append(f"amount: {rounded:,} values have more decimals than their currency")
+        column, rounded, foreign = amounts(raw, spec, currency)
+        if rounded.any():
+            first = masked(repr(self._value(spec, int(np.flatnonzero(rounded)[0]))))
+            self.notes.append(
+                f"amount: {rounded.sum():,} values have more decimals than their currency and are "
+                f"rounded, the first is {first}; see decimal if the sign separates thousands"
+            )
+        for row in np.flatnonzero(foreign).tolist():
+            self._add(row, "amount", "amount names another currency than its row",
+                      "correct the mapping of currency")  # fmt: skip
         values, known = split(column)
+        held = currency.dictionary.to_pylist() or [""]
+        codes = currency.indices.fill_null(0).to_numpy(zero_copy_only=False)
         scales = np.array([self.rules.currencies.scales.get(code, 1.0) for code in held])[codes]
         base = values if (scales == 1.0).all() else np.where(
             scales == 1.0, values, np.rint(values * scales)
         ).astype(np.int64)  # fmt: skip
         if not known.all():
-            self._refuse_unknown("amount", raw, known, "is not a number", "see unit and decimal")
+            self._refuse_unknown("amount", raw, known, "is not a number")
         beyond = known & ((values < 0) | (values > MAX_AMOUNT) | (base > MAX_AMOUNT))
         for row in np.flatnonzero(beyond).tolist():
             code = currency[row].as_py()
@@ -218,25 +251,35 @@ class _Reading:
         self.columns["base_amount"] = pa.array(base, mask=~known)
 
     def _label(self, spec: dict[str, Any]) -> None:
-        self.columns["label"] = column = labels(self._raw(spec), spec)
-        delay = pa.scalar(duration_ms(spec.get("delay", "0s")), pa.int64())
+        raw = self._raw(spec)
+        self.columns["label"] = labels(raw, spec)
+        delay = duration_ms(spec.get("delay", "0s"))
         when = self.columns["event_time"]
         if "known" in spec:
-            raw = self._raw({"column": spec["known"]})
-            known = times(raw, spec)
-            for row in np.flatnonzero(self._given(raw) & ~split(known)[1]).tolist():
+            given = self._raw({"column": spec["known"]})
+            known = times(given, spec)
+            for row in np.flatnonzero(self._given(given) & ~split(known)[1]).tolist():
                 self._add(row, "label", "the label's time is not a time", "see format and unit",
                           str(spec["known"]))  # fmt: skip
             when = pc.coalesce(known, when)
-        self.columns["label_time"] = pc.add(when, delay)
-        if len(column) and not pc.any(column).as_py():
-            raw = self._raw(spec)
-            values = pc.unique(raw).to_pylist()[:MAX_SHOWN]
-            held = ", ".join(masked(repr(each)) for each in values)
-            self.notes.append(
-                f"label: no row is fraud; the mapping says {spec.get('fraud', 1)!r}, the column "
-                f"holds {held}"
-            )
+        self.columns["label_time"] = moments = pc.add(when, pa.scalar(delay, pa.int64()))
+        self._check_label_times(moments)
+        self.notes += label_doubts(raw, spec)
+
+    def _check_label_times(self, when: Any) -> None:
+        """Refuse labels that would be known before their transaction, or never."""
+        times_known, known = split(when)
+        paid = split(self.columns["event_time"])[0]
+        latest = self.rules.now_ms + MAX_LABEL_AHEAD_MS
+        beyond = known & ((times_known > latest) | (times_known < paid - MAX_AHEAD_MS))
+        for row in np.flatnonzero(beyond).tolist():
+            time = int(times_known[row])
+            try:
+                check_label_time(time, int(paid[row]), self.rules.now_ms, time)
+            except InvalidField as error:
+                self._refuse(
+                    row, "label", error, str(self.mapping.fields["label"].get("known", ""))
+                )
 
     def _look(self, made: pa.Table) -> None:
         """Note columns that hold one value everywhere: a mapping that reads the wrong one does."""
@@ -249,7 +292,7 @@ class _Reading:
     def _raw(self, spec: dict[str, Any]) -> Any:
         if "constant" in spec:
             return pa.repeat(pa.scalar(spec["constant"]), self.table.num_rows)
-        if "columns" in spec:
+        if "columns" in spec or "values" in spec:
             return texts(self.table, spec).cast(pa.string())
         return combined(self.table.column(spec["column"]))
 
@@ -261,12 +304,16 @@ class _Reading:
             given = given & ~blank.to_numpy(zero_copy_only=False)
         return np.asarray(given, np.bool_)
 
-    def _refuse_unknown(self, name: str, raw: Any, known: Mask, wrong: str, remedy: str) -> None:
+    def _refuse_unknown(self, name: str, raw: Any, known: Mask, wrong: str) -> None:
         """Refuse the rows of a required field that no value could be made of."""
         given = self._given(raw)
         self._refuse_missing(name, ~given)
+        spec = self.mapping.fields[name]
         for row in np.flatnonzero(given & ~known).tolist():
-            self._add(row, name, f"{name} {wrong}", remedy)
+            advice = "see unit and decimal"
+            if name == "event_time":
+                advice = remedy(str(self._value(spec, row)), spec)
+            self._add(row, name, f"{name} {wrong}", advice)
 
     def _refuse_missing(self, name: str, missing: Mask) -> None:
         for row in np.flatnonzero(missing).tolist():
@@ -278,19 +325,26 @@ class _Reading:
         except InvalidField as error:
             self._refuse(row, name, error)
 
-    def _refuse(self, row: int, name: str, error: InvalidField) -> None:
-        remedy = error.reason.rpartition(": ")[2]
-        self._add(row, name, error.fault, remedy)
+    def _refuse(self, row: int, name: str, error: InvalidField, column: str = "") -> None:
+        self._add(row, name, error.fault, error.reason.rpartition(": ")[2], column)
 
     def _add(self, row: int, name: str, kind: str, remedy: str, column: str = "") -> None:
         spec = self.mapping.fields[name]
         where = column or str(spec.get("column") or "+".join(spec.get("columns", [])) or name)
-        value = self.table.column(column)[row].as_py() if column else self._value(spec, row)
+        value = self._cell(column, row) if column else self._value(spec, row)
         self.faults.setdefault(row, fault(row, where, value, kind, remedy))
 
     def _value(self, spec: dict[str, Any], row: int) -> Any:
         if "generate" in spec or "constant" in spec:
             return spec.get("constant")
         if "columns" in spec:
-            return "-".join(str(self.table.column(name)[row].as_py()) for name in spec["columns"])
-        return self.table.column(spec["column"])[row].as_py()
+            joined = spec.get("separator", "-")
+            return joined.join(str(self._cell(name, row)) for name in spec["columns"])
+        return self._cell(spec["column"], row)
+
+    def _cell(self, column: str, row: int) -> Any:
+        cell = self.table.column(column)[row]
+        try:
+            return cell.as_py()
+        except (OverflowError, ValueError):  # a time beyond what Python can say
+            return cell.cast(pa.int64() if cell.type.bit_width == 64 else pa.int32()).as_py()

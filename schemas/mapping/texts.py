@@ -1,4 +1,4 @@
-"""Columns of any type to texts, dictionary-encoded, and to labels."""
+"""Columns of any type to texts, dictionary-encoded."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.mapping.arrays import combined, floats
+from schemas.mapping.arrays import combined, decoded, floats
 
 MAX_EXACT: Final = 2**53
 """From here on, floating-point numbers no longer tell neighbouring ids apart."""
-_BOOLEANS: Final = {"true": True, "false": False}
+_DOUBTFUL: Final = {
+    "were rounded by a spreadsheet, so that ids that differ may be one: export the column as text":
+        r"^-?\d(\.\d+)?[eE]\+\d+$",
+    'look like a missing value: write file: {missing: ["…"]} with those texts if they are':
+        r"^(?i:null|nil|none|nan|n/a|na|#n/a|\\n|-|\?)$",
+    "are whole numbers with a decimal point, which messages will not have":
+        r"^\d+\.0$",
+    "are formulas or marks of a spreadsheet: export the column as text":
+        r"^(=|'\d)",
+}  # fmt: skip
 
 
 def texts(table: pa.Table, spec: dict[str, Any]) -> pa.DictionaryArray:
@@ -40,6 +49,9 @@ def texts(table: pa.Table, spec: dict[str, Any]) -> pa.DictionaryArray:
     blank = pc.index(values, "").as_py()
     if blank >= 0:  # CSV has no other way to leave a text out
         codes = pc.if_else(pc.equal(codes, blank), None, codes)
+    if "values" in spec:
+        ours = [spec["values"].get(each, each) for each in values.to_pylist()]
+        values = pa.array(ours, pa.string())
     if "prefix" in spec:
         values = pc.binary_join_element_wise(pa.scalar(spec["prefix"]), values, "")
     return pa.DictionaryArray.from_arrays(codes, values)
@@ -53,7 +65,7 @@ def plain(column: Any) -> pa.DictionaryArray:
     """
     column = combined(column)
     kind = column.type
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(kind) and not pa.types.is_binary(kind.value_type):
         return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.string()))
     if pa.types.is_integer(kind):
         return _of_integers(column)
@@ -67,7 +79,7 @@ def plain(column: Any) -> pa.DictionaryArray:
         ).dictionary_encode()
     if pa.types.is_nested(kind):
         raise ValueError(f"is of type {kind}, which is not a text")
-    return column.cast(pa.string()).dictionary_encode()
+    return decoded(column).cast(pa.string()).dictionary_encode()
 
 
 def _of_integers(column: Any) -> pa.DictionaryArray:
@@ -102,29 +114,11 @@ def integer_addresses(column: pa.DictionaryArray) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(column.indices, values)
 
 
-def labels(column: Any, spec: dict[str, Any]) -> pa.BooleanArray:
-    """Return whether each row is fraud, null where the cell is blank.
-
-    Raises:
-        ValueError: `fraud` is a YAML boolean, and the column's texts are not true and false.
-    """
-    wanted = spec.get("fraud", 1)
-    if pa.types.is_boolean(column.type):
-        return column if wanted in (1, True, "true", "True") else pc.invert(column)
-    if pa.types.is_floating(column.type) and not isinstance(wanted, str):
-        return pc.equal(column, float(wanted))
-    encoded = plain(column)
-    held = {text.strip().lower() for text in encoded.dictionary.to_pylist() if text}
-    if isinstance(wanted, bool) and not held <= _BOOLEANS.keys():
-        raise ValueError(
-            f"YAML reads fraud as a boolean, {wanted}, but the column holds "
-            f"{', '.join(sorted(held)[:5])}: put the value in quotes to mean the text"
-        )
-
-    def is_fraud(text: str) -> bool:
-        if isinstance(wanted, bool):
-            return _BOOLEANS[text.strip().lower()] == wanted
-        return text.strip() == str(wanted)
-
-    fraud = [is_fraud(text) if text else None for text in encoded.dictionary.to_pylist()]
-    return pa.array(fraud or [None], pa.bool_()).take(encoded.indices)
+def doubtful_ids(values: Any) -> dict[str, list[str]]:
+    """Return what looks wrong about the distinct texts of a column of ids, with those texts."""
+    found = {}
+    for wrong, pattern in _DOUBTFUL.items():
+        some = values.filter(pc.match_substring_regex(values, pattern).fill_null(False))
+        if len(some):
+            found[wrong] = some.to_pylist()
+    return found

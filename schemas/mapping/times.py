@@ -5,6 +5,7 @@ Finer times are cut to whole ms, as those of a message are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,13 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import InvalidField
-from schemas.mapping.arrays import decoded, floats, is_text, split
+from schemas.mapping.arrays import decoded, floats, is_text, small_integers, split
 from schemas.mapping.document import DURATIONS
+from schemas.mapping.texts import plain
 from schemas.rules.fields import parse_time
 
 _PER_MS: Final = {"us": 1000, "ns": 1_000_000}
 _SHORTEST_ISO: Final = len("2024-01-01")
 _FURTHEST: Final = 2**62
+_NUMBER: Final = r"^\s*-?\d+(\.\d+)?\s*$"
+_EPOCH_NUMBER: Final = r"^\s*[-+]?\d+(\.\d+)?([eE][-+]?\d{1,3})?\s*$"
+"""Spreadsheets and JSON writers may write a large number as 1.7040672E+12."""
 Slow = Callable[[str], int]
 
 
@@ -39,7 +44,9 @@ def times(column: Any, spec: dict[str, Any]) -> pa.Array:
         return column.cast(pa.timestamp("ms")).cast(pa.int64())
     if pa.types.is_time(kind):
         raise ValueError("is a time of day: join it with the day by columns: [day, time]")
-    if is_text(kind):
+    if "format" in spec and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        column = plain(column).cast(pa.string())  # 20240101 with "%Y%m%d"
+    if is_text(column.type):
         return _of_texts(column, spec)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return _of_numbers(column, spec)
@@ -50,19 +57,23 @@ def _of_timestamps(column: Any, spec: dict[str, Any]) -> pa.Array:
     per_ms = {"s": 0, "ms": 1, "us": 1000, "ns": 1_000_000}[column.type.unit]
     naive = column.type.tz is None
     numbers, known = split(column.cast(pa.int64()))
-    whole = numbers * 1000 if per_ms == 0 else numbers // per_ms
+    if per_ms == 0:
+        known &= np.abs(numbers) < _FURTHEST // 1000
+        whole = np.where(known, numbers, 0) * 1000
+    else:
+        whole = numbers // per_ms
     if naive and spec.get("timezone", "UTC") != "UTC":
         import pandas as pd
 
-        stamps = pd.Series(pd.to_datetime(whole, unit="ms"))
-        return _placed(stamps, known, spec)
+        stamps = pd.Series(pd.to_datetime(whole, unit="ms", errors="coerce"))
+        return _placed(stamps, known & stamps.notna().to_numpy(), spec)
     return _joined(whole, known)
 
 
 def _of_numbers(column: Any, spec: dict[str, Any]) -> pa.Array:
     unit, start = spec.get("unit", "ms"), _start(spec)
     if pa.types.is_integer(column.type):
-        numbers, known = split(column.cast(pa.int64()))
+        numbers, known = split(small_integers(column))
         if unit in _PER_MS:
             return _joined(start + numbers // _PER_MS[unit], known)
         known &= np.abs(numbers) < _FURTHEST // DURATIONS[unit]
@@ -77,7 +88,7 @@ def _of_numbers(column: Any, spec: dict[str, Any]) -> pa.Array:
 
 def _of_texts(column: Any, spec: dict[str, Any]) -> pa.Array:
     if spec.get("unit") is not None:
-        return _of_numbers(numbers_of(column), spec)
+        return _of_numbers(numbers_of(column, _EPOCH_NUMBER), spec)
     import pandas as pd  # only where there are texts: it takes half a second
 
     texts = pd.Series(column.to_pandas(), dtype=object).str.strip()
@@ -156,10 +167,24 @@ def _start(spec: dict[str, Any]) -> int:
         raise ValueError(str(error)) from error
 
 
-def numbers_of(column: Any) -> pa.Array:
-    """Return texts as float64, null where a text is not a plain number."""
-    plain = pc.fill_null(pc.match_substring_regex(column, r"^\s*-?\d+(\.\d+)?\s*$"), False)
-    return pc.utf8_trim_whitespace(pc.if_else(plain, column, None)).cast(pa.float64())
+def remedy(written: str, spec: dict[str, Any]) -> str:
+    """Return what to do about a text that is not a time."""
+    if "format" in spec or "unit" in spec:
+        return "check " + " and ".join(key for key in ("format", "unit", "timezone") if key in spec)
+    if "timezone" in spec:
+        return "the clock of that zone skips it or shows it twice, or it is not ISO 8601"
+    if re.fullmatch(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}.*", written):
+        return 'write format: "%d/%m/%Y" or "%m/%d/%Y", with the signs between and the time of day'
+    if re.fullmatch(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", written):
+        return "write unit: s, ms, us or ns since the epoch, or another unit and a start"
+    return "send ISO 8601 (2024-02-29 12:00:00), or write a format"
+
+
+def numbers_of(column: Any, pattern: str = _NUMBER) -> pa.Array:
+    """Return texts as float64, null where a text is not a number."""
+    given = pc.fill_null(pc.match_substring_regex(column, pattern), False)
+    bare = pc.utf8_trim_whitespace(pc.if_else(given, column, None))
+    return pc.utf8_ltrim(bare, "+").cast(pa.float64())
 
 
 def _joined(values: Any, known: Any) -> pa.Array:

@@ -44,15 +44,21 @@ def validate_label(
 
 
 def _label_time(record: Mapping[str, Any], transaction_time: int, now_ms: int) -> int:
-    """Return when the label becomes known, which may be ahead of now.
+    time = time_of(record, "label_time", 2**62)
+    check_label_time(time, transaction_time, now_ms, record["label_time"])
+    return time
+
+
+def check_label_time(time: int, transaction_time: int, now_ms: int, sent: object) -> None:
+    """Refuse the time (ms) at which a label, `sent` so, becomes known; it may be ahead of now.
 
     The newest label of a transaction counts: one of the year 57000, of µs taken for ms, would
     stand for ever.
+
+    Raises:
+        InvalidField: it cannot be.
     """
-    time = time_of(record, "label_time", 2**62)
-    sent = record["label_time"]
     if time > now_ms + MAX_LABEL_AHEAD_MS:
         refuse("label_time", sent, "is more than a year ahead", "send ms since the epoch")
     if time < transaction_time - kernel.MAX_AHEAD_MS:
         refuse("label_time", sent, "is before transaction_time", "check clock, zone and unit")
-    return time

@@ -152,6 +152,11 @@ class Rules:
         """Return the rules for what arrives at `now_ms`: clocks may differ by five minutes."""
         return cls(now_ms + kernel.MAX_AHEAD_MS, currencies, pan_key)
 
+    @property
+    def now_ms(self) -> int:
+        """The moment that the rules are of."""
+        return self.latest - kernel.MAX_AHEAD_MS
+
 
 _READERS: Final[dict[str, Callable[[Mapping[str, Any], Rules], Any]]] = {
     "currency": lambda record, rules: _currency(record, rules.currencies),

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from runtime.command_line import Json, errors, require_folder, say, write_report
-from runtime.files.options import RejectOptions
+from runtime.files.options import MAX_SHARE, MaxRejected, OnErrorOption, RejectOptions, Rejects
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
 from trainer.commands.options import InputFile, LabelDelayDays, MappingFile
@@ -39,6 +39,9 @@ def backtest(
     ] = None,
     cards_a_day: Annotated[int, typer.Option(min=1, help="k of card precision")] = 100,
     label_delay_days: LabelDelayDays = 7.0,
+    on_error: OnErrorOption = "reject",
+    max_rejected: MaxRejected = MAX_SHARE,
+    rejects: Rejects = None,
     json_path: Json = None,
     html_path: Annotated[Path | None, typer.Option("--html", help="write the page here")] = None,
 ) -> None:
@@ -50,7 +53,7 @@ def backtest(
     """
     if (model is None) == (candidate is None):
         raise ConfigurationError("give one of --model (an id) and --candidate (a directory)")
-    require_folder(json=json_path, html=html_path)
+    require_folder(json=json_path, html=html_path, rejects=rejects)
     since_ms = None if since is None else _day(since)
     from runtime.files.intake import read_for_command
     from scorer.warm_up import warm_up
@@ -66,7 +69,8 @@ def backtest(
         contenders.append(contender(against or first, other))
     warm_up()
     began, busy = time.perf_counter(), time.process_time()
-    table = read_for_command(input_path, mapping, RejectOptions()).table
+    left_out = RejectOptions(on_error=on_error, max_share=max_rejected, file=rejects)
+    table = read_for_command(input_path, mapping, left_out).table
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=errors, transient=True) as bar:

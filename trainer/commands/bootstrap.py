@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from runtime.command_line import Json, errors, require_folder, say, write_report
+from runtime.files.options import MAX_SHARE, MaxRejected, OnErrorOption, RejectOptions, Rejects
 from runtime.kafka.model_registry import open_registry
 from runtime.settings import load_settings
 from schemas.features import DAY
@@ -35,6 +36,9 @@ def bootstrap(
     label_delay_days: LabelDelayDays = 7.0,
     rounds: Annotated[int, typer.Option(min=1, help="trees")] = ROUNDS,
     threads: Threads = 1,
+    on_error: OnErrorOption = "reject",
+    max_rejected: MaxRejected = MAX_SHARE,
+    rejects: Rejects = None,
     publish: Annotated[bool, typer.Option(help="register it and make it the champion")] = False,
     json_path: Json = None,
 ) -> None:
@@ -43,7 +47,7 @@ def bootstrap(
     Example: python -m trainer bootstrap --input day.parquet
     --mapping loadtest/mappings/handbook.yaml --output var/models --publish
     """
-    require_folder(json=json_path)
+    require_folder(json=json_path, rejects=rejects)
     from trainer.registry.publication import loaded_registration
     from trainer.registry.signing import signer_of
     from trainer.training import batch_training, bundle_writer
@@ -54,7 +58,8 @@ def bootstrap(
     now = time.time_ns() // 1_000_000
     name = free_name(model_id or f"bootstrap-{now}", output)
     delay = round(label_delay_days * DAY)
-    data = replayed(input_path, mapping, delay)
+    left_out = RejectOptions(on_error=on_error, max_share=max_rejected, file=rejects)
+    data = replayed(input_path, mapping, delay, left_out)
     with errors.status(f"training on {len(data.time):,} transactions"):
         options = batch_training.TrainOptions(gap_ms=delay, rounds=rounds, threads=threads)
         trained, _ = batch_training.train(data, options)

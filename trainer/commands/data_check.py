@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from runtime.command_line import FAILURE, Json, errors, say, write_report
+from runtime.files.options import MAX_SHARE, MaxRejected, OnErrorOption, RejectOptions, Rejects
 from runtime.settings import load_settings
 from trainer.commands.options import Cutoff, OptionalInput, OptionalMapping, OtherArchive
 from trainer.commands.sources import Source, dataset_of
@@ -17,6 +18,9 @@ from trainer.commands.sources import Source, dataset_of
 def data_check(
     input_path: OptionalInput = None,
     mapping: OptionalMapping = None,
+    on_error: OnErrorOption = "reject",
+    max_rejected: MaxRejected = MAX_SHARE,
+    rejects: Rejects = None,
     url: OtherArchive = None,
     cutoff: Cutoff = None,
     label_delay: Annotated[
@@ -41,6 +45,7 @@ def data_check(
     source = Source(
         input_path=input_path,
         mapping=mapping,
+        rejects=RejectOptions(on_error=on_error, max_share=max_rejected, file=rejects),
         archive=url,
         cutoff=cutoff,
         label_delay_ms=duration_ms(label_delay) if label_delay else settings.label_delay.ms,

@@ -64,6 +64,7 @@ def online(
 def _replayed(
     settings: Settings, path: Path, mapping: Path, bundle: Path, since: str | None
 ) -> dict[str, Any]:
+    from runtime.files.options import RejectOptions
     from scorer.model.bundle import load_model
     from trainer.commands.sources import moment, replayed
     from trainer.online.process import options_of
@@ -73,7 +74,7 @@ def _replayed(
     champion = champion_of(bundle)
     model = load_model(champion.directory, champion.sha256)
     since_ms = None if since is None else moment("--since", since)
-    data = replayed(path, mapping, settings.label_delay.ms)
+    data = replayed(path, mapping, settings.label_delay.ms, RejectOptions())
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("learn", total=len(data))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -47,6 +47,7 @@ class Source:
     as_of: str | None = None
     early: bool = False
     label_delay_ms: int
+    rejects: RejectOptions = field(default_factory=RejectOptions)
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError unless the options name one source."""
@@ -81,7 +82,7 @@ def dataset_of(source: Source, settings: Settings, state: Path) -> tuple[Dataset
         ArchiveUnavailable: the storage failed.
     """
     if source.input_path is not None and source.mapping is not None:
-        data = replayed(source.input_path, source.mapping, source.label_delay_ms)
+        data = replayed(source.input_path, source.mapping, source.label_delay_ms, source.rejects)
         return data, {
             "source": "replay",
             "input": str(source.input_path),
@@ -133,14 +134,12 @@ def _arguments(source: Source, state: Path) -> dict[str, Any]:
     return {name: known[name] for name in names if name in known}
 
 
-def replayed(
-    path: Path, mapping: Path, label_delay_ms: int, rejects: RejectOptions | None = None
-) -> Dataset:
+def replayed(path: Path, mapping: Path, label_delay_ms: int, rejects: RejectOptions) -> Dataset:
     """Read, map and replay a file with a progress bar, and say which rows were left out."""
     from runtime.files.intake import read_for_command
     from trainer.dataset.replayed import from_table, left_out
 
-    table = read_for_command(path, mapping, rejects or RejectOptions()).table
+    table = read_for_command(path, mapping, rejects).table
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("replay", total=table.num_rows)

@@ -24,6 +24,7 @@ from typing import Annotated
 import typer
 
 from runtime.command_line import FAILURE, Json, require_folder
+from runtime.files.options import MAX_SHARE, MaxRejected, OnErrorOption, RejectOptions, Rejects
 from runtime.settings import load_settings
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
@@ -62,6 +63,9 @@ class RankMetric(StrEnum):
 def train(
     input_path: OptionalInput = None,
     mapping: OptionalMapping = None,
+    on_error: OnErrorOption = "reject",
+    max_rejected: MaxRejected = MAX_SHARE,
+    rejects: Rejects = None,
     archive: OtherArchive = None,
     cutoff: Cutoff = None,
     since: Annotated[
@@ -180,6 +184,7 @@ def train(
         source=Source(
             input_path=input_path,
             mapping=mapping,
+            rejects=RejectOptions(on_error=on_error, max_share=max_rejected, file=rejects),
             archive=archive,
             cutoff=cutoff,
             since=since,

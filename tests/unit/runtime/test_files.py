@@ -51,6 +51,10 @@ WRITTEN = {
     "single.csv": b"id,card\n'1','007'\n'2','12345678901234567890'\n",
     "upper.csv": b"ID, Card\n1,007\n2,12345678901234567890\n",
     "more.csv": b"note,id,card\nx,1,007\ny,2,12345678901234567890\n",
+    "wider.csv": "id,card\n1,007\n2,12345678901234567890\n".encode("utf-32"),
+    "excel.csv": b"sep=;\r\nid;card\r\n1;007\r\n2;12345678901234567890\r\n",
+    "old_mac.csv": b"id,card\r1,007\r2,12345678901234567890\r",
+    "gaps.csv": b"\nid,card\n\n1,007\n\n2,12345678901234567890\n",
     "zipped.csv.gz": gzip.compress(b"id,card\n1,007\n2,12345678901234567890\n"),
     "zipped.csv.bz2": bz2.compress(b"id,card\n1,007\n2,12345678901234567890\n"),
     "zipped.csv.zst": bytes(pa.compress(
@@ -63,6 +67,13 @@ WRITTEN = {
 def test_a_text_file_of_any_form_keeps_its_texts(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(WRITTEN[name])
     assert cells(tmp_path / name) == [["1", "007"], ["2", "12345678901234567890"]]
+
+
+def test_lines_before_the_header_are_skipped_as_the_mapping_says(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Report of January\n\nid^card\n1^007\nbroken\n2^8\n")
+    found = read_table(tmp_path / "a.csv", ["id", "card"], {"skip": "2", "separator": "^"})
+    assert found.table.to_pylist() == [{"id": "1", "card": "007"}, {"id": "2", "card": "8"}]
+    assert [line.row for line in found.cut] == [1]
 
 
 def test_a_text_may_hold_separators_and_line_breaks(tmp_path: Path) -> None:
@@ -101,6 +112,25 @@ UNREADABLE: list[tuple[str, Callable[[Path], object], str]] = [
     ("broken.parquet", lambda path: path.write_bytes(b"PAR1"), r"broken\.parquet"),
     ("empty", lambda path: path.mkdir(), "no .parquet or .csv files"),
     ("cut.csv.gz", lambda path: path.write_bytes(gzip.compress(b"id\n1\n" * 999)[:40]), "cut"),
+    ("none.csv", lambda path: path.touch(), "is empty"),
+    ("blank.csv", lambda path: path.write_text(" \n\n"), "is empty"),
+    ("book.xlsx", lambda path: path.touch(), "save its sheet as CSV"),
+    ("book.csv", lambda path: path.write_bytes(b"PK\x03\x04\0\0"), "save its sheet as CSV"),
+    ("old.csv", lambda path: path.write_bytes(b"\xd0\xcf\x11\xe0\0"), "save its sheet as CSV"),
+    ("day.csv.zip", lambda path: path.touch(), "unpack it first"),
+    ("day.json", lambda path: path.touch(), "write it as Parquet or CSV"),
+    ("gz.csv", lambda path: path.write_bytes(gzip.compress(b"id\n1\n")), r"name it \.csv\.gz"),
+    ("pq.csv", lambda path: path.write_bytes(b"PAR1"), r"name it \.parquet"),
+    ("lfs.csv", lambda path: path.write_text("version https://git-lfs.github.com\n"), "Git LFS"),
+    ("page.csv", lambda path: path.write_text("<html>\n"), "log-in"),
+    ("wide.csv", lambda path: path.write_bytes("id\n1\n".encode("utf-16-le")), "utf-16-le"),
+    ("big.csv", lambda path: path.write_bytes("id\n1\n".encode("utf-16-be")), "utf-16-be"),
+    ("latin.csv", lambda path: path.write_bytes(b"id\nM\xfcller\n"), "encoding: cp1252"),
+    ("signs.csv", lambda path: path.write_text("a^id\n1^2\n"), r"'a\^id': write file.*separator"),
+    ("title.csv", lambda path: path.write_text("Report\nid,b\n1,2\n"), "skip"),
+    ("bare.csv", lambda path: path.write_text("1,c1\n2,c2\n"), "first line must be the names"),
+    ("twice.csv", lambda path: path.write_text("id,id\n1,2\n"), "several columns that 'id'"),
+    ("cases.csv", lambda path: path.write_text("ID,Id\n1,2\n"), "'ID', 'Id'; rename"),
 ]
 
 
@@ -116,7 +146,7 @@ def test_what_cannot_be_read_is_named(
 UNTIDY = f"""{HEAD}
 {GOOD}
 2,7,12,2019-11-31,10.00,EUR
-3,7,12,2024-01-01 00:00:02,$-99.00,EUR
+3,7,12,2024-01-01 00:00:02,€-99.00,EUR
 4,7,12,2024-01-01 00:00:03,"1,234.50",EUR
 5,7,12,2099-01-01 00:00:03,10.00,EUR
 6,7,12,2024-01-01 00:00:05,10.00,XXX
@@ -135,7 +165,7 @@ def test_each_bad_row_is_rejected_with_row_column_value_and_reason(tmp_path: Pat
     with rejects.open() as stream:
         listed = list(csv.DictReader(stream))
     assert [(row["row"], row["column"], row["value"]) for row in listed[:5]] == [
-        ("2", "t", "2019-11-31"), ("3", "amt", "$-99.00"), ("5", "t", "2099-01-01 00:00:03"),
+        ("2", "t", "2019-11-31"), ("3", "amt", "€-99.00"), ("5", "t", "2099-01-01 00:00:03"),
         ("6", "cur", "XXX"), ("7", "card", ""),
     ]  # fmt: skip
     assert listed[5]["row"] == "8"
@@ -160,4 +190,31 @@ def test_rows_keep_their_numbers_across_part_files(tmp_path: Path) -> None:
     rejects = tmp_path / "rejects"
     intake(tmp_path, RejectOptions(max_share=1.0, file=rejects))
     with rejects.open() as stream:
-        assert [row["row"] for row in csv.DictReader(stream)] == ["2", "5"]
+        places = [(row["file"], row["row"]) for row in csv.DictReader(stream)]
+    assert places == [("part-0.csv", "2"), ("part-1.csv", "2")]
+
+
+@pytest.mark.parametrize("text", [HEAD, f"{HEAD}\n", f"{HEAD}\r\n"])
+def test_a_file_without_rows_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(ConfigurationError, match="no rows below its names"):
+        intake(tmp_path / "a.csv")
+
+
+def test_part_files_that_lack_a_column_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{HEAD}\n{GOOD}\n")
+    (tmp_path / "b.csv").write_text("ID;shop;Card;t;amt\n2;s;c;2024-01-01;10\n")
+    found = intake(tmp_path, RejectOptions(max_share=1.0))
+    assert found.table.column("card_id").to_pylist() == ["007"]
+    assert found.rejected == {"currency is missing": 1}
+    assert "column 'cur' is not in 1 of 2 files, the first is b.csv" in found.notes
+    (tmp_path / "c.csv").write_text("something\nelse\n")
+    with pytest.raises(ConfigurationError, match=r"c\.csv has no column 'id'"):
+        intake(tmp_path, RejectOptions(max_share=1.0))
+
+
+def test_the_first_rejected_row_is_named_with_its_part_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{HEAD}\n{GOOD}\n")
+    (tmp_path / "b.csv").write_text(f"{HEAD}\n{GOOD}\n2,7,12,never,10.00,EUR\n")
+    with pytest.raises(ConfigurationError, match=r"b\.csv, row 2, column 't': 'never'"):
+        intake(tmp_path, RejectOptions(on_error="stop"))

@@ -104,7 +104,23 @@ REFUSED = [
     (with_time("{column: t, unit: h}"), "start: 2024-01-01"),
     (with_time("{column: t, zone: UTC}"), r"zone.*timezone"),
     (with_time("{format: '%Y'}"), "exactly one of column"),
+    (with_time("{columns: [], format: '%Y'}"), "not a list of names"),
+    (with_time("{columns: t}"), "not a list of names"),
+    (with_time("{column: t, unit: s, format: '%Y'}"), "give one of them"),
+    (with_time("{column: t, unit: s, timezone: Europe/Berlin}"), "give one of them"),
+    (with_time("{column: t, start: 2024-01-01}"), "write unit"),
+    (with_amount("{columns: [amt, cur]}"), r"columns.*it takes column"),
+    (BASE + "  channel: {column: c, values: {NO: POS}}\n", "boolean, False"),
+    (BASE + "  channel: {column: c, values: [POS]}\n", "not a table"),
+    (BASE + "  label: {column: bad, fraud: [1, 2]}\n", "not a single value"),
+    (BASE + "  label: {column: bad, delay: soon}\n", "mapping.yaml.*soon"),
+    (BASE + "  label: {column: bad, delay: 400d}\n", "more than a year"),
     (BASE + "file: {seperator: ';'}\n", r"seperator.*separator"),
+    (BASE + "file: {separator: '||'}\n", "not one ASCII character"),
+    (BASE + "file: {skip: two}\n", "not a number of lines"),
+    (BASE + "file: {missing: NULL}\n", r'write \["NULL"'),
+    (BASE + "file: {missing: [null]}\n", "quotes"),
+    ("[" * 5000, "cannot read"),
 ]
 
 
@@ -140,6 +156,13 @@ TIMES: list[tuple[str, list[Any] | pa.Array, list[int]]] = [
     ("{columns: [y, m, d, c], format: '%Y-%m-%d-%H:%M'}", ["unused", "unused"],
      [START + 23_460_000, START + DAY]),
     ("{column: t}", pa.array([Decimal(START)] * 2, pa.decimal128(38, 0)), [START] * 2),
+    ("{column: t, unit: d, start: 1899-12-30}", ["45292", "45292.5"], [START, START + DAY // 2]),
+    ("{column: t, unit: s}", ["1.7040672e9", "1704067201.0"], SECONDS),
+    ("{column: t, format: '%Y%m%d'}", [20240101, 20240102], [START, START + DAY]),
+    ("{column: t, format: '%m/%d/%Y %I:%M %p'}", ["1/1/2024 12:00 AM", "1/2/2024 12:00 am"],
+     [START, START + DAY]),
+    ("{column: t}", pa.array([b"2024-01-01", b"2024-01-02"]), [START, START + DAY]),
+    ("{column: t}", pa.array([START, START + 1000], pa.uint64()), SECONDS),
 ]  # fmt: skip
 
 
@@ -162,7 +185,18 @@ BAD_TIMES = [
     ("{column: t}", "2025-07-01", "ahead of our clock"),
     ("{column: t, format: '%d.%m.%Y'}", "31.02.2024", "not a time"),
     (BERLIN, "2024-03-31 02:30:00", "not a time"),
-    (BERLIN, "2024-10-27 02:30:00", "not a time"),
+    (BERLIN, "2024-10-27 02:30:00", "shows it twice"),
+    ("{column: t}", "01/02/2024", 'format: "%d/%m/%Y" or "%m/%d/%Y"'),
+    ("{column: t}", "31.12.2024 23:59", "format"),
+    ("{column: t}", "45292.5", "unit"),
+    ("{column: t}", "1.704067200e9", "unit"),
+    ("{column: t}", "2024-01-01T24:00:00", "ISO 8601"),
+    ("{column: t}", "2016-12-31T23:59:60Z", "ISO 8601"),
+    ("{column: t}", "0000-00-00 00:00:00", "ISO 8601"),
+    ("{column: t}", "\\N", "ISO 8601"),
+    ("{column: t}", "1900-01-01", "before 2000-01-01"),
+    ("{column: t}", "9999-12-31", "ahead of our clock"),
+    ("{column: t}", "20240101120000", "ahead of our clock"),
 ]
 
 
@@ -183,6 +217,27 @@ def test_a_time_of_day_alone_is_refused_with_the_remedy(tmp_path: Path) -> None:
         mapped(tmp_path, t=pa.array([60, 70], pa.time32("s")))
 
 
+EXTREMES = [
+    pa.array([2**40, START // 1000], pa.timestamp("s")),
+    pa.array([2**62, START * 1000], pa.timestamp("us")),
+    pa.array([-(2**62), START * 1000], pa.timestamp("us")),
+    pa.array([-(2**63) + 1, START * 1_000_000], pa.timestamp("ns")),
+    pa.array([2**31 - 1, START // DAY], pa.date32()),
+    pa.array([2**64 - 1, START], pa.uint64()),
+    pa.array([2**50, START + 3_600_000], pa.timestamp("ms")),
+]
+
+
+@pytest.mark.parametrize("cells", EXTREMES, ids=lambda cells: str(cells.type))
+def test_a_time_beyond_what_can_be_said_costs_its_row_and_not_the_file(
+    tmp_path: Path, cells: pa.Array
+) -> None:
+    spec = BERLIN if cells.type == pa.timestamp("ms") else "{column: t}"
+    found = mapped(tmp_path, with_time(spec), t=cells)
+    assert [fault.row for fault in found.faults] == [0]
+    assert values(found, "event_time") == [START]
+
+
 AMOUNTS: list[tuple[str, list[Any] | pa.Array, list[int]]] = [
     ("{column: amt, unit: major}", [12.34, 0.29], [1234, 29]),
     ("{column: amt, unit: major}", [0.125, 0.375], [12, 38]),
@@ -190,15 +245,17 @@ AMOUNTS: list[tuple[str, list[Any] | pa.Array, list[int]]] = [
     ("{column: amt, unit: major}", ["0.125", "1.015"], [12, 102]),
     ("{column: amt, unit: major}", pa.array([Decimal("1.50"), Decimal("2")], pa.decimal128(38, 18)),
      [150, 200]),
-    ("{column: amt, unit: major}", ["$1,234.50", "$134.09"], [123_450, 13_409]),
+    ("{column: amt, unit: major}", ["€1,234.50", "€134.09"], [123_450, 13_409]),
     ("{column: amt, unit: major}", ["1.000,50", "1.000"], [100_050, 100_000]),
     ("{column: amt, unit: major}", ["1 234,50 €", "12,5"], [123_450, 1250]),
-    ("{column: amt, unit: major}", ["1'234.50", "CHF 7"], [123_450, 700]),
+    ("{column: amt, unit: major}", ["1'234.50", "EUR 7"], [123_450, 700]),
     ("{column: amt, unit: major, decimal: ','}", ["1,234", "1.000"], [123, 100_000]),
     ("{column: amt, unit: major, decimal: '.'}", ["1,234", "1.000"], [123_400, 100]),
     ("{column: amt}", [1234, 29], [1234, 29]),
     ("{column: amt}", ["1234", "29.0"], [1234, 29]),
     ("{column: amt}", [1234.0, 29.0], [1234, 29]),
+    ("{column: amt}", pa.array([b"1234", b"29"]), [1234, 29]),
+    ("{column: amt, unit: major}", pa.array(["1.5", "2"]).dictionary_encode(), [150, 200]),
 ]  # fmt: skip
 
 
@@ -212,7 +269,7 @@ def test_amounts_of_every_form_become_minor_units(
 
 
 BAD_AMOUNTS = [
-    ("{column: amt, unit: major}", "$-99.00", "negative"),
+    ("{column: amt, unit: major}", "€-99.00", "negative"),
     ("{column: amt, unit: major}", "(12.00)", "negative"),
     ("{column: amt, unit: major}", "12.00-", "negative"),
     ("{column: amt, unit: major}", "twelve", "not a number"),
@@ -222,6 +279,10 @@ BAD_AMOUNTS = [
     ("{column: amt}", "12.5", "not a number"),
     ("{column: amt}", "1000000000001", "out of range"),
     ("{column: amt, unit: major}", "99999999999999999999", "not a number"),
+    ("{column: amt, unit: major}", "12.5%", "not a number"),
+    ("{column: amt, unit: major}", "12.00 CR", "negative"),
+    ("{column: amt, unit: major}", "12.50 USD", "another currency"),
+    ("{column: amt, unit: major}", "NULL", "not a number"),
 ]
 
 
@@ -234,6 +295,33 @@ def test_a_row_whose_amount_cannot_be_is_rejected_alone(
     [fault] = found.faults
     assert (fault.row, fault.column, fault.value) == (1, "amt", cell)
     assert said in fault.reason
+
+
+def test_whole_numbers_beyond_64_bits_and_columns_without_values_cost_their_rows(
+    tmp_path: Path,
+) -> None:
+    found = mapped(tmp_path, with_amount("amt"), amt=pa.array([2**64 - 1, 5], pa.uint64()))
+    assert values(found, "amount") == [5]
+    assert {each.kind for each in mapped(tmp_path, amt=pa.nulls(2)).faults} == {"amount is missing"}
+
+
+TYPES: list[tuple[str, str, Any]] = [
+    ("card", "card_id", [{"a": 1}, {"a": 2}]),
+    ("card", "card_id", [b"c", b"\xff\xfe"]),
+    ("amt", "amount", [[1], [2]]),
+    ("amt", "amount", [True, False]),
+    ("t", "event_time", [True, False]),
+    ("code", "mcc", [True, False]),
+    ("code", "mcc", [date(2024, 1, 1)] * 2),
+]
+
+
+@pytest.mark.parametrize(("column", "field", "cells"), TYPES)
+def test_a_column_of_a_type_that_cannot_be_meant_is_refused(
+    tmp_path: Path, column: str, field: str, cells: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"field {field}.*(type|bytes)"):
+        mapped(tmp_path, BASE + "  mcc: code\n", **{"code": [1, 2], column: cells})
 
 
 def test_a_value_that_is_infinite_is_rejected(tmp_path: Path) -> None:
@@ -282,6 +370,54 @@ def test_whole_numbers_become_their_decimal_text(
 ) -> None:
     found = mapped(tmp_path, BASE + "  device_id: phone\n", phone=cells)
     assert values(found, "device_id") == expected
+
+
+DOUBTFUL = [
+    ("4.11111E+15", "rounded by a spreadsheet"),
+    ("NULL", "missing value"),
+    ("\\N", "missing value"),
+    ("nan", "missing value"),
+    ("-", "missing value"),
+    ("12.0", "decimal point"),
+    ('="007"', "marks of a spreadsheet"),
+    ("'007", "marks of a spreadsheet"),
+]
+
+
+@pytest.mark.parametrize(("cell", "said"), DOUBTFUL)
+def test_ids_that_an_export_has_spoilt_are_noted_and_not_changed(
+    tmp_path: Path, cell: str, said: str
+) -> None:
+    found = mapped(tmp_path, card=["c", cell])
+    assert values(found, "card_id") == ["c", cell]
+    [note] = [note for note in found.notes if note.startswith("card_id: 1 values")]
+    assert said in note
+    assert repr(cell) in note
+    assert mapped(tmp_path, card=["c", "1E400", "7.5", "--"]).notes == []
+
+
+def test_texts_that_stand_for_a_missing_value_are_named(tmp_path: Path) -> None:
+    text = BASE + '  device_id: phone\nfile: {missing: ["NULL", "-"]}\n'
+    found = mapped(tmp_path, text, card=["c", "NULL"], phone=["-", "p"], amt=["1", "-"])
+    assert values(found, "device_id") == [None]
+    assert [each.kind for each in found.faults] == ["card_id is missing"]
+    assert found.notes == []
+
+
+def test_texts_of_the_file_stand_for_codes_of_ours(tmp_path: Path) -> None:
+    text = BASE.replace(
+        "currency: cur", 'currency: {column: cur, values: {"978": EUR, "392": JPY}}'
+    )
+    text += "  channel: {column: how, values: {Chip Transaction: POS, Online: ECOM}}\n"
+    text += '  mcc: {column: what, values: {grocery: "5411"}}\n'
+    found = mapped(
+        tmp_path, text, cur=["978", "392", "EUR"], amt=[1, 2, 3],
+        how=["Chip Transaction", "atm", "Phone"], what=["grocery", "742", "travel"],
+    )  # fmt: skip
+    assert values(found, "currency") == ["EUR", "JPY", "EUR"]
+    assert values(found, "channel") == ["POS", "ATM", None]
+    assert values(found, "mcc") == [5411, 742, None]
+    assert found.unread == {"channel": 1, "mcc": 1}
 
 
 def test_an_empty_value_of_a_required_field_rejects_the_row(tmp_path: Path) -> None:
@@ -337,6 +473,12 @@ LABELS: list[tuple[str, Any, list[Any]]] = [
     ("{column: bad}", [1.0, 0.0, None], [True, False, None]),
     ("{column: bad}", [True, False, None], [True, False, None]),
     ("{column: bad, fraud: false}", [True, False, None], [False, True, None]),
+    ("{column: bad, fraud: 1}", ["1.0", "0.0", " "], [True, False, None]),
+    ("{column: bad, fraud: 1.0}", ["1", "0", None], [True, False, None]),
+    ("{column: bad, fraud: T}", ["T", "F", "F"], [True, False, False]),
+    ("{column: bad}", [1.0, 0.0, float("nan")], [True, False, None]),
+    ("{column: bad}", [Decimal("1.0"), Decimal("0"), None], [True, False, None]),
+    ("{column: bad}", pa.array([1, 0, 0]).dictionary_encode(), [True, False, False]),
 ]
 
 
@@ -356,6 +498,31 @@ def test_a_label_that_no_row_has_is_noted(tmp_path: Path) -> None:
     found = mapped(tmp_path, BASE + "  label: {column: bad, fraud: fraud}\n", bad=["Y", "N"])
     assert "no row is fraud" in str(found.notes)
     assert "'Y', 'N'" in str(found.notes)
+
+
+def test_labels_that_say_neither_are_noted(tmp_path: Path) -> None:
+    cells = ["Y", "N", "pending", "NULL"]
+    found = mapped(tmp_path, BASE + "  label: {column: bad, fraud: 'Y'}\n", bad=cells)
+    assert values(found, "label") == [True, False, False, False]
+    assert "everything but 'Y' is read as genuine: 'N', 'pending', 'NULL'" in str(found.notes)
+    text = BASE + "  label: {column: bad, fraud: 'Y', genuine: 'N'}\n"
+    found = mapped(tmp_path, text, bad=cells)
+    assert values(found, "label") == [True, False, None, None]
+    assert "no label: 'pending', 'NULL'" in str(found.notes)
+
+
+def test_a_column_without_labels_is_noted(tmp_path: Path) -> None:
+    found = mapped(tmp_path, BASE + "  label: bad\n", bad=pa.nulls(2))
+    assert "the column holds nothing" in str(found.notes)
+
+
+def test_a_label_is_not_known_before_its_transaction_or_in_another_age(tmp_path: Path) -> None:
+    text = BASE + "  label: {column: bad, known: then}\n"
+    found = mapped(tmp_path, text, bad=[1, 1, 0], then=[START * 1000, START - DAY, None])
+    assert [(each.row, each.column, each.kind) for each in found.faults] == [
+        (0, "then", "label_time is more than a year ahead"),
+        (1, "then", "label_time is before transaction_time"),
+    ]
 
 
 def test_a_column_that_never_changes_is_noted(tmp_path: Path) -> None:
