@@ -56,6 +56,8 @@ class Answer(TypedDict):
     duplicate: bool
     late: bool
     degraded: str | None
+    kind: Literal["PURCHASE", "REFUND", "REVERSAL", "VERIFICATION"]
+    unread: list[str]
     position: Position | None
     received_at: int | None
     decided_at: int

@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 CHANNELS: Final = ("POS", "ECOM", "ATM", "MOTO", "OTHER")
 """Channel codes are positions in this tuple."""
+KINDS: Final = ("PURCHASE", "REFUND", "REVERSAL", "VERIFICATION")
+"""Codes of kinds are positions in this tuple."""
+PURCHASE, REFUND, REVERSAL, VERIFICATION = range(4)
 
 
 class TransactionColumns(NamedTuple):
@@ -17,6 +20,7 @@ class TransactionColumns(NamedTuple):
     Ids are 64-bit hashes (`schemas.keys`), 0 is missing. `amount` is in minor units of the base
     currency, `time` in ms since the epoch. `position` packs E7 degrees, see `pack_position`.
     `mcc` is -1 when missing; a country is its two letters as `first << 8 | second`, 0 if missing.
+    `kind` is a place in KINDS.
     """
 
     time: npt.NDArray[np.int64]
@@ -32,6 +36,7 @@ class TransactionColumns(NamedTuple):
     card_country: npt.NDArray[np.uint16]
     merchant_country: npt.NDArray[np.uint16]
     ip_country: npt.NDArray[np.uint16]
+    kind: npt.NDArray[np.int8]
 
     def take(self, index: npt.NDArray[np.int64]) -> TransactionColumns:
         """Return the rows `index`, in that order."""
@@ -40,6 +45,18 @@ class TransactionColumns(NamedTuple):
     def cut(self, first: int, last: int) -> TransactionColumns:
         """Return rows first..last-1 as views."""
         return type(self)._make(column[first:last] for column in self)
+
+    @property
+    def spent(self) -> npt.NDArray[np.int64]:
+        """Amounts as statistics count them: a verification spends nothing, whatever was sent."""
+        if not self.kind.any():
+            return self.amount
+        return np.where(self.kind == VERIFICATION, 0, self.amount)
+
+    @property
+    def given_back(self) -> npt.NDArray[np.bool_]:
+        """Which transactions are refunds and reversals, which no state counts."""
+        return np.isin(self.kind, (REFUND, REVERSAL))
 
     @property
     def rows(self) -> int:
@@ -63,6 +80,7 @@ def empty_columns(rows: int) -> TransactionColumns:
         card_country=np.zeros(rows, np.uint16),
         merchant_country=np.zeros(rows, np.uint16),
         ip_country=np.zeros(rows, np.uint16),
+        kind=np.full(rows, PURCHASE, np.int8),
     )
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Literal, NotRequired, TypedDict
 
 Channel = Literal["POS", "ECOM", "ATM", "MOTO", "OTHER"]
+Kind = Literal["PURCHASE", "REFUND", "REVERSAL", "VERIFICATION"]
 Action = Literal["APPROVE", "REVIEW", "BLOCK"]
 Stage = Literal["REGISTERED", "SHADOW", "CANARY", "CHAMPION", "RETIRED", "ROLLED_BACK"]
 
 
 class Transaction(TypedDict):
-    """A transaction; times in ms since the epoch, amount in minor units of `currency`."""
+    """A transaction; times in ms since the epoch, amount in minor units of `currency`.
+
+    `unread` names the context fields that came with a value that could not be read.
+    """
 
     transaction_id: str
     event_time: int
@@ -29,6 +33,8 @@ class Transaction(TypedDict):
     latitude: NotRequired[float | None]
     longitude: NotRequired[float | None]
     attributes: NotRequired[dict[str, str]]
+    kind: NotRequired[Kind]
+    unread: NotRequired[list[str]]
 
 
 class FeatureVector(TypedDict):
@@ -86,6 +92,8 @@ class Decision(TypedDict):
     received_at: int
     computed_at: int
     decided_at: int
+    kind: Kind
+    unread: list[str]
 
 
 class Label(TypedDict):

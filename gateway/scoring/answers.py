@@ -37,6 +37,8 @@ def decided(decision: Decision) -> bytes:
             "duplicate": decision["duplicate"],
             "late": decision["late"],
             "degraded": decision["degraded"],
+            "kind": decision["kind"],
+            "unread": decision["unread"],
             "position": {
                 "partition": decision["source_partition"],
                 "offset": decision["source_offset"],
@@ -72,6 +74,8 @@ def fallback(
             "duplicate": False,
             "late": False,
             "degraded": FALLBACK,
+            "kind": transaction["kind"],
+            "unread": transaction["unread"],
             "position": None,
             "received_at": None,
             "decided_at": now_ms,
@@ -89,4 +93,5 @@ def same_transaction(decision: Decision, transaction: Transaction) -> bool:
         and decision["event_time"] == transaction["event_time"]
         and decision["amount"] == transaction["amount"]
         and decision["currency"] == transaction["currency"]
+        and decision["kind"] == transaction["kind"]
     )

@@ -20,7 +20,7 @@ from schemas.validation import decode_json
 TIMEOUT_HEADER: Final = b"request-timeout-ms"
 MAX_DEADLINE_MS: Final = 60_000
 MAX_FIELDS: Final = 40
-"""Fields of an object that is looked at closely; a transaction has 17."""
+"""Fields of an object that is looked at closely; a transaction has 19."""
 MAX_ATTRIBUTES: Final = 100
 """Of a transaction that has more, none is recorded: as context, they never cost the decision."""
 MAX_ATTRIBUTE: Final = 1_000
@@ -81,7 +81,7 @@ def _misshapen(record: Mapping[str, Any]) -> list[InvalidField]:
     They name each wrong field with its value, which is work for the gateway and a long answer.
     """
     if len(record) > MAX_FIELDS:
-        reason = f"the object has {len(record)} fields: a transaction has at most 17"
+        reason = f"the object has {len(record)} fields: a transaction has at most 19"
         return [InvalidField(reason, field=None)]
     for name in record:
         if len(name) > MAX_NAME:

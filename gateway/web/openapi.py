@@ -56,6 +56,8 @@ ANSWER: Final[Json] = {
     "duplicate": False,
     "late": False,
     "degraded": None,
+    "kind": "PURCHASE",
+    "unread": [],
     "position": {"partition": 2, "offset": 4711},
     "received_at": 1740830400123,
     "decided_at": 1740830400127,

@@ -117,7 +117,7 @@ def _read_echoes(data, starts, header_size):  # type: ignore[no-untyped-def]
     """Return the hashes of transaction and card, 0 if a message cannot be read: uint64[n, 2]."""
     count = len(starts) - 1
     hashes = np.zeros((count, 2), np.uint64)
-    spans = np.zeros((1, len(kernel.TEXT_FIELDS), 2), np.int64)
+    spans = np.zeros((1, kernel.SPANS, 2), np.int64)
     numbers = np.zeros((1, len(kernel.NUMBER_FIELDS)), np.int64)
     bits = np.zeros((1, 2), np.uint64)
     for row in range(count):

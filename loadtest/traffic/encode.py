@@ -14,7 +14,7 @@ import pyarrow as pa
 from schemas.codec import transactions_kernel as kernel
 from schemas.codec.avro import header
 from schemas.codec.byte_spans import as_array, cut_at
-from schemas.columns import CHANNELS
+from schemas.columns import CHANNELS, KINDS, PURCHASE
 from schemas.keys import hash_spans, identities
 
 
@@ -62,7 +62,8 @@ def _numbers(table: pa.Table) -> npt.NDArray[np.int64]:
     numbers[:, kernel.MCC] = kernel.NO_MCC
     if "mcc" in table.column_names:
         numbers[:, kernel.MCC] = table.column("mcc").fill_null(kernel.NO_MCC).to_numpy()
-    numbers[:, kernel.CHANNEL] = _channels(table)
+    numbers[:, kernel.CHANNEL] = _codes(table, "channel", CHANNELS, CHANNELS.index("OTHER"))
+    numbers[:, kernel.KIND] = _codes(table, "kind", KINDS, PURCHASE)
     return numbers
 
 
@@ -75,13 +76,16 @@ def _degrees(table: pa.Table) -> npt.NDArray[np.float64]:
     return degrees
 
 
-def _channels(table: pa.Table) -> npt.NDArray[np.int8]:
-    if "channel" not in table.column_names:
-        return np.full(table.num_rows, CHANNELS.index("OTHER"), np.int8)
-    column: Any = table.column("channel").cast(pa.string()).combine_chunks().dictionary_encode()
+def _codes(
+    table: pa.Table, name: str, symbols: tuple[str, ...], otherwise: int
+) -> npt.NDArray[np.int8]:
+    """Return the place of each row's text among `symbols`."""
+    if name not in table.column_names:
+        return np.full(table.num_rows, otherwise, np.int8)
+    column: Any = table.column(name).cast(pa.string()).combine_chunks().dictionary_encode()
     names = column.dictionary.to_pylist()
-    other = CHANNELS.index("OTHER")
-    codes = np.array([*(CHANNELS.index(n) if n in CHANNELS else other for n in names), other])
+    places = [symbols.index(each) if each in symbols else otherwise for each in names]
+    codes = np.array([*places, otherwise])
     chosen: npt.NDArray[np.int8] = codes.astype(np.int8)[
         column.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
     ]

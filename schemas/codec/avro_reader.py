@@ -134,13 +134,13 @@ def read_block(buffer, position, stop):
 
 
 @njit(cache=True)
-def skip_map(buffer, position, stop):
-    """Skip a map of strings, checking it; return the next position."""
+def skip_texts(buffer, position, stop, each):
+    """Skip an array (`each` 1) or map (`each` 2) of strings, checking it; the next position."""
     while True:
         count, position = read_block(buffer, position, stop)
         if position < 0 or count == 0:
             return position
-        for _index in range(2 * count):
+        for _index in range(each * count):
             _, position = read_text(buffer, position, stop)
             if position < 0:
                 return -1

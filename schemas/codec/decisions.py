@@ -7,7 +7,7 @@ read by the reference codec, which says what is wrong with it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Final
 
@@ -36,7 +36,7 @@ NO_EXPLANATION: Final = b"\x00\x00\x00"
 class DecodedDecisions:
     """The readable decisions of a batch, g rows, and the messages that were rejected.
 
-    `rows` are their places in the batch, ascending. `numbers` int64[g, 7], `codes` uint8[g, 5] and
+    `rows` are their places in the batch, ascending. `numbers` int64[g, 7], `codes` uint8[g, 6] and
     `spans` int64[g, 5, 2] hold the fields that `decisions_kernel` names; `scores` float64[g, 2]
     score and anomaly score, NaN for null; `hashes` uint64[g, 2] of the transaction and of the
     model, 0 if no model decided.
@@ -102,6 +102,11 @@ class DecodedDecisions:
         return self.codes[:, kernel.DUPLICATE].astype(np.bool_)
 
     @property
+    def kind(self) -> Codes:
+        """Position in `schemas.columns.KINDS`."""
+        return self.codes[:, kernel.KIND]
+
+    @property
     def degraded(self) -> npt.NDArray[np.bool_]:
         """Whether the decision was made without a model's score."""
         return self.codes[:, kernel.DEGRADED].astype(np.bool_)
@@ -141,25 +146,45 @@ class DecodedDecisions:
 def decode_decisions(messages: Sequence[bytes | None]) -> DecodedDecisions:
     """Decode a batch of `decisions` messages. Never raises for a message."""
     values = [message or b"" for message in messages]
-    data, starts = joined(values)
-    count = len(values)
-    numbers = np.zeros((count, len(kernel.NUMBERS)), np.int64)
-    codes = np.zeros((count, len(kernel.CODES)), np.uint8)
-    spans = np.zeros((count, len(kernel.TEXTS), 2), np.int64)
-    scores = np.full((count, 2), np.nan)
-    hashes = np.zeros((count, 2), np.uint64)
-    readable = kernel.decode_decisions(
-        as_array(data), starts, as_array(HEADER), numbers, codes, spans, scores, hashes
-    ).astype(np.bool_)
+    decoded, readable = _decode(values)
     if readable.all():
-        return DecodedDecisions(
-            data, np.arange(count), [], numbers, codes, spans, scores, hashes
-        )  # fmt: skip
+        return decoded
+    older = [
+        (row, newer)
+        for row in np.flatnonzero(~readable).tolist()
+        if (newer := avro.brought_up_to_date("Decision", values[row])) is not None
+    ]
+    if older:
+        for row, newer in older:
+            values[row] = newer
+        decoded, readable = _decode(values)
     rejected = [(row, _reason(values[row])) for row in np.flatnonzero(~readable).tolist()]
     rows = np.flatnonzero(readable)
-    return DecodedDecisions(
-        data, rows, rejected, numbers[rows], codes[rows], spans[rows], scores[rows], hashes[rows]
+    return replace(
+        decoded, rows=rows, rejected=rejected, numbers=decoded.numbers[rows],
+        codes=decoded.codes[rows], spans=decoded.spans[rows], scores=decoded.scores[rows],
+        hashes=decoded.hashes[rows],
+    )  # fmt: skip
+
+
+def _decode(values: Sequence[bytes]) -> tuple[DecodedDecisions, npt.NDArray[np.bool_]]:
+    data, starts = joined(values)
+    count = len(values)
+    result = DecodedDecisions(
+        data=data,
+        rows=np.arange(count),
+        rejected=[],
+        numbers=np.zeros((count, len(kernel.NUMBERS)), np.int64),
+        codes=np.zeros((count, len(kernel.CODES)), np.uint8),
+        spans=np.zeros((count, len(kernel.TEXTS), 2), np.int64),
+        scores=np.full((count, 2), np.nan),
+        hashes=np.zeros((count, 2), np.uint64),
     )
+    readable = kernel.decode_decisions(
+        as_array(data), starts, as_array(HEADER), result.numbers, result.codes, result.spans,
+        result.scores, result.hashes,
+    )  # fmt: skip
+    return result, readable.astype(np.bool_)
 
 
 def _reason(message: bytes) -> BadMessage:

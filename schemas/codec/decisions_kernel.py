@@ -18,6 +18,7 @@ from schemas.codec.avro_reader import (
     read_long,
     read_optional_double,
     read_text,
+    skip_texts,
 )
 from schemas.codec.avro_writer import (
     write_bytes,
@@ -26,6 +27,7 @@ from schemas.codec.avro_writer import (
     write_optional_double,
     write_text,
 )
+from schemas.columns import KINDS
 from schemas.keys import hash_span
 
 NUMBERS: Final = (
@@ -33,8 +35,8 @@ NUMBERS: Final = (
     "decided_at",
 )  # fmt: skip
 PARTITION, OFFSET, TIME, AMOUNT, RECEIVED, COMPUTED, DECIDED = range(7)
-CODES: Final = ("action", "role", "duplicate", "late", "degraded")
-ACTION, ROLE, DUPLICATE, LATE, DEGRADED = range(5)
+CODES: Final = ("action", "role", "duplicate", "late", "degraded", "kind")
+ACTION, ROLE, DUPLICATE, LATE, DEGRADED, KIND = range(6)
 TEXTS: Final = ("transaction_id", "card_id", "merchant_id", "currency", "model_id")
 TRANSACTION_ID, CARD, MERCHANT, CURRENCY, MODEL = range(5)
 SCORE, ANOMALY = 0, 1
@@ -78,7 +80,7 @@ def _skip_items(buffer, position, stop, kind):
 def decode_decisions(buffer, starts, header, numbers, codes, spans, scores, hashes):
     """Decode n Decision messages; return uint8[n], 1 where the row could be read.
 
-    Fills numbers int64[n, 7], codes uint8[n, 5], spans int64[n, 5, 2], scores float64[n, 2] and
+    Fills numbers int64[n, 7], codes uint8[n, 6], spans int64[n, 5, 2], scores float64[n, 2] and
     hashes uint64[n, 2] (transaction, model; 0 without a model).
     """
     count = len(starts) - 1
@@ -161,7 +163,11 @@ def _decode_row(buffer, position, stop, row, numbers, codes, spans, bits):
         numbers[row, field], position = read_long(buffer, position, stop)
         if position < 0:
             return -1
-    return position
+    kind, position = read_long(buffer, position, stop)
+    if position < 0 or not 0 <= kind < len(KINDS):
+        return -1
+    codes[row, KIND] = kind
+    return skip_texts(buffer, position, stop, 1)
 
 
 @njit(cache=True)
@@ -197,7 +203,7 @@ def encode_decisions(
     size = len(explanations) + count * (MAX_FIXED_BYTES + len(header) + len(policy))
     size += count * (len(shadows) + MAX_SHADOW_BYTES * len(shadow_scores))
     for row in range(count):
-        for field in _COPIED:
+        for field in (*_COPIED, transaction.UNREAD):
             size += spans[row, field, 1] - spans[row, field, 0]
         if model[row] >= 0:
             size += model_starts[model[row] + 1] - model_starts[model[row]]
@@ -237,5 +243,13 @@ def encode_decisions(
         at = write_long(out, at, source[row, vector.RECEIVED])
         at = write_long(out, at, source[row, vector.COMPUTED])
         at = write_long(out, at, decided)
+        at = write_long(out, at, numbers[row, transaction.KIND])
+        at = write_bytes(
+            out,
+            at,
+            buffer,
+            spans[row, transaction.UNREAD, 0],
+            spans[row, transaction.UNREAD, 1],
+        )
         ends[row] = at
     return out[:at], ends

@@ -7,7 +7,8 @@ the reference codec.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -32,7 +33,8 @@ class DecodedTransactions:
     """The good transactions of a batch, g rows, and the messages that were rejected.
 
     `rows` (int64[g]) are their places in the batch, ascending; `bodies` their Avro bodies, `ids`
-    the transaction ids and `cards` the card ids, a card number replaced by its token.
+    the transaction ids and `cards` the card ids, a card number replaced by its token. `unread`
+    counts by field the values that could not be read.
     """
 
     columns: TransactionColumns
@@ -41,6 +43,7 @@ class DecodedTransactions:
     ids: list[bytes]
     cards: list[bytes]
     rejected: list[Rejected]
+    unread: Mapping[str, int]
 
 
 @lru_cache(maxsize=65_536)
@@ -62,16 +65,18 @@ class _Pass:
     good: npt.NDArray[np.bool_]
 
     @classmethod
-    def over(cls, messages: Sequence[bytes], now_ms: Ints, currencies: CurrencyTable) -> _Pass:
+    def over(
+        cls, messages: Sequence[bytes], now_ms: Ints, currencies: CurrencyTable, *, clean: bool
+    ) -> _Pass:
         data, starts = joined(messages)
         count = len(messages)
-        spans = np.zeros((count, len(kernel.TEXT_FIELDS), 2), np.int64)
+        spans = np.zeros((count, kernel.SPANS, 2), np.int64)
         numbers = np.zeros((count, len(kernel.NUMBER_FIELDS)), np.int64)
         degrees = np.zeros((count, 2), np.float64)
         columns = empty_columns(count)
         outcome = kernel.decode_rows(
             as_array(data), starts, as_array(TRANSACTION_HEADER), now_ms + kernel.MAX_AHEAD_MS,
-            *currencies.packed, spans, numbers, degrees, columns,
+            *currencies.packed, clean, spans, numbers, degrees, columns,
         )  # fmt: skip
         special = np.flatnonzero(outcome == kernel.UNUSUAL_IP)
         if len(special):
@@ -100,12 +105,16 @@ def decode_transactions(
     """
     values = [message or b"" for message in messages]
     moments = np.array(np.broadcast_to(np.asarray(now_ms, np.int64), len(values)))
-    first = _Pass.over(values, moments, currencies)
+    first = _Pass.over(values, moments, currencies, clean=False)
     slow = np.flatnonzero(~first.good)
+    if len(slow) and _bring_up_to_date(values, slow):
+        first = _Pass.over(values, moments, currencies, clean=False)
+        slow = np.flatnonzero(~first.good)
     if len(slow) == 0:
-        return _collect(first, np.arange(len(values)), [])
+        return _collect(first, np.arange(len(values)), [], {})
     rejected: list[Rejected] = []
     repaired = {}
+    unread: Counter[str] = Counter()
     for row in slow.tolist():
         try:
             record = read_transaction(
@@ -113,19 +122,33 @@ def decode_transactions(
                 registry=registry,
             )  # fmt: skip
             repaired[row] = avro.encode("Transaction", record)
+            unread.update(record["unread"])
         except BadMessage as error:
             rejected.append((row, error))
     for row, message in repaired.items():
         values[row] = message
     rows = np.array(sorted(set(range(len(values))) - {row for row, _ in rejected}), np.int64)
-    second = _Pass.over([values[row] for row in rows.tolist()], moments[rows], currencies)
+    accepted = [values[row] for row in rows.tolist()]
+    second = _Pass.over(accepted, moments[rows], currencies, clean=True)
     for place in np.flatnonzero(~second.good).tolist():
         row = int(rows[place])
         rejected.append((row, InvalidField("the transaction breaks a rule of schemas/README.md")))
-    return _collect(second, rows, sorted(rejected, key=lambda item: item[0]))
+    return _collect(second, rows, sorted(rejected, key=lambda item: item[0]), unread)
 
 
-def _collect(result: _Pass, rows: Ints, rejected: list[Rejected]) -> DecodedTransactions:
+def _bring_up_to_date(values: list[bytes], rows: Ints) -> bool:
+    """Replace messages of an older schema by today's where that is cheap; say if any was."""
+    found = False
+    for row in rows.tolist():
+        newer = avro.brought_up_to_date("Transaction", values[row])
+        if newer is not None and len(newer) <= kernel.MAX_MESSAGE:
+            values[row], found = newer, True
+    return found
+
+
+def _collect(
+    result: _Pass, rows: Ints, rejected: list[Rejected], unread: Mapping[str, int]
+) -> DecodedTransactions:
     good = np.flatnonzero(result.good)
     whole = len(good) == len(rows)
     return DecodedTransactions(
@@ -135,4 +158,5 @@ def _collect(result: _Pass, rows: Ints, rejected: list[Rejected]) -> DecodedTran
         ids=result.texts(kernel.TRANSACTION_ID, good),
         cards=result.texts(kernel.CARD, good),
         rejected=rejected,
+        unread=unread,
     )

@@ -2,8 +2,9 @@
 
 LAYOUT is the only place that knows the order of the fields; a contract test compares it with
 schemas/avro, and what is read and written with fastavro. Fields become columns by their kind: the
-texts (TEXT_FIELDS) as spans int64[n, 10, 2] of the buffer, the whole numbers (NUMBER_FIELDS) as
-int64[n, 4], latitude and longitude as float64[n, 2].
+texts (TEXT_FIELDS) as spans int64[n, SPANS, 2] of the buffer, the whole numbers (NUMBER_FIELDS) as
+int64[n, 5], latitude and longitude as float64[n, 2]. The last span, UNREAD, is that of the encoded
+array `unread`.
 """
 
 # mypy: disable-error-code="no-untyped-def,assignment"
@@ -21,7 +22,7 @@ from schemas.codec.avro_reader import (
     read_long,
     read_optional_double,
     read_text,
-    skip_map,
+    skip_texts,
 )
 from schemas.codec.avro_writer import (
     write_bytes,
@@ -29,10 +30,11 @@ from schemas.codec.avro_writer import (
     write_optional_double,
     write_text,
 )
+from schemas.columns import CHANNELS, KINDS
 from schemas.keys import hash_span
 from schemas.rules.countries import known_numbers
 
-TEXT, OPTIONAL_TEXT, LONG, OPTIONAL_INT, ENUM, OPTIONAL_DOUBLE, MAP = range(7)
+TEXT, OPTIONAL_TEXT, LONG, OPTIONAL_INT, ENUM, OPTIONAL_DOUBLE, MAP, ARRAY = range(8)
 LAYOUT: Final = (
     ("transaction_id", TEXT),
     ("event_time", LONG),
@@ -51,16 +53,22 @@ LAYOUT: Final = (
     ("latitude", OPTIONAL_DOUBLE),
     ("longitude", OPTIONAL_DOUBLE),
     ("attributes", MAP),
+    ("kind", ENUM),
+    ("unread", ARRAY),
 )
 TEXT_FIELDS: Final = tuple(name for name, kind in LAYOUT if kind in (TEXT, OPTIONAL_TEXT))
 NUMBER_FIELDS: Final = tuple(name for name, kind in LAYOUT if kind in (LONG, OPTIONAL_INT, ENUM))
 (
     TRANSACTION_ID, CARD, CUSTOMER, MERCHANT, CURRENCY, DEVICE, IP, IP_COUNTRY, CARD_COUNTRY,
-    MERCHANT_COUNTRY,
-) = range(10)  # fmt: skip
-TIME, AMOUNT, MCC, CHANNEL = range(4)
+    MERCHANT_COUNTRY, UNREAD,
+) = range(11)  # fmt: skip
+SPANS: Final = 11
+TIME, AMOUNT, MCC, CHANNEL, KIND = range(5)
 NO_MCC: Final = -1
-CHANNEL_CODES = 5
+CODES: Final = np.array(
+    [{"channel": len(CHANNELS), "kind": len(KINDS)}.get(name, 0) for name in NUMBER_FIELDS]
+)
+"""How many symbols each number that is an enum has."""
 _KINDS = np.array([kind for _, kind in LAYOUT], np.int64)
 SLOW, GOOD, UNUSUAL_IP = range(3)
 """Outcome of a row: slow path; good; good but for an IP address that is not plain IPv4."""
@@ -110,14 +118,18 @@ def read_transaction(buffer, position, stop, row, spans, numbers, bits):
             position = end
             axis += 1
         elif kind == MAP:
-            position = skip_map(buffer, position, stop)
+            position = skip_texts(buffer, position, stop, 2)
+        elif kind == ARRAY:
+            spans[row, UNREAD, 0] = position
+            position = skip_texts(buffer, position, stop, 1)
+            spans[row, UNREAD, 1] = position
         else:
             value = np.int64(NO_MCC)
             if branch:
                 value, position = read_long(buffer, position, stop)
                 if position < 0 or (kind == OPTIONAL_INT and value < 0):
                     return -1
-                if kind == ENUM and not 0 <= value < CHANNEL_CODES:
+                if kind == ENUM and not 0 <= value < CODES[number]:
                     return -1
             numbers[row, number] = value
             number += 1
@@ -126,10 +138,10 @@ def read_transaction(buffer, position, stop, row, spans, numbers, bits):
 
 @njit(cache=True, nogil=True)
 def write_transactions(header, texts, bounds, codes, numbers, degrees, out, ends):
-    """Write n Transactions without attributes; fill `ends` (int64[n]), where each ends in `out`.
+    """Write n Transactions without attributes, all read; fill `ends` (int64[n]), the ends in `out`.
 
     Text field f of row i is `texts[bounds[c]:bounds[c + 1]]` with c = `codes[f, i]`, null if c is
-    -1. `numbers` (int64[n, 4]) and `degrees` (float64[n, 2]) are as they are read, NO_MCC and NaN
+    -1. `numbers` (int64[n, 5]) and `degrees` (float64[n, 2]) are as they are read, NO_MCC and NaN
     for null.
     """
     at = 0
@@ -149,7 +161,7 @@ def write_transactions(header, texts, bounds, codes, numbers, degrees, out, ends
             elif kind == OPTIONAL_DOUBLE:
                 at = write_optional_double(out, at, degrees[row, axis])
                 axis += 1
-            elif kind == MAP:
+            elif kind in (MAP, ARRAY):
                 out[at] = 0
                 at += 1
             else:
@@ -256,24 +268,29 @@ def text_hash(buffer, spans, row, field):
 
 
 @njit(cache=True)
-def decode_rows(buffer, starts, header, latest, codes, scales, spans, numbers, degrees, columns):
+def decode_rows(
+    buffer, starts, header, latest, codes, scales, clean, spans, numbers, degrees, columns
+):
     """Decode and check n messages `buffer[starts[i]:starts[i+1]]`; return outcomes uint8[n].
 
-    `latest` (int64[n], ms) bounds the event times. Rows of `columns` (TransactionColumns) with the
-    outcome SLOW hold nothing of use. One loop in one function: passing the columns on row by row
-    costs more than the checks.
+    `latest` (int64[n], ms) bounds the event times. `clean` messages were written by the slow path,
+    others must not be too long, nor say that something could not be read. Rows of `columns`
+    (TransactionColumns) with the outcome SLOW hold nothing of use. One loop in one function:
+    passing the columns on row by row costs more than the checks.
     """
     count = len(starts) - 1
     outcome = np.zeros(count, np.uint8)
     bits = degrees.view(np.uint64)
     for row in range(count):
         start, stop = starts[row], starts[row + 1]
-        if not len(header) <= stop - start <= MAX_MESSAGE:
+        if stop - start < len(header) or (stop - start > MAX_MESSAGE and not clean):
             continue
         if not matches(buffer, start, header):
             continue
         body = start + len(header)
         if read_transaction(buffer, body, stop, row, spans, numbers, bits) != stop:
+            continue
+        if spans[row, UNREAD, 1] - spans[row, UNREAD, 0] > 1 and not clean:
             continue
         time, amount, mcc = numbers[row, TIME], numbers[row, AMOUNT], numbers[row, MCC]
         if not EARLIEST_MS <= time <= latest[row] or not 0 <= amount <= MAX_AMOUNT or mcc > 9999:
@@ -324,6 +341,7 @@ def decode_rows(buffer, starts, header, latest, codes, scales, spans, numbers, d
         columns.card_country[row] = card_country
         columns.merchant_country[row] = merchant_country
         columns.ip_country[row] = ip_country
+        columns.kind[row] = numbers[row, KIND]
         start, end = spans[row, IP, 0], spans[row, IP, 1]
         columns.ip[row] = text_hash(buffer, spans, row, IP)
         if end - start > MAX_IP_ADDRESS:

@@ -99,6 +99,11 @@ class DecodedVectors:
         return self.numbers[:, transactions_kernel.CHANNEL]
 
     @property
+    def kind(self) -> Ints:
+        """Position in `schemas.columns.KINDS`."""
+        return self.numbers[:, transactions_kernel.KIND]
+
+    @property
     def latitude(self) -> Floats:
         """Degrees, NaN if missing."""
         return self.degrees[:, 0]
@@ -200,6 +205,10 @@ def decode_feature_vectors(messages: Sequence[bytes | None]) -> DecodedVectors:
         return decoded
     rejected: list[Rejected] = []
     for row in doubtful.tolist():
+        newer = avro.brought_up_to_date("FeatureVector", values[row])
+        if newer is not None:
+            values[row] = newer
+            continue
         try:
             name, record = avro.decode(values[row])
             if name != "FeatureVector":
@@ -228,7 +237,7 @@ def _decode(values: Sequence[bytes]) -> tuple[DecodedVectors, npt.NDArray[np.boo
         known=np.zeros(count, np.bool_),
         flags=np.zeros(count, np.uint8),
         source=np.zeros((count, len(kernel.SOURCE_FIELDS)), np.int64),
-        spans=np.zeros((count, len(transactions_kernel.TEXT_FIELDS), 2), np.int64),
+        spans=np.zeros((count, transactions_kernel.SPANS, 2), np.int64),
         numbers=np.zeros((count, len(transactions_kernel.NUMBER_FIELDS)), np.int64),
         degrees=np.zeros((count, 2), np.float64),
     )

@@ -27,7 +27,8 @@ def decode_vectors(
     """Decode n FeatureVector messages; return uint8[n], 1 where the row could be read.
 
     `source` (int64[n, 8]) holds SOURCE_FIELDS; `matrix` is uint8[n, 4 · features], filled where
-    fingerprint and size are ours (`known`). The last three are as `read_transaction` fills them.
+    fingerprint and size are ours (`known`). The last three are as `read_transaction` fills them,
+    also of a transaction that names fields as unread.
     """
     count, width = matrix.shape
     readable = np.zeros(count, np.uint8)

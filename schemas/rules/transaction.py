@@ -5,8 +5,8 @@ does not take), the gateway, and files by `schemas.mapping`. The kernel is a sho
 only what the rule book would leave unchanged; a test compares the two.
 
 What identifies or measures a payment is required: without it the record is refused. The rest
-(CONTEXT) describes it: what cannot be read there is missing, which costs a feature and never the
-decision.
+(CONTEXT) describes it: what cannot be read there is missing and named in `unread`, which costs a
+feature and never the decision.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 
 from schemas.card_numbers import looks_like_pan, tokenised
 from schemas.codec import transactions_kernel as kernel
-from schemas.columns import CHANNELS
+from schemas.columns import CHANNELS, KINDS
 from schemas.currency import CURRENCIES, CurrencyTable
 from schemas.errors import InvalidField
 from schemas.records import Transaction
@@ -99,7 +99,9 @@ def _currency(record: Mapping[str, Any], currencies: CurrencyTable) -> str:
 def _amount(record: Mapping[str, Any], currencies: CurrencyTable) -> int:
     amount = whole_number(record, "amount", -kernel.MAX_AMOUNT, kernel.MAX_AMOUNT, "minor units")
     if amount < 0:
-        refuse("amount", amount, "is negative", "a refund is not a payment: leave it out")
+        refuse(
+            "amount", amount, "is negative", "send a refund as what is given back, with kind REFUND"
+        )
     code = _code(record.get("currency"))
     if code in currencies.scales and currencies.to_base(amount, code) > kernel.MAX_AMOUNT:
         refuse("amount", amount, "is out of range", f"at most {kernel.MAX_AMOUNT} after conversion")
@@ -113,6 +115,16 @@ def _channel(record: Mapping[str, Any]) -> str:
     code = _code(channel)
     if code not in CHANNELS:
         refuse("channel", channel, "is unknown", f"send one of {', '.join(CHANNELS)}")
+    return code
+
+
+def _kind(record: Mapping[str, Any]) -> str:
+    kind = text_of(record, "kind", 64, required=False)
+    if kind is None:
+        return "PURCHASE"
+    code = _code(kind)
+    if code not in KINDS:
+        refuse("kind", kind, "is unknown", f"send one of {', '.join(KINDS)}, or leave it out")
     return code
 
 
@@ -161,6 +173,7 @@ class Rules:
 _READERS: Final[dict[str, Callable[[Mapping[str, Any], Rules], Any]]] = {
     "currency": lambda record, rules: _currency(record, rules.currencies),
     "amount": lambda record, rules: _amount(record, rules.currencies),
+    "kind": lambda record, rules: _kind(record),
     "channel": lambda record, rules: _channel(record),
     "mcc": lambda record, rules: _category(record),
     "ip_country": lambda record, rules: _country(record, "ip_country"),
@@ -190,7 +203,9 @@ REQUIRED: Final = (
     "transaction_id", "card_id", "merchant_id", "event_time", "amount", "currency",
 )  # fmt: skip
 """What identifies or measures a payment."""
-CONTEXT: Final = tuple(field for field in _READERS if field not in REQUIRED)
+CHECKED: Final = (*REQUIRED, "kind")
+"""Fields that a transaction is refused for; a missing `kind` is a purchase."""
+CONTEXT: Final = tuple(field for field in _READERS if field not in CHECKED)
 """What describes a payment."""
 _MISSING: Final[Mapping[str, Any]] = {"channel": "OTHER", "attributes": {}}
 """What stands for a missing field, None if it is not named here."""
@@ -216,7 +231,7 @@ def validate_transaction(
 
     Times become epoch ms, codes capital letters, empty texts None, a card number its token.
     `amount` stays in minor units of `currency`, which must have a rate in `currencies`. Context
-    that cannot be read is missing.
+    that cannot be read is missing, and `unread` names it, beside what the sender could not read.
 
     Raises:
         InvalidField: names field, value and remedy; a card number in it is masked.
@@ -224,14 +239,26 @@ def validate_transaction(
     only_known(record, _FIELDS, "Transaction")
     rules = Rules.at(now_ms, currencies, pan_key)
     clean: dict[str, Any] = {}
+    unread = _unread_by_sender(record)
     for field, reader in _READERS.items():
         try:
             clean[field] = reader(record, rules)
         except InvalidField:
-            if field in REQUIRED:
+            if field in CHECKED:
                 raise
             clean[field] = _MISSING.get(field)
+            unread.add(field)
+    clean["unread"] = [field for field in CONTEXT if field in unread]
     return cast(Transaction, clean)
+
+
+def _unread_by_sender(record: Mapping[str, Any]) -> set[str]:
+    """Return what a gateway could not read, and therefore sent without its value."""
+    named = record.get("unread")
+    if not isinstance(named, list):
+        return set()
+    texts = [field for field in named if isinstance(field, str)]
+    return {field for field in texts if record.get(field) in (None, "", _MISSING.get(field))}
 
 
 def invalid_fields(
@@ -249,7 +276,7 @@ def invalid_fields(
             only_known({unknown: record.get(unknown)}, _FIELDS, "Transaction")
         except InvalidField as error:
             found.append(error)
-    for field in REQUIRED:
+    for field in CHECKED:
         try:
             read_field(field, record, rules)
         except InvalidField as error:

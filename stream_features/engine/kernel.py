@@ -57,7 +57,7 @@ def _cards(
     rows: Rows,
 ) -> Table:
     inputs = np.empty((len(slots), CARD_INPUTS), np.int64)
-    gather_card_rows(slots, _grouped(table, slots), columns, inputs)
+    gather_card_rows(slots, _grouped(table, slots), columns, columns.spent, inputs)
     done = card_rows(table, inputs, 0, plan.card, work, rows)
     while done < len(slots):
         table = grown(table)
@@ -89,7 +89,7 @@ def compute(
 ) -> tuple[Tables, Rows]:
     """Process n transactions in their order; return the tables, grown if needed, and results."""
     rows = new_rows(columns.rows, VECTOR_SIZE)
-    amounts, cards = columns.amount, columns.card.view(np.int64)
+    amounts, cards = columns.spent, columns.card.view(np.int64)
     common: Any = (columns, work, rows)
     transaction_rows(plan.transaction, columns, work.scratch, rows.vectors)
     card = _cards(tables.card, slots.card, plan, *common)

@@ -234,7 +234,7 @@ class LiveEngine:
             group = opened.groups[kind]
             ends = np.empty(len(group.distinct), np.int64)
             self._reserve((2 * columns.rows + 1) * RECORD_SIZE)
-            values = columns.amount if kind == "merchant" else columns.card.view(np.int64)
+            values = columns.spent if kind == "merchant" else columns.card.view(np.int64)
             total = write_records(group.slots, effects, bit, columns, values, self._out, ends)
             records = self._out[:total].tobytes()
             folded = {}

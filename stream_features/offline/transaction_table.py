@@ -13,7 +13,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.columns import CHANNELS, TransactionColumns, empty_columns, pack_country, pack_position
+from schemas.columns import (
+    CHANNELS,
+    KINDS,
+    PURCHASE,
+    TransactionColumns,
+    empty_columns,
+    pack_country,
+    pack_position,
+)
 from schemas.errors import ConfigurationError
 from schemas.keys import hash_spans, normalise_ip
 
@@ -103,6 +111,8 @@ def table_columns(
             np.int8,
             CHANNELS.index("OTHER"),
         )
+    if "kind" in names:
+        changes["kind"] = _coded(table.column("kind"), KINDS.index, np.int8, PURCHASE)
     if "mcc" in names:
         changes["mcc"] = table.column("mcc").cast(pa.int32()).fill_null(-1).to_numpy()
     if {"latitude", "longitude"} <= names:

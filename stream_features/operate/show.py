@@ -19,6 +19,7 @@ from schemas.keys import EntityKind, entity_key, hash_id, normalise_ip
 from stream_features.engine.state import batch
 from stream_features.engine.state import entities as layout
 from stream_features.engine.state.blob_check import FAULTS, SOUND
+from stream_features.engine.state.given_back import GIVEN_BACK
 from stream_features.engine.state.packing import SLACK
 
 WINDOWS: Final = {
@@ -29,6 +30,7 @@ WINDOWS: Final = {
     "30 d": 30 * DAY,
 }
 RECENT: Final = 10
+FURTHEST_MS: Final = 1 << 60
 Ints = npt.NDArray[np.int64]
 
 
@@ -50,9 +52,10 @@ class WindowTotals:
 class EntityState:
     """The state of one entity; times in ms, amounts in minor units.
 
-    `exact` events are stored one by one, `folded` ones in tiles. `frauds` are the known ones, and
-    `pending` the labels that wait for their transaction. `recent` holds (time, amount) of the
-    newest events; devices and IP addresses have no amounts.
+    `exact` events are stored one by one, `folded` ones in tiles. `frauds` are the known ones,
+    `pending` the labels that wait for their transaction, and `given_back` the refunds and reversals
+    whose ids are remembered. `recent` holds (time, amount) of the newest events; devices and IP
+    addresses have no amounts.
     """
 
     kind: EntityKind
@@ -66,6 +69,7 @@ class EntityState:
     folded: int
     frauds: int
     pending: int
+    given_back: int
     windows: tuple[WindowTotals, ...]
     recent: tuple[tuple[int, int | None], ...]
 
@@ -92,6 +96,7 @@ class EntityState:
             "folded_events": self.folded,
             "frauds": self.frauds,
             "pending_labels": self.pending,
+            "refunds_and_reversals": self.given_back,
             "windows": windows,
             "recent": [list(event) for event in self.recent],
         }
@@ -126,6 +131,7 @@ def _state(
     places = start + np.arange(table.columns)[:, None] * slot[layout.CAPACITY] + np.arange(events)
     pool = table.pool[places]
     first_mark, marks = int(slot[layout.MARK_START]), int(slot[layout.MARKED])
+    ids = table.marks[layout.MARK_TRANSACTION, first_mark : first_mark + marks]
     row = int(slot[layout.HOT_ROW])
     tiles = table.tiles[row, :, : table.hot[row, layout.TILE_COUNT]] if row >= 0 else None
     newest = int(slot[layout.NEWEST])
@@ -145,9 +151,8 @@ def _state(
         exact=events,
         folded=0 if tiles is None else int(tiles[layout.TILE_EVENTS].sum()),
         frauds=known,
-        pending=len(np.unique(table.marks[1, first_mark : first_mark + marks]))
-        if kind == "card"
-        else 0,
+        pending=_different(ids[ids & GIVEN_BACK == 0]) if kind == "card" else 0,
+        given_back=_different(ids[ids & GIVEN_BACK != 0]) if kind == "card" else 0,
         windows=tuple(
             _window(name, newest - width, pool, tiles, amounts=amounts)
             for name, width in WINDOWS.items()
@@ -159,6 +164,10 @@ def _state(
             )
         ),
     )
+
+
+def _different(ids: npt.NDArray[np.int64]) -> int:
+    return len(np.unique(ids))
 
 
 def _unpacked(kind: EntityKind, key: bytes, value: bytes, label_delay_ms: int) -> layout.Table:
@@ -197,6 +206,9 @@ def _window(
 
 
 def _at(ms: int) -> str:
+    """Return a time in words; a card that is only known by labels or refunds has none."""
+    if abs(ms) > FURTHEST_MS:
+        return "none"
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
@@ -213,6 +225,7 @@ def readable(state: EntityState, places: int) -> Group:
         "events held": f"{state.exact} exact, {state.folded} in tiles",
         "frauds known": str(state.frauds),
         "labels waiting": str(state.pending),
+        "refunds and reversals": str(state.given_back),
         "size": f"{state.size:,} bytes",
         "expires in": f"{state.ttl_ms / DAY:.1f} days",
         "key": repr(state.key),

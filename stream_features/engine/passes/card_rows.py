@@ -17,6 +17,7 @@ from stream_features.engine.passes.workspace import (
     TO_IP,
     TO_MERCHANT,
     TRANSACTION_BITS,
+    is_counted,
     write_features,
 )
 from stream_features.engine.state.entities import (
@@ -49,6 +50,7 @@ from stream_features.engine.state.entities import (
     take_out,
 )
 from stream_features.engine.state.fold import fold
+from stream_features.engine.state.given_back import is_given_back, remember_given_back
 from stream_features.engine.state.prefetch import (
     BLOCK_AHEAD,
     SLOT_AHEAD,
@@ -124,14 +126,16 @@ def _add(table, slot, place, own, last, x):  # type: ignore[no-untyped-def]
     table.slots[slot, TOUCHED] |= CHANGED
 
 
-SLOT, ROW, FIRST_OWN = 4, 5, 6
+SLOT, ROW, FIRST_OWN = 5, 6, 7
 CARD_INPUTS: Final = FIRST_OWN + 5
-"""The inputs of one row: the four fields of a CardEvent, slot, row, and the distinct values."""
+"""The inputs of one row: the five fields of a CardEvent, slot, row, and the distinct values."""
 
 
 @compiled
-def gather_card_rows(slots, order, columns, out):  # type: ignore[no-untyped-def]
+def gather_card_rows(slots, order, columns, spent, out):  # type: ignore[no-untyped-def]
     """Fill `out` (int64[n, CARD_INPUTS]) with the inputs of each row, in the order of the pass.
+
+    `spent` (int64[n]) are the amounts.
 
     These loads are independent of each other, so the processor overlaps them; in the pass it
     could not.
@@ -142,9 +146,10 @@ def gather_card_rows(slots, order, columns, out):  # type: ignore[no-untyped-def
         if country == 0:
             country = columns.ip_country[row]
         out[position, 0] = columns.time[row]
-        out[position, 1] = columns.amount[row]
+        out[position, 1] = spent[row]
         out[position, 2] = np.int64(columns.position[row])
         out[position, 3] = np.int64(columns.transaction[row]) & TRANSACTION_BITS
+        out[position, 4] = is_counted(columns.kind[row])
         out[position, SLOT] = slots[row]
         out[position, ROW] = row
         out[position, FIRST_OWN + MERCHANT - MERCHANT] = np.int64(columns.merchant[row])
@@ -174,6 +179,9 @@ def _ask_ahead(table, inputs, position):  # type: ignore[no-untyped-def]
 def card_rows(table, inputs, first, plan, work, rows):  # type: ignore[no-untyped-def]
     """Process inputs[first:]; return the position at which the table ran out of room, or n.
 
+    A refund or reversal is not added to the state: the card remembers its id, so that a repeat is
+    known as a duplicate.
+
     Args:
         table: the cards. inputs: see `gather_card_rows`.
         rows: receives the flags and the card features; see `workspace.Rows`.
@@ -186,8 +194,9 @@ def card_rows(table, inputs, first, plan, work, rows):  # type: ignore[no-untype
         slot = inputs[position, SLOT]
         row = inputs[position, ROW]
         x = CardEvent(
-            inputs[position, 0], inputs[position, 1], inputs[position, 2], inputs[position, 3]
-        )
+            inputs[position, 0], inputs[position, 1], inputs[position, 2], inputs[position, 3],
+            inputs[position, 4],
+        )  # fmt: skip
         own = inputs[position, FIRST_OWN:]
         newest = table.slots[slot, NEWEST]
         prune(table, slot, newest - keep)
@@ -200,6 +209,12 @@ def card_rows(table, inputs, first, plan, work, rows):  # type: ignore[no-untype
             _note_original(
                 rows, row, work.saved, own[0], own[DEVICE - MERCHANT], own[IP - MERCHANT]
             )
+        elif table.slots[slot, MARKED] > 0 and is_given_back(
+            table, slot, x.transaction, newest - keep
+        ):
+            flag |= DUPLICATE
+            rows.original_time[row] = x.time
+            rows.original_amount[row] = x.amount
         count = events_until(table, slot, x.time)
         disturbed = original >= 0 or count < table.slots[slot, EVENTS]
         if disturbed:
@@ -209,7 +224,10 @@ def card_rows(table, inputs, first, plan, work, rows):  # type: ignore[no-untype
         rows.flags[row] = flag
         if original >= 0:
             _put_back(table, slot, original, work.saved)
-        elif not is_late:
+        elif flag == 0 and x.counted == 0:
+            remember_given_back(table, slot, x.time, x.transaction, newest - keep)
+            table.slots[slot, TOUCHED] |= CHANGED
+        elif flag == 0:
             _add(table, slot, count, own, work.last, x)
             if table.slots[slot, MARKED] > 0 and remove_mark(table, slot, x.transaction):
                 column_of(table, slot, FLAGS, count + 1)[count] |= FRAUD

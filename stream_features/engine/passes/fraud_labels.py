@@ -2,7 +2,8 @@
 
 The transaction is looked up in the state of its card. A fraud label that arrives before its
 transaction waits there as a mark until a transaction of that time would be too late to count. The
-latest label wins: GENUINE takes back an earlier FRAUD.
+latest label wins: GENUINE takes back an earlier FRAUD. The label of a refund or reversal changes
+nothing, as those are not part of any state.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from stream_features.engine.state.entities import (
     FLAGS,
     FRAUD,
     IP,
+    MARKED,
+    MARKS,
     MERCHANT,
     NEWEST,
     START,
@@ -29,6 +32,7 @@ from stream_features.engine.state.entities import (
     prune,
     remove_mark,
 )
+from stream_features.engine.state.given_back import forget_given_back, is_given_back
 
 NOTHING, PENDING, ADDED, REMOVED, REFUSED = range(5)
 """The outcomes of a label; REFUSED means that the card holds too many pending labels."""
@@ -67,8 +71,12 @@ def resolve_labels(table, slots, transactions, times, fraud, label_delay, outcom
         elif not fraud[row]:
             if remove_mark(table, slot, transaction):
                 table.slots[slot, TOUCHED] |= CHANGED
+        elif is_given_back(table, slot, transaction, table.slots[slot, NEWEST] - keep):
+            continue
         elif times[row] > table.slots[slot, NEWEST] - keep:
             drop_marks(table, slot, table.slots[slot, NEWEST] - keep)
+            if table.slots[slot, MARKED] == MARKS:
+                forget_given_back(table, slot)
             if add_mark(table, slot, times[row], transaction):
                 table.slots[slot, TOUCHED] |= CHANGED
                 outcome[row] = PENDING

@@ -15,6 +15,7 @@ from stream_features.engine.passes.workspace import (
     LATE,
     RETENTION,
     fraud_tag,
+    is_counted,
     write_features,
 )
 from stream_features.engine.state.entities import (
@@ -116,8 +117,8 @@ def _put_back(table, slot, time, value):  # type: ignore[no-untyped-def]
     put_event(table, slot, events_until(table, slot, time), time, value, -1)
 
 
-SLOT, ROW, INPUT_TIME, INPUT_VALUE, TAG = range(5)
-SHARED_INPUTS: Final = 5
+SLOT, ROW, INPUT_TIME, INPUT_VALUE, TAG, COUNTED = range(6)
+SHARED_INPUTS: Final = 6
 """The inputs of one row."""
 
 
@@ -131,6 +132,7 @@ def gather_shared_rows(slots, order, columns, values, out):  # type: ignore[no-u
         out[position, INPUT_TIME] = columns.time[row]
         out[position, INPUT_VALUE] = values[row]
         out[position, TAG] = fraud_tag(columns.transaction[row], columns.card[row])
+        out[position, COUNTED] = is_counted(columns.kind[row])
 
 
 @leaf
@@ -188,14 +190,15 @@ def shared_rows(table, inputs, first, plan, bit, work, rows):  # type: ignore[no
         disturbed = taken or count < table.slots[slot, EVENTS]
         if disturbed:
             mark_newest(table, slot, count)
-        last = shared_statistics(table, slot, count, plan, keep, work, time, value)  # fmt: skip
+        counted = inputs[position, COUNTED]
+        last = shared_statistics(table, slot, count, plan, keep, work, time, value, counted)  # fmt: skip
         write_features(plan, work.scratch, rows.vectors[row])
         if duplicate:
             if labelled:
                 add_mark(table, slot, rows.original_time[row], inputs[position, TAG])
             if taken:
                 _put_back(table, slot, rows.original_time[row], original_value)
-        elif rows.flags[row] & LATE == 0 and time > newest - keep:
+        elif counted == 1 and rows.flags[row] & LATE == 0 and time > newest - keep:
             put_event(table, slot, count, time, value, last)
             table.slots[slot, FIRST] = min(table.slots[slot, FIRST], time)
             table.slots[slot, NEWEST] = max(newest, time)

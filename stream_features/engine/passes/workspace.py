@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from schemas.columns import REFUND, REVERSAL
 from schemas.compiled import leaf
 from schemas.features import DAY
 from stream_features.engine.plan import EntityPlan, FeaturePlan
@@ -98,6 +99,12 @@ def write_features(plan, scratch, vector):  # type: ignore[no-untyped-def]
         average = scratch[plan.baselines[k]] / plan.baseline_windows[k]
         ratio = scratch[plan.sources[place]] / average if average != 0 else np.nan
         vector[plan.features[place]] = np.float32(ratio)
+
+
+@leaf
+def is_counted(kind):  # type: ignore[no-untyped-def]
+    """Return 1 for what is added to the state, 0 for a refund or reversal."""
+    return np.int64(kind != REFUND and kind != REVERSAL)
 
 
 @leaf

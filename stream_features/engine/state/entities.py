@@ -4,7 +4,8 @@
 slot. Its events form one block of the pool, column after column, sorted by time and then by
 arrival, so that the data of one transaction is close together. Events leave at the head of the
 block; a full block is moved to its beginning or to a new one of twice the size. Hot entities own a
-row of tiles, see `fold`. Marks are pending fraud labels (cards) or frauds (shared entities).
+row of tiles, see `fold`. Marks are pending fraud labels and the ids of refunds and reversals
+(cards), or frauds (shared entities).
 """
 
 from __future__ import annotations

@@ -60,13 +60,15 @@ EARTH_RADIUS_KM: Final = 6371.0088
 class CardEvent(NamedTuple):
     """One transaction as scalars.
 
-    `position` is packed, 0 if missing; `transaction` is 48 bits of its hash.
+    `position` is packed, 0 if missing; `transaction` is 48 bits of its hash. `counted` is 0 for a
+    refund or reversal, which is in no window, and 1 for all others.
     """
 
     time: Any
     amount: Any
     position: Any
     transaction: Any
+    counted: Any
 
 
 @compiled
@@ -86,15 +88,15 @@ def great_circle_km(one, other):  # type: ignore[no-untyped-def]
 
 
 @leaf
-def _totals(values, flags, starts, scratch, n_windows, distinct, amount):  # type: ignore[no-untyped-def]
+def _totals(values, flags, starts, scratch, n_windows, distinct, amount, counted):  # type: ignore[no-untyped-def]
     """Compute count, sum, max, small and smaller amounts, and distinct values, newest events first.
 
     A sum over flags gives the numbers of distinct values of all columns, one in each byte. The
-    number of smaller amounts is put in the place of the rank.
+    number of smaller amounts is put in the place of the rank. The largest of no amounts is -1.
     """
-    total = amount
-    largest = amount
-    small = 1 if amount < SMALL_AMOUNT else 0
+    total = amount * counted
+    largest = amount if counted == 1 else np.int64(-1)
+    small = counted if amount < SMALL_AMOUNT else 0
     smaller = 0
     bits = 0
     upper = len(values)
@@ -109,7 +111,7 @@ def _totals(values, flags, starts, scratch, n_windows, distinct, amount):  # typ
             smaller += 1 if value < amount else 0
             bits += segment_flags[index]
         upper = starts[w]
-        scratch[COUNT * n_windows + w] = len(values) - upper + 1
+        scratch[COUNT * n_windows + w] = len(values) - upper + counted
         scratch[SUM * n_windows + w] = total
         scratch[MAX * n_windows + w] = largest
         scratch[SMALL * n_windows + w] = small
@@ -118,11 +120,11 @@ def _totals(values, flags, starts, scratch, n_windows, distinct, amount):  # typ
 
 
 @leaf
-def _distinct(table, slot, count, plan, starts, distinct, own, last, scratch):  # type: ignore[no-untyped-def]
+def _distinct(table, slot, count, plan, starts, distinct, own, last, scratch, counted):  # type: ignore[no-untyped-def]
     """Compute distinct values and novelty; `own` holds x's value in each column, 0 if missing.
 
     Fills `last` with the index of the newest event with the same value, or -1. If that event is
-    within the window, x's value has been counted already.
+    within the window, x's value has been counted already. Without `counted`, it does not count.
     """
     n_windows = len(plan.windows)
     for c in range(table.distinct):
@@ -135,7 +137,7 @@ def _distinct(table, slot, count, plan, starts, distinct, own, last, scratch):  
         for w in range(n_windows):
             repeated = 1 if newest >= starts[w] else 0
             among = (distinct[w] >> (8 * c)) & 255
-            scratch[(DISTINCT + c) * n_windows + w] = among + has - repeated
+            scratch[(DISTINCT + c) * n_windows + w] = among + counted * (has - repeated)
         if c < NOVELTIES:
             for w in range(n_windows):
                 new = 0.0 if newest >= starts[w] else 1.0
@@ -143,7 +145,7 @@ def _distinct(table, slot, count, plan, starts, distinct, own, last, scratch):  
 
 
 @compiled
-def _add_folded(table, slot, count, plan, floor, own, scratch, time):  # type: ignore[no-untyped-def]
+def _add_folded(table, slot, count, plan, floor, own, scratch, time, counted):  # type: ignore[no-untyped-def]
     """Add tiles and seen values to counts, sums, maxima, distinct values and novelty."""
     row = table.slots[slot, HOT_ROW]
     n_windows = len(plan.windows)
@@ -173,7 +175,7 @@ def _add_folded(table, slot, count, plan, floor, own, scratch, time):  # type: i
         value = table.seen[row, SEEN_VALUE, entry]
         newest = last_equal(column_of(table, slot, table.first_distinct + c, count), value)
         newer = times[newest] if newest >= 0 else np.int64(-(2**62))
-        if value == own[c]:
+        if value == own[c] and counted == 1:
             newer = time
         for w in range(n_windows):
             edge = time - plan.windows[w]
@@ -201,8 +203,8 @@ def card_statistics(table, slot, count, plan, keep, work, own, x):  # type: igno
     times = column_of(table, slot, TIME, count)
     values = column_of(table, slot, VALUE, count)
     window_starts(times, x.time, floor, plan.windows, starts)
-    _totals(values, column_of(table, slot, FLAGS, count), starts, scratch, n_windows, work.distinct, x.amount)  # fmt: skip
-    _distinct(table, slot, count, plan, starts, work.distinct, own, work.last, scratch)
+    _totals(values, column_of(table, slot, FLAGS, count), starts, scratch, n_windows, work.distinct, x.amount, x.counted)  # fmt: skip
+    _distinct(table, slot, count, plan, starts, work.distinct, own, work.last, scratch, x.counted)  # fmt: skip
     hot = table.slots[slot, HOT_ROW] >= 0
     for w in range(n_windows):
         if plan.prior[w]:
@@ -210,12 +212,13 @@ def card_statistics(table, slot, count, plan, keep, work, own, x):  # type: igno
         if plan.hours[w]:
             scratch[HOUR_DEVIATION * n_windows + w] = hour_deviation(table, slot, times, starts[w], x.time)  # fmt: skip
     if hot:
-        _add_folded(table, slot, count, plan, floor, own, scratch, x.time)
+        _add_folded(table, slot, count, plan, floor, own, scratch, x.time, x.counted)
     for w in range(n_windows):
         total = scratch[SUM * n_windows + w]
         scratch[MEAN * n_windows + w] = total / scratch[COUNT * n_windows + w] / 100
         scratch[SUM * n_windows + w] = total / 100
-        scratch[MAX * n_windows + w] /= 100
+        largest = scratch[MAX * n_windows + w]
+        scratch[MAX * n_windows + w] = largest / 100 if largest >= 0 else np.nan
     _since_last(table, slot, times, floor, n_windows, scratch, x)
 
 
@@ -224,7 +227,7 @@ def _prior(table, slot, values, after, w, n_windows, scratch, x):  # type: ignor
     """Compute the moments of the prior amounts: `values` and the tiles after `after`."""
     n = len(values)
     exact = n
-    total = np.int64(scratch[SUM * n_windows + w]) - x.amount
+    total = np.int64(scratch[SUM * n_windows + w]) - x.amount * x.counted
     m2 = squares_of(values, total)
     row = table.slots[slot, HOT_ROW]
     if row >= 0:

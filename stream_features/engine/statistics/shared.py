@@ -100,7 +100,7 @@ def _delayed(table, slot, times, plan, floor, work, time):  # type: ignore[no-un
 
 
 @leaf
-def _prior(table, slot, values, after, w, n_windows, scratch, time, amount):  # type: ignore[no-untyped-def]
+def _prior(table, slot, values, after, w, n_windows, scratch, time, amount, counted):  # type: ignore[no-untyped-def]
     """Compute the moments of the prior amounts: `values` and the tiles after `after`."""
     n = len(values)
     total = 0
@@ -111,8 +111,8 @@ def _prior(table, slot, values, after, w, n_windows, scratch, time, amount):  # 
     if row >= 0:
         n, total, m2 = with_tiles(table, row, n, total, m2, after, time)
     std = np.sqrt(max(m2, 0.0) / (n - 1)) / 100 if n >= 2 else np.nan
-    scratch[SUM * n_windows + w] = (total + amount) / 100
-    scratch[MEAN * n_windows + w] = (total + amount) / (n + 1) / 100
+    scratch[SUM * n_windows + w] = (total + amount * counted) / 100
+    scratch[MEAN * n_windows + w] = (total + amount * counted) / (n + counted) / 100
     scratch[PRIOR_STD * n_windows + w] = std
     scratch[DEVIATION * n_windows + w] = (
         (amount - total / n) / 100 / std if n >= 2 and std > 0 else np.nan
@@ -120,7 +120,7 @@ def _prior(table, slot, values, after, w, n_windows, scratch, time, amount):  # 
 
 
 @compiled
-def _add_seen(table, slot, count, plan, floor, scratch, time, card):  # type: ignore[no-untyped-def]
+def _add_seen(table, slot, count, plan, floor, scratch, time, card, counted):  # type: ignore[no-untyped-def]
     """Add the cards that occur only among folded events."""
     row = table.slots[slot, HOT_ROW]
     n_windows = len(plan.windows)
@@ -133,7 +133,7 @@ def _add_seen(table, slot, count, plan, floor, scratch, time, card):  # type: ig
         value = table.seen[row, SEEN_VALUE, entry]
         last = last_equal(values, value)
         newer = times[last] if last >= 0 else np.int64(-(2**62))
-        if value == card:
+        if value == card and counted == 1:
             newer = time
         for w in range(n_windows):
             if newer <= time - plan.windows[w] < at:
@@ -141,27 +141,29 @@ def _add_seen(table, slot, count, plan, floor, scratch, time, card):  # type: ig
 
 
 @leaf
-def _distinct(table, slot, count, plan, floor, starts, scratch, time, card):  # type: ignore[no-untyped-def]
+def _distinct(table, slot, count, plan, floor, starts, scratch, time, card, counted):  # type: ignore[no-untyped-def]
     """Count distinct cards; return the index of the newest event of `card`, or -1."""
     n_windows = len(plan.windows)
     flags = column_of(table, slot, FLAGS, count)
     last = last_equal(column_of(table, slot, VALUE, count), card)
-    found = 1
+    found = counted
     upper = count
     for w in range(n_windows):
         segment = flags[starts[w] : upper]
         for index in range(len(segment)):
             found += segment[index]
         upper = starts[w]
-        scratch[DISTINCT * n_windows + w] = found - (1 if last >= upper else 0)
+        scratch[DISTINCT * n_windows + w] = found - (counted if last >= upper else 0)
     if table.slots[slot, HOT_ROW] >= 0:
-        _add_seen(table, slot, count, plan, floor, scratch, time, card)
+        _add_seen(table, slot, count, plan, floor, scratch, time, card, counted)
     return last
 
 
 @leaf
-def shared_statistics(table, slot, count, plan, keep, work, time, value):  # type: ignore[no-untyped-def]
+def shared_statistics(table, slot, count, plan, keep, work, time, value, counted):  # type: ignore[no-untyped-def]
     """Fill scratch for a transaction at `time` that is not yet part of the entity's state.
+
+    `counted` is 0 for a refund or reversal, which is in no window, and 1 for all others.
 
     `count` events of the entity are not newer, and their flags are those of the oldest `count`
     alone (see `mark_newest`). `value` is the amount for merchants, else the card. Amounts come out
@@ -180,14 +182,14 @@ def shared_statistics(table, slot, count, plan, keep, work, time, value):  # typ
     window_starts(times, time, floor, plan.windows, starts)
     for w in range(n_windows):
         after = max(floor, time - plan.windows[w])
-        inside = count - starts[w] + 1
+        inside = count - starts[w] + counted
         if row >= 0:
             inside += work.folded[w]
         scratch[COUNT * n_windows + w] = inside
         if table.distinct == 0 and plan.prior[w]:
-            _prior(table, slot, values[starts[w] :], after, w, n_windows, scratch, time, value)
+            _prior(table, slot, values[starts[w] :], after, w, n_windows, scratch, time, value, counted)  # fmt: skip
     _delayed(table, slot, times, plan, floor, work, time)
     scratch[AGE * n_windows] = (time - min(table.slots[slot, FIRST], time)) / DAY
     if table.distinct == 0:
         return -1
-    return _distinct(table, slot, count, plan, floor, starts, scratch, time, value)
+    return _distinct(table, slot, count, plan, floor, starts, scratch, time, value, counted)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from hypothesis import given, settings
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 from schemas.codec import avro
 from schemas.codec.decisions import ACTIONS, ROLES, decode_decisions
 from schemas.codec.decisions_kernel import NUMBERS, TEXTS
+from schemas.columns import KINDS
 from schemas.currency import CurrencyTable
 from schemas.errors import UndecodableMessage, UnknownSchema
 from schemas.keys import hash_id
 
+EXAMPLES: Final = Path(__file__).parents[3] / "schemas" / "examples"
 LONG = st.integers(-(2**63), 2**63 - 1)
 SCORE = st.none() | st.floats(allow_nan=False)
 REASON = st.fixed_dictionaries(
@@ -46,6 +49,8 @@ DECISIONS = st.fixed_dictionaries(
         "received_at": LONG,
         "computed_at": LONG,
         "decided_at": LONG,
+        "kind": st.sampled_from(KINDS),
+        "unread": st.lists(st.text(), max_size=3),
     }
 )
 
@@ -65,6 +70,7 @@ def test_decisions_decode_as_by_fastavro(records: list[dict[str, Any]]) -> None:
     for row, record in enumerate(records):
         assert ACTIONS[decoded.action[row]] == record["decision"]
         assert ROLES[decoded.role[row]] == record["model_role"]
+        assert KINDS[decoded.kind[row]] == record["kind"]
         assert decoded.duplicate[row] == record["duplicate"]
         assert decoded.degraded[row] == (record["degraded"] is not None)
         assert decoded.transaction[row] == hash_id(record["transaction_id"])
@@ -94,3 +100,12 @@ def test_a_damaged_decision_is_refused_and_its_neighbours_are_read(
         (1, UndecodableMessage),
         (2, UnknownSchema),
     ]
+
+
+def test_a_decision_of_the_schema_before_is_read() -> None:
+    message = (EXAMPLES / "decision-v1.avro").read_bytes()
+    newer = (EXAMPLES / "decision-v2.avro").read_bytes()
+    decoded = decode_decisions([message, newer, message[:-1]])
+    assert decoded.rows.tolist() == [0, 1]
+    assert [KINDS[kind] for kind in decoded.kind.tolist()] == ["PURCHASE", "REFUND"]
+    assert [type(error) for _, error in decoded.rejected] == [UndecodableMessage]

@@ -14,7 +14,7 @@ from schemas.codec import avro as codec
 from schemas.codec import transactions_kernel as kernel
 from schemas.codec.transactions import DecodedTransactions, decode_transactions
 from schemas.codec.vectors import encode_feature_vectors
-from schemas.columns import CHANNELS, pack_country, pack_position
+from schemas.columns import CHANNELS, KINDS, pack_country, pack_position
 from schemas.currency import CurrencyTable
 from schemas.errors import BadMessage, InvalidField, UndecodableMessage, UnknownSchema
 from schemas.features import FINGERPRINT, VECTOR_SIZE
@@ -27,7 +27,7 @@ GOOD: Final[dict[str, Any]] = {
     "customer_id": None, "merchant_id": "m1", "amount": 1234, "currency": "EUR", "mcc": 5411,
     "channel": "ECOM", "device_id": "d1", "ip": "192.0.2.1", "ip_country": "DE",
     "card_country": "DE", "merchant_country": None, "latitude": 52.5, "longitude": 13.4,
-    "attributes": {"till": "7"},
+    "attributes": {"till": "7"}, "kind": "PURCHASE", "unread": [],
 }  # fmt: skip
 
 
@@ -88,6 +88,7 @@ def test_columns_are_those_of_the_records_that_fastavro_reads(
         assert columns.position[row] == pack_position(degrees[0], degrees[1])[0]
         assert columns.mcc[row] == (-1 if mcc is None else mcc)
         assert CHANNELS[columns.channel[row]] == record["channel"]
+        assert KINDS[columns.kind[row]] == record["kind"]
         for name in ("card_country", "merchant_country", "ip_country"):
             assert getattr(columns, name)[row] == pack_country(record[name])
 
@@ -119,13 +120,14 @@ def test_damaged_bytes_never_raise_and_agree_with_fastavro(
         assert kept["card_id"] == read["card_id"]
 
 
-KINDS = {
+TYPES = {
     '"string"': kernel.TEXT,
     '["null", "string"]': kernel.OPTIONAL_TEXT,
     '"long"': kernel.LONG,
     '["null", "int"]': kernel.OPTIONAL_INT,
     '["null", "double"]': kernel.OPTIONAL_DOUBLE,
     "enum": kernel.ENUM,
+    "array": kernel.ARRAY,
     "map": kernel.MAP,
 }
 
@@ -135,22 +137,25 @@ def test_the_layout_of_a_transaction_is_that_of_its_schema() -> None:
     expected = [
         (
             field["name"],
-            KINDS[field["type"]["type"] if isinstance(field["type"], dict) else
+            TYPES[field["type"]["type"] if isinstance(field["type"], dict) else
                   json.dumps(field["type"])],
         )
         for field in fields
     ]  # fmt: skip
     assert list(kernel.LAYOUT) == expected
-    channel = next(field for field in fields if field["name"] == "channel")
-    assert channel["type"]["symbols"] == list(CHANNELS)
-    assert len(CHANNELS) == kernel.CHANNEL_CODES
+    symbols = {
+        each["name"]: each["type"]["symbols"] for each in fields if "symbols" in each["type"]
+    }
+    assert symbols == {"channel": list(CHANNELS), "kind": list(KINDS)}
+    assert kernel.CODES.tolist() == [len(symbols.get(name, [])) for name in kernel.NUMBER_FIELDS]
+    assert kernel.SPANS == kernel.UNREAD + 1 == len(kernel.TEXT_FIELDS) + 1
     assert kernel.TEXT_FIELDS[kernel.MERCHANT_COUNTRY] == "merchant_country"
     assert kernel.NUMBER_FIELDS[kernel.CHANNEL] == "channel"
 
 
 def test_a_map_in_blocks_with_sizes_is_read_as_by_fastavro() -> None:
     plain = avro(attributes={})
-    blocked = plain[:-1] + b"\x01\x08\x02a\x02b\x00"
+    blocked = plain[:-3] + b"\x01\x08\x02a\x02b\x00" + plain[-2:]
     assert codec.decode(blocked)[1]["attributes"] == {"a": "b"}
     assert decode(blocked).rows.tolist() == [0]
 
@@ -216,7 +221,7 @@ def test_a_bad_value_is_refused_by_name_in_either_encoding(
 
 UNREADABLE: list[tuple[str, object]] = [
     ("mcc", -1), ("mcc", 10_000), ("ip", "300.1.1.1"), ("ip", "192.0.2.01"), ("ip", "localhost"),
-    ("ip_country", "Germany"), ("card_country", "T1"), ("merchant_country", "D"),
+    ("ip_country", "Germany"), ("merchant_country", "D"),
     ("ip_country", "QQ"), ("latitude", 90.1), ("latitude", float("nan")),
     ("longitude", float("-inf")), ("longitude", -180.5), ("device_id", "x" * 10_000),
     ("customer_id", "x" * 257),
@@ -230,7 +235,44 @@ def test_context_that_cannot_be_read_is_missing_in_either_encoding(
 ) -> None:
     found, missing = decode(make(**{field: value})), decode(make(**{field: None}))
     same_columns(found, missing)
-    assert found.bodies == missing.bodies
+    told = codec.decode(codec.header("Transaction") + found.bodies[0])[1]
+    assert told["unread"] == [field]
+    assert found.unread == {field: 1}
+    plain = codec.encode("Transaction", told | {"unread": []})
+    assert plain[codec.HEADER_SIZE :] == missing.bodies[0]
+
+
+@pytest.mark.parametrize("make", [avro, as_json])
+def test_what_a_gateway_could_not_read_is_named_beside_what_we_cannot(make: Any) -> None:
+    sent = make(ip=None, mcc=-1, unread=["ip", "latitude", "no_field", "mcc"])
+    decoded = decode(sent)
+    told = codec.decode(codec.header("Transaction") + decoded.bodies[0])[1]
+    assert told["unread"] == ["mcc", "ip"]  # there is a latitude
+    assert decoded.unread == {"ip": 1, "mcc": 1}
+    again = decode(codec.header("Transaction") + decoded.bodies[0])
+    assert again.bodies == decoded.bodies
+    same_columns(again, decoded)
+
+
+@pytest.mark.parametrize("make", [avro, as_json])
+@pytest.mark.parametrize("code", ["T1", "A1", "XX", "EU", "ZZ", ""])
+def test_a_country_that_is_not_known_is_missing_and_was_read(make: Any, code: str) -> None:
+    decoded = decode(make(ip_country=code))
+    assert decoded.bodies == decode(make(ip_country=None)).bodies
+    assert decoded.unread == {}
+
+
+def test_a_kind_in_any_case_is_read_and_an_unknown_one_is_refused() -> None:
+    kinds = decode(*(as_json(kind=kind) for kind in ("refund", " Reversal ", None, "")))
+    assert [KINDS[kind] for kind in kinds.columns.kind.tolist()] == [
+        "REFUND", "REVERSAL", "PURCHASE", "PURCHASE",
+    ]  # fmt: skip
+    error = refusal(as_json(kind="refnd"))
+    assert isinstance(error, InvalidField)
+    assert error.reason == (
+        "kind = 'refnd' is unknown: send one of PURCHASE, REFUND, REVERSAL, VERIFICATION, "
+        "or leave it out"
+    )
 
 
 @pytest.mark.parametrize("make", [avro, as_json])

@@ -12,15 +12,17 @@ from hypothesis import strategies as st
 from schemas.codec import avro
 from schemas.codec.decisions import encode_decisions, explain
 from schemas.codec.vectors import decode_feature_vectors
-from schemas.columns import CHANNELS
+from schemas.columns import CHANNELS, KINDS
 from schemas.errors import UndecodableMessage, UnknownSchema
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.keys import hash_id
+from schemas.rules.transaction import CONTEXT
 from tests.support.schemas.codec_strategies import transactions
 
 LONG = st.integers(-(2**63), 2**63 - 1)
 OF_TRANSACTION = (
-    "transaction_id", "card_id", "merchant_id", "event_time", "amount", "currency",
+    "transaction_id", "card_id", "merchant_id", "event_time", "amount", "currency", "kind",
+    "unread",
 )  # fmt: skip
 OF_VECTOR = (
     "source_partition", "source_offset", "duplicate", "late", "received_at", "computed_at",
@@ -40,7 +42,7 @@ def feature_vector(transaction: dict[str, Any], **changes: Any) -> dict[str, Any
 @st.composite
 def feature_vectors(draw: st.DrawFn) -> dict[str, Any]:
     return feature_vector(
-        draw(transactions()),
+        draw(transactions()) | {"unread": draw(st.lists(st.sampled_from(CONTEXT), max_size=2))},
         source_partition=draw(st.integers(0, 2**31 - 1)),
         source_offset=draw(LONG),
         received_at=draw(LONG),
@@ -70,6 +72,7 @@ def test_vectors_decode_as_by_fastavro(records: list[dict[str, Any]]) -> None:
         assert decoded.amount[row] == inner["amount"]
         assert decoded.mcc[row] == (-1 if inner["mcc"] is None else inner["mcc"])
         assert CHANNELS[decoded.channel[row]] == inner["channel"]
+        assert KINDS[decoded.kind[row]] == inner["kind"]
         assert decoded.card_hash[row] == hash_id(inner["card_id"])
         assert decoded.transaction_hash[row] == hash_id(inner["transaction_id"])
         assert decoded.transaction(row) == inner

@@ -26,7 +26,7 @@ TRANSACTION: Final[dict[str, Any]] = {
     "customer_id": None, "merchant_id": "m1", "amount": 1234, "currency": "EUR", "mcc": 5411,
     "channel": "ECOM", "device_id": "d1", "ip": "192.0.2.1", "ip_country": "DE",
     "card_country": "DE", "merchant_country": None, "latitude": 52.5, "longitude": 13.4,
-    "attributes": {"till": "7"},
+    "attributes": {"till": "7"}, "kind": "REFUND", "unread": ["ip"],
 }  # fmt: skip
 
 
@@ -35,15 +35,43 @@ def test_a_golden_message_of_any_version_is_read_as_a_record_of_today(path: Path
     name, record = avro.decode(path.read_bytes())
     golden = json.loads(path.with_suffix(".json").read_text())
     assert name == golden["schema"]
-    defaults = {
-        field["name"]: field["default"]
-        for field in avro.raw_schema(name)["fields"]
-        if field["name"] not in golden["record"]
-    }
     readable = json.loads(json.dumps(record, default=lambda value: value.hex()))
-    assert readable == golden["record"] | defaults
+    assert readable == with_defaults(golden["record"], avro.raw_schema(name))
     if path.read_bytes().startswith(avro.header(name)):
         assert avro.encode(name, record) == path.read_bytes()
+
+
+def with_defaults(record: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with the defaults of all fields that it lacks, in nested records, too."""
+    whole = {}
+    for field in schema["fields"]:
+        name, kind = field["name"], field["type"]
+        value = record[name] if name in record else field["default"]
+        nested = isinstance(kind, dict) and kind["type"] == "record"
+        whole[name] = with_defaults(value, kind) if nested else value
+    return whole
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*-v1.avro")), ids=lambda path: path.stem)
+def test_a_message_of_an_older_version_gets_todays_defaults_without_being_decoded(
+    path: Path,
+) -> None:
+    message = path.read_bytes()
+    name, record = avro.decode(message)
+    newer = avro.brought_up_to_date(name, message)
+    if message.startswith(avro.header(name)):
+        assert newer is None
+    else:
+        assert newer == avro.encode(name, record)
+
+
+def test_a_schema_that_did_not_only_grow_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = copy.deepcopy(avro.raw_schema("Label"))
+    del other["fields"][0]
+    monkeypatch.setattr(avro, "superseded", lambda: iter([other]))
+    avro._tails.cache_clear()
+    assert avro.brought_up_to_date("Label", avro.header_of(other) + b"body") is None
+    avro._tails.cache_clear()
 
 
 def test_there_is_a_golden_message_of_every_version_of_every_schema() -> None:
@@ -56,12 +84,14 @@ def test_there_is_a_golden_message_of_every_version_of_every_schema() -> None:
 def older(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """A transaction's schema of a version ago: before `customer_id`, `channel` and `attributes`."""
     schema = copy.deepcopy(avro.raw_schema("Transaction"))
-    newer = {"customer_id", "channel", "attributes"}
+    newer = {"customer_id", "channel", "attributes", "kind", "unread"}
     schema["fields"] = [each for each in schema["fields"] if each["name"] not in newer]
     monkeypatch.setattr(avro, "superseded", lambda: iter([copy.deepcopy(schema)]))
-    avro._writers.cache_clear()
+    for known in (avro._writers, avro._tails):
+        known.cache_clear()
     yield schema
-    avro._writers.cache_clear()
+    for known in (avro._writers, avro._tails):
+        known.cache_clear()
 
 
 def test_a_producer_that_is_not_yet_upgraded_is_understood(older: dict[str, Any]) -> None:
@@ -71,7 +101,9 @@ def test_a_producer_that_is_not_yet_upgraded_is_understood(older: dict[str, Any]
         out, fastavro.parse_schema(older), {name: TRANSACTION[name] for name in names}
     )
     message = avro.header_of(older) + out.getvalue()
-    expected = TRANSACTION | {"customer_id": None, "channel": "OTHER", "attributes": {}}
+    expected = TRANSACTION | {
+        "customer_id": None, "channel": "OTHER", "attributes": {}, "kind": "PURCHASE", "unread": [],
+    }  # fmt: skip
     assert avro.decode(message) == ("Transaction", expected)
     both = [message, avro.encode("Transaction", expected)]
     by_batch = decode_transactions(

@@ -68,6 +68,8 @@ def decision(sent: Transaction, offset: int, **changes: Any) -> Decision:
         "duplicate": False,
         "late": False,
         "degraded": None,
+        "kind": sent.get("kind", "PURCHASE"),
+        "unread": sent.get("unread", []),
         "rule_hits": [],
         "reasons": [],
         "shadows": [],

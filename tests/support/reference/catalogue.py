@@ -43,6 +43,7 @@ class Processed:
     country: str | None
     position: st.Position | None
     fraud: bool = False
+    counted: bool = True
 
 
 @dataclass(slots=True)
@@ -51,6 +52,8 @@ class Entity:
 
     events: list[Processed] = field(default_factory=list)
     first_seen: int | None = None
+    given_back: dict[str, int] = field(default_factory=dict)
+    """Times of refunds and reversals by their ids, of a card."""
 
     def newest(self) -> int | None:
         """Time of the newest event."""
@@ -96,6 +99,16 @@ def distinct(values: Iterable[object]) -> float:
     return float(len({value for value in values if value is not None}))
 
 
+def of_some(statistic: Callable[[Sequence[int]], Fraction | int], amounts: Sequence[int]) -> float:
+    """A statistic of amounts, in major units; NaN of none."""
+    return st.major(statistic(amounts)) if amounts else NAN
+
+
+def quotient(one: int, other: int) -> float:
+    """The ratio of two numbers; NaN if the second is 0."""
+    return float(Fraction(one, other)) if other else NAN
+
+
 def is_new(value: object, prior: Iterable[object]) -> float:
     """1 if `value` is not among `prior`; NaN if it is missing."""
     return NAN if value is None else float(value not in list(prior))
@@ -136,6 +149,7 @@ class Reference:
         original = next((y for y in reversed(card.events) if y.id == x.id), None)
         newest = card.newest()
         late = newest is not None and x.time <= newest - RETENTION
+        refunded = self._remembers(card, x.id)
         vector = [
             *self._of_transaction(x, tx),
             *self._of_card(x, card, original),
@@ -143,13 +157,21 @@ class Reference:
             *self._of_device(x, self.devices, original),
             *self._of_ip(x, self.ips, original),
         ]
-        if original is None and not late:
+        if original is None and not late and not refunded and not x.counted:
+            self.waiting.pop((x.card, x.id), None)
+            card.given_back[x.id] = x.time
+        elif original is None and not late and not refunded:
             x.fraud = self.waiting.pop((x.card, x.id), False)
             for entity in entities:
                 at_entity = entity.newest()
                 if at_entity is None or x.time > at_entity - self.keep:
                     entity.add(x, self.keep)
-        return vector, {"duplicate": original is not None, "late": late}
+        return vector, {"duplicate": original is not None or refunded, "late": late}
+
+    def _remembers(self, card: Entity, name: str) -> bool:
+        """Whether a refund or reversal of this id is known and not too old."""
+        newest, time = card.newest(), card.given_back.get(name)
+        return time is not None and (newest is None or time > newest - self.keep)
 
     def label(self, card_id: str, transaction_id: str, fraud: bool) -> None:
         """Take a label: of a transaction that the card retains, or to wait for it."""
@@ -157,7 +179,8 @@ class Reference:
             if y.id == transaction_id:
                 y.fraud = fraud
                 return
-        self.waiting[card_id, transaction_id] = fraud
+        if not self._remembers(self.cards.get(card_id, Entity()), transaction_id):
+            self.waiting[card_id, transaction_id] = fraud
 
     def _read(self, tx: Mapping[str, Any]) -> Processed:
         self.processed += 1
@@ -165,7 +188,7 @@ class Reference:
             order=self.processed,
             id=tx["transaction_id"],
             time=tx["event_time"],
-            amount=tx["amount"],
+            amount=0 if tx.get("kind") == "VERIFICATION" else tx["amount"],
             card=tx["card_id"],
             merchant=tx["merchant_id"],
             device=tx.get("device_id") or None,
@@ -173,6 +196,7 @@ class Reference:
             mcc=tx.get("mcc"),
             country=tx.get("merchant_country") or tx.get("ip_country") or None,
             position=position_of(tx),
+            counted=tx.get("kind") not in ("REFUND", "REVERSAL"),
         )
 
     def _entities(self, x: Processed) -> list[Entity]:
@@ -190,7 +214,10 @@ class Reference:
     def _windows(
         self, x: Processed, entity: Entity, original: Processed | None
     ) -> tuple[Callable[[int], list[Processed]], Callable[[int], list[Processed]]]:
-        """Return "prior in W" and "in W" of the entity; the original of a duplicate is left out."""
+        """Return "prior in W" and "in W" of the entity; the original of a duplicate is left out.
+
+        A refund or reversal is not in its own windows either.
+        """
         past = [y for y in entity.events if y is not original and y.time <= x.time]
 
         def prior(window: int) -> list[Processed]:
@@ -198,7 +225,7 @@ class Reference:
             return [y for y in past if after < y.time]
 
         def inside(window: int) -> list[Processed]:
-            return [*prior(window), x]
+            return [*prior(window), x] if x.counted else prior(window)
 
         return prior, inside
 
@@ -213,8 +240,8 @@ class Reference:
     def _of_transaction(self, x: Processed, tx: Mapping[str, Any]) -> list[float]:
         hour, weekday = st.hour_of_day(x.time), st.day_of_week(x.time)
         return [
-            st.major(x.amount),  # amount
-            float(x.amount % 100 == 0),  # amount_is_round
+            st.major(tx["amount"]),  # amount
+            float(tx["amount"] % 100 == 0),  # amount_is_round
             float(hour),  # hour_of_day
             float(weekday),  # day_of_week
             float(weekday >= 5),  # is_weekend
@@ -238,14 +265,14 @@ class Reference:
         return [
             *(float(len(inside(w))) for w in (5 * MINUTE, HOUR, DAY, 7 * DAY, 30 * DAY)),
             *(st.major(sum(amounts(inside(w)))) for w in (HOUR, DAY, 7 * DAY, 30 * DAY)),
-            *(st.major(st.mean(amounts(inside(w)))) for w in (DAY, 7 * DAY, 30 * DAY)),
-            *(st.major(max(amounts(inside(w)))) for w in (DAY, 30 * DAY)),
+            *(of_some(st.mean, amounts(inside(w))) for w in (DAY, 7 * DAY, 30 * DAY)),
+            *(of_some(max, amounts(inside(w))) for w in (DAY, 30 * DAY)),
             st.standard_deviation(amounts(before)),  # card_amount_std_30d
             st.deviation(x.amount, amounts(before)),  # amount_deviation_30d
             st.ratio(x.amount, amounts(before)),  # card_amount_ratio_30d
             st.rank(x.amount, amounts(before)),  # card_amount_rank_30d
-            float(Fraction(30 * len(inside(DAY)), len(inside(30 * DAY)))),  # card_velocity_ratio_…
-            float(Fraction(30 * spent_24h, spent_30d)) if spent_30d else NAN,  # card_spend_ratio_…
+            quotient(30 * len(inside(DAY)), len(inside(30 * DAY))),  # card_velocity_ratio_…
+            quotient(30 * spent_24h, spent_30d),  # card_spend_ratio_…
             NAN if newest is None else (x.time - newest) / 1000,  # card_seconds_since_last
             self._age_days(x, card),  # card_age_days
             *(distinct(y.merchant for y in inside(w)) for w in (HOUR, DAY, 30 * DAY)),
@@ -290,7 +317,7 @@ class Reference:
         frauds = len([y for y in known if y.fraud])
         return [
             *(float(len(inside(w))) for w in (HOUR, DAY, 7 * DAY, 30 * DAY)),
-            st.major(st.mean([y.amount for y in inside(30 * DAY)])),
+            of_some(st.mean, [y.amount for y in inside(30 * DAY)]),
             st.deviation(x.amount, [y.amount for y in prior(30 * DAY)]),
             *rates,
             float((frauds + self.weight * self.prior) / (len(known) + self.weight)),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.columns import TransactionColumns, empty_columns, pack_country, pack_position
+from schemas.columns import KINDS, TransactionColumns, empty_columns, pack_country, pack_position
 from schemas.features import NAMES
 from schemas.keys import hash_id, normalise_ip
 from stream_features.engine.offline import OfflineEngine
@@ -40,6 +40,7 @@ def columns_of(transactions: Sequence[dict[str, Any]]) -> TransactionColumns:
         out.ip[row] = hash_id(normalise_ip(ip)) if ip else 0
         out.mcc[row] = -1 if mcc is None else mcc
         out.channel[row] = CHANNELS.index(tx.get("channel") or "OTHER")
+        out.kind[row] = KINDS.index(tx.get("kind") or "PURCHASE")
         out.position[row] = pack_position(
             np.array([nan if latitude is None else latitude]),
             np.array([nan if longitude is None else longitude]),

@@ -23,6 +23,7 @@ STEPS: Final = (0, 1, 999, 5 * MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY)
 """Steps between events that hit the edges of windows exactly."""
 COUNTRIES: Final = ("DE", "FR", "US")
 CHANNELS: Final = ("POS", "ECOM", "ATM", "MOTO", "OTHER")
+KINDS: Final = ("PURCHASE", "REFUND", "REVERSAL", "VERIFICATION")
 IPS: Final = (
     "203.0.113.7",
     "198.51.100.1",
@@ -41,7 +42,8 @@ class Shape:
 
     `late_share`, `duplicate_share` and `label_share` are shares of events; `far_share` is the share
     of the out-of-order events that lie beyond retention; `missing` is the share of optional fields
-    that are left out; `step` is the mean step in ms.
+    that are left out; `kind_share` is the share of refunds, reversals and verifications; `step` is
+    the mean step in ms.
     """
 
     cards: int = 4
@@ -54,6 +56,7 @@ class Shape:
     duplicate_share: float = 0.08
     label_share: float = 0.25
     missing: float = 0.3
+    kind_share: float = 0.2
     largest_amount: int = 500_000
 
 
@@ -127,6 +130,8 @@ def _transaction(random_: random.Random, name: str, time: int, shape: Shape) -> 
             tx[field] = value
         elif field != "channel" and random_.random() < 0.5:
             tx[field] = None
+    if random_.random() < shape.kind_share:
+        tx["kind"] = random_.choice(KINDS[1:])
     return tx
 
 
@@ -141,6 +146,8 @@ def _again(random_: random.Random, tx: dict[str, Any], now: int, shape: Shape) -
         copy["merchant_id"] = f"merchant{random_.randrange(shape.merchants)}"
     if random_.random() < 0.3:
         copy["device_id"] = f"device{random_.randrange(shape.devices)}"
+    if random_.random() < 0.1:
+        copy["kind"] = random_.choice(KINDS)
     return copy
 
 
@@ -160,6 +167,7 @@ def _drawn_transaction(draw: s.DrawFn, name: str, time: int) -> dict[str, Any]:
     }
     tx |= draw(_optional("mcc", (0, 5411)))
     tx |= draw(s.sampled_from([{}, *({"channel": channel} for channel in CHANNELS)]))
+    tx |= draw(s.sampled_from([{}, {}, {}, *({"kind": kind} for kind in KINDS[1:])]))
     tx |= draw(_optional("device_id", ("d", "e")))
     tx |= draw(_optional("ip", IPS))
     for field in ("ip_country", "card_country", "merchant_country"):

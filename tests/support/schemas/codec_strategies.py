@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from schemas.card_numbers import looks_like_pan
-from schemas.columns import CHANNELS
+from schemas.columns import CHANNELS, KINDS
 from schemas.rules.countries import COUNTRIES
 
 NOW = 1_800_000_000_000
@@ -37,5 +37,7 @@ def transactions(draw: st.DrawFn) -> dict[str, Any]:
         "merchant_country": draw(COUNTRY),
         "latitude": draw(st.none() | st.floats(-90, 90)),
         "longitude": draw(st.none() | st.floats(-180, 180)),
+        "kind": draw(st.sampled_from(KINDS)),
+        "unread": [],
         "attributes": draw(st.dictionaries(TEXT, st.text(max_size=8), max_size=3)),
     }

@@ -116,7 +116,7 @@ def test_ids_with_a_slash_are_found() -> None:
         assert scored.status_code == 200
         bench.cards["card/7/features"] = EntityState(
             kind="card", identity="card/7/features", key=b"", size=1, ttl_ms=1, first_seen=1,
-            newest=1, exact=1, folded=0, frauds=0, pending=0, windows=(), recent=(),
+            newest=1, exact=1, folded=0, frauds=0, pending=0, given_back=0, windows=(), recent=(),
         )  # fmt: skip
         for id, card in (
             ("shop/7/a b", "card/7/features"),
@@ -347,7 +347,7 @@ def test_a_card_number_is_looked_up_by_its_token_only() -> None:
         [sent] = bench.pipeline.sent
         bench.cards[sent["card_id"]] = state = EntityState(
             kind="card", identity=sent["card_id"], key=b"", size=1, ttl_ms=1, first_seen=1,
-            newest=1, exact=1, folded=0, frauds=0, pending=0, windows=(), recent=(),
+            newest=1, exact=1, folded=0, frauds=0, pending=0, given_back=0, windows=(), recent=(),
         )  # fmt: skip
         assert PAN not in state.identity
         answer = await bench.client().get(f"/cards/{PAN}/features")

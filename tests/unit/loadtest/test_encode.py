@@ -24,6 +24,7 @@ def test_every_message_decodes_to_its_row(day: pa.Table) -> None:
         name, record = avro.decode(value)
         assert name == "Transaction"
         assert record.pop("attributes") == {}
+        assert (record.pop("kind"), record.pop("unread")) == ("PURCHASE", [])
         assert record == row
         assert key.decode() == row["card_id"]
 

@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from schemas.columns import TransactionColumns, empty_columns
+from schemas.columns import PURCHASE, REFUND, REVERSAL, TransactionColumns, empty_columns
 from schemas.features import DAY, HOUR, NAMES
 from stream_features.engine.live import LiveEngine, LiveResult
 from stream_features.engine.offline import OfflineEngine
-from stream_features.engine.passes.fraud_labels import PENDING, REFUSED
+from stream_features.engine.passes.fraud_labels import NOTHING, PENDING, REFUSED
+from stream_features.engine.passes.workspace import DUPLICATE
 from stream_features.engine.state import blob
 
 START = 1_700_000_000_000
@@ -81,6 +82,8 @@ def test_any_batching_over_stored_bytes_gives_the_same_bits(
     rows: int, cards: int, span: int
 ) -> None:
     columns = stream(rows, cards=cards, span=span, seed=rows)
+    kinds = np.random.default_rng(2).choice(4, rows, p=[0.7, 0.15, 0.05, 0.1])
+    columns = columns._replace(kind=kinds.astype(np.int8))
     fraud = labels(columns, seed=1)
     offline, live, store = OfflineEngine(), LiveEngine(prefix=b"t:"), DictStore()
     random = np.random.default_rng(5)
@@ -158,6 +161,66 @@ def test_a_label_that_waits_makes_room_when_its_time_has_passed() -> None:
     )  # fmt: skip
     engine.process(later)
     assert label(2_000, 1, START + 40 * DAY) == {PENDING}
+
+
+def test_a_refund_changes_no_state_but_what_makes_its_repeat_a_duplicate() -> None:
+    """The bytes of card, merchant, device and address are those of the purchases alone."""
+    columns = stream(300, cards=3, span=20 * DAY, seed=4)
+    columns = columns._replace(
+        time=START + HOUR * np.arange(300), transaction=np.arange(1, 301, dtype=np.uint64)
+    )
+    kinds = np.arange(300) % 3
+    mixed = columns._replace(kind=np.where(kinds == 2, REVERSAL, kinds).astype(np.int8))
+    purchases = columns.take(np.flatnonzero(kinds == PURCHASE))
+    stores = []
+    for each in (purchases, mixed):
+        live, store = LiveEngine(), DictStore()
+        for first in range(0, each.rows, 37):
+            batch = each.cut(first, min(first + 37, each.rows))
+            opened = live.open(batch)
+            result = live.process(batch, opened, store.load(opened.keys))
+            store.commit(result)
+        stores.append(store.values)
+    alone, together = stores
+    assert {key: value for key, value in together.items() if key[:1] != b"c"} == {
+        key: value for key, value in alone.items() if key[:1] != b"c"
+    }
+    for key in [key for key in alone if key[:1] == b"c"]:
+        assert blob.card_events(together[key]) == blob.card_events(alone[key])
+    given_back = mixed.take(np.flatnonzero(kinds != PURCHASE))
+    live, store = LiveEngine(), DictStore()
+    store.values = dict(together)
+    opened = live.open(given_back)
+    again = live.process(given_back, opened, store.load(opened.keys))
+    assert set(again.flags.tolist()) == {DUPLICATE}
+    assert (again.cards, again.appends, again.folds) == ([], [], [])
+
+
+def test_a_card_of_many_refunds_forgets_the_oldest_and_no_pending_label() -> None:
+    engine, card = OfflineEngine(), np.uint64(7 << 50)
+
+    def refunds(first: int, count: int) -> set[int]:
+        numbers = np.arange(first, first + count, dtype=np.uint64)
+        columns = empty_columns(count)._replace(
+            time=np.full(count, START), transaction=numbers, card=card * numbers**0,
+            kind=np.full(count, REFUND, np.int8),
+        )  # fmt: skip
+        return set(engine.process(columns)[1].tolist())
+
+    def label(first: int, count: int, fraud: bool = True) -> set[int]:
+        numbers = np.arange(first, first + count, dtype=np.uint64)
+        times, frauds = np.full(count, START), np.full(count, fraud)
+        return set(engine.apply_labels(card * numbers**0, numbers, times, frauds).tolist())
+
+    assert label(1_000, 28) == {PENDING}
+    assert refunds(1, 100) == {0}
+    assert refunds(1, 100) == {DUPLICATE}
+    assert label(1, 100) == {NOTHING}
+    assert refunds(101, 1) == {0}  # which takes the place of the first
+    assert refunds(2, 100) == {DUPLICATE}
+    assert label(2_000, 1) == {PENDING}  # which takes the place of the second
+    assert refunds(3, 99) == {DUPLICATE}
+    assert refunds(2, 1) == {0}
 
 
 def test_a_fold_that_lost_the_race_keeps_every_event() -> None:
