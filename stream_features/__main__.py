@@ -280,7 +280,8 @@ def size_of_store(
     for kind, found in report.items():
         say(
             f"{kind}: {found['entities']:,} entities, mean {found['mean_bytes']} bytes, "
-            f"largest {found['max_bytes']}; seen once: mean {found['once_mean_bytes']}"
+            f"largest {found['max_bytes']}; seen once: mean {found['once_mean_bytes']}; "
+            f"{found['damaged']:,} damaged"
         )
     write_report(report, json_path)
 
@@ -311,7 +312,7 @@ def time_cycle(
     columns = table_columns(read_for_command(input_path, mapping, RejectOptions()).table)
     with _progress() as bar:
         task = bar.add_task("transactions", total=columns.rows)
-        report = measure_cycle(
+        report, costs = measure_cycle(
             columns,
             lambda prefix: RedisFeatureStore.from_settings(settings, prefix),
             lambda rows: bar.advance(task, rows),
@@ -324,7 +325,12 @@ def time_cycle(
         numbers = (found["batch"], found["cycle_ms"], f"{found['throughput_per_s']:,}", *stages)
         table.add_row(*map(str, numbers))
     errors.print(table)
-    write_report({"cycles": report}, json_path)
+    for kind, cost in costs.items():
+        say(
+            f"{kind}: to check a value of {cost['mean_bytes']:,} bytes takes {cost['check_ns']} ns "
+            f"of the {cost['unpack_ns']} ns that it takes to unpack it"
+        )
+    write_report({"cycles": report, "values": costs}, json_path)
 
 
 @app.command("compare")

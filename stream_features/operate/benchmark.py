@@ -17,6 +17,7 @@ from schemas.columns import TransactionColumns
 from schemas.errors import ConfigurationError, Fenced
 from stream_features.engine.live import LiveEngine
 from stream_features.engine.state.blob import NEW_SHARED
+from stream_features.operate.value_costs import value_costs
 
 STAGES: Final = ("keys", "load", "unpack", "kernel", "pack", "commit")
 CYCLES: Final = {1: 1_000, 8: 500, 32: 250, 128: 120, 512: 40}
@@ -80,10 +81,10 @@ def measure_cycle(
     connect: Callable[[bytes], FeatureStore],
     progress: Callable[[int], None] = lambda rows: None,
     cycles: Mapping[int, int] = CYCLES,
-) -> list[dict[str, Any]]:
-    """Return the median cycle of each batch size: ms, transactions/s, and µs per event by stage.
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, float]]]:
+    """Return the median cycle of each batch size, and what values cost, see `value_costs`.
 
-    Medians hide the other load of the machine. Blocks for about `columns.rows` / 20,000 seconds.
+    Cycles are in ms, transactions/s, and µs per event by stage. Medians hide the other load of the machine. Blocks for about `columns.rows` / 20,000 seconds.
     `connect` is called with the key prefix.
 
     Raises:
@@ -123,6 +124,6 @@ def measure_cycle(
                     "stages_us": stages,
                 }
             )
-        return report
+        return report, value_costs(cycle.store)
     finally:
         cycle.store.close()

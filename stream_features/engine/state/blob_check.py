@@ -77,9 +77,10 @@ def _after_column(data, at, end, count):  # type: ignore[no-untyped-def]
         return at
     if at + count > end:
         return NOWHERE
+    codes = data[at : at + count]
     largest = np.uint8(0)
     for index in range(count):
-        largest = max(largest, data[at + index])
+        largest = max(largest, codes[index])
     return at + count if largest <= size else NOWHERE
 
 
@@ -140,22 +141,22 @@ def _after_seen(data, at, end, seen, distinct):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _after_folded(data, at, end, tiles, seen, table):  # type: ignore[no-untyped-def]
+def _after_folded(data, at, end, tiles, seen, distinct, wide):  # type: ignore[no-untyped-def]
     """Return where tiles and seen values end, or NOWHERE."""
     if tiles > 0:
-        at = _after_tiles(data, at, end, tiles, table.columns == CARD_COLUMNS)
+        at = _after_tiles(data, at, end, tiles, wide)
     if seen > 0 and at >= 0:
-        at = _after_seen(data, at, end, seen, table.distinct)
+        at = _after_seen(data, at, end, seen, distinct)
     return at
 
 
 @compiled
-def _after_listed(data, at, end, events, marks, table):  # type: ignore[no-untyped-def]
+def _after_listed(data, at, end, events, marks, wide):  # type: ignore[no-untyped-def]
     """Return where events and marks end, or NOWHERE."""
     if events > 0:
         at = _after_times(data, at, end, events)
         at = _after_column(data, at, end, events)  # values
-        if table.columns == CARD_COLUMNS and at >= 0:
+        if wide and at >= 0:
             at += events  # flags, one byte for each event
             for _ in range(FLAGS + 1, CARD_COLUMNS):
                 at = _after_column(data, at, end, events)
@@ -166,32 +167,32 @@ def _after_listed(data, at, end, events, marks, table):  # type: ignore[no-untyp
 
 
 @compiled
-def _card_fault(table, data, at, end):  # type: ignore[no-untyped-def]
+def _card_fault(limit, distinct, data, at, end):  # type: ignore[no-untyped-def]
     if end - at < CARD_HEAD + COUNTS:
         return CUT_HEAD
     events = get(data, at, 2)
     marks = get(data, at + 2, 1)
     first = get(data, at + 3, 8)
     newest = get(data, at + 11, 8)
-    if events > table.limit or marks > MARKS:
+    if events > limit or marks > MARKS:
         return TOO_MANY
     if first < -MAX_TIME or newest > MAX_TIME or (events > 0 and first > newest):
         return IMPOSSIBLE_TIMES
-    at = _after_listed(data, at + CARD_HEAD, end, events, marks, table)
+    at = _after_listed(data, at + CARD_HEAD, end, events, marks, True)
     if at < 0 or at + COUNTS > end:
         return BAD_COLUMN
     tiles = get(data, at, 2)
     seen = get(data, at + 2, 1)
     if tiles > TILES or seen > SEEN:
         return TOO_MANY
-    at = _after_folded(data, at + COUNTS, end, tiles, seen, table)
+    at = _after_folded(data, at + COUNTS, end, tiles, seen, distinct, True)
     if at < 0:
         return BAD_COLUMN
     return SOUND if at == end else BYTES_LEFT
 
 
 @compiled
-def _shared_fault(table, data, at, end):  # type: ignore[no-untyped-def]
+def _shared_fault(limit, distinct, data, at, end):  # type: ignore[no-untyped-def]
     if end - at < SHARED_HEAD + COUNTS:
         return CUT_HEAD
     first = get(data, at + 4, 8)
@@ -199,13 +200,13 @@ def _shared_fault(table, data, at, end):  # type: ignore[no-untyped-def]
     marks = get(data, at + 14, 1)
     tiles = get(data, at + 15, 2)
     seen = get(data, at + 17, 1)
-    if events > table.limit or marks > MARKS or tiles > TILES or seen > SEEN:
+    if events > limit or marks > MARKS or tiles > TILES or seen > SEEN:
         return TOO_MANY
     if first < -MAX_TIME or MAX_TIME < first < NO_TIME_YET:
         return IMPOSSIBLE_TIMES
-    at = _after_folded(data, at + SHARED_HEAD + COUNTS, end, tiles, seen, table)
+    at = _after_folded(data, at + SHARED_HEAD + COUNTS, end, tiles, seen, distinct, False)
     if at >= 0:
-        at = _after_listed(data, at, end, events, marks, table)
+        at = _after_listed(data, at, end, events, marks, False)
     if at < 0:
         return BAD_COLUMN
     if (end - at) % RECORD_SIZE != 0:
@@ -216,7 +217,7 @@ def _shared_fault(table, data, at, end):  # type: ignore[no-untyped-def]
     return SOUND
 
 
-@compiled
+@leaf
 def find_fault(table, data, at, end):  # type: ignore[no-untyped-def]
     """Return SOUND if the value data[at:end] can be unpacked, else what is wrong with it.
 
@@ -230,8 +231,8 @@ def find_fault(table, data, at, end):  # type: ignore[no-untyped-def]
     if end - at > MAX_BYTES:
         return TOO_LARGE
     if table.columns == CARD_COLUMNS:
-        return _card_fault(table, data, at, end)
-    return _shared_fault(table, data, at, end)
+        return _card_fault(table.limit, table.distinct, data, at, end)
+    return _shared_fault(table.limit, table.distinct, data, at, end)
 
 
 def fault_of(table: Table, value: bytes) -> str:

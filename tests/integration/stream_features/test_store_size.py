@@ -85,11 +85,13 @@ def test_the_cycle_is_timed_by_stage(stack: Stack) -> None:
     def connect(prefix: bytes) -> RedisFeatureStore:
         return RedisFeatureStore(stack.redis_url, prefix)
 
-    report = measure_cycle(month().cut(0, 3_000), connect, cycles={1: 3, 64: 2})
+    report, costs = measure_cycle(month().cut(0, 3_000), connect, cycles={1: 3, 64: 2})
     assert [found["batch"] for found in report] == [1, 64]
     for found in report:
         assert tuple(found["stages_us"]) == STAGES
         assert found["throughput_per_s"] > 0
         assert all(time > 0 for time in found["stages_us"].values())
+    assert set(costs) == {"card", "merchant", "device", "ip"}
+    assert all(cost["values"] > 100 and cost["check_ns"] > 0 for cost in costs.values())
     with pytest.raises(ConfigurationError, match="too few"):
         measure_cycle(month().cut(0, 100), connect)
