@@ -18,7 +18,7 @@ from schemas.hash_table import new_table
 from schemas.keys import EntityKind, entity_key, hash_id, normalise_ip
 from stream_features.engine.state import batch
 from stream_features.engine.state import entities as layout
-from stream_features.engine.state.blob_check import FAULTS, SOUND
+from stream_features.engine.state.blob_check import FAULTS, MAX_TIME, SOUND
 from stream_features.engine.state.given_back import GIVEN_BACK
 from stream_features.engine.state.packing import SLACK
 
@@ -30,7 +30,6 @@ WINDOWS: Final = {
     "30 d": 30 * DAY,
 }
 RECENT: Final = 10
-FURTHEST_MS: Final = 1 << 60
 Ints = npt.NDArray[np.int64]
 
 
@@ -119,12 +118,17 @@ def read_state(
     value = store.load([key])[0]
     if value is None:
         return None
-    return _state(kind, name, key, value, store.time_to_live(key), label_delay_ms)
+    return state_of(kind, name, key, value, store.time_to_live(key), label_delay_ms)
 
 
-def _state(
+def state_of(
     kind: EntityKind, identity: str, key: bytes, value: bytes, ttl_ms: int, label_delay_ms: int
 ) -> EntityState:
+    """Return the state that a stored value holds; the arguments are those of an EntityState.
+
+    Raises:
+        UnreadableValue: it cannot be unpacked.
+    """
     table = _unpacked(kind, key, value, label_delay_ms)
     slot = table.slots[0]
     start, events = int(slot[layout.START]), int(slot[layout.EVENTS])
@@ -206,8 +210,11 @@ def _window(
 
 
 def _at(ms: int) -> str:
-    """Return a time in words; a card that is only known by labels or refunds has none."""
-    if abs(ms) > FURTHEST_MS:
+    """Return a time in words; a card that is only known by labels or refunds has none.
+
+    A damaged value can hold any number.
+    """
+    if abs(ms) > MAX_TIME:
         return "none"
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 

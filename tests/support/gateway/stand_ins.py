@@ -169,6 +169,7 @@ class Bench:
         self.pipeline = Pipeline()
         self.stored: dict[tuple[str, str], FoundDecision] = {}
         self.cards: dict[str, EntityState] = {}
+        self.card: Callable[[str], EntityState | None] = self.cards.get
         self.keys = [api_key()]
         self.gateway = Gateway(
             producer=self.pipeline,
@@ -201,7 +202,7 @@ class Bench:
             sources=LookupSources(
                 gateway=self.gateway,
                 stored=self._stored,
-                card=self.cards.get,
+                card=lambda card: self.card(card),
                 pan_key=pan_key,
             ),
             keys=self.keyring,

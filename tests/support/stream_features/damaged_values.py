@@ -7,16 +7,21 @@ or change anything of the entities beside it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from io import StringIO
 from typing import Final
 
 import numpy as np
+from rich.console import Console
 
 from schemas.columns import TransactionColumns, empty_columns
+from schemas.errors import UnreadableValue
 from schemas.features import DAY, HOUR
 from schemas.keys import EntityKind, entity_key
 from stream_features.engine.live import LiveEngine, LiveResult, RefusedValue
 from stream_features.engine.state.blob import NEW_SHARED
+from stream_features.operate.show import readable, state_of
 
 START: Final = 1_700_000_000_000
 KINDS: Final[tuple[EntityKind, ...]] = ("card", "merchant", "device", "ip")
@@ -132,7 +137,19 @@ class Subject:
         fraud = np.ones(40, np.bool_)
         labels = (self._batch.card, self._batch.transaction, self._batch.time, fraud, opened)
         self._engine.apply_labels(*labels, values)
+        self._show(kind, key, value, refused=bool(result.refused))
         return result.refused
+
+    def _show(self, kind: EntityKind, key: bytes, value: bytes, *, refused: bool) -> None:
+        """Show the entity to a person and to a program, as the gateway does."""
+        try:
+            state = state_of(kind, "7", key, value, 1, 7 * DAY)
+        except UnreadableValue:
+            assert refused, "it is taken by the engine"
+            return
+        assert not refused, "it is refused by the engine"
+        json.dumps(state.report())
+        Console(file=StringIO()).print(readable(state, 2))
 
     def _run(self, kind: EntityKind, value: bytes) -> tuple[LiveResult, Store]:
         store = Store(self._neighbours)

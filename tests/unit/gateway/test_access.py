@@ -24,7 +24,7 @@ from gateway.web.rates import Bucket, Rates
 from runtime.clock import ManualClock
 from runtime.logs import configure_logging
 from runtime.settings import load_settings
-from schemas.errors import DatabaseUnavailable
+from schemas.errors import DatabaseUnavailable, UnreadableValue
 from stream_features.operate.show import EntityState
 from tests.support.gateway.stand_ins import (
     KEY,
@@ -356,6 +356,23 @@ def test_a_card_number_is_looked_up_by_its_token_only() -> None:
 
     run(without_a_key)
     run(with_a_key, pan_key=b"k" * 32)
+
+
+def test_a_damaged_card_is_a_problem_and_not_the_end() -> None:
+    async def scenario(bench: Bench) -> None:
+        def damaged(card_id: str) -> EntityState | None:
+            raise UnreadableValue("the value of b'c1234' cannot be read: it is cut")
+
+        bench.card = damaged
+        with capture_logs() as lines:
+            for _ in range(3):
+                answer = await bench.client().get("/cards/c/features")
+                assert answer.status_code == 503
+                assert "starts anew with its next transaction" in answer.json()["detail"]
+        [line] = [each for each in lines if "cannot be read" in each["event"]]
+        assert "b'c1234'" in line["reason"]
+
+    run(scenario)
 
 
 def test_all_invalid_fields_are_named_at_once_and_a_card_number_is_masked() -> None:

@@ -6,18 +6,22 @@ import json
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from schemas.columns import empty_columns
+from schemas.features import DAY
 from schemas.keys import entity_key, refused_key
 from stream_features.engine.live import LiveEngine, LiveResult, record
 from stream_features.engine.state.blob import FRAUD_ADDED, NEW_SHARED
 from stream_features.engine.state.blob_check import MAX_BYTES, fault_of
 from stream_features.engine.state.entities import MARK_START, MARK_TRANSACTION, MARKED, new_tables
+from stream_features.operate.show import readable, state_of
 from tests.support.stream_features.damaged_values import OTHER, START, SUBJECT, Subject, good_values
 
 CORPUS: Final = json.loads(Path(__file__).with_name("damaged_values.json").read_text())
@@ -118,6 +122,18 @@ def test_a_refused_value_leaves_a_new_entity_and_is_replaced() -> None:
     assert (fold.key, fold.expected_generation, fold.expected_length) == (merchant, 0x201, 2)
     assert fold.value.startswith(b"\2\2\0\0")
     assert fold.value[4:12] == START.to_bytes(8, "little")
+
+
+def test_impossible_times_that_can_be_unpacked_can_be_shown() -> None:
+    """A step of 6 bytes leads to the year 6,429, which no date can be made of."""
+    head = bytes([2, 0, 0]) + 2 * START.to_bytes(8, "little")
+    times = START.to_bytes(8, "little") + b"\6" + (2**47).to_bytes(6, "little")
+    card = head + times + b"\0" + bytes(2) + bytes(7) + bytes(3)
+    state = state_of("card", "c", b"k", card, 1, 7 * DAY)
+    assert state.recent[0][0] == START + 2**47
+    shown = StringIO()
+    Console(file=shown, width=100).print(readable(state, 2))
+    assert "2023-11-14 22:13:20 UTC" in shown.getvalue()
 
 
 def test_many_frauds_known_at_once_leave_the_frauds_of_others_alone() -> None:
