@@ -124,13 +124,13 @@ def replay(
     """
     began = time.perf_counter()
     from runtime.files.intake import read_for_command
-    from stream_features.offline.replay import replay_to_file
+    from stream_features.offline.replay import in_words, replay_to_file
 
     options = RejectOptions(on_error=on_error, max_share=max_rejected, file=rejects)
     found = read_for_command(input_path, mapping, options)
     with _progress() as bar:
         task = bar.add_task("replay", total=found.table.num_rows)
-        rows, engine_seconds = replay_to_file(
+        rows, engine_seconds, told = replay_to_file(
             found.table,
             output,
             label_delay_ms=round(label_delay_days * DAY),
@@ -142,8 +142,16 @@ def replay(
         f"{rows:,} transactions in {seconds:.2f} s, {rate:,.0f}/s (engine alone "
         f"{engine_rate:,.0f}/s), to {output}"
     )
+    left_out = ", ".join(f"{count:,} × {kind}" for kind, count in found.rejected.items())
+    unread = ", ".join(f"{field} {count:,}" for field, count in found.unread.items())
+    for name, listed in (
+        ("among them", in_words(told)), ("left out", left_out), ("could not be read", unread),
+    ):  # fmt: skip
+        if listed:
+            say(f"{name}: {listed}")
     report = {
         "transactions": rows,
+        "told": told,
         "seconds": seconds,
         "throughput_per_s": rate,
         "engine_seconds": engine_seconds,

@@ -186,7 +186,7 @@ class Observations:
             names,
             decided.action[first],
             decided.score[first],
-            decided.base_amount(self._currencies)[first],
+            np.where(decided.given_back, 0, decided.base_amount(self._currencies))[first],
         )
         self.active.add(
             self.quality.hours(),

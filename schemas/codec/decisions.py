@@ -19,6 +19,7 @@ from schemas.codec import avro
 from schemas.codec import decisions_kernel as kernel
 from schemas.codec.byte_spans import Ints, as_array, cut_at, hash_texts, joined, sliced
 from schemas.codec.vectors import DecodedVectors
+from schemas.columns import REFUND, REVERSAL
 from schemas.currency import CurrencyTable
 from schemas.errors import BadMessage, Rejected, UnknownSchema
 from schemas.records import Reason
@@ -105,6 +106,11 @@ class DecodedDecisions:
     def kind(self) -> Codes:
         """Position in `schemas.columns.KINDS`."""
         return self.codes[:, kernel.KIND]
+
+    @property
+    def given_back(self) -> npt.NDArray[np.bool_]:
+        """Whether the transaction is a refund or reversal, which spends nothing."""
+        return np.isin(self.kind, (REFUND, REVERSAL))
 
     @property
     def degraded(self) -> npt.NDArray[np.bool_]:

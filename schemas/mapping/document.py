@@ -17,7 +17,7 @@ from schemas.rules.label import MAX_LABEL_AHEAD_MS
 from schemas.rules.transaction import REQUIRED
 
 IDS: Final = ("transaction_id", "card_id", "merchant_id", "customer_id", "device_id")
-CODES: Final = ("currency", "channel", "ip_country", "card_country", "merchant_country")
+CODES: Final = ("currency", "kind", "channel", "ip_country", "card_country", "merchant_country")
 NUMBERS: Final = ("mcc", "latitude", "longitude")
 FIELDS: Final = (*IDS, "ip", *CODES, *NUMBERS, "event_time", "amount", "label")
 DURATIONS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -33,7 +33,7 @@ _OPTIONS: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(NUMBERS, frozenset(("column", "constant"))),
     "mcc": frozenset(("column", "constant", "values")),
     "event_time": _SOURCE | _TIME,
-    "amount": frozenset(("column", "constant", "unit", "decimal")),
+    "amount": frozenset(("column", "constant", "unit", "decimal", "negative")),
     "label": frozenset(("column", "constant")) | _TIME | {"fraud", "genuine", "delay", "known"},
 }
 _FILE_OPTIONS: Final = frozenset(("separator", "quote", "encoding", "skip", "missing"))
@@ -42,6 +42,7 @@ _CHOICES: Final = {
     ("label", "unit"): TIME_UNITS,
     ("amount", "unit"): ("minor", "major"),
     ("amount", "decimal"): (".", ","),
+    ("amount", "negative"): ("refund", "reversal"),
     ("ip", "unit"): ("text", "integer"),
     ("transaction_id", "generate"): ("row_number",),
 }

@@ -31,6 +31,7 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "amount": ("amount", "amt", "txamount", "transactionamt", "value", "total", "amountcents"),
     "currency": ("currency", "currencycode", "cur", "ccy"),
+    "kind": ("kind",),
     "channel": ("channel", "entrymode", "usechip"),
     "ip_country": ("ipcountry",),
     "card_country": ("cardcountry", "issuercountry"),

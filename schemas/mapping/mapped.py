@@ -6,7 +6,6 @@ and counted.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 
 from schemas.card_numbers import masked
 from schemas.codec.transactions_kernel import EARLIEST_MS, MAX_AHEAD_MS, MAX_AMOUNT
+from schemas.columns import KINDS, PURCHASE
 from schemas.errors import ConfigurationError, InvalidField
 from schemas.mapping.amounts import amounts
 from schemas.mapping.arrays import combined, decoded, floats, is_number, is_text, split
@@ -28,7 +28,7 @@ from schemas.mapping.screens import unusual_addresses, unusual_ids
 from schemas.mapping.texts import doubtful_ids, integer_addresses, texts
 from schemas.mapping.times import numbers_of, remedy, times
 from schemas.rules.label import MAX_LABEL_AHEAD_MS, check_label_time
-from schemas.rules.transaction import REQUIRED, Rules, read_field
+from schemas.rules.transaction import CHECKED, REQUIRED, Rules, read_field
 
 MAX_SHOWN: Final = 10
 """Distinct values that a note names."""
@@ -41,7 +41,8 @@ class MappedTable(NamedTuple):
     `table` holds the rows that can be used, in their order. `event_time` and `label_time` are int64
     ms; `amount` is int64 in minor units of `currency`, `base_amount` of the base currency; texts
     are dictionary-encoded, `label` is bool. `faults` name the rejected rows, `unread` counts the
-    values of each context field that could not be read, `notes` are for a person to look at.
+    values of each context field that could not be read in the others, `notes` are for a person to
+    look at.
     """
 
     table: pa.Table
@@ -91,7 +92,7 @@ class _Reading:
     rules: Rules
     columns: dict[str, Any] = field(default_factory=dict)
     faults: dict[int, RowFault] = field(default_factory=dict)
-    unread: Counter[str] = field(default_factory=Counter)
+    unread: dict[str, Mask] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def read(self, name: str) -> None:
@@ -120,7 +121,14 @@ class _Reading:
             made = made.filter(pa.array(~rejected))
         self._look(made)
         faults = [self.faults[row] for row in sorted(self.faults)]
-        return MappedTable(made, self.table.num_rows, faults, dict(self.unread), self.notes)
+        counts = {name: int((mask & ~rejected).sum()) for name, mask in self.unread.items()}
+        unread = {name: count for name, count in counts.items() if count}
+        return MappedTable(made, self.table.num_rows, faults, unread, self.notes)
+
+    def _unread(self, name: str, rows: npt.NDArray[np.int64]) -> None:
+        """Note the rows whose value of a context field cannot be read."""
+        mask = self.unread.setdefault(name, np.zeros(self.table.num_rows, np.bool_))
+        mask[rows] = True
 
     def _text(self, name: str, spec: dict[str, Any]) -> None:
         column = texts(self.table, spec)
@@ -175,11 +183,11 @@ class _Reading:
             rows = np.flatnonzero(
                 np.isin(codes.fill_null(-1).to_numpy(zero_copy_only=False), list(errors))
             )
-            if name in REQUIRED:
+            if name in CHECKED:
                 for row in rows.tolist():
                     self._refuse(row, name, errors[codes[row].as_py()])
             else:
-                self.unread[name] += len(rows)
+                self._unread(name, rows)
                 shown = dict(zip(odd.tolist(), held, strict=True))
                 some = ", ".join(masked(repr(shown[code])) for code in list(errors)[:MAX_SHOWN])
                 self.notes.append(f"{name}: {len(rows):,} values cannot be read: {some}")
@@ -203,11 +211,13 @@ class _Reading:
             good = (numbers >= low) & (numbers <= high)
         if name == "mcc":
             good &= numbers == np.rint(numbers)
-        unread = int((given & ~good).sum())
-        if unread:
-            self.unread[name] += unread
-            first = masked(repr(self._value(spec, int(np.flatnonzero(given & ~good)[0]))))
-            self.notes.append(f"{name}: {unread:,} values cannot be read, the first is {first}")
+        unread = np.flatnonzero(given & ~good)
+        if len(unread):
+            self._unread(name, unread)
+            first = masked(repr(self._value(spec, int(unread[0]))))
+            self.notes.append(
+                f"{name}: {len(unread):,} values cannot be read, the first is {first}"
+            )
         self.columns[name] = pa.array(np.where(good, numbers, 0), mask=~good).cast(kind)
 
     def _time(self, name: str, spec: dict[str, Any]) -> None:
@@ -235,6 +245,10 @@ class _Reading:
             self._add(row, "amount", "amount names another currency than its row",
                       "correct the mapping of currency")  # fmt: skip
         values, known = split(column)
+        if "negative" in spec:
+            self._give_back(known & (values < 0), KINDS.index(spec["negative"].upper()))
+            values = np.abs(values)
+            column = pa.array(values, mask=~known)
         held = currency.dictionary.to_pylist() or [""]
         codes = currency.indices.fill_null(0).to_numpy(zero_copy_only=False)
         scales = np.array([self.rules.currencies.scales.get(code, 1.0) for code in held])[codes]
@@ -249,6 +263,17 @@ class _Reading:
             self._check(row, "amount", {"amount": int(values[row]), "currency": code})
         self.columns["amount"] = column
         self.columns["base_amount"] = pa.array(base, mask=~known)
+
+    def _give_back(self, rows: Mask, kind: int) -> None:
+        """Make refunds or reversals of rows, whatever their column of kinds says."""
+        codes = np.full(self.table.num_rows, PURCHASE, np.int8)
+        if "kind" in self.columns:
+            held = self.columns["kind"]
+            places = [KINDS.index(each or KINDS[PURCHASE]) for each in held.dictionary.to_pylist()]
+            which = held.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            codes = np.array([*places, PURCHASE], np.int8)[which]
+        codes[rows] = kind
+        self.columns["kind"] = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(KINDS))
 
     def _label(self, spec: dict[str, Any]) -> None:
         raw = self._raw(spec)

@@ -100,7 +100,10 @@ def _amount(record: Mapping[str, Any], currencies: CurrencyTable) -> int:
     amount = whole_number(record, "amount", -kernel.MAX_AMOUNT, kernel.MAX_AMOUNT, "minor units")
     if amount < 0:
         refuse(
-            "amount", amount, "is negative", "send a refund as what is given back, with kind REFUND"
+            "amount",
+            amount,
+            "is negative",
+            "of a refund send what is given back, with the kind REFUND",
         )
     code = _code(record.get("currency"))
     if code in currencies.scales and currencies.to_base(amount, code) > kernel.MAX_AMOUNT:

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from schemas.columns import CHANNELS
+from schemas.columns import CHANNELS, KINDS
 from schemas.features import NAMES
 from scorer.model.bundle import Model
 from scorer.policy.addresses import Addresses
@@ -67,6 +67,11 @@ class Batch(Protocol):
     @property
     def channel(self) -> npt.NDArray[np.integer[Any]]:
         """Each row's position in `schemas.columns.CHANNELS`."""
+        ...
+
+    @property
+    def kind(self) -> npt.NDArray[np.integer[Any]]:
+        """Each row's position in `schemas.columns.KINDS`."""
         ...
 
     @property
@@ -125,6 +130,8 @@ class Columns(Mapping[str, Any]):
             return self._scores.anomaly
         if name == "channel":
             return np.array(CHANNELS)[self._batch.channel]
+        if name == "kind":
+            return np.array(KINDS)[self._batch.kind]
         if name in TEXT_FIELDS:
             return self._batch.strings(name)
         return self._batch.matrix[:, NAMES.index(name)]

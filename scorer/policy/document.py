@@ -22,7 +22,7 @@ from scorer.policy.expressions import ADDRESS_FIELD, Rule, compile_rule
 
 TEXT_FIELDS: Final = (
     "transaction_id", "card_id", "customer_id", "merchant_id", "currency", "device_id", "ip",
-    "ip_country", "card_country", "merchant_country", "channel",
+    "ip_country", "card_country", "merchant_country", "channel", "kind",
 )  # fmt: skip
 COLUMN_NAMES: Final = frozenset((*NAMES, *TEXT_FIELDS, "score", "anomaly_score"))
 """Names that an expression may use: features, transaction fields and the model's scores."""

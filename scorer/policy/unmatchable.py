@@ -12,7 +12,7 @@ from typing import Final
 
 from schemas.card_numbers import looks_like_pan, masked, tokenised
 from schemas.codec.transactions_kernel import MAX_ID, MAX_OPTIONAL_ID
-from schemas.columns import CHANNELS
+from schemas.columns import CHANNELS, KINDS
 from schemas.currency import CURRENCIES
 from schemas.errors import ConfigurationError
 from schemas.rules.countries import country_code
@@ -93,6 +93,8 @@ def _never(field: str, value: str, pan_key: bytes | None) -> str:
         return "" if known else "is no ISO 4217 code: write three capital letters, such as EUR"
     if field == "channel":
         return "" if value in CHANNELS else f"is no channel: write one of {', '.join(CHANNELS)}"
+    if field == "kind":
+        return "" if value in KINDS else f"is not a kind: write one of {', '.join(KINDS)}"
     if field == "card_id" and looks_like_pan(value):
         if pan_key is None:
             return "is a card number, which is never stored: list the token in its place"

@@ -8,7 +8,8 @@ event time is not earlier than the label time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.columns import TransactionColumns
+from schemas.columns import KINDS, TransactionColumns
 from schemas.features import DAY, NAMES, VECTOR_SIZE
 from stream_features.engine.offline import OfflineEngine
 from stream_features.engine.passes.workspace import DUPLICATE, LATE
@@ -53,10 +54,14 @@ class Piece(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """The result of `replay_to_file`; `engine_seconds` is the time spent in the engine."""
+    """The result of `replay_to_file`; `engine_seconds` is the time spent in the engine.
+
+    `told` is as `told_of` counts.
+    """
 
     transactions: int
     engine_seconds: float
+    told: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +187,34 @@ def replay_to_file(
     """
     order = event_order(table)
     engine_seconds = 0.0
+    told: Counter[str] = Counter()
     with FeatureFile(output_path, table, order) as file:
         for piece in replay_pieces(table, order, label_delay_ms):
             engine_seconds += piece.seconds
             file.add(piece.vectors, piece.flags)
+            told.update(told_of(piece.columns.kind, piece.flags))
             if progress is not None:
                 progress(piece.last - piece.first)
-    return Replayed(len(order), engine_seconds)
+    return Replayed(len(order), engine_seconds, dict(told))
+
+
+def told_of(kind: npt.NDArray[np.int8], flags: npt.NDArray[np.uint8]) -> dict[str, int]:
+    """Count refunds, reversals, verifications, repeated ids, and what is too old for its card."""
+    counts = np.bincount(kind, minlength=len(KINDS)).tolist()
+    found = {f"{name.lower()}s": count for name, count in zip(KINDS[1:], counts[1:], strict=True)}
+    found["duplicates"] = int(np.count_nonzero(flags & DUPLICATE))
+    found["late"] = int(np.count_nonzero(flags & LATE))
+    return found
+
+
+def in_words(told: Mapping[str, int]) -> str:
+    """Return counts of `told_of` for people, "" if all are 0.
+
+    >>> in_words({"refunds": 12, "duplicates": 1, "late": 0})
+    '12 refunds, 1 duplicate'
+    """
+    return ", ".join(
+        f"{count:,} {name.removesuffix('s') if count == 1 else name}"
+        for name, count in told.items()
+        if count
+    )

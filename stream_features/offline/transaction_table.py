@@ -112,7 +112,13 @@ def table_columns(
             CHANNELS.index("OTHER"),
         )
     if "kind" in names:
-        changes["kind"] = _coded(table.column("kind"), KINDS.index, np.int8, PURCHASE)
+        # A dictionary may hold texts that no row refers to.
+        changes["kind"] = _coded(
+            table.column("kind"),
+            lambda text: KINDS.index(text) if text in KINDS else PURCHASE,
+            np.int8,
+            PURCHASE,
+        )
     if "mcc" in names:
         changes["mcc"] = table.column("mcc").cast(pa.int32()).fill_null(-1).to_numpy()
     if {"latitude", "longitude"} <= names:

@@ -55,9 +55,17 @@ def read_block(name: str, messages: Sequence[Message]) -> pa.Table | None:
 
 @cache
 def _file_start(name: str) -> bytes:
-    """Return the header of an Avro file of `name` without compression."""
+    """Return the header of an Avro file of `name` without compression.
+
+    Its schema has no defaults, which a file does not need: polars refuses those of enums.
+    """
     out = io.BytesIO()
-    fastavro.writer(out, avro.parsed_schema(name), [], sync_marker=_SYNC)
+    fields = [
+        {key: part for key, part in field.items() if key != "default"}
+        for field in avro.raw_schema(name)["fields"]
+    ]
+    schema = fastavro.parse_schema({**avro.raw_schema(name), "fields": fields})
+    fastavro.writer(out, schema, [], sync_marker=_SYNC)
     return out.getvalue()
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from runtime.settings import Settings
@@ -76,7 +77,7 @@ class Archive:
         return cls(place, options, keep_versions_ms=settings.archive_keep_versions.ms)
 
     def create(self) -> None:
-        """Create the tables that are not there yet.
+        """Create the tables that are not there yet, and the columns that older tables lack.
 
         Raises:
             ConfigurationError: the place cannot be written to.
@@ -96,6 +97,7 @@ class Archive:
                         "delta.dataSkippingStatsColumns": _STATISTICS[name],
                     },
                 )
+                self._add_columns(name)
             except CommitFailedError:  # somebody else created it at the same time
                 self._tables[name] = self._open(name)
             except (DeltaError, OSError) as error:
@@ -103,6 +105,13 @@ class Archive:
                     f"cannot create the archive at {self.url}: {error}; set FRAUD_ARCHIVE_URL "
                     "to a place that can be written to"
                 ) from error
+
+    def _add_columns(self, name: str) -> None:
+        table = self._tables[name]
+        held = {field.name for field in table.schema().fields}
+        added = [field for field in SCHEMAS[name] if field.name not in held]
+        if added:
+            table.alter.add_columns(DeltaSchema.from_arrow(pa.schema(added)).fields)
 
     def versions(self) -> dict[str, int]:
         """Return the newest version of each table.
@@ -162,7 +171,9 @@ class Archive:
         columns: Sequence[str] | None = None,
         where: Any = None,
     ) -> pa.Table:
-        """Return rows of a table, in no order. `where` is a pyarrow expression.
+        """Return rows of a table, in no order; a column that its version lacks is null.
+
+        `where` is a pyarrow expression over columns that every version has.
 
         Raises:
             ConfigurationError: no archive, or the version is gone.
@@ -170,8 +181,16 @@ class Archive:
         """
         table = self._open(name, version)
         try:
-            chosen = None if columns is None else list(columns)
-            return table.to_pyarrow_dataset().to_table(columns=chosen, filter=where)
+            rows = table.to_pyarrow_dataset()
+            if columns is None:
+                return rows.to_table(filter=where)
+            chosen = [column for column in columns if column in rows.schema.names]
+            found = rows.to_table(columns=chosen, filter=where)
+            for column in columns:
+                if column not in chosen:
+                    kind = SCHEMAS[name].field(column).type
+                    found = found.append_column(column, pa.nulls(found.num_rows, kind))
+            return found.select(list(columns))
         except FileNotFoundError as error:
             raise self._gone(name, table.version()) from error
         except (DeltaError, OSError) as error:

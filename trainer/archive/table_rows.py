@@ -18,7 +18,7 @@ from runtime.kafka.protocols import Message
 from schemas.codec import avro
 from schemas.codec.transactions_kernel import EARLIEST_MS, TEXT_FIELDS
 from schemas.codec.vectors import DecodedVectors, decode_feature_vectors
-from schemas.columns import CHANNELS
+from schemas.columns import CHANNELS, KINDS
 from schemas.currency import CurrencyTable
 from schemas.errors import BadMessage, ConfigurationError, InvalidField, Rejected, UnknownSchema
 from schemas.features import DAY
@@ -45,7 +45,7 @@ FEATURES: Final = pa.schema(
         ("fingerprint", pa.binary()), ("vector", pa.binary()), ("amount", pa.int64()),
         ("original_amount", pa.int64()), ("mcc", pa.int32()), ("channel", pa.string()),
         ("latitude", pa.float64()), ("longitude", pa.float64()),
-        *((name, pa.string()) for name in TEXT_FIELDS),
+        *((name, pa.string()) for name in TEXT_FIELDS), ("kind", pa.string()),
     ]
 )  # fmt: skip
 """`vector` is the message's own: little-endian float32 in the order of the catalogue `fingerprint`.
@@ -61,6 +61,7 @@ DECISIONS: Final = pa.schema(
         ("degraded", pa.string()), ("rule_hits", pa.list_(pa.string())),
         ("reasons", pa.list_(_REASON)), ("shadows", pa.list_(_SHADOW)),
         ("received_at", pa.int64()), ("computed_at", pa.int64()), ("decided_at", pa.int64()),
+        ("kind", pa.string()), ("unread", pa.list_(pa.string())),
     ]
 )  # fmt: skip
 """The fields of a Decision as they are; `amount` in minor units of `currency`."""
@@ -127,6 +128,9 @@ def feature_rows(messages: Sequence[Message], currencies: CurrencyTable) -> Tabl
         "mcc": pa.array(vectors.mcc.astype(np.int32), mask=vectors.mcc < 0),
         "channel": pa.DictionaryArray.from_arrays(
             pa.array(vectors.channel.astype(np.int8)), pa.array(CHANNELS)
+        ),
+        "kind": pa.DictionaryArray.from_arrays(
+            pa.array(vectors.kind.astype(np.int8)), pa.array(KINDS)
         ),
         "latitude": pa.array(vectors.latitude, mask=np.isnan(vectors.latitude)),
         "longitude": pa.array(vectors.longitude, mask=np.isnan(vectors.longitude)),

@@ -116,7 +116,8 @@ class Backtest:
     """n judged transactions in event order, and what each contender made of them.
 
     `rows` (int64[n]) are places in `table`; `label` (int8[n]) is 1 fraud, 0 genuine, -1 unknown;
-    `labelled` are the rows that count for quality: a label, and neither duplicate nor late.
+    `labelled` are the rows that count for quality: a label, and neither duplicate nor late, nor a
+    refund or reversal.
     `sample` (int64[m]) are the rows, ascending, whose `vectors` (float32[m, 71]) were kept.
     """
 
@@ -195,10 +196,12 @@ def run(
     rows = order[begin:]
     labels = table.column("label").combine_chunks()
     label = labels.cast(pa.int8()).fill_null(UNLABELLED).to_numpy(zero_copy_only=False)[rows]
-    columns = table_columns(table.select(["event_time", "amount", "card_id"]), rows)
+    names = ["event_time", "amount", "card_id", "kind"]
+    columns = table_columns(table.select([n for n in names if n in table.column_names]), rows)
+    labelled = (label != UNLABELLED) & (flags == 0) & ~columns.given_back
     return Backtest(
-        table, rows, columns.time, columns.amount, columns.card, label,
-        (label != UNLABELLED) & (flags == 0), sample, vectors, outcomes, len(order),
+        table, rows, columns.time, columns.amount, columns.card, label, labelled, sample, vectors,
+        outcomes, len(order),
     )  # fmt: skip
 
 

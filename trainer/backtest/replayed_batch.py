@@ -40,6 +40,11 @@ class ReplayedBatch:
         return self.columns.channel
 
     @property
+    def kind(self) -> npt.NDArray[np.int8]:
+        """Position in `schemas.columns.KINDS`."""
+        return self.columns.kind
+
+    @property
     def card_hash(self) -> npt.NDArray[np.uint64]:
         """Hash of the card id."""
         return self.columns.card

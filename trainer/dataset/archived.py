@@ -33,7 +33,7 @@ _KEY: Final = ["card_id", "transaction_id"]
 _COLUMNS: Final = (
     "source_partition", "source_offset", "event_time", "vector", "amount", "mcc", "channel",
     "latitude", "longitude", "transaction_id", "card_id", "merchant_id", "device_id", "ip",
-    "ip_country", "card_country", "merchant_country",
+    "ip_country", "card_country", "merchant_country", "kind",
 )  # fmt: skip
 
 
@@ -53,8 +53,9 @@ def from_archive(
     Mature is what happened at most at `cutoff_ms - maturity_ms`, and from `since_ms` on. Its label
     is the newest (by `label_time`, then by order of arrival) with `label_time <= cutoff_ms`;
     without one it is genuine, known when it became mature. Vectors of duplicates, of late
-    transactions and of another feature catalogue are left out and counted. `versions` (of SOURCES)
-    reads the tables as they were. `now_ms` is the time now, by default the machine's.
+    transactions, of refunds and reversals, and of another feature catalogue are left out and
+    counted. `versions` (of SOURCES) reads the tables as they were. `now_ms` is the time now, by
+    default the machine's.
 
     `early` adds the younger ones as the dataset's `immature` rows, see `immature_weights`. With
     `silence_ms`, labels that have stopped for longer are not taken for the absence of fraud: what
@@ -135,10 +136,16 @@ def from_archive(
 
 
 def content_hash(data: Dataset) -> str:
-    """Return the SHA-256 over every array of the dataset: name, type, shape and bytes."""
+    """Return the SHA-256 over every array of the dataset: name, type, shape and bytes.
+
+    `kind` counts only if there are others than purchases, so that older runs keep their hash.
+    """
     digest = hashlib.sha256()
+    columns = data.transactions._asdict()
+    if not data.transactions.kind.any():
+        del columns["kind"]
     arrays: dict[str, npt.NDArray[Any]] = {
-        **data.transactions._asdict(),
+        **columns,
         "vectors": data.vectors,
         "fraud": data.fraud,
         "label_time": data.label_time,
@@ -164,14 +171,17 @@ def _features(
     flags = archive.read(
         "features",
         version=version,
-        columns=["duplicate", "late", "fingerprint"],
+        columns=["duplicate", "late", "fingerprint", "kind"],
         where=where,
     )
     foreign = pc.not_equal(flags.column("fingerprint"), pa.scalar(FINGERPRINT, pa.binary()))
+    back = _given_back(flags)
     unusable = pc.or_(foreign, pc.or_(flags.column("duplicate"), flags.column("late")))
+    unusable = pc.or_(unusable, back)
     counts = {
         "duplicates": _count(flags.column("duplicate")),
         "late": _count(flags.column("late")),
+        "refunds_and_reversals": _count(back),
         "foreign_fingerprint": _count(foreign),
     }
     if _count(unusable) == flags.num_rows:
@@ -184,10 +194,16 @@ def _features(
         & (pc.binary_length(pc.field("vector")) == 4 * VECTOR_SIZE)
     )
     table = archive.read("features", version=version, columns=_COLUMNS, where=usable)
+    table = table.filter(pc.invert(_given_back(table)))
     # Files come in any order: event_order leaves what it cannot tell apart as it stands.
     place = [("source_partition", "ascending"), ("source_offset", "ascending")]
     order = pc.sort_indices(table.select([name for name, _ in place]), place)
     return table.take(order), counts
+
+
+def _given_back(table: pa.Table) -> Any:
+    """Return which rows are refunds and reversals; rows older than kinds are purchases."""
+    return pc.is_in(table.column("kind"), pa.array(["REFUND", "REVERSAL"]))
 
 
 def _nothing_left(

@@ -15,7 +15,7 @@ from gateway.web.problems import Problem
 from runtime.clock import ManualClock
 from schemas.codec import avro
 from schemas.codec.transactions import DecodedTransactions, decode_transactions
-from schemas.columns import CHANNELS, TransactionColumns
+from schemas.columns import CHANNELS, KINDS, TransactionColumns
 from schemas.currency import CurrencyTable
 from schemas.errors import InvalidField
 from schemas.mapping.document import FIELDS, Mapping
@@ -62,6 +62,7 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
         ),
         "mcc": draw(st.none() | st.integers(-1, 10_000)),
         "channel": draw(st.sampled_from(CHANNELS)),
+        "kind": draw(st.sampled_from(KINDS)),
         "device_id": draw(st.none() | ID),
         "ip": draw(ADDRESS),
         "ip_country": draw(COUNTRY),
@@ -89,16 +90,16 @@ TYPES: Final = {
 }  # fmt: skip
 
 
-def over_rest(drawn: list[dict[str, Any]]) -> list[bool]:
+def over_rest(drawn: list[dict[str, Any]]) -> dict[int, bytes]:
+    """Return by row what the gateway sends on of the records that it takes."""
     reader = TransactionReader(CURRENCIES, ManualClock(NOW), KEY)
-    taken = []
-    for record in drawn:
+    sent = {}
+    for row, record in enumerate(drawn):
         try:
-            reader.json(json.dumps(record))
-            taken.append(True)
+            sent[row] = avro.encode("Transaction", reader.json(json.dumps(record)))
         except Problem:
-            taken.append(False)
-    return taken
+            continue
+    return sent
 
 
 def same_bits(one: TransactionColumns, other: TransactionColumns) -> None:
@@ -109,19 +110,47 @@ def same_bits(one: TransactionColumns, other: TransactionColumns) -> None:
 @given(drawn=st.lists(records(), min_size=1, max_size=8))
 @settings(deadline=None, max_examples=300)
 def test_every_door_takes_the_same_and_gives_the_same_bits(drawn: list[dict[str, Any]]) -> None:
-    as_avro = over_kafka([avro.encode("Transaction", {**r, "attributes": {}}) for r in drawn])
+    as_avro = over_kafka([avro.encode("Transaction", record) for record in drawn])
     as_json = over_kafka([json.dumps(record).encode() for record in drawn])
     file = from_a_file(drawn)
     taken = as_avro.rows.tolist()
     refused = [row for row in range(len(drawn)) if row not in taken]
     assert as_json.rows.tolist() == taken
-    assert [row for row, good in enumerate(over_rest(drawn)) if good] == taken
+    by_gateway = over_rest(drawn)
+    assert list(by_gateway) == taken
+    sent_on = over_kafka(list(by_gateway.values()))
     assert [fault.row for fault in file.faults] == refused
     same_bits(as_avro.columns, as_json.columns)
+    same_bits(as_avro.columns, sent_on.columns)
     same_bits(as_avro.columns, table_columns(file.table))
-    assert as_avro.bodies == as_json.bodies
+    assert as_avro.bodies == as_json.bodies == sent_on.bodies
+    assert as_avro.unread == as_json.unread == sent_on.unread == file.unread
     assert [text.encode() for text in file.table.column("card_id").to_pylist()] == as_avro.cards
     for fault, (_, error) in zip(file.faults, as_avro.rejected, strict=True):
         known = invalid_fields(drawn[fault.row], now_ms=NOW, currencies=CURRENCIES, pan_key=KEY)
         assert isinstance(error, InvalidField)
         assert {fault.kind, error.fault} <= {each.fault for each in known}
+
+
+@given(kind=st.text(max_size=14) | st.sampled_from(["refund", " Reversal", "VERIFICATION ", ""]))
+@settings(deadline=None)
+def test_a_kind_is_taken_or_refused_alike_where_it_is_a_text(kind: str) -> None:
+    drawn = [{**PLAIN, "kind": kind}, PLAIN]
+    as_json = over_kafka([json.dumps(record).encode() for record in drawn])
+    file = from_a_file([{**PLAIN, "kind": kind}, {**PLAIN, "kind": None}])
+    taken = as_json.rows.tolist()
+    assert 1 in taken
+    assert list(over_rest(drawn)) == taken
+    same_bits(as_json.columns, table_columns(file.table))
+    if 0 not in taken:
+        [fault], [(_, error)] = file.faults, as_json.rejected
+        assert isinstance(error, InvalidField)
+        assert fault.kind == error.fault == "kind is unknown"
+
+
+PLAIN: Final = {
+    "transaction_id": "t1", "event_time": NOW, "card_id": "c1", "customer_id": None,
+    "merchant_id": "m1", "amount": 1234, "currency": "EUR", "mcc": None, "channel": "POS",
+    "device_id": None, "ip": None, "ip_country": None, "card_country": None,
+    "merchant_country": None, "latitude": None, "longitude": None,
+}  # fmt: skip

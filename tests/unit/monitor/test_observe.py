@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from monitor.judge.figures import FigureMinimums, Figures
+from monitor.observe.join_kernel import VALUE
 from monitor.observe.labels import decode_labels
 from monitor.observe.observations import MemoryLimits, Observations
 from monitor.report import evidently
@@ -45,6 +46,17 @@ def test_a_duplicate_is_no_second_decision(seen: Observations) -> None:
     first = decision_message(2, 0.99, START, "one")
     seen.sees_decisions(messages(DECISIONS.name, again, first, again))
     assert seen.quality.total("one", [START // HOUR], START).decided == 1
+
+
+def test_a_refund_that_is_blocked_saves_no_amount(seen: Observations) -> None:
+    decided = [
+        decision_message(number, 0.99, START, "one", amount=1_000, kind=kind)
+        for number, kind in enumerate(("PURCHASE", "REFUND", "REVERSAL"))
+    ]
+    seen.sees_decisions(messages(DECISIONS.name, *decided))
+    cell = seen.quality.total("one", [START // HOUR], START)
+    assert cell.decided == 3
+    assert cell.numbers[VALUE:].max() == 1_000
 
 
 def test_scores_are_those_of_each_model(seen: Observations) -> None:

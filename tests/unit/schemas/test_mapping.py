@@ -576,3 +576,43 @@ def test_notes_show_no_card_number(tmp_path: Path) -> None:
     )
     assert len(found.notes) >= 3
     assert number[:12] not in str(found.notes)
+
+
+KIND = "  kind: {column: type, values: {R: refund, chk: VERIFICATION}}\n"
+
+
+def test_a_column_of_kinds_is_read_by_its_values_and_by_our_own_names(tmp_path: Path) -> None:
+    found = mapped(tmp_path, BASE + KIND, type=["R", "purchase", "", "chk", "Reversal", "sale"])
+    assert values(found, "kind") == ["REFUND", "PURCHASE", None, "VERIFICATION", "REVERSAL"]
+    [fault] = found.faults
+    assert (fault.row, fault.column, fault.value, fault.kind) == (
+        5, "type", "sale", "kind is unknown",
+    )  # fmt: skip
+
+
+def test_negative_amounts_may_be_refunds_whatever_the_column_of_kinds_says(tmp_path: Path) -> None:
+    text = BASE.replace("unit: major}", "unit: major, negative: refund}")
+    amounts = ["10.50", "-3.20", "(4.00)", "5.00-", "7.00"]
+    found = mapped(tmp_path, text, amt=amounts)
+    assert values(found, "amount") == [1050, 320, 400, 500, 700]
+    assert values(found, "base_amount") == [1050, 320, 400, 500, 700]
+    assert values(found, "kind") == ["PURCHASE", "REFUND", "REFUND", "REFUND", "PURCHASE"]
+    both = mapped(tmp_path, text + KIND, amt=amounts, type=["chk", "purchase", "", "R", "R"])
+    assert values(both, "kind") == ["VERIFICATION", "REFUND", "REFUND", "REFUND", "REFUND"]
+    assert found.faults == both.faults == []
+
+
+def test_a_negative_amount_without_a_way_to_read_it_names_the_remedy(tmp_path: Path) -> None:
+    [fault] = mapped(tmp_path, amt=["-1.00"]).faults
+    assert fault.reason == (
+        "amount is negative: of a refund send what is given back, with the kind REFUND"
+    )
+
+
+def test_unread_context_is_counted_by_field_in_the_rows_that_are_kept(tmp_path: Path) -> None:
+    text = BASE + "  ip: ip\n  mcc: mcc\n  ip_country: land\n"
+    found = mapped(
+        tmp_path, text, amt=["1", "2", "-3"], ip=["here", "192.0.2.1", "there"],
+        mcc=["0742", "x", "y"], land=["T1", "QQ", "EU"],
+    )  # fmt: skip
+    assert found.unread == {"ip": 1, "ip_country": 1, "mcc": 1}

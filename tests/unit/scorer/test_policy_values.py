@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from schemas.card_numbers import tokenised
 from schemas.codec.vectors import decode_feature_vectors
-from schemas.columns import empty_columns
+from schemas.columns import KINDS, empty_columns
 from schemas.errors import ConfigurationError
 from schemas.keys import normalise_ip
 from scorer.decision.judge import BLOCK, Serving, judge
@@ -76,6 +76,16 @@ def test_an_address_matches_however_it_is_written_live_and_in_a_backtest(text: s
 def test_a_missing_address_can_be_asked_for_in_a_rule() -> None:
     live, replayed = blocked(document(rules=[a_rule("ip == ''")]), ["192.0.2.7", None])
     assert live == replayed == [False, True]
+
+
+def test_a_rule_sees_the_kind_live_and_in_a_backtest() -> None:
+    serving = Serving(checked_policy(document(rules=[a_rule("kind in ['REFUND', 'REVERSAL']")])))
+    live = decode_feature_vectors([vector((0, n), kind=kind) for n, kind in enumerate(KINDS)])
+    columns = empty_columns(4)._replace(kind=np.arange(4, dtype=np.int8))
+    table = pa.table({"kind": pa.array(KINDS).dictionary_encode()})
+    replayed = ReplayedBatch(table, np.arange(4), columns, np.zeros((4, 70), np.float32))
+    for batch in (live, replayed):
+        assert (judge(batch, serving).action == BLOCK).tolist() == [False, True, True, False]
 
 
 ADDRESSES = st.one_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -158,3 +159,54 @@ def test_a_missing_mcc_is_none_and_not_the_code_0() -> None:
     place = table.column_names.index("mcc")
     table = table.set_column(place, "mcc", pa.array([5411, None, 0], pa.int32()))
     assert table_columns(table).mcc.tolist() == [5411, -1, 0]
+
+
+def test_a_replay_says_at_its_end_what_was_no_ordinary_purchase(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(
+        "id,card,shop,when,amt,type,address\n"
+        "t1,c1,s1,2024-01-01T10:00,10.00,,192.0.2.7\n"
+        "t2,c1,s1,2024-01-01T11:00,-3.00,,somewhere\n"
+        "t2,c1,s1,2024-01-01T12:00,-3.00,,192.0.2.7\n"
+        "t3,c1,s1,2024-01-01T13:00,0.00,V,192.0.2.7\n"
+        "t4,c1,s1,2099-01-01T13:00,1.00,,192.0.2.7\n"
+        "t5,c1,s1,2024-01-01T14:00,5.00,,192.0.2.7\n"
+    )
+    (tmp_path / "m.yaml").write_text(
+        "fields:\n  transaction_id: id\n  card_id: card\n  merchant_id: shop\n  event_time: when\n"
+        "  amount: {column: amt, unit: major, negative: refund}\n  currency: {constant: EUR}\n"
+        "  kind: {column: type, values: {V: verification}}\n  ip: address\n"
+    )
+    arguments = ["replay", "--input", str(tmp_path / "in.csv"), "--mapping",
+                 str(tmp_path / "m.yaml"), "--output", str(tmp_path / "out.parquet"),
+                 "--max-rejected", "0.5", "--json", str(tmp_path / "report.json")]  # fmt: skip
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["told"] == {
+        "refunds": 2, "reversals": 0, "verifications": 1, "duplicates": 1, "late": 0,
+    }  # fmt: skip
+    assert report["input"]["unread"] == {"ip": 1}
+    ending = " ".join(result.output.split())
+    assert "among them: 2 refunds, 1 verification, 1 duplicate" in ending
+    assert "left out: 1 × event_time is more than 5 min ahead of our clock" in ending
+    assert "could not be read: ip 1" in ending
+    written = pq.read_table(tmp_path / "out.parquet").to_pydict()
+    assert written["duplicate"] == [False, False, True, False, False]
+    assert written["card_tx_count_24h"] == [1, 1, 1, 2, 3]
+    assert written["card_amount_sum_24h"] == [10, 10, 10, 10, 15]
+    assert written["card_amount_mean_24h"] == [10, 10, 10, 5, 5]
+    assert written["merchant_tx_count_24h"] == [1, 1, 1, 2, 3]
+    assert written["amount"] == [10, 3, 3, 0, 5]
+
+
+def test_a_refund_with_nothing_before_has_counts_of_0_and_no_mean() -> None:
+    table = generated(1).append_column("kind", pa.array(["REFUND"]))
+    row = dict(zip(NAMES, replay_table(table).vectors[0].tolist(), strict=True))
+    for name in ("card_tx_count_30d", "card_amount_sum_30d", "card_distinct_merchants_30d",
+                 "card_small_tx_count_1h", "merchant_tx_count_30d"):  # fmt: skip
+        assert row[name] == 0, name
+    for name in ("card_amount_mean_30d", "card_amount_max_30d", "card_velocity_ratio_24h_30d",
+                 "card_spend_ratio_24h_30d", "merchant_amount_mean_30d"):  # fmt: skip
+        assert np.isnan(row[name]), name
+    assert row["card_merchant_is_new"] == 1
+    assert row["amount"] > 0

@@ -62,6 +62,7 @@ DECISIONS_OF_ALL_KINDS = [
     decision(0),
     decision(1, decision="BLOCK", model_id=None, score=None, degraded="no_model", late=True,
              model_role="NONE", rule_hits=["a", "b"], anomaly_score=0.5),
+    decision(3, kind="REFUND", unread=["mcc", "ip"]),
     decision(2, decision="REVIEW", reasons=[{"code": "c", "text": "é", "contribution": None},
              {"code": "d", "text": "t", "contribution": 1.5}],
              shadows=[{"model_id": "s", "score": 0.125}]),
@@ -87,7 +88,7 @@ DAMAGES: list[Callable[[bytes], bytes | None]] = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_a_damaged_decision_is_left_out_alone(
     damage: Callable[[bytes], bytes | None], place: int
 ) -> None:

@@ -9,13 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from runtime.kafka.protocols import Message
+from schemas.columns import PURCHASE, VERIFICATION
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
-from tests.support.trainer.archive_messages import START, add, decision, feature, filled, label
+from tests.support.trainer.archive_messages import (
+    DECODING,
+    START,
+    add,
+    decision,
+    feature,
+    filled,
+    label,
+)
+from trainer.archive import delta_tables
 from trainer.archive.delta_tables import Archive
+from trainer.archive.table_rows import SCHEMAS
 from trainer.dataset.archived import content_hash, from_archive
 
 MATURITY = 1000
@@ -57,18 +69,24 @@ def test_only_mature_rows_in_event_order_and_the_unlabelled_are_genuine(tmp_path
             feature(5, duplicate=True),
             feature(6, late=True),
             feature(7, fingerprint=b"olderone"),
+            feature(8, kind="REFUND"),
+            feature(9, kind="REVERSAL"),
+            feature(10, kind="VERIFICATION", event_time=START + 8),
         ],
         labels=[label(0, 1), label(1, 3), label(2, 0, fraud=False, label_time=START + 6)],
     )
     data, provenance = from_archive(archive, cutoff_ms=CUTOFF, maturity_ms=MATURITY, since_ms=START)
-    assert (data.time - START).tolist() == [5, 7, MATURITY]
-    assert data.fraud.tolist() == [True, False, False]
-    assert (data.label_time - START).tolist() == [11, 6, 2 * MATURITY]
-    expected = [np.random.default_rng([0, 0, n]).normal(size=70).astype("<f4") for n in (1, 0, 2)]
+    assert (data.time - START).tolist() == [5, 7, 8, MATURITY]
+    assert data.transactions.kind.tolist() == [PURCHASE, PURCHASE, VERIFICATION, PURCHASE]
+    assert data.fraud.tolist() == [True, False, False, False]
+    assert (data.label_time - START).tolist() == [11, 6, MATURITY + 8, 2 * MATURITY]
+    drawn = (1, 0, 10, 2)
+    expected = [np.random.default_rng([0, 0, n]).normal(size=70).astype("<f4") for n in drawn]
     assert np.array_equal(data.vectors, np.array(expected))
     assert provenance["counts"] == {
-        "rows": 3, "frauds": 1, "labelled": 2, "unlabelled_taken_as_genuine": 1, "duplicates": 1,
+        "rows": 4, "frauds": 1, "labelled": 2, "unlabelled_taken_as_genuine": 2, "duplicates": 1,
         "late": 1, "foreign_fingerprint": 1, "labels_before_transactions": 1,
+        "refunds_and_reversals": 2,
     }  # fmt: skip
     assert json.loads(json.dumps(provenance)) == provenance
 
@@ -99,6 +117,7 @@ def test_every_array_is_in_the_hash(tmp_path: Path) -> None:
     data, provenance = from_archive(archive, cutoff_ms=CUTOFF, maturity_ms=MATURITY)
     changed = [
         replace(data, transactions=data.transactions._replace(amount=np.array([7]))),
+        replace(data, transactions=data.transactions._replace(kind=np.array([3], np.int8))),
         replace(data, vectors=data.vectors + 1),
         replace(data, fraud=~data.fraud),
         replace(data, label_time=data.label_time + 1),
@@ -110,6 +129,35 @@ def test_every_array_is_in_the_hash(tmp_path: Path) -> None:
     hashes = {content_hash(data), *map(content_hash, changed)}
     assert provenance["sha256"] in hashes
     assert len(hashes) == 1 + len(changed)
+
+
+def test_an_archive_that_is_older_than_kinds_gets_their_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = {
+        name: pa.schema([field for field in schema if field.name not in ("kind", "unread")])
+        for name, schema in SCHEMAS.items()
+    }
+    url = str(tmp_path / "a")
+    with monkeypatch.context() as before:
+        before.setattr(delta_tables, "SCHEMAS", older)
+        archive = Archive(url)
+        archive.create()
+        rows = DECODING.rows("features", [feature(0)]).table
+        archive.append("features", rows.select(older["features"].names), [])
+        kept = archive.versions()
+    archive = Archive(url)
+    archive.create()
+    add(archive, "features", [feature(1, kind="REFUND"), feature(2)])
+    add(archive, "decisions", [decision(2, unread=["ip"], kind="VERIFICATION")])
+    assert archive.read("decisions", columns=["kind", "unread"]).to_pylist() == [
+        {"kind": "VERIFICATION", "unread": ["ip"]}
+    ]
+    data, provenance = from_archive(archive, cutoff_ms=CUTOFF, maturity_ms=MATURITY)
+    assert (data.time - START).tolist() == [0, 2]
+    assert provenance["counts"]["refunds_and_reversals"] == 1
+    again, _ = from_archive(archive, cutoff_ms=CUTOFF, maturity_ms=MATURITY, versions=kept)
+    assert (again.time - START).tolist() == [0]
 
 
 def test_a_version_that_was_cleaned_away_is_named(tmp_path: Path) -> None:

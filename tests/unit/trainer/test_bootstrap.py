@@ -24,7 +24,7 @@ from scorer.model.anomaly import anomaly_scores
 from scorer.model.bundle import load_model
 from trainer.__main__ import app
 from trainer.dataset.dataset import Dataset
-from trainer.dataset.replayed import from_table
+from trainer.dataset.replayed import from_table, left_out
 from trainer.dataset.time_split import known_fraud, split
 from trainer.training import batch_training, bundle_writer, isolation_forest, parameters
 
@@ -107,6 +107,24 @@ def test_unusable_history_is_named(data: Dataset, message: str) -> None:
 def test_an_empty_table_is_named() -> None:
     with pytest.raises(ConfigurationError, match="no transactions"):
         from_table(pa.table({"event_time": pa.array([], pa.int64())}))
+
+
+def test_refunds_and_reversals_are_not_trained_on_and_counted() -> None:
+    kinds = ["PURCHASE", "REFUND", None, "REVERSAL", "VERIFICATION", "REFUND"]
+    table = pa.table(
+        {
+            "transaction_id": [f"t{n}" for n in range(6)], "card_id": ["c"] * 6,
+            "merchant_id": ["m"] * 6, "amount": [100] * 6,
+            "event_time": [START + n for n in range(6)], "kind": kinds,
+            "label": pa.array([False, False, True, True, None, None]),
+            "label_time": [START + n for n in range(6)],
+        }
+    )  # fmt: skip
+    data = from_table(table)
+    assert data.time.tolist() == [START, START + 2]
+    assert left_out(table, data) == (
+        "4 rows are left out: 3 refunds and reversals, 1 without a label"
+    )
 
 
 def test_exported_trees_score_as_scikit_learn_does() -> None:
