@@ -118,7 +118,7 @@ local function watermark(keys, args)
   for i = 1, #entries, 2 do
     local time, expiry = string.match(entries[i + 1], '^(%-?%d+):(%d+)$')
     if entries[i] ~= args[1] then
-      if not time or #time > 15 or tonumber(expiry) <= now then
+      if not time or #time > 20 or tonumber(expiry) <= now then
         redis.call('HDEL', keys[1], entries[i])
       else
         others[#others + 1] = entries[i]

@@ -33,6 +33,8 @@ from schemas.keys import KEY_LETTER, EntityKind
 MGET_KEYS: Final = 1024
 """Keys in one MGET, so that a large batch does not hold up other clients of Redis."""
 SCAN_KEYS: Final = 1000
+EARLIEST, LATEST = -(2**63), 2**63 - 1
+"""Event times take eight bytes; the latest one means that a worker does not lag."""
 MAX_DIGITS: Final = 18
 """Digits of the longest position or epoch, which fit into eight bytes."""
 
@@ -191,7 +193,7 @@ class RedisFeatureStore:
         key = self._prefix + b"watermarks"
         others = iter(self._call("watermark", [key], [worker, time, ttl_ms]))
         return {
-            name.decode(errors="backslashreplace"): int(reached)
+            name.decode(errors="backslashreplace"): max(EARLIEST, min(int(reached), LATEST))
             for name, reached in zip(others, others, strict=True)
         }
 

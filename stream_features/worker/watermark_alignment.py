@@ -84,5 +84,6 @@ class WatermarkAlignment:
         """Return whether the owners of all partition numbers are known."""
         owned = set(self._owned)
         for name in self._peers:
-            owned.update(map(int, name.rpartition(":")[2].split(",")))
+            numbers = name.rpartition(":")[2].split(",")
+            owned.update(int(number) for number in numbers if number.isdecimal())
         return len(owned) >= self._partitions

@@ -91,7 +91,9 @@ def test_watermarks_that_no_worker_wrote_are_removed(
         b"\xff": b":1",
     }
     server.hset(prefix + b"watermarks", mapping=strange)
-    assert store.exchange_watermark("two", 6) == {"one": 5}
+    server.hset(prefix + b"watermarks", b"strange", b"9999999999999999999:" + b"9" * 13)
+    assert store.exchange_watermark("two", 6) == {"one": 5, "strange": 2**63 - 1}
+    server.hdel(prefix + b"watermarks", b"strange")
     assert set(server.hkeys(prefix + b"watermarks")) == {b"one", b"two"}
 
 

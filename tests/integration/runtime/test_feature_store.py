@@ -237,6 +237,14 @@ def test_a_fold_extends_the_life_of_an_entity_also_when_it_gives_way(
     assert 9_000_000 - 60_000 < client.pttl(key) <= 9_000_000
 
 
+@pytest.mark.parametrize("time", [2**63 - 1, -(2**63), 0])
+def test_any_event_time_can_be_a_watermark(store: FeatureStore, time: int) -> None:
+    """The latest one says that its worker does not lag."""
+    store.exchange_watermark("one:0,2", time)
+    assert store.exchange_watermark("two:1", 5) == {"one:0,2": time}
+    assert store.exchange_watermark("one:0,2", time) == {"two:1": 5}
+
+
 def test_watermarks_of_the_others_are_told_until_they_expire(store: FeatureStore) -> None:
     assert store.exchange_watermark("one", 1_700_000_000_123) == {}
     assert store.exchange_watermark("two", -5, ttl_ms=40) == {"one": 1_700_000_000_123}

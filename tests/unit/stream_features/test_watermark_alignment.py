@@ -102,3 +102,10 @@ def test_what_was_published_is_withdrawn_at_a_new_assignment() -> None:
     team.one.assign([0, 1])
     assert team.one.limit(10**12, lagging=True) == NO_LIMIT
     assert team.store.exchange_watermark("other", None) == {}
+
+
+def test_a_name_that_no_worker_has_is_not_counted_as_an_owner() -> None:
+    team = Team()
+    team.store.exchange_watermark("stranger", 10**12)
+    team.store.exchange_watermark("stranger:x,,\u00b2", 10**12)
+    assert team.one.limit(1000, lagging=True) == NO_TIME
