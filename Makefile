@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help test demo check proof mutants passwords lock sbom clean
+FUZZ_TESTS := $(wildcard tests/unit/*/test_*fuzz*.py) tests/unit/stream_features/test_damaged_values.py
+
+.PHONY: help test demo check proof fuzz mutants passwords lock sbom clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -33,6 +35,10 @@ demo: $(STAMP) ## show it all at work until Ctrl-C, or for DEMO_SECONDS=30
 
 proof: $(STAMP) ## run the long proofs: alerts by real faults, exactly once under kill -9, the learning loop
 	@$(BIN)/python -m pytest tests/proof/*.py
+
+# Each fuzz test as long as FUZZ_SECONDS says; compiled kernels check every index meanwhile.
+fuzz: $(STAMP) ## feed loaders, decoders and readers with odd input: FUZZ_SECONDS=1800 for each test
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-1800} NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=var/fuzz-kernels $(BIN)/python -m pytest -s $(FUZZ_TESTS)
 
 mutants: $(STAMP) ## break one line at a time and see whether the tests notice
 	@$(BIN)/python tests/mutants/run.py

@@ -33,7 +33,7 @@ _CONTENTS: Final = {
     b"<": "is HTML or XML, perhaps the page of a log-in: download the file itself",
 }
 """What files begin with that are not text files of rows."""
-_SEPARATOR_LINE: Final = re.compile(r"""["']?sep=(.)["']?""")
+_SEPARATOR_LINE: Final = re.compile(r"""["']?sep=([\t !#-&(-/:-@[-`{-~])["']?""")
 """What Excel writes before the header, and reads."""
 
 
@@ -70,6 +70,9 @@ def text_form(path: Path, columns: Sequence[str], form: dict[str, str]) -> TextF
         if head.startswith(start):
             raise ConfigurationError(f"{path} {wrong}")
     encoding = form.get("encoding") or _encoding(path, head)
+    if codecs.lookup(encoding).name == "utf-8":
+        # Not left to Arrow, which loses a line of too few cells if its bytes are not UTF-8.
+        encoding = "utf-8-sig"
     sample = io.TextIOWrapper(io.BytesIO(head), encoding, errors="replace", newline="").read()
     lines = sample.lstrip("\ufeff").splitlines()
     if not any(line.strip() for line in lines):
@@ -131,9 +134,10 @@ def read_text(
         )  # fmt: skip
     except (UnicodeError, pa.ArrowInvalid) as error:
         if isinstance(error, UnicodeError) or "UTF8" in str(error):
+            encoding = found.encoding.removesuffix("-sig")
             raise WrongEncodingError(
-                f"{path} is not in {found.encoding} ({error}): write file: {{encoding: cp1252}} "
-                "or whatever it was written in"
+                f"{path} is not in {encoding} ({error}): write file: {{encoding: cp1252}} or "
+                "whatever it was written in"
             ) from error
         if "Empty CSV" in str(error):  # a first line without an end, and nothing below it
             return pa.table({name: pa.array([], pa.string()) for name in names}), []

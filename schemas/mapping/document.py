@@ -5,6 +5,7 @@ The YAML form is documented in loadtest/mappings/README.md.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -37,6 +38,7 @@ _OPTIONS: Final[dict[str, frozenset[str]]] = {
     "label": frozenset(("column", "constant")) | _TIME | {"fraud", "genuine", "delay", "known"},
 }
 _FILE_OPTIONS: Final = frozenset(("separator", "quote", "encoding", "skip", "missing"))
+_SIGN: Final = re.compile(r"[\t -/:-@[-`{-~]")
 _CHOICES: Final = {
     ("event_time", "unit"): TIME_UNITS,
     ("label", "unit"): TIME_UNITS,
@@ -185,10 +187,12 @@ def _check_file(file: Any) -> None:
     _known("file", file, _FILE_OPTIONS)
     for key in ("separator", "quote"):
         sign = file.get(key, ",")
-        if not isinstance(sign, str) or len(sign) != 1 or ord(sign) > 127:
+        if not isinstance(sign, str) or not _SIGN.fullmatch(sign):
             raise ValueError(
-                f'file: {key} {sign!r} is not one ASCII character; a tab is "\\t" in double quotes'
+                f'file: {key} {sign!r} is not one sign of ASCII; a tab is "\\t" in double quotes'
             )
+    if file.get("separator", ",") == file.get("quote", '"'):
+        raise ValueError("file: separator and quote are the same")
     skip = file.get("skip", 0)
     if not isinstance(skip, int) or isinstance(skip, bool) or skip < 0:
         raise ValueError(f"file: skip {skip!r} is not a number of lines before the header")

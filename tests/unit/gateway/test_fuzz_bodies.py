@@ -9,21 +9,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.web.problems import KINDS
 from runtime.web.asgi import Event
 from schemas.records import Transaction
+from tests.support.fuzzing import fuzzed
 from tests.support.gateway.stand_ins import KEY, NOW, Bench, transaction
 
 PAN: Final = "4111111111111111"
 MAX_ANSWER: Final = 12_000
 STATUSES: Final = {200, *(status for kind, (status, _) in KINDS.items() if kind != "internal")}
-FUZZED: Final = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
-)
-"""20 s in all; with 100 times as many examples nothing else was found."""
 FIELDS: Final = sorted(Transaction.__annotations__)
 SCALARS: Final = (
     st.none()
@@ -120,7 +117,7 @@ def answered(path: str, pieces: Sequence[bytes], **headers: str) -> Exchange:
     return asyncio.run(scenario())
 
 
-@FUZZED
+@fuzzed(examples=60)
 @given(BODIES)
 @example(b"\xef\xbb\xbf{}")
 @example(b"[" * 100_000)
@@ -131,7 +128,7 @@ def test_any_body_of_one_transaction_gets_an_answer(body: bytes) -> None:
     answered("/score-transaction", [body])
 
 
-@FUZZED
+@fuzzed(examples=60)
 @given(
     st.lists(BODIES, max_size=8),
     st.sampled_from((b"\n", b",", b", ", b"")),
@@ -150,7 +147,7 @@ def test_any_batch_in_any_pieces_gets_its_answers(
     answered("/score-transactions", pieces, **headers)
 
 
-@FUZZED
+@fuzzed(examples=60)
 @given(CHANGES)
 def test_an_array_and_lines_give_the_same_answers(changes: dict[str, Any]) -> None:
     rows = [text(transaction(1) | changes).replace(b"\n", b" "), text(transaction(2))]
@@ -160,7 +157,7 @@ def test_an_array_and_lines_give_the_same_answers(changes: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("path", ["/score-transaction", "/score-transactions"])
-@FUZZED
+@fuzzed(examples=60)
 @given(st.binary(max_size=200), st.booleans())
 def test_any_gzip_gets_an_answer(path: str, data: bytes, begun: bool) -> None:
     body = gzip.compress(b"{}")[:10] + data if begun else data

@@ -218,3 +218,11 @@ def test_the_first_rejected_row_is_named_with_its_part_file(tmp_path: Path) -> N
     (tmp_path / "b.csv").write_text(f"{HEAD}\n{GOOD}\n2,7,12,never,10.00,EUR\n")
     with pytest.raises(ConfigurationError, match=r"b\.csv, row 2, column 't': 'never'"):
         intake(tmp_path, RejectOptions(on_error="stop"))
+
+
+def test_a_cut_line_in_another_encoding_is_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(f"{HEAD}\n{GOOD}\n2,caf\xe9\n".encode("latin-1"))
+    with pytest.raises(ConfigurationError, match="encoding: cp1252"):
+        intake(tmp_path / "a.csv")
+    found = intake(tmp_path / "a.csv", RejectOptions(max_share=0.5), encoding="cp1252")
+    assert sum(found.rejected.values()) == 1

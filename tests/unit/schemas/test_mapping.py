@@ -116,7 +116,7 @@ REFUSED = [
     (BASE + "  label: {column: bad, delay: soon}\n", "mapping.yaml.*soon"),
     (BASE + "  label: {column: bad, delay: 400d}\n", "more than a year"),
     (BASE + "file: {seperator: ';'}\n", r"seperator.*separator"),
-    (BASE + "file: {separator: '||'}\n", "not one ASCII character"),
+    (BASE + "file: {separator: '||'}\n", "not one sign of ASCII"),
     (BASE + "file: {skip: two}\n", "not a number of lines"),
     (BASE + "file: {missing: NULL}\n", r'write \["NULL"'),
     (BASE + "file: {missing: [null]}\n", "quotes"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from schemas.errors import ConfigurationError
 from schemas.features import FINGERPRINT, VECTOR_SIZE
@@ -18,6 +18,7 @@ from scorer.model import adjustment
 from scorer.model.adjustment import Adjustment
 from scorer.model.bundle import load_model
 from scorer.model.leaf_masks import MIN_MASKED_ROWS
+from tests.support.fuzzing import fuzzed
 from tests.support.scorer.bundle_mutations import Mutation, mutated, mutations
 from tests.support.scorer.stand_ins import small_bundle
 
@@ -80,9 +81,7 @@ def test_the_bundle_that_is_changed_is_good(bundle: Mutated) -> None:
     assert bundle.loads(["json", "thresholds.json", 0.0, "0.96"])
 
 
-@settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@fuzzed(examples=250)
 @given(mutation=mutations())
 def test_no_change_of_a_bundle_does_harm(bundle: Mutated, mutation: Mutation) -> None:
     bundle.loads(mutation)
