@@ -17,6 +17,11 @@ EXPIRING: Final = (
     "decisions", "vectors", "policies", "cases", "audit", "attempts", "sessions", "devices",
 )  # fmt: skip
 """Tables of which the store deletes old rows."""
+CONTEXT_FIELDS: Final = (
+    "channel", "mcc", "ip_country", "card_country", "merchant_country", "customer_id", "device_id",
+    "ip", "latitude", "longitude", "attributes",
+)  # fmt: skip
+"""`schemas.rules.transaction.CONTEXT`, which takes half a second to import."""
 ALL_SEGMENTS: Final = "ALL"
 """The label `segment` of a figure that counts every channel."""
 
@@ -40,6 +45,7 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
         *_OF_BAD_INPUT,
         *_each("retries", step=("redis",)),
         *_each("labels_applied", outcome=("nothing", "pending", "added", "removed", "refused")),
+        *_each("unread_fields", field=CONTEXT_FIELDS),
         *_each("stored_values_refused", kind=("card", "merchant", "device", "ip")),
         *((name, {}) for name in ("duplicates", "late", "fenced", "restarts", "redis_evicted")),
         *((name, {}) for name in ("batch_rows", "latency_seconds", "partitions", "buffered")),

@@ -52,6 +52,7 @@ METRICS: Final = (
     MetricSpec("counter", "records", "records read", ("topic",)),
     MetricSpec("counter", "published", "records handed to Kafka", ("topic",)),
     MetricSpec("counter", "dead_letters", "records that could not be served", ("error_class",)),
+    MetricSpec("counter", "unread_fields", "context that could not be read", ("field",)),
     MetricSpec("counter", "duplicates", "transactions seen before"),
     MetricSpec("counter", "late", "transactions older than retention"),
     MetricSpec("counter", "fenced", "batches dropped: the partition is owned elsewhere"),

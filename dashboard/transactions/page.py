@@ -105,6 +105,8 @@ def _values(parts: DashboardParts, found: _Found, person: Person) -> dict[str, A
         "label": label,
         "inputs": view.inputs(decision, transaction, redaction),
         "card": redaction.text("card_id", decision["card_id"]),
+        "kind": view.KIND_WORDS.get(decision["kind"], ""),
+        "unread": view.unread(decision),
         "timings": view.timings(decision),
         "groups": view.groups(features),
         "bars": view.bars(features),

@@ -102,6 +102,20 @@ def inputs(
     ]
 
 
+KIND_WORDS: Final = {
+    "REFUND": "refund: money given back, which no feature counts as spending",
+    "REVERSAL": "reversal: an authorisation taken back, which no feature counts as spending",
+    "VERIFICATION": "verification: a check of the card, which counts as a transaction of 0",
+}
+"""What the kinds of transactions mean, for people; a purchase needs no words."""
+
+
+def unread(decision: Decision) -> list[str]:
+    """Return the names, for people, of the context that could not be read."""
+    names = dict(_INPUTS) | {"latitude": "Place", "longitude": "Place", "attributes": "Attributes"}
+    return list(dict.fromkeys(names[field] for field in decision["unread"] if field in names))
+
+
 def timings(decision: Decision) -> list[tuple[str, int, str]]:
     """Return the steps of the decision: name, time in ms, and delay after the step before."""
     received, computed = decision["received_at"], decision["computed_at"]

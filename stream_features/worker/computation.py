@@ -134,6 +134,8 @@ class EngineComputation:
             pan_key=self._pan_key,
             registry=self._registry,
         )
+        for name, times in decoded.unread.items():
+            self._metrics.count("unread_fields", times, field=name)
         columns, ids, cards, bodies = decoded.columns, decoded.ids, decoded.cards, decoded.bodies
         self._transactions_placement.check(cards, partition[decoded.rows])
         dead: dict[tuple[int, int], tuple[bytes | None, bytes]] = {}

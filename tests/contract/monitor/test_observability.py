@@ -75,7 +75,7 @@ def _labels() -> dict[str, set[str]]:
             found[name] = TARGET_LABELS
     for name in RECORDED:
         found[name] = set(name.split(":")[0].split("_")) & {"service", "topic", "stage", "step"}
-        found[name] |= {"decision", "reason"} & {name.split(":")[0]}
+        found[name] |= {"decision", "reason", "field"} & {name.split(":")[0]}
     found["up"] = TARGET_LABELS
     found["ALERTS"] = {"alertname", "alertstate", "severity"}
     return found

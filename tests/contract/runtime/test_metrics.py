@@ -15,8 +15,9 @@ import pytest
 
 from devstack.servers.prometheus import promtool
 from runtime.kafka import errors
-from runtime.metric_series import FROM_START
+from runtime.metric_series import CONTEXT_FIELDS, FROM_START
 from runtime.metrics import METRICS, Metrics, read_exposition
+from schemas.rules.transaction import CONTEXT
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = (
@@ -173,3 +174,7 @@ def test_errors_of_kafka_clients_are_counted_for_the_process() -> None:
 
 def _text(service: str) -> str:
     return Metrics(service).exposition().decode()
+
+
+def test_the_fields_that_may_be_unread_have_a_series_from_the_start() -> None:
+    assert CONTEXT_FIELDS == CONTEXT

@@ -145,3 +145,18 @@ def test_a_dead_letter_always_fits() -> None:
     size = MAX_MESSAGE_BYTES + 10
     _, message = dead_letter("t", 0, 1, b"k" * size, b"v" * size, ValueError("r" * size), NOW)
     assert len(message) < MAX_MESSAGE_BYTES - 10_000
+
+
+def test_context_that_cannot_be_read_is_counted_by_field_and_named_in_the_vector() -> None:
+    store = MemoryFeatureStore()
+    worked = computation(store)
+    values = [avro(1), avro(2, ip="somewhere", mcc=-1), avro(3, ip="there"), avro(4, unread=["ip"])]
+    records = [record(0, place, value) for place, value in enumerate(values)]
+    made = worked.transactions(worked.decode({0: records}))
+    named = [
+        codec.decode(vector)[1]["transaction"]["unread"] for vector in made.messages[0].vectors
+    ]
+    assert named == [[], ["mcc", "ip"], ["ip"], ["ip"]]
+    text = worked._metrics.exposition().decode()
+    for field, count in (("ip", 3.0), ("mcc", 1.0)):
+        assert f'fraud_unread_fields_total{{field="{field}",service="test"}} {count}' in text
