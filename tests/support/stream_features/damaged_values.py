@@ -72,6 +72,7 @@ def history(rows: int, *, entities: int, span: int, seed: int) -> TransactionCol
         ip=hashes(),
         position=draw.integers(0, 2**62, rows).astype(np.uint64) * (draw.random(rows) < 0.7),
         mcc=draw.integers(-1, 30, rows).astype(np.int32),
+        kind=draw.choice(np.array([0, 0, 0, 1, 2, 3], np.int8), rows),
         merchant_country=draw.integers(0, 5, rows).astype(np.uint16),
     )
 

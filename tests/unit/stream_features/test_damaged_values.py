@@ -22,13 +22,14 @@ from stream_features.engine.state.blob import FRAUD_ADDED, NEW_SHARED
 from stream_features.engine.state.blob_check import MAX_BYTES, fault_of
 from stream_features.engine.state.entities import MARK_START, MARK_TRANSACTION, MARKED, new_tables
 from stream_features.operate.show import readable, state_of
+from tests.support.fuzzing import SECONDS
 from tests.support.stream_features.damaged_values import OTHER, START, SUBJECT, Subject, good_values
 
 CORPUS: Final = json.loads(Path(__file__).with_name("damaged_values.json").read_text())
 """Values that wrote or read behind their memory, stopped the process, or stayed for ever."""
-FUZZ_SECONDS: Final = float(os.environ.get("FUZZ_SECONDS", "6"))
+FUZZ_SECONDS: Final = SECONDS or 6.0
 LONG_S: Final = 60.0
-"""From here on the fuzzed kernels are compiled anew, with checks of every index (a minute)."""
+"""From here on the fuzzed kernels check every index; to compile them anew takes a minute."""
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_a_value_of_a_megabyte_is_too_large_and_one_below_is_taken() -> None:
 def test_changed_values_do_no_harm(tmp_path: Path) -> None:
     """The values are run in a process of its own: compiled code that is led astray ends it."""
     case, environment = tmp_path / "case.json", dict(os.environ)
-    if FUZZ_SECONDS >= LONG_S:
+    if FUZZ_SECONDS >= LONG_S and "NUMBA_BOUNDSCHECK" not in environment:
         environment |= {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
     seed = str(np.random.default_rng().integers(2**31)) if FUZZ_SECONDS >= LONG_S else "4"
     done = subprocess.run(
