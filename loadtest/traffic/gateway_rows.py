@@ -12,7 +12,7 @@ from loadtest.world.world import World
 FIELDS: Final = (
     "transaction_id", "event_time", "card_id", "customer_id", "merchant_id", "amount", "currency",
     "mcc", "channel", "device_id", "ip", "ip_country", "card_country", "merchant_country",
-    "latitude", "longitude",
+    "latitude", "longitude", "kind",
 )  # fmt: skip
 CHUNK: Final = 5_000
 

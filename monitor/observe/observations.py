@@ -157,10 +157,10 @@ class Observations:
                 identities(vectors.transaction_hash, vectors.card_hash), vectors.channel
             )
             if self.features is not None and self.features.reference.names:
-                known = vectors.known
-                whole = bool(known.all())
-                matrix = vectors.matrix if whole else vectors.matrix[known]
-                time = vectors.event_time if whole else vectors.event_time[known]
+                used = vectors.known & ~vectors.given_back  # no model was trained on refunds
+                whole = bool(used.all())
+                matrix = vectors.matrix if whole else vectors.matrix[used]
+                time = vectors.event_time if whole else vectors.event_time[used]
                 self.features.add(matrix, time)
         return len(vectors.rejected)
 
@@ -201,7 +201,7 @@ class Observations:
     def _note_scores(self, decided: DecodedDecisions, names: Mapping[int, str]) -> None:
         newest = int(decided.number("decided_at").max()) // 1000
         for number, model_id in names.items():
-            mine = decided.model == number
+            mine = (decided.model == number) & ~decided.given_back
             window = self.scores.get(model_id)
             if window is not None and window.reference.names:
                 columns = {"anomaly": decided.anomaly, "score": decided.score}

@@ -49,6 +49,7 @@ def from_kafka(
 ) -> pd.DataFrame:
     """Return the decisions that arrived in [since, until), with their labels and features.
 
+    Refunds and reversals are left out, as in training.
     The columns are `COLUMNS` and, if vectors are still retained, the features. `fraud` is NaN
     without a label so far. The whole table is in memory.
     """
@@ -57,19 +58,18 @@ def from_kafka(
     parts = []
     for messages in _read(settings, DECISIONS, since_ms, until_ms, progress):
         decided = decode_decisions([message.value for message in messages])
-        parts.append(
-            pd.DataFrame(
-                {
-                    "transaction": identities(decided.transaction, decided.card),
-                    "event_time": decided.number("event_time"),
-                    "amount": decided.number("amount") / 100.0,
-                    "score": decided.score,
-                    "anomaly_score": decided.anomaly,
-                    "decision": np.array(ACTIONS)[decided.action],
-                    "model_id": [text.decode() for text in decided.raw("model_id")],
-                }
-            )
+        frame = pd.DataFrame(
+            {
+                "transaction": identities(decided.transaction, decided.card),
+                "event_time": decided.number("event_time"),
+                "amount": decided.number("amount") / 100.0,
+                "score": decided.score,
+                "anomaly_score": decided.anomaly,
+                "decision": np.array(ACTIONS)[decided.action],
+                "model_id": [text.decode() for text in decided.raw("model_id")],
+            }
         )
+        parts.append(frame[~decided.given_back])
     if not parts:
         raise ConfigurationError("that period has no decisions: choose another --from")
     table = pd.concat(parts, ignore_index=True).drop_duplicates("transaction")

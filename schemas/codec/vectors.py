@@ -24,6 +24,7 @@ from schemas.codec.byte_spans import (
     joined,
     sliced,
 )
+from schemas.columns import REFUND, REVERSAL
 from schemas.errors import BadMessage, Rejected, UnknownSchema
 from schemas.features import FINGERPRINT, VECTOR_SIZE
 from schemas.records import Transaction
@@ -102,6 +103,11 @@ class DecodedVectors:
     def kind(self) -> Ints:
         """Position in `schemas.columns.KINDS`."""
         return self.numbers[:, transactions_kernel.KIND]
+
+    @property
+    def given_back(self) -> npt.NDArray[np.bool_]:
+        """Whether each transaction is a refund or reversal."""
+        return np.isin(self.kind, (REFUND, REVERSAL))
 
     @property
     def latitude(self) -> Floats:

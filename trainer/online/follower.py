@@ -160,7 +160,7 @@ class OnlineFollower:
 
     def _vectors(self, messages: Sequence[Message]) -> None:
         vectors = decode_feature_vectors([message.value for message in messages])
-        usable = vectors.known & (vectors.flags & 1 == 0)
+        usable = vectors.known & (vectors.flags & 1 == 0) & ~vectors.given_back
         self.online.transactions(
             identities(vectors.transaction_hash, vectors.card_hash)[usable],
             vectors.matrix[usable],

@@ -227,6 +227,22 @@ def test_the_same_id_on_another_card_is_another_transaction() -> None:
     run(scenario)
 
 
+def test_kind_and_unread_context_are_sent_on_and_in_every_answer() -> None:
+    async def scenario(bench: Bench) -> None:
+        said = {"kind": "refund", "ip": "somewhere", "mcc": "x"}
+        first = read(bench, **said)
+        assert (first["kind"], first["unread"], first["ip"]) == ("REFUND", ["mcc", "ip"], None)
+        future = bench.score(first, PATIENCE_S)
+        bench.pipeline.decide(bench.pipeline.sent[0], 1)
+        late = bench.score(read(bench, 2, **said), 0.01)
+        for answer in (await answered(future), await answered(late)):
+            assert (answer["kind"], answer["unread"]) == ("REFUND", ["mcc", "ip"])
+        with pytest.raises(Problem, match="other content"):
+            await bench.score(read(bench, **said | {"kind": "PURCHASE"}), PATIENCE_S)
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_a_duplicate_older_than_memory_is_answered_from_the_store(same: bool) -> None:
     async def scenario(bench: Bench) -> None:

@@ -62,15 +62,20 @@ def test_a_refund_that_is_blocked_saves_no_amount(seen: Observations) -> None:
 def test_scores_are_those_of_each_model(seen: Observations) -> None:
     models = ["one", "two", "one", "one", "unknown"]
     decided = [decision_message(n, 0.5, START, name) for n, name in enumerate(models)]
+    decided.append(decision_message(9, 0.5, START, "one", kind="REFUND"))
     seen.sees_decisions(messages(DECISIONS.name, *decided))
     assert {name: window.rows for name, window in seen.scores.items()} == {"one": 3, "two": 1}
 
 
-def test_vectors_of_another_catalogue_do_not_count_as_drift(seen: Observations) -> None:
+def test_vectors_of_refunds_or_of_another_catalogue_do_not_count_as_drift(
+    seen: Observations,
+) -> None:
     known = [vector_message(n, row, START) for n, row in enumerate(vectors(_draw(), 2))]
     _, record = avro.decode(known[0])
     foreign = avro.encode("FeatureVector", {**record, "fingerprint": b"olderone"})
-    assert seen.sees_vectors(messages(FEATURES.name, known[0], foreign, known[1])) == 0
+    given_back = {**record["transaction"], "kind": "REFUND"}
+    refund = avro.encode("FeatureVector", {**record, "transaction": given_back})
+    assert seen.sees_vectors(messages(FEATURES.name, known[0], foreign, known[1], refund)) == 0
     assert seen.features is not None
     assert seen.features.rows == 2
 

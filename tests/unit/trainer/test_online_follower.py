@@ -28,6 +28,10 @@ def test_ids_that_are_unique_on_their_card_only_are_told_apart(tmp_path: Path) -
         _, record = avro.decode(vector_message(number, values[number], START))
         vector = record | {"transaction": record["transaction"] | names}
         broker.append(FEATURES.name, (0, None, avro.encode("FeatureVector", vector)))
+    for number, kind in enumerate(("REFUND", "REVERSAL")):  # which nothing is learnt from
+        _, record = avro.decode(vector_message(60 + number, values[0], START))
+        vector = record | {"transaction": record["transaction"] | {"kind": kind}}
+        broker.append(FEATURES.name, (0, None, avro.encode("FeatureVector", vector)))
     label = {
         "transaction_id": "000001", "card_id": "c1", "label": "FRAUD", "source": "CHARGEBACK",
         "transaction_time": START, "label_time": START,
