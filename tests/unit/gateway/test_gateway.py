@@ -229,7 +229,7 @@ def test_the_same_id_on_another_card_is_another_transaction() -> None:
 
 def test_kind_and_unread_context_are_sent_on_and_in_every_answer() -> None:
     async def scenario(bench: Bench) -> None:
-        said = {"kind": "refund", "ip": "somewhere", "mcc": "x"}
+        said: dict[str, Any] = {"kind": "refund", "ip": "somewhere", "mcc": "x"}
         first = read(bench, **said)
         assert (first["kind"], first["unread"], first["ip"]) == ("REFUND", ["mcc", "ip"], None)
         future = bench.score(first, PATIENCE_S)
