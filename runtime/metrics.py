@@ -115,7 +115,7 @@ METRICS: Final = (
     MetricSpec("gauge", "stage_behind", "transactions that a stage is behind", ("stage",)),
     MetricSpec("gauge", "topic_age_seconds", "age of the newest record", ("topic",)),
     MetricSpec("counter", "connections_refused", "connections beyond a limit", ("limit",)),
-    MetricSpec("gauge", "cases", "review cases, and verdicts that are no labels yet", ("state",)),
+    MetricSpec("gauge", "cases", "review cases, and verdicts that are not labels yet", ("state",)),
     MetricSpec("counter", "login_failures", "names and passwords refused", ("reason",)),
     MetricSpec("counter", "api_requests", "answers of the gateway", ("route", "status")),
     MetricSpec("histogram", "api_seconds", "request to answer", ("route",), LATENCY_S),

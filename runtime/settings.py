@@ -11,7 +11,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
+from pydantic import (
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from runtime.duration import Duration
@@ -287,10 +294,11 @@ class Settings(BaseSettings):
 
     @field_validator("currency_rates")
     @classmethod
-    def _rates_are_positive(cls, rates: dict[str, float]) -> dict[str, float]:
-        for currency, rate in rates.items():
-            if not 0 < rate < float("inf"):
-                raise ValueError(f"the rate of {currency} must be a positive number")
+    def _rates_make_a_table(cls, rates: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        try:
+            CurrencyTable(info.data.get("base_currency", "EUR"), rates)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
         return rates
 
     @field_validator("audit_keep")
@@ -317,11 +325,7 @@ class Settings(BaseSettings):
 
     @property
     def currencies(self) -> CurrencyTable:
-        """The base currency and the rates of the others.
-
-        Raises:
-            ConfigurationError: a code is not one of ISO 4217.
-        """
+        """The base currency and the rates of the others."""
         return CurrencyTable(self.base_currency, self.currency_rates)
 
     @property

@@ -37,7 +37,7 @@ class BundleFolder:
         """Return the bytes of the file `name`, which may have at most `most` bytes.
 
         Raises:
-            ConfigurationError: it cannot be read, is no regular file, or is too large.
+            ConfigurationError: it cannot be read, is not a regular file, or is too large.
         """
         path = self.path / name
         try:

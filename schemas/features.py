@@ -210,4 +210,4 @@ def fingerprint(catalogue: tuple[Feature, ...] = CATALOGUE) -> bytes:
 
 FINGERPRINT: Final = fingerprint()
 NO_DRIFT: Final = names_of("calendar", "age")
-"""The calendar, of which a day's window is no fair sample, and ages, which grow by themselves."""
+"""The calendar, of which a day's window is not a fair sample, and ages, which grow by themselves."""

@@ -117,8 +117,8 @@ def read_verified(
     the bytes returned, so nothing can change in between.
 
     Raises:
-        ConfigurationError: a file is missing, is no regular file, is too large or has another hash,
-            or the manifest is not readable or not signed as `trust` demands.
+        ConfigurationError: a file is missing, is not a regular file, is too large or has another
+            hash, or the manifest is not readable or not signed as `trust` demands.
     """
     path = directory / MANIFEST_NAME
     with BundleFolder(directory) as folder:

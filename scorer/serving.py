@@ -37,7 +37,7 @@ def bundle_directory(uri: str) -> Path:
     """Return the directory that a file: URI or a plain path names.
 
     Raises:
-        ConfigurationError: the URI has another scheme, names another host, or is no URI.
+        ConfigurationError: the URI has another scheme, names another host, or is not a URI.
     """
     try:
         parts = urlparse(uri)

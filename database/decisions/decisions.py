@@ -107,17 +107,6 @@ def newest(connection: Connection) -> Decision | None:
     return next(map(_decision, rows), None)
 
 
-def newest_blocks(connection: Connection, limit: int) -> list[Decision]:
-    """Return the newest BLOCK decisions, newest first."""
-    rows = connection.execute(
-        select(decisions.c.record)
-        .where(decisions.c.decision == "BLOCK")
-        .order_by(decisions.c.decided_at.desc())
-        .limit(limit)
-    ).mappings()
-    return [_decision(row) for row in rows]
-
-
 def delete_older(connection: Connection, before_ms: int, limit: int) -> dict[str, int]:
     """Delete decisions and vectors that were made before `before_ms`, the oldest first.
 

@@ -98,7 +98,7 @@ class Gateway:
                 now. The future may raise one, too.
         """
         identity = transaction["transaction_id"].encode(), transaction["card_id"].encode()
-        content = digest(avro.encode("Transaction", transaction))
+        content = digest(transaction)
         entry = self._cache.get(identity, caller.tenant) or self._cache.get(identity, None)
         if entry is None:
             return self._send(identity, content, transaction, deadline_s, caller)

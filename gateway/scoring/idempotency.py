@@ -17,9 +17,13 @@ MAX_REMEMBERED: Final = 50_000
 """Transactions in the cache, about 1 kB each."""
 
 
-def digest(value: bytes) -> bytes:
-    """Return a digest that identifies the content of a transaction."""
-    return hashlib.blake2b(value, digest_size=16).digest()
+def digest(transaction: Transaction) -> bytes:
+    """Return a digest that identifies the content of a valid transaction, whose it may be.
+
+    Not the digest of what is sent to Kafka, which names the API key, too: a client may repeat a
+    request with another key of its own.
+    """
+    return hashlib.blake2b(repr(transaction).encode(), digest_size=16).digest()
 
 
 @dataclass(slots=True, eq=False)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,6 +21,7 @@ from runtime.files.intake import read_for_command
 from runtime.files.options import RejectOptions
 from schemas.codec import avro
 from schemas.errors import ConfigurationError
+from schemas.mapping.event_order import event_order
 
 LabelOrder = Literal["due", "ahead", "none"]
 LABEL_COLUMNS: Final = ("transaction_id", "card_id", "event_time", "label_time")
@@ -150,18 +150,6 @@ def read_mapped(path: Path, mapping_path: Path, rows: int | None = None) -> pa.T
     """
     mapped = read_for_command(path, mapping_path, RejectOptions(max_share=1.0), rows=rows).table
     return mapped.take(pa.array(event_order(mapped)))
-
-
-def event_order(table: pa.Table) -> npt.NDArray[np.int64]:
-    """Return the row numbers in the order of event time; ties by length and text of the id."""
-    time = np.asarray(table.column("event_time").to_numpy(), np.int64)
-    if bool((np.diff(time) > 0).all()):
-        return np.arange(len(time))
-    ids = table.column("transaction_id").cast(pa.string())
-    keys = pa.table({"time": time, "size": pc.binary_length(ids), "id": ids})
-    by: Any = [(name, "ascending") for name in ("time", "size", "id")]
-    order: npt.NDArray[np.int64] = pc.sort_indices(keys, by).to_numpy().astype(np.int64)
-    return order
 
 
 def open_feed(

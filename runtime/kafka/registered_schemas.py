@@ -44,7 +44,7 @@ _UNREADABLE: Final = (
     RecursionError,
     fastavro.schema.SchemaParseException,
 )
-"""What fastavro raises for a document that is no Avro schema."""
+"""What fastavro raises for a document that is not an Avro schema."""
 
 
 @dataclass(frozen=True, slots=True)

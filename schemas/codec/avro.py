@@ -112,10 +112,12 @@ def brought_up_to_date(name: str, message: bytes) -> bytes | None:
     """Return a message of an older schema as today's, if only defaults have to be put behind it.
 
     Much faster than to decode and encode it; None for every other message. The body is not looked
-    at.
+    at, but for its last byte, which must not go on into the defaults.
     """
     tail = _tails(name).get(message[:HEADER_SIZE])
-    return None if tail is None else header(name) + message[HEADER_SIZE:] + tail
+    if tail is None or message[-1] >= 0x80:
+        return None
+    return header(name) + message[HEADER_SIZE:] + tail
 
 
 def encode(name: str, record: Any) -> bytes:

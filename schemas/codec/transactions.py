@@ -107,8 +107,13 @@ def decode_transactions(
     moments = np.array(np.broadcast_to(np.asarray(now_ms, np.int64), len(values)))
     first = _Pass.over(values, moments, currencies, clean=False)
     slow = np.flatnonzero(~first.good)
-    if len(slow) and _bring_up_to_date(values, slow):
+    older = _bring_up_to_date(values, slow)
+    if older:
         first = _Pass.over(values, moments, currencies, clean=False)
+        for row, message in older.items():
+            # The defaults must be read as what they are, and not as the end of bytes too many.
+            if first.spans[row, kernel.UNREAD, 0] != first.starts[row + 1] - 1:
+                first.good[row], values[row] = False, message
         slow = np.flatnonzero(~first.good)
     if len(slow) == 0:
         return _collect(first, np.arange(len(values)), [], {})
@@ -136,14 +141,14 @@ def decode_transactions(
     return _collect(second, rows, sorted(rejected, key=lambda item: item[0]), unread)
 
 
-def _bring_up_to_date(values: list[bytes], rows: Ints) -> bool:
-    """Replace messages of an older schema by today's where that is cheap; say if any was."""
-    found = False
+def _bring_up_to_date(values: list[bytes], rows: Ints) -> dict[int, bytes]:
+    """Replace messages of an older schema by today's where that is cheap; return those by row."""
+    older = {}
     for row in rows.tolist():
         newer = avro.brought_up_to_date("Transaction", values[row])
         if newer is not None and len(newer) <= kernel.MAX_MESSAGE:
-            values[row], found = newer, True
-    return found
+            older[row], values[row] = values[row], newer
+    return older
 
 
 def _collect(

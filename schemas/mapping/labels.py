@@ -67,7 +67,7 @@ def label_doubts(column: Any, spec: dict[str, Any]) -> list[str]:
         if len(others) > 1:
             return [
                 f"label: everything but {wanted!r} is read as genuine: {listed}; write genuine: "
-                "with the one text that is, and the others are no label"
+                "with the one text that is, and the others are not labels"
             ]
         return []
     neither = [text for text in others if not _means(text, genuine)]

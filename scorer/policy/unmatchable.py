@@ -1,6 +1,6 @@
 """Values in a policy that no transaction can have, because of how transactions are read.
 
-Such a value is no error of the document: scorers serve it, and it matches nothing. But whoever
+Such a value is not an error of the document: scorers serve it, and it matches nothing. But whoever
 wrote it believes that something is blocked, so it is refused before it is published.
 """
 
@@ -11,19 +11,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from schemas.card_numbers import looks_like_pan, masked, tokenised
-from schemas.codec.transactions_kernel import MAX_ID, MAX_OPTIONAL_ID
-from schemas.columns import CHANNELS, KINDS
-from schemas.currency import CURRENCIES
-from schemas.errors import ConfigurationError
-from schemas.rules.countries import country_code
+from schemas.currency import CURRENCIES, CurrencyTable
+from schemas.errors import ConfigurationError, InvalidField
+from schemas.rules.transaction import Rules, read_field
 from scorer.policy.addresses import network_of
 from scorer.policy.document import TEXT_FIELDS, Policy, PolicyDocument, compile_policy
 
-_COUNTRIES: Final = ("ip_country", "card_country", "merchant_country")
-_LONGEST: Final = {
-    "transaction_id": MAX_ID, "card_id": MAX_ID, "merchant_id": MAX_ID,
-    "customer_id": MAX_OPTIONAL_ID, "device_id": MAX_OPTIONAL_ID,
-}  # fmt: skip
+_RULES: Final = Rules(latest=2**62, currencies=CurrencyTable(rates=dict.fromkeys(CURRENCIES, 1.0)))
+"""Rates are of the processes that read transactions, not of a policy: every currency has one."""
 SHOWN: Final = 20
 """Values named in one refusal."""
 
@@ -85,38 +80,24 @@ def _compared(condition: str) -> Iterator[tuple[str, str]]:
 def _never(field: str, value: str, pan_key: bytes | None) -> str:
     """Return why no transaction has this value in this field, "" if one may have it."""
     if field == "ip":
-        return _no_address(value)
-    if field in _COUNTRIES:
-        return _no_country(value)
-    if field == "currency":
-        known = value in CURRENCIES
-        return "" if known else "is no ISO 4217 code: write three capital letters, such as EUR"
-    if field == "channel":
-        return "" if value in CHANNELS else f"is no channel: write one of {', '.join(CHANNELS)}"
-    if field == "kind":
-        return "" if value in KINDS else f"is not a kind: write one of {', '.join(KINDS)}"
+        return _not_an_address(value)
     if field == "card_id" and looks_like_pan(value):
         if pan_key is None:
             return "is a card number, which is never stored: list the token in its place"
         return (
             f"is a card number, which is never stored: list its token {tokenised(value, pan_key)}"
         )
-    if len(value) > _LONGEST[field]:
-        return f"has {len(value)} characters, and a {field} at most {_LONGEST[field]}"
-    return ""
-
-
-def _no_address(value: str) -> str:
-    if network_of(value) is None:
-        return "is no IP address or network: write 192.0.2.7, 198.51.100.0/24 or 2001:db8::/48"
-    return ""
-
-
-def _no_country(value: str) -> str:
     try:
-        code = country_code(value)
-    except ValueError:
-        return "is no ISO 3166 code: write two capital letters, such as GB"
-    if code is None:
-        return "stands for no country and is read as missing: leave it out"
-    return "" if code == value else f"is read as {code}: write that"
+        read = read_field(field, {field: value}, _RULES)
+    except InvalidField as error:
+        wrong, remedy = error.fault.removeprefix(field).strip(), error.reason.rpartition(": ")[2]
+        return f"{wrong}: {remedy}"
+    if read is None:
+        return "is read as missing: leave it out"
+    return "" if read == value else f"is read as {read}: write that"
+
+
+def _not_an_address(value: str) -> str:
+    if network_of(value) is None:
+        return "is not an IP address or network: write 192.0.2.7, 198.51.100.0/24 or 2001:db8::/48"
+    return ""

@@ -150,7 +150,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     def readable_end(self, tp: TP) -> int | None:
         """Return the end of what can be read of a partition, as far as a fetch has shown it.
 
-        That is where the first open transaction begins. A log may end with what is no record, such
+        That is where the first open transaction begins. A log may end with what is not a record, such
         as the mark of a commit: once that is passed, the end is behind the last record.
         """
         found: int | None = self._ensure_consumer().last_stable_offset(tp)

@@ -20,10 +20,11 @@ import pyarrow as pa
 
 from schemas.columns import KINDS, TransactionColumns
 from schemas.features import DAY, NAMES, VECTOR_SIZE
+from schemas.mapping.event_order import event_order
 from stream_features.engine.offline import OfflineEngine
 from stream_features.engine.passes.workspace import DUPLICATE, LATE
 from stream_features.offline.feature_file import FeatureFile
-from stream_features.offline.transaction_table import event_order, table_columns
+from stream_features.offline.transaction_table import table_columns
 
 CHUNK: Final = 65_536
 """Rows in one call of the engine: enough for an entity to have several in a call."""

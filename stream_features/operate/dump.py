@@ -21,9 +21,9 @@ from runtime.settings import Settings
 from schemas.codec.vectors import decode_feature_vectors
 from schemas.errors import ConfigurationError
 from schemas.features import NAMES
+from schemas.mapping.event_order import event_order
 from schemas.topics import FEATURES
 from stream_features.engine.passes.workspace import DUPLICATE, LATE
-from stream_features.offline.transaction_table import event_order
 
 BATCH: Final = 10_000
 Progress = Callable[[int, int], None]

@@ -35,7 +35,7 @@ class Watchdog:
         look_at_store: returns what is wrong with a store that answers, or "", and otherwise raises
             TemporaryError.
         ends: asks the broker for the log ends; may raise TemporaryError.
-        fetched: returns the consumer's positions. A cursor below the log end is no stall if the
+        fetched: returns the consumer's positions. A cursor below the log end is not a stall if the
             consumer has passed the rest, which then consists of gaps.
         monotonic: returns seconds.
     """

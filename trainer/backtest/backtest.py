@@ -21,12 +21,13 @@ import pyarrow as pa
 from schemas.columns import TransactionColumns
 from schemas.errors import ConfigurationError
 from schemas.features import DAY
+from schemas.mapping.event_order import event_order
 from scorer.decision.judge import APPROVE, Judgement, Serving, judge
 from scorer.decision.reasons import feature_reasons
 from scorer.model.bundle import COLUMNS, Model
 from scorer.policy.document import ListPart
 from stream_features.offline.replay import Piece, Progress, replay_pieces
-from stream_features.offline.transaction_table import event_order, table_columns
+from stream_features.offline.transaction_table import table_columns
 from trainer.backtest.replayed_batch import ReplayedBatch
 
 UNLABELLED, GENUINE, FRAUD = -1, 0, 1

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 
 from schemas.errors import ConfigurationError
 from schemas.features import DAY, FINGERPRINT, VECTOR_SIZE
-from stream_features.offline.transaction_table import event_order, table_columns
+from schemas.mapping.event_order import event_order
+from stream_features.offline.transaction_table import table_columns
 from trainer.archive.delta_tables import Archive
 from trainer.dataset.dataset import Dataset
 from trainer.dataset.immature_labels import immature_weights

@@ -18,7 +18,6 @@ from database.decisions.decisions import (
     delete_older,
     find,
     history,
-    newest_blocks,
 )
 from database.store.rows import decision_rows, vector_rows
 from runtime.kafka.protocols import Message
@@ -94,12 +93,6 @@ def test_history_is_newest_first_and_goes_on_before_a_time(database: Database) -
     assert [row["source_offset"] for row in newest + older] == [9, 8, 7, 6, 5, 4]
 
 
-def test_newest_blocks(database: Database) -> None:
-    add(database, *(decision(n, decision="BLOCK" if n % 3 == 0 else "REVIEW") for n in range(10)))
-    with database.read() as connection:
-        assert [row["source_offset"] for row in newest_blocks(connection, 3)] == [9, 6, 3]
-
-
 def test_the_oldest_are_deleted_in_small_batches(database: Database) -> None:
     add(database, *map(decision, range(10)))
     attach(database, *map(vector, range(10)))
@@ -134,7 +127,7 @@ def test_a_nul_in_a_text_hides_nothing(database: Database) -> None:
         assert stored.decision == one
         assert stored.vector is not None
     with database.read() as connection:
-        assert history(connection, "c\0d", 9) == newest_blocks(connection, 9) == [one]
+        assert history(connection, "c\0d", 9) == [one]
 
 
 def test_a_missing_score_stays_missing(database: Database) -> None:

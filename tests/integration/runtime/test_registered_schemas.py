@@ -116,7 +116,7 @@ FAULTS_OF_THE_MESSAGE: dict[str, tuple[int, bytes]] = {
     "JSON Schema": (200, answer({"type": "object"}, schemaType="JSON")),
     "a type of tomorrow": (200, answer("x", schemaType="THRIFT")),
     "a schema that is not JSON": (200, answer("record T {}")),
-    "a schema that is no Avro": (200, answer({"type": "object"})),
+    "a schema that is not Avro": (200, answer({"type": "object"})),
     "a schema that is a number": (200, answer("7")),
     "an unknown named type": (200, answer(record_of(amount="pay.Money"))),
     "a reference that is gone": (200, answer(record_of(amount="pay.Money"), references=REFERENCE)),

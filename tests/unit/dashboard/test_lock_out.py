@@ -54,7 +54,7 @@ def test_failed_log_ins_are_counted_by_reason(site: Site) -> None:
     assert failures(site) == {"wrong": 6, "locked": 1, "expired": 0}
     client = site.person("viewer")
     client.post("/password", data={"old": "wrong", "new": PASSWORD, "again": PASSWORD})
-    assert failures(site) == {"wrong": 6, "locked": 1, "expired": 0}, "that is no log-in"
+    assert failures(site) == {"wrong": 6, "locked": 1, "expired": 0}, "that is not a log-in"
 
 
 def test_the_wait_doubles_with_each_failure_up_to_a_quarter_of_an_hour(site: Site) -> None:

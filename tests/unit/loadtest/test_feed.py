@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from loadtest.traffic.feed import FeedSettings, TransactionFeed, event_order, open_feed
+from loadtest.traffic.feed import FeedSettings, TransactionFeed, open_feed
 from schemas.codec import avro
 from schemas.errors import ConfigurationError
 
@@ -91,11 +91,6 @@ def test_labels_none(settings: FeedSettings) -> None:
     feed, ahead = open_feed(none, clock)
     assert ahead == []
     assert all(kind == "transaction" for kind, _ in drained(feed, 2))
-
-
-def test_ties_go_by_length_and_text_of_the_id() -> None:
-    table = pa.table({"event_time": [5, 5, 5, 1], "transaction_id": ["b", "10", "a", "z"]})
-    assert event_order(table).tolist() == [3, 2, 0, 1]
 
 
 def test_the_worlds_stream_never_runs_ahead_of_the_clock() -> None:

@@ -1,4 +1,4 @@
-"""The health server: what it answers, and that a client that goes away is no line in the log."""
+"""The health server: what it answers, and that a client that goes away is not a line in the log."""
 
 from __future__ import annotations
 

@@ -55,6 +55,19 @@ def test_rates_that_are_not_json_are_a_wrong_setting(monkeypatch: pytest.MonkeyP
         load_settings()
 
 
+@pytest.mark.parametrize("rates", ['{"USD": 0}', '{"USD": NaN}', '{"USD": 1e10}', '{"US": 1}'])
+def test_rates_are_checked_at_the_start(rates: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_CURRENCY_RATES", rates)
+    with pytest.raises(ConfigurationError, match=r'FRAUD_CURRENCY_RATES: .*"USD": 0\.92'):
+        load_settings()
+
+
+def test_the_base_currency_is_one_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_BASE_CURRENCY", "XXX")
+    with pytest.raises(ConfigurationError, match=r"XXX is not an ISO 4217 code"):
+        load_settings()
+
+
 @pytest.mark.parametrize("name", ["FRAUD_KAFKA_CA", "FRAUD_REDIS_CA"])
 def test_certificates_must_be_there(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -124,15 +124,15 @@ def test_a_network_matches_its_addresses(network: str, inside: str, outside: str
 @pytest.mark.parametrize(
     ("field", "value", "remedy"),
     [
-        ("ip", "192.0.2.300", "is no IP address or network"),
-        ("ip", "192.0.2.7:443", "is no IP address or network"),
-        ("ip", "example.org", "is no IP address or network"),
+        ("ip", "192.0.2.300", "is not an IP address or network"),
+        ("ip", "192.0.2.7:443", "is not an IP address or network"),
+        ("ip", "example.org", "is not an IP address or network"),
         ("ip_country", "gb", "is read as GB"),
         ("ip_country", "T1", "is read as missing"),
-        ("card_country", "GBR", "write two capital letters"),
+        ("card_country", "GBR", "not an ISO 3166 code: send two letters"),
         ("merchant_country", "UK", "is read as GB"),
         ("card_id", PAN, "list the token"),
-        ("card_id", "c" * 65, "has 65 characters, and a card_id at most 64"),
+        ("card_id", "c" * 65, "has 65 characters: send 1 to 64"),
         ("device_id", "d" * 257, "has 257 characters"),
     ],
 )

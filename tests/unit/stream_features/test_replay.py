@@ -15,7 +15,7 @@ from schemas.features import DAY, HOUR, NAMES
 from stream_features.__main__ import app
 from stream_features.engine.offline import OfflineEngine
 from stream_features.offline.replay import replay_table
-from stream_features.offline.transaction_table import event_order, table_columns
+from stream_features.offline.transaction_table import table_columns
 
 START = 1_700_000_000_000
 
@@ -96,18 +96,6 @@ def test_a_label_that_comes_later_counts_from_then_on() -> None:
     assert rate[10] == np.float32(1 / 4)
     assert rate[36] > 0
     assert rate[37] == 0
-
-
-def test_ties_are_ordered_by_length_and_text_of_the_id() -> None:
-    table = pa.table({"transaction_id": ["10", "9", "b", "1"], "event_time": [5, 5, 5, 4]})
-    assert event_order(table).tolist() == [3, 1, 2, 0]
-
-
-def test_only_ties_out_of_order_move() -> None:
-    ids = ["2", "1", "x", "5", "7", "6", "3", "4"]
-    times = [1, 1, 2, 3, 3, 3, 4, 4]
-    table = pa.table({"transaction_id": ids, "event_time": times})
-    assert event_order(table).tolist() == [1, 0, 2, 3, 5, 4, 6, 7]
 
 
 def test_a_hot_card_keeps_exact_counts_and_bounded_state() -> None:

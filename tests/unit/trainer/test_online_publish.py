@@ -92,14 +92,14 @@ def test_it_watches_until_it_is_better_and_again_when_it_no_longer_is(tmp_path: 
     assert bench.step(True) == {
         "base": "FORMER_CHAMPION", "base+online-1": "FORMER_CHAMPION", "base+online-2": "CHAMPION",
     }  # fmt: skip
-    assert bench.online.base == "base", "its own adjustment is no new champion"
+    assert bench.online.base == "base", "its own adjustment is not a new champion"
     bench.follower.evaluate()
     assert bench.online.learner.learned > 0
     bench.learn()
     assert bench.step(False) == {
         "base": "CHAMPION", "base+online-1": "RETIRED", "base+online-2": "ROLLED_BACK",
         "base+online-3": "SHADOW",
-    }, "the one before was no better: the base serves"  # fmt: skip
+    }, "the one before was not better: the base serves"  # fmt: skip
 
 
 def test_what_decides_is_renewed_once_a_day_and_follows_the_one_before(tmp_path: Path) -> None:
