@@ -5,6 +5,7 @@ The input of the stream processor is the one exception: there Faust reads throug
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -14,6 +15,7 @@ import structlog
 
 from runtime.kafka.access.connection import connection
 from runtime.kafka.adaptive_linger import AdaptiveLinger
+from runtime.kafka.partitioner import partitions_of
 from runtime.kafka.protocols import (
     BY_KEY,
     Message,
@@ -28,7 +30,9 @@ from schemas.topics import MAX_MESSAGE_BYTES
 
 log = structlog.get_logger(__name__)
 BUFFER_WAIT_S: Final = 30.0
-"""How long `produce` waits for room in the local buffer."""
+"""How long `produce` waits for room in the local buffer, or for a first acknowledgement."""
+KNOWN_S: Final = 12 * 3600.0
+"""A broker forgets an idle producer after a day; ours takes partitions for unknown after this."""
 FEW_MESSAGES: Final = 8
 GATHER_S: Final = 0.001
 """In dense traffic, a batch of fewer than FEW_MESSAGES waits this long for more."""
@@ -46,6 +50,10 @@ TRANSIENT_ERRORS: Final = frozenset(
     }
 )
 """Errors that librdkafka recovers from by itself."""
+NOT_YET: Final = frozenset(
+    {ck.KafkaError.UNKNOWN_TOPIC_OR_PART, ck.KafkaError.LEADER_NOT_AVAILABLE}
+)
+"""What a broker says of a topic that was made a moment ago."""
 
 
 def idempotent(*, linger_ms: float) -> dict[str, Any]:
@@ -63,7 +71,13 @@ def idempotent(*, linger_ms: float) -> dict[str, Any]:
 
 
 class KafkaProducer:
-    """See `protocols.Producer`: idempotent, acknowledged by all replicas, without a time-out."""
+    """See `protocols.Producer`: idempotent, acknowledged by all replicas, without a time-out.
+
+    The first message to a partition is sent alone: the next one waits for its acknowledgement. A
+    broker that knows nothing of a producer accepts whichever of its messages reaches it first. So
+    if it becomes the leader between two requests, it refuses the first and accepts the second, and
+    librdkafka (2.16) takes the first for acknowledged as well: it would be lost without a word.
+    """
 
     def __init__(self, settings: Settings, *, linger_ms: float = 0) -> None:
         self._refused: str | None = None
@@ -72,14 +86,20 @@ class KafkaProducer:
             | idempotent(linger_ms=linger_ms)
             | {"delivery.report.only.error": True, "on_delivery": self._on_delivery}
         )
+        self._partitions: dict[str, int] = {}
+        self._first: set[tuple[str, int]] = set()
+        self._known: set[tuple[str, int]] = set()
+        self._forgotten_at = time.monotonic() + KNOWN_S
 
     def produce_many(self, topic: str, records: Iterable[Outgoing]) -> None:
         """Queue messages without waiting for the broker; see `protocols.Producer`."""
+        deadline = self._deadline()
         # produce_batch of confluent-kafka 2.16 ignores a partition given with a message.
         batches: dict[int, list[dict[str, Any]]] = {}
-        for partition, key, value in records:
+        for partition, key, value in self._placed(topic, list(records), deadline):
             batches.setdefault(partition, []).append({"key": key, "value": value})
-        deadline = time.monotonic() + BUFFER_WAIT_S
+        if any((topic, partition) not in self._known for partition in batches):
+            self._send_first(topic, batches, deadline)
         for partition, batch in batches.items():
             self._produce_batch(topic, partition, batch, deadline)
         self._producer.poll(0)
@@ -89,17 +109,7 @@ class KafkaProducer:
         self, topic: str, key: bytes | None, value: bytes | None, partition: int = BY_KEY
     ) -> None:
         """Queue one message; see `protocols.Producer`."""
-        deadline = time.monotonic() + BUFFER_WAIT_S
-        while True:
-            try:
-                self._producer.produce(topic, value=value, key=key, partition=partition)
-                break
-            except BufferError:
-                self._make_room(topic, deadline)
-            except ck.KafkaException as error:
-                raise DeliveryRejected(f"cannot send to {topic}: {error.args[0].str()}") from error
-        self._producer.poll(0)
-        self._raise_refused()
+        self.produce_many(topic, [(partition, key, value)])
 
     def flush(self, timeout_s: float = 10.0) -> None:
         """Wait until the broker has everything; see `protocols.Producer`."""
@@ -109,10 +119,64 @@ class KafkaProducer:
             raise BrokerUnavailable(
                 f"Kafka has not acknowledged {waiting} messages within {timeout_s} s: call again"
             )
+        self._known |= self._first
+        self._first.clear()
 
     def close(self) -> None:
         """Give queued messages one second to go out, then close."""
         self._producer.flush(1.0)
+
+    def _deadline(self) -> float:
+        now = time.monotonic()
+        if now > self._forgotten_at:
+            self._known.clear()
+            self._partitions.clear()
+            self._forgotten_at = now + KNOWN_S
+        return now + BUFFER_WAIT_S
+
+    def _placed(self, topic: str, records: list[Outgoing], deadline: float) -> Iterable[Outgoing]:
+        """Replace BY_KEY by the partition of the key, any if there is none, as librdkafka does."""
+        keys = [key for at, key, _ in records if at == BY_KEY and key is not None]
+        if not keys and all(at != BY_KEY for at, _, _ in records):
+            return records
+        count = self._partitions.get(topic)
+        if count is None:
+            count = self._partitions[topic] = self._count(topic, deadline)
+        led = iter(partitions_of(keys, count).tolist())
+        return [
+            (at, key, value)
+            if at != BY_KEY
+            else (random.randrange(count) if key is None else next(led), key, value)
+            for at, key, value in records
+        ]
+
+    def _count(self, topic: str, deadline: float) -> int:
+        """Ask for the number of partitions; a topic just made is waited for."""
+        while True:
+            try:
+                found = self._producer.list_topics(topic, timeout=deadline - time.monotonic())
+            except ck.KafkaException as error:
+                raise BrokerUnavailable(f"cannot send to {topic}: {error.args[0].str()}") from error
+            described = found.topics[topic]
+            if described.error is None:
+                return len(described.partitions)
+            if described.error.code() not in NOT_YET or time.monotonic() > deadline:
+                raise DeliveryRejected(f"cannot send to {topic}: {described.error.str()}")
+            time.sleep(0.05)
+
+    def _send_first(
+        self, topic: str, batches: Mapping[int, list[dict[str, Any]]], deadline: float
+    ) -> None:
+        """Take from each batch what must go alone, and leave what may be sent behind it."""
+        if any((topic, partition) in self._first for partition in batches):
+            self.flush(deadline - time.monotonic())
+        for partition, batch in batches.items():
+            if (topic, partition) not in self._known:
+                self._produce_batch(topic, partition, batch[:1], deadline)
+                del batch[0]
+                self._first.add((topic, partition))
+        if any(batch for partition, batch in batches.items() if (topic, partition) in self._first):
+            self.flush(deadline - time.monotonic())
 
     def _produce_batch(
         self, topic: str, partition: int, batch: list[dict[str, Any]], deadline: float

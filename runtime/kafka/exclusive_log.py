@@ -105,6 +105,8 @@ class KafkaExclusiveLog:
         try:
             for key, value in entries:
                 producer.produce(self._topic, value=value, key=key, partition=0, on_delivery=note)
+                if not offsets:  # the first goes alone, as `KafkaProducer` says
+                    producer.flush(ANSWER_S)
         except ck.KafkaException as error:  # the next writer to begin aborts this transaction
             raise DeliveryRejected(
                 f"cannot write to {self._topic}: {error.args[0].str()}"

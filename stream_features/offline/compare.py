@@ -103,7 +103,11 @@ def _matched(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int, int]:
     """Return the matching rows of both tables, and how many of each have no counterpart."""
     keyed = [_numbered(table, side) for side, table in (("left", left), ("right", right))]
-    joined = keyed[0].join(keyed[1], [*IDENTITY, "occurrence"], join_type="inner")
+    # Arrow's threads would hold our arrays until a moment after the join. If the process ends just
+    # then, letting go of them aborts it (apache/arrow, issue 34314).
+    joined = keyed[0].join(
+        keyed[1], [*IDENTITY, "occurrence"], join_type="inner", use_threads=False
+    )
     joined = joined.sort_by("left")
     ours = joined.column("left").to_numpy()
     theirs = joined.column("right").to_numpy()

@@ -13,6 +13,8 @@ from confluent_kafka.cimpl import NewTopic
 from runtime.kafka import topic_admin
 from runtime.kafka.clients import KafkaConsumer, KafkaProducer, poll_batch
 from runtime.kafka.non_blocking_producer import KafkaNonBlockingProducer
+from runtime.kafka.partitioner import partition_of
+from runtime.kafka.protocols import BY_KEY
 from runtime.kafka.reader import KafkaReader, offset_bounds
 from runtime.kafka.tail import KafkaTail
 from runtime.kafka.topic_admin import create_topics
@@ -240,3 +242,101 @@ def test_only_the_broker_s_timestamp_is_taken_for_the_arrival(
     assert message.timestamp == 7
     assert message.arrived == (99 if arrived == "now" else arrived)
     assert message.timestamp_type == (kind == ck.TIMESTAMP_LOG_APPEND_TIME)
+
+
+class Sending:
+    """A producer of librdkafka: notes what it is handed, and when everything is acknowledged."""
+
+    def __init__(self, _: dict[str, Any]) -> None:
+        self.handed: list[Any] = []
+        self.reports: list[Any] = []
+        self.away = False
+
+    def list_topics(self, topic: str, **_: object) -> Any:
+        found = SimpleNamespace(error=None, partitions=dict.fromkeys(range(4)))
+        return SimpleNamespace(topics={topic: found})
+
+    def produce_batch(self, _: str, batch: list[dict[str, Any]], partition: int) -> None:
+        self.handed.append((partition, [each["value"] for each in batch]))
+
+    def produce(self, _: str, *, value: bytes, partition: int, on_delivery: Any, **__: Any) -> None:
+        self.handed.append((partition, value))
+        self.reports.append(on_delivery)
+
+    def flush(self, _: float) -> int:
+        self.handed.append("acknowledged")
+        return int(self.away)
+
+    def poll(self, _: float) -> None:
+        """Nothing comes by itself."""
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+
+@pytest.fixture
+def sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ck, "Producer", Sending)
+
+
+@pytest.mark.usefixtures("sending")
+def test_the_first_message_to_a_partition_is_acknowledged_before_the_next_is_sent() -> None:
+    """A broker that is just becoming the leader may refuse the first and accept the second."""
+    producer = KafkaProducer(load_settings())
+    noted: Any = producer._producer
+    producer.produce_many("t", [(1, None, b"a"), (2, None, b"b"), (1, None, b"c")])
+    assert noted.handed == [(1, [b"a"]), (2, [b"b"]), "acknowledged", (1, [b"c"])]
+    noted.handed.clear()
+    producer.produce_many("t", [(1, None, b"d"), (2, None, b"e"), (2, None, b"f")])
+    assert noted.handed == [(1, [b"d"]), (2, [b"e", b"f"])]
+    noted.handed.clear()
+    producer.produce("t", None, b"g", 3)
+    producer.produce("t", None, b"h", 3)
+    producer.produce("t", None, b"i", 3)
+    assert noted.handed == [(3, [b"g"]), "acknowledged", (3, [b"h"]), (3, [b"i"])]
+
+
+@pytest.mark.usefixtures("sending")
+def test_a_message_behind_a_first_one_is_not_queued_while_the_broker_is_away() -> None:
+    producer = KafkaProducer(load_settings())
+    noted: Any = producer._producer
+    noted.away = True
+    producer.produce("t", None, b"a", 0)
+    with pytest.raises(BrokerUnavailable):
+        producer.produce("t", None, b"b", 0)
+    assert noted.handed == [(0, [b"a"]), "acknowledged"]
+
+
+@pytest.mark.usefixtures("sending")
+def test_a_key_leads_to_the_partition_that_kafkas_own_partitioner_chooses() -> None:
+    producer = KafkaProducer(load_settings())
+    noted: Any = producer._producer
+    keys = [b"", b"card-1", b"card-2", b"card-3"]
+    producer.produce_many("t", [(BY_KEY, key, key) for key in keys])
+    found = {value: at for at, values in filter(lambda each: each != "acknowledged", noted.handed)
+             for value in values}  # fmt: skip
+    assert found == {key: partition_of(key, 4) for key in keys}
+
+
+@pytest.mark.usefixtures("sending")
+def test_a_producer_that_must_not_block_holds_what_follows_a_first_message() -> None:
+    producer = KafkaNonBlockingProducer(load_settings(partitions=1), "t", max_unacknowledged=3)
+    noted: Any = producer._producer
+    acknowledged: list[int] = []
+
+    def note(_: int, offset: int) -> None:
+        acknowledged.append(offset)
+
+    for value in (b"a", b"b", b"c"):
+        producer.send(b"key", value, note)
+    assert noted.handed == [(0, b"a")]
+    with pytest.raises(BrokerUnavailable):
+        producer.send(b"key", b"d", note)
+    assert producer.flush(1.0) == 2
+    noted.handed.clear()
+    first = noted.reports.pop(0)
+    first(None, SimpleNamespace(partition=lambda: 0, offset=lambda: 7))
+    assert acknowledged == [7]
+    assert noted.handed == [(0, b"b"), (0, b"c")]
+    producer.send(b"key", b"d", note)
+    assert noted.handed[-1] == (0, b"d")
