@@ -276,7 +276,7 @@ def test_a_kind_in_any_case_is_read_and_an_unknown_one_is_refused() -> None:
 
 
 @pytest.mark.parametrize("make", [avro, as_json])
-def test_codes_are_read_in_any_case_and_null_island_is_no_place(make: Any) -> None:
+def test_codes_are_read_in_any_case_and_null_island_is_not_a_place(make: Any) -> None:
     loose = make(currency="usd", card_country="uk", ip_country="xk", latitude=0.0, longitude=-0.0)
     strict = make(currency="USD", card_country="GB", ip_country="XK", latitude=None, longitude=None)
     same_columns(decode(loose), decode(strict))

@@ -148,7 +148,7 @@ def test_positions_move_from_where_they_were_read_only(database: Database) -> No
         assert read_positions(connection, "features") == {}
 
 
-def test_of_the_messages_only_reviews_that_are_no_duplicates_ask_for_one() -> None:
+def test_of_the_messages_only_reviews_that_are_not_duplicates_ask_for_one() -> None:
     review = decision(2, decision="REVIEW")
     records = [decision(1), review, decision(3, decision="REVIEW", duplicate=True)]
     batch = messages("Decision", records)

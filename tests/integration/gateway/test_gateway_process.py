@@ -137,7 +137,7 @@ def test_a_revoked_key_opens_nothing_after_a_moment(gateways: Gateways) -> None:
     assert key not in listed
 
 
-def test_what_is_no_http_is_refused_by_a_problem(gateways: Gateways) -> None:
+def test_what_is_not_http_is_refused_by_a_problem(gateways: Gateways) -> None:
     with socket.create_connection(("127.0.0.1", gateways.ports[0]), timeout=PATIENCE_S) as raw:
         raw.sendall(b"nonsense\r\n\r\n")
         answer = raw.recv(10_000)

@@ -146,7 +146,7 @@ def test_a_model_goes_through_its_stages_by_commands(bench: Bench, tmp_path: Pat
     assert "rules and its fallback decide alone" in bench.run("trainer", "retire", "one").stderr
 
 
-def test_what_is_no_bundle_is_not_registered(bench: Bench, tmp_path: Path) -> None:
+def test_what_is_not_a_bundle_is_not_registered(bench: Bench, tmp_path: Path) -> None:
     refused = bench.run("trainer", "register", str(tmp_path))
     assert refused.returncode == 2
     assert "is not a bundle" in refused.stderr

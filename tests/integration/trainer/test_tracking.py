@@ -171,7 +171,7 @@ def test_a_server_that_is_down_keeps_the_runs_for_later(
     assert newest.tags[tracking.MODEL_TAG] == "c2"  # the newest, though spooled first
 
 
-def test_a_file_that_is_no_run_stays_and_holds_nothing_up(
+def test_a_file_that_is_not_a_run_stays_and_holds_nothing_up(
     settings: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     tracking.spool(record(tmp_path, "d1", 4_000), tmp_path)

@@ -20,7 +20,7 @@ def decision(number: int, **fields: Any) -> dict[str, Any]:
         "policy_version": "v1", "duplicate": False, "late": False, "degraded": None,
         "rule_hits": [], "reasons": [], "shadows": [], "received_at": START + number,
         "computed_at": (START + number) * 1000, "decided_at": (START + number) * 1000,
-        **fields,
+        "kind": "PURCHASE", "unread": [], **fields,
     }  # fmt: skip
 
 

@@ -306,6 +306,6 @@ def test_a_form_of_too_many_fields_is_refused(site: Site) -> None:
 @pytest.mark.parametrize(
     "host", ["x/healthz?", "x/healthz#", "x/static/style.css?y=", "x\\healthz"]
 )
-def test_the_name_of_the_host_is_no_part_of_the_path(site: Site, host: str) -> None:
+def test_the_name_of_the_host_is_not_a_part_of_the_path(site: Site, host: str) -> None:
     answer = site.stranger().get("/models", headers={"Host": host, "Accept": "*/*"})
     assert answer.status_code == 401

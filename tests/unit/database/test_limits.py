@@ -245,7 +245,7 @@ def test_several_keys_are_counted_together_or_not_at_all(database: Database) -> 
         "x7x7x7x7x7x7",
     ],
 )  # fmt: skip
-def test_what_guessers_try_first_is_no_password(password: str) -> None:
+def test_what_guessers_try_first_is_not_a_password(password: str) -> None:
     with pytest.raises(ConfigurationError, match=r"guessed first|repeats|contains the username"):
         passwords.check(password, "jane.smith")
 

@@ -389,7 +389,7 @@ def test_all_invalid_fields_are_named_at_once_and_a_card_number_is_masked() -> N
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"a": 1, "a": 2}', b"\xff"])
-def test_what_is_no_json_object_is_a_bad_request(body: bytes) -> None:
+def test_what_is_not_a_json_object_is_a_bad_request(body: bytes) -> None:
     async def scenario(bench: Bench) -> None:
         answer = await bench.client().post("/score-transaction", content=body)
         assert (answer.status_code, answer.json()["type"]) == (400, "urn:fraud-scoring:bad-request")

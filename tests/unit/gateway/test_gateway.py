@@ -107,7 +107,7 @@ def test_without_kafka_the_answer_says_that_it_is_not_recorded_yet() -> None:
     run(scenario)
 
 
-def test_what_is_not_taken_is_no_answer() -> None:
+def test_what_is_not_taken_is_not_an_answer() -> None:
     async def scenario(bench: Bench) -> None:
         bench.pipeline.full = True
         with pytest.raises(Problem) as caught:
@@ -186,7 +186,7 @@ def test_a_decision_that_another_gateway_asked_for_is_answered_without_sending()
         ("currency", "USD"),
     ],
 )
-def test_what_another_gateway_asked_for_is_no_answer_to_other_content(
+def test_what_another_gateway_asked_for_is_not_an_answer_to_other_content(
     field: str, other: object
 ) -> None:
     async def scenario(bench: Bench) -> None:

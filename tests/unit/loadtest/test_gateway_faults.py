@@ -38,7 +38,7 @@ def test_a_refused_connection_is_an_unanswered_request() -> None:
     assert counts.unanswered == counts.sent >= 5
 
 
-def test_a_load_that_fails_itself_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_that_fails_itself_is_not_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fails(port: int) -> None:
         raise ValueError("a bug")
 

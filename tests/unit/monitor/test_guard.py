@@ -138,7 +138,7 @@ def acting(decided: int, blocked: int) -> Sample:
         (1_000, 0),
     ],
 )
-def test_a_rate_beyond_one_of_its_two_limits_is_no_fault(blocked: int, usual: int) -> None:
+def test_a_rate_beyond_one_of_its_two_limits_is_not_a_fault(blocked: int, usual: int) -> None:
     assert judge(acting(100_000, blocked), acting(100_000, usual), RULES) is None
 
 
@@ -163,7 +163,7 @@ def scoring(decided: int, low: float) -> Sample:
     return made.sample()
 
 
-def test_scores_that_moved_a_little_or_of_few_decisions_are_no_fault() -> None:
+def test_scores_that_moved_a_little_or_of_few_decisions_are_not_a_fault() -> None:
     champion = scoring(20_000, 0.5)
     assert judge(scoring(20_000, 0.65), champion, RULES) is None
     assert judge(scoring(200, 0.8), champion, RULES) is None
@@ -180,7 +180,7 @@ def precise(frauds: int) -> Sample:
     return made.sample()
 
 
-def test_a_precision_that_is_lower_by_less_than_the_margin_is_no_fault() -> None:
+def test_a_precision_that_is_lower_by_less_than_the_margin_is_not_a_fault() -> None:
     assert judge(precise(87_000), precise(90_000), RULES) is None
     assert judge(precise(83_000), precise(90_000), RULES) is not None
 

@@ -38,7 +38,7 @@ def seen(tmp_path: Path) -> Observations:
     return made
 
 
-def test_a_duplicate_is_no_second_decision(seen: Observations) -> None:
+def test_a_duplicate_is_not_a_second_decision(seen: Observations) -> None:
     again = decision_message(1, 0.99, START, "one", duplicate=True)
     seen.sees_decisions(messages(DECISIONS.name, again))
     assert seen.quality.total("one", [START // HOUR], START).decided == 0

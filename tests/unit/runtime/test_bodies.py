@@ -112,7 +112,7 @@ def test_a_header_of_gzip_without_end_is_refused() -> None:
     ],
     ids=["none", "without its end", "half", "empty", "something after it", "members"],
 )
-def test_what_is_no_gzip_is_refused(packed: bytes, status: int) -> None:
+def test_what_is_not_gzip_is_refused(packed: bytes, status: int) -> None:
     for pieces in ([packed], [packed[:5], packed[5:]]):
         with pytest.raises(RefusedBody) as refused:
             read(pieces)

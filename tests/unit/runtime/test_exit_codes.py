@@ -59,7 +59,7 @@ def test_a_command_of_a_scheduler_tells_what_may_succeed_later() -> None:
     assert ended.value.code == 3
 
 
-def test_a_crash_is_shown_whole_and_is_no_refusal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_crash_is_shown_whole_and_is_not_a_refusal(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run_command(lambda: 1 / 0)
     assert ended.value.code == 70

@@ -51,7 +51,7 @@ def test_a_bundle_without_metrics_is_registered_without(bundle: Path) -> None:
     assert registration(bundle, actor="trainer")["metrics"] == {}
 
 
-def test_what_is_no_whole_bundle_is_not_registered(bundle: Path, tmp_path: Path) -> None:
+def test_what_is_not_a_whole_bundle_is_not_registered(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is not a bundle"):
         registration(tmp_path, actor="trainer")
     (bundle / "model.json").write_bytes(b"{ }")

@@ -51,7 +51,7 @@ def test_a_number_in_an_avro_attribute_is_masked(number: str, before: str) -> No
     assert number[:-4].encode() not in hidden
 
 
-def test_what_is_no_card_number_stays() -> None:
+def test_what_is_not_a_card_number_stays() -> None:
     for text in ("4111111111111112", "1234567890123", "12345", "2024-01-01 00:00:00.123", ""):
         assert masked(text) == text
 

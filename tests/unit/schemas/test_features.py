@@ -40,7 +40,7 @@ def test_the_fingerprint_changes_with_any_definition() -> None:
     assert features.fingerprint(catalogue[::-1]) != features.FINGERPRINT
 
 
-def test_words_and_kinds_are_no_part_of_the_fingerprint() -> None:
+def test_words_and_kinds_are_not_part_of_the_fingerprint() -> None:
     reworded = [
         replace(each, description="other", phrase="other {}", otherwise="", kind="count")
         for each in features.CATALOGUE

@@ -206,7 +206,7 @@ def test_card_numbers_of_13_and_of_19_digits_are_recognised_and_masked(number: s
 
 
 @pytest.mark.parametrize("number", NO_PANS)
-def test_shorter_and_longer_numbers_are_no_card_numbers(number: str) -> None:
+def test_shorter_and_longer_numbers_are_not_card_numbers(number: str) -> None:
     assert not looks_like_pan(number)
     assert validate(card_id=number)["card_id"] == number
 

@@ -47,7 +47,7 @@ def test_other_policies_change_nothing(key: bytes | None, value: bytes | None) -
 
 
 @pytest.mark.parametrize("value", [b"", b"junk", event()[:-1]])
-def test_what_is_no_event_is_refused(value: bytes) -> None:
+def test_what_is_not_an_event_is_refused(value: bytes) -> None:
     with pytest.raises(BadMessage):
         read_policy(message(value))
 

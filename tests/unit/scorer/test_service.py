@@ -136,7 +136,7 @@ def test_a_process_that_stood_still_publishes_nothing_and_reads_again(still_s: f
     assert bench.metric("fraud_retries_total") == 1
 
 
-def test_a_slow_batch_is_no_standstill() -> None:
+def test_a_slow_batch_is_not_a_standstill() -> None:
     bench = Bench()
     bench.publish(0, 0)
     times = iter([0.0, 0.0, 0.0])

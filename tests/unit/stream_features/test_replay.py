@@ -149,7 +149,7 @@ def test_a_missing_mcc_is_none_and_not_the_code_0() -> None:
     assert table_columns(table).mcc.tolist() == [5411, -1, 0]
 
 
-def test_a_replay_says_at_its_end_what_was_no_ordinary_purchase(tmp_path: Path) -> None:
+def test_a_replay_says_at_its_end_what_was_not_an_ordinary_purchase(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text(
         "id,card,shop,when,amt,type,address\n"
         "t1,c1,s1,2024-01-01T10:00,10.00,,192.0.2.7\n"

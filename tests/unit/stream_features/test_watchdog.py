@@ -72,7 +72,7 @@ def test_progress_starts_the_clock_anew() -> None:
     assert scene.after(1) != ""
 
 
-def test_an_outage_is_no_stall() -> None:
+def test_an_outage_is_not_a_stall() -> None:
     scene = Scene()
     scene.after(0)
     scene.away = True
@@ -106,7 +106,7 @@ def test_lag_goes_on_to_be_shown_while_the_store_is_away() -> None:
     assert b'fraud_reachable{dependency="kafka",service="test"} 1.0' in shown
 
 
-def test_gaps_at_the_end_and_waiting_for_others_are_no_stall() -> None:
+def test_gaps_at_the_end_and_waiting_for_others_are_not_a_stall() -> None:
     for quiet in (Scene(position=9), Scene(held=True), Scene(end=5)):
         quiet.after(0)
         assert quiet.after(60) == ""

@@ -404,7 +404,7 @@ def test_a_poisoned_label_is_refused_and_the_rest_served() -> None:
     run(story())
 
 
-def test_a_temporary_error_is_no_poison() -> None:
+def test_a_temporary_error_is_not_poison() -> None:
     async def story() -> None:
         h = Host()
         h.echo.away = 3

@@ -198,7 +198,7 @@ def test_slices_follow_channel_amount_and_country() -> None:
     assert CHANNELS[4] == "OTHER"
 
 
-def test_a_group_with_many_times_a_tiny_rate_is_no_fault() -> None:
+def test_a_group_with_many_times_a_tiny_rate_is_not_a_fault() -> None:
     band = np.where(np.arange(ROWS) % 20 == 0, "high", "low")
     genuine = np.flatnonzero((band == "high") & ~FRAUD)
 

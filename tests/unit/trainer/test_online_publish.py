@@ -229,7 +229,7 @@ def test_a_damaged_champion_is_not_derived_from(tmp_path: Path) -> None:
     assert not (tmp_path / "base+online-1").exists()
 
 
-def test_what_it_took_out_itself_is_no_setback(tmp_path: Path) -> None:
+def test_what_it_took_out_itself_is_not_a_setback(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     assert bench.step(True)["base+online-1"] == "CHAMPION"
     frauds = bench.online.window.frauds

@@ -254,7 +254,7 @@ def test_what_may_succeed_later_is_tried_again_under_the_same_id(bench: Bench) -
     assert bench.committed() == 1
 
 
-def test_what_is_no_request_is_passed_over(bench: Bench) -> None:
+def test_what_is_not_a_request_is_passed_over(bench: Bench) -> None:
     bench.broker.append(TOPIC, (0, b"x", b"noise"))
     bench.broker.append(TOPIC, (0, b"x", None))
     bench.turn()
