@@ -38,9 +38,10 @@ FAULTS: Final = (
     "a record is damaged or cut short",
 )
 """What is wrong with a value, in words, by the code that the checks return."""
-MAX_BYTES: Final = 2**20
-"""The largest value that is unpacked. Cards take up to 33 kB, and a shared entity is rewritten
-whole beyond 2.8 kB; only labels can make it longer until its next transaction."""
+MAX_BYTES: Final = 2**19
+"""The largest value that is unpacked. Cards take up to 33 kB. A shared entity is rewritten whole
+beyond 2.8 kB, unless workers append to it at the same time, at most 57 kB each. Records in falling
+order take long to unpack: five seconds of so many bytes, and twenty of twice as many."""
 CARD_HEAD: Final = 19
 SHARED_HEAD: Final = 15
 COUNTS: Final = 3

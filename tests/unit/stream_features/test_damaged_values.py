@@ -61,7 +61,7 @@ def test_every_cut_value_is_refused_or_ends_between_two_records(subject: Subject
         assert whole <= ({0} if kind != "card" else set()), kind
 
 
-def test_a_value_of_a_megabyte_is_too_large_and_one_below_is_taken() -> None:
+def test_the_largest_value_is_taken_and_one_with_a_record_more_is_not() -> None:
     table = new_tables().merchant
     records = (MAX_BYTES - len(NEW_SHARED)) // 14
     largest = NEW_SHARED + record(FRAUD_ADDED, START, 5) * records
