@@ -8,6 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.mapping.arrays import is_number, is_text
 from schemas.mapping.document import CODES, FIELDS, IDS, NUMBERS
 from schemas.mapping.guessed_times import all_digits, joined_time, proposed_time
 from schemas.rules.transaction import REQUIRED
@@ -44,6 +45,7 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
 """Names that columns have, without case and signs, the likeliest first."""
 _PEOPLE: Final = frozenset(("user", "user_id", "userid", "client_id", "customer_id", "customer"))
 MAX_ENTRIES: Final = 50
+_NEGATIVE: Final = r"^\W*-\W*\d|^\W*\(.*\)\W*$|\d\s*-\s*$|\bCR\s*$"
 _WORDS: Final = {
     "event_time": ("date", "datetime", "timestamp"),
     "amount": ("amount", "amt", "value"),
@@ -121,7 +123,9 @@ def _specification(field: str, column: str, table: pa.Table) -> Any:
     if field == "event_time":
         return proposed_time(column, values)
     if field == "amount":
-        return {"column": column, "unit": "minor" if "cent" in column.lower() else "major"}
+        unit = "minor" if "cent" in column.lower() else "major"
+        back = {"negative": "refund"} if _has_negative(values) else {}
+        return {"column": column, "unit": unit, **back}
     return _label(column, values)
 
 
@@ -144,6 +148,14 @@ def _channel(column: str, values: pa.ChunkedArray) -> Any:
         if len(known) == 1 and str(text).upper() != known[0]:
             ours[str(text)] = known[0]
     return {"column": column, "values": ours} if ours else column
+
+
+def _has_negative(values: pa.ChunkedArray) -> bool:
+    """Whether an amount is below 0, or written so: -3.20, (3.20), 3.20- or 3.20 CR."""
+    if not (is_text(values.type) or is_number(values.type)):
+        return False
+    written = values.cast(pa.string())
+    return bool(pc.any(pc.match_substring_regex(written, _NEGATIVE)).as_py())
 
 
 def _label(column: str, values: pa.ChunkedArray) -> Any:

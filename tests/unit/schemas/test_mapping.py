@@ -13,6 +13,7 @@ import pytest
 from schemas.currency import CurrencyTable
 from schemas.errors import ConfigurationError
 from schemas.mapping.document import Mapping, duration_ms
+from schemas.mapping.guess import guess
 from schemas.mapping.mapped import MappedTable, apply
 from schemas.rules.transaction import Rules
 
@@ -616,3 +617,17 @@ def test_unread_context_is_counted_by_field_in_the_rows_that_are_kept(tmp_path: 
         mcc=["0742", "x", "y"], land=["T1", "QQ", "EU"],
     )  # fmt: skip
     assert found.unread == {"ip": 1, "ip_country": 1, "mcc": 1}
+
+
+@pytest.mark.parametrize(
+    ("amounts", "back"),
+    [
+        (["1.00", "2.00-"], "refund"), (["(3.20)"], "refund"), (["€-3.20"], "refund"),
+        (["3.20 CR"], "refund"), ([1.0, -2.0], "refund"), ([1, None], None), (["1e-5"], None),
+        ([[-1]], None),
+    ],
+)  # fmt: skip
+def test_a_proposed_mapping_reads_negative_amounts_as_refunds(
+    amounts: list[Any], back: str | None
+) -> None:
+    assert guess(pa.table({"amount": amounts}))["amount"].get("negative") == back
