@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from rich.console import Console
 
 from schemas.columns import PURCHASE, REFUND, REVERSAL, TransactionColumns, empty_columns
 from schemas.features import DAY, HOUR, NAMES
@@ -13,6 +14,7 @@ from stream_features.engine.offline import OfflineEngine
 from stream_features.engine.passes.fraud_labels import NOTHING, PENDING, REFUSED
 from stream_features.engine.passes.workspace import DUPLICATE
 from stream_features.engine.state import blob
+from stream_features.operate.show import readable, state_of
 
 START = 1_700_000_000_000
 MERCHANT_COUNT = NAMES.index("merchant_tx_count_30d")
@@ -194,6 +196,18 @@ def test_a_refund_changes_no_state_but_what_makes_its_repeat_a_duplicate() -> No
     again = live.process(given_back, opened, store.load(opened.keys))
     assert set(again.flags.tolist()) == {DUPLICATE}
     assert (again.cards, again.appends, again.folds) == ([], [], [])
+
+
+def test_a_card_that_has_had_only_a_refund_can_be_shown() -> None:
+    refund = stream(1, cards=1, span=HOUR, seed=1)._replace(kind=np.array([REFUND], np.int8))
+    live = LiveEngine()
+    result = live.process(refund, live.open(refund), [None] * 4)
+    [(key, value)] = result.cards
+    shown = state_of("card", "c", key, value, 1, 7 * DAY)
+    assert (shown.exact, shown.given_back, shown.pending) == (0, 1, 0)
+    console = Console(width=100, record=True)
+    console.print(readable(shown, 2))
+    assert "first seen            │ none" in console.export_text()
 
 
 def test_a_card_of_many_refunds_forgets_the_oldest_and_no_pending_label() -> None:
