@@ -38,8 +38,8 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "card_country": ("cardcountry", "issuercountry"),
     "merchant_country": ("merchantcountry", "country"),
     "mcc": ("mcc", "merchantcategorycode", "categorycode"),
-    "latitude": ("latitude", "lat", "merchlat"),
-    "longitude": ("longitude", "long", "lon", "lng", "merchlong"),
+    "latitude": ("merchlat", "merchantlat", "latitude", "lat"),
+    "longitude": ("merchlong", "merchantlong", "longitude", "long", "lon", "lng"),
     "label": ("label", "isfraud", "fraud", "txfraud", "class", "target", "fraudulent"),
 }  # fmt: skip
 """Names that columns have, without case and signs, the likeliest first."""
