@@ -48,7 +48,8 @@ def amounts(column: Any, spec: dict[str, Any], currency: pa.DictionaryArray) -> 
     column = decoded(column)
     kind, rows = column.type, len(column)
     shift, none = np.zeros(rows, np.int64), np.zeros(rows, np.bool_)
-    if spec.get("unit", "minor") == "major":
+    major = spec.get("unit", "minor") == "major"
+    if major:
         places = [decimals(code or "") for code in currency.dictionary.to_pylist()] or [0]
         held = currency.indices.fill_null(0).to_numpy(zero_copy_only=False)
         shift = np.array(places, np.int64)[held]
@@ -58,28 +59,30 @@ def amounts(column: Any, spec: dict[str, Any], currency: pa.DictionaryArray) -> 
         known = known & (np.abs(numbers) < _FURTHEST // factor)
         return Amounts(pa.array(numbers * np.where(known, factor, 0), mask=~known), none, none)
     if pa.types.is_floating(kind):
-        return _of_floats(floats(column), shift)
+        return _of_floats(floats(column), shift, major=major)
     if pa.types.is_decimal(kind):
-        return _of_decimals(column, shift, np.ones(len(column), np.bool_))
+        return _of_decimals(column, shift, np.ones(len(column), np.bool_), major=major)
     if is_text(kind):
-        return _of_texts(column, spec, shift, currency)
+        return _of_texts(column, spec.get("decimal"), shift, currency, major=major)
     raise ValueError(f"is of type {kind}, which is not an amount")
 
 
-def _of_floats(values: npt.NDArray[np.float64], shift: npt.NDArray[np.int64]) -> Amounts:
+def _of_floats(
+    values: npt.NDArray[np.float64], shift: npt.NDArray[np.int64], *, major: bool
+) -> Amounts:
     exact = values * 10.0**shift
     known = np.isfinite(exact) & (np.abs(exact) < _FURTHEST)
     exact = np.where(known, exact, 0.0)
     whole = np.rint(exact)
     # 12.34 · 100 is 1234.0000000000002: further away than that is a part of a minor unit.
     part = np.abs(exact - whole) > 1e-6 * np.maximum(1.0, np.abs(whole) * 1e-9)
-    known &= ~part | (shift > 0)  # minor units are whole
+    known &= ~part | major  # minor units are whole
     return Amounts(
         pa.array(whole.astype(np.int64), mask=~known), part & known, np.zeros_like(known)
     )
 
 
-def _of_decimals(column: Any, shift: npt.NDArray[np.int64], given: Mask) -> Amounts:
+def _of_decimals(column: Any, shift: npt.NDArray[np.int64], given: Mask, *, major: bool) -> Amounts:
     wide = column.cast(pa.decimal256(76, column.type.scale))
     values = np.zeros(len(column), np.int64)
     known = given & column.is_valid().to_numpy(zero_copy_only=False)
@@ -93,7 +96,7 @@ def _of_decimals(column: Any, shift: npt.NDArray[np.int64], given: Mask) -> Amou
         close = pc.less(pc.abs(whole), pa.scalar(Decimal(_FURTHEST)))
         safe = pc.if_else(pc.fill_null(close, False), whole, None)
         inexact = pc.fill_null(pc.not_equal(exact, whole), False).to_numpy(zero_copy_only=False)
-        if places == 0:
+        if not major:
             safe = pc.if_else(pa.array(inexact), None, safe)
         else:
             rounded[of] = inexact & known[of]
@@ -104,19 +107,23 @@ def _of_decimals(column: Any, shift: npt.NDArray[np.int64], given: Mask) -> Amou
 
 
 def _of_texts(
-    column: Any, spec: dict[str, Any], shift: npt.NDArray[np.int64], currency: pa.DictionaryArray
+    column: Any,
+    given: Mark | None,
+    shift: npt.NDArray[np.int64],
+    currency: pa.DictionaryArray,
+    *,
+    major: bool,
 ) -> Amounts:
     trimmed = pc.utf8_trim_whitespace(column)
     plain = pc.fill_null(pc.match_substring_regex(trimmed, _PLAIN), False)
-    given = spec.get("decimal")
-    mark: Mark | None = given
+    mark = given
     if given is None:
         odd = trimmed.filter(pc.invert(plain)).drop_null().unique().to_pylist()
         mark = decimal_mark(odd)
     if mark == ",":  # then 1.000 is a thousand
         plain = pc.and_(plain, pc.invert(pc.match_substring(trimmed, ".").fill_null(False)))
     exact = pc.if_else(plain, trimmed, None).cast(pa.decimal128(38, 10))
-    found = _of_decimals(exact, shift, plain.to_numpy(zero_copy_only=False))
+    found = _of_decimals(exact, shift, plain.to_numpy(zero_copy_only=False), major=major)
     values, known = split(found.values)
     rounded, foreign = found.rounded, found.foreign
     for row in np.flatnonzero(~plain.to_numpy(zero_copy_only=False)).tolist():
@@ -132,7 +139,7 @@ def _of_texts(
             continue
         scaled = number.scaleb(int(shift[row]))
         whole = scaled.to_integral_value(ROUND_HALF_EVEN)
-        if abs(whole) >= _FURTHEST or (whole != scaled and shift[row] == 0):
+        if abs(whole) >= _FURTHEST or (whole != scaled and not major):
             continue
         rounded[row] = whole != scaled
         values[row], known[row] = int(whole), True

@@ -340,6 +340,15 @@ def test_decimals_and_rates_are_those_of_the_row_s_currency(tmp_path: Path) -> N
     assert "3 decimals" not in str(found.notes)
 
 
+@pytest.mark.parametrize(
+    "cells", [[1000.5, 7.0], ["1000.5", "¥7"], [Decimal("1000.5"), Decimal(7)]]
+)
+def test_parts_of_a_yen_are_rounded_and_noted(tmp_path: Path, cells: list[Any]) -> None:
+    found = mapped(tmp_path, cur=["JPY", "JPY"], amt=cells)
+    assert values(found, "amount") == [1000, 7]
+    assert "1 values have more decimals" in str(found.notes)
+
+
 def test_a_currency_without_a_rate_is_rejected_by_name(tmp_path: Path) -> None:
     [fault] = mapped(tmp_path, cur=["EUR", "CHF"]).faults
     assert (fault.value, "FRAUD_CURRENCY_RATES" in fault.reason) == ("CHF", True)
