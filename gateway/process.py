@@ -123,7 +123,6 @@ class GatewayService:
                 card=lambda card: read_state(
                     self._store, settings.key_prefix, "card", card, settings.label_delay.ms
                 ),
-                pan_key=reader.pan_key,
             ),
             keys=keys,
             metrics=self._metrics,

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from runtime.duration import Duration
+from schemas.card_numbers import MIN_KEY_BYTES
 from schemas.currency import CurrencyTable
 from schemas.errors import ConfigurationError
 from schemas.manifest import BundleTrust
@@ -100,7 +101,7 @@ class Settings(BaseSettings):
         description="JSON: base units for one unit of a currency; others are dead-lettered",
     )
     pan_hmac_key: SecretStr | None = Field(
-        None, description="secret key with which card numbers (PANs) are tokenised"
+        None, description="secret key (32 bytes or more) with which card numbers become tokens"
     )
     bundle_public_key: str | None = Field(
         None,
@@ -300,6 +301,17 @@ class Settings(BaseSettings):
         except ConfigurationError as error:
             raise ValueError(str(error)) from error
         return rates
+
+    @field_validator("pan_hmac_key")
+    @classmethod
+    def _key_cannot_be_guessed(cls, key: SecretStr | None) -> SecretStr | None:
+        size = MIN_KEY_BYTES if key is None else len(key.get_secret_value().encode())
+        if size < MIN_KEY_BYTES:
+            raise ValueError(
+                f"the key has {size} bytes, and {MIN_KEY_BYTES} are needed so that card numbers "
+                "cannot be found by trying keys: make one with `openssl rand -hex 32`"
+            )
+        return key
 
     @field_validator("audit_keep")
     @classmethod

@@ -44,8 +44,7 @@ class LiveTopics:
         self.decided = RecentDecisions()
         self.problem = "connecting"
         self._settings, self._clock = settings, clock
-        key = settings.pan_hmac_key
-        self._pan_key = key.get_secret_value().encode() if key else None
+        self._pan_key = settings.pan_key
         self.labels = RecentLabels(self._pan_key)
         self._follower = Follower("the topics of the live page", self._open, self._note)
 

@@ -13,6 +13,7 @@ from dashboard.parts import InjectedParts
 from dashboard.review.queue import CaseId
 from database.review import case_work
 from database.review.cases import Case, Verdict, read_case
+from schemas import card_numbers
 
 router: Final = APIRouter()
 MAX_NOTE_LENGTH: Final = 2_000
@@ -76,7 +77,7 @@ def decide(
 ) -> Response:
     """Record the verdict and open the next case: one already held, or the most urgent free one."""
     now, claim_ms = parts.clock.now_ms(), parts.settings.case_claim.ms
-    kept = note.replace("\0", "").strip()
+    kept = card_numbers.masked(note.replace("\0", "").strip())
     with parts.database.begin() as connection:
         case = case_work.decide(connection, case_id, person.username, verdict, kept, now)
         if case is None:

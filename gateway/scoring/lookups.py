@@ -17,7 +17,7 @@ from gateway.scoring.gateway import Gateway
 from gateway.web.problems import Problem, invalid
 from gateway.web.reply import JSON
 from runtime.repeated_lines import RepeatedLines
-from schemas.card_numbers import looks_like_pan, tokenised
+from schemas.card_numbers import card_number, number_in
 from schemas.errors import InvalidField, TemporaryError, UnreadableValue
 from schemas.records import Decision
 from stream_features.operate.show import EntityState
@@ -32,14 +32,12 @@ class LookupSources:
     """The sources of look-ups; the functions block.
 
     `stored` returns the stored decision on a transaction_id of a tenant, if given on a card; `card`
-    returns the state of a card. Both may return None. `pan_key` is the key of the stream processor,
-    which tokenises card numbers.
+    returns the state of a card. Both may return None.
     """
 
     gateway: Gateway
     stored: Callable[[str, str, str | None], Decision | None]
     card: Callable[[str], EntityState | None]
-    pan_key: bytes | None = None
 
 
 def lookups(sources: LookupSources) -> list[Route]:
@@ -48,9 +46,11 @@ def lookups(sources: LookupSources) -> list[Route]:
 
     async def decision(request: Request) -> Response:
         transaction_id, caller = _id(request, "transaction_id"), request.scope["caller"]
+        if number_in(transaction_id) is not None:
+            raise _numbers_are_logged("transaction_id")
         card_id = request.query_params.get("card_id")
         if card_id is not None:
-            card_id = _token(_bounded(card_id, "card_id"), sources.pan_key)
+            card_id = _card(_bounded(card_id, "card_id"))
         names = transaction_id, caller.tenant, card_id
         found = sources.gateway.find(*names)
         if found is None:
@@ -58,7 +58,7 @@ def lookups(sources: LookupSources) -> list[Route]:
         return Response(found, media_type=JSON.decode())
 
     def card(request: Request) -> Response:
-        card_id = _token(_id(request, "card_id"), sources.pan_key)
+        card_id = _card(_id(request, "card_id"))
         try:
             state = _available(lambda: sources.card(card_id))
         except UnreadableValue as error:
@@ -110,10 +110,15 @@ def _available(find: Callable[[], Found]) -> Found:
         ) from error
 
 
-def _token(card_id: str, pan_key: bytes | None) -> str:
-    """Return a card's id, or the token of a card number."""
-    if not looks_like_pan(card_id):
-        return card_id
-    if pan_key is None:
-        raise Problem("bad-request", "this looks like a card number: send its token instead")
-    return tokenised(card_id, pan_key)
+def _card(card_id: str) -> str:
+    if card_number(card_id) is not None:
+        raise _numbers_are_logged("card_id")
+    return card_id
+
+
+def _numbers_are_logged(name: str) -> Problem:
+    return Problem(
+        "bad-request",
+        f"{name} looks like a card number, which must not stand in an address, because proxies log "
+        "it: send the id that the decision names",
+    )

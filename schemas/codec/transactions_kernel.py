@@ -3,8 +3,8 @@
 LAYOUT is the only place that knows the order of the fields; a contract test compares it with
 schemas/avro, and what is read and written with fastavro. Fields become columns by their kind: the
 texts (TEXT_FIELDS) as spans int64[n, SPANS, 2] of the buffer, the whole numbers (NUMBER_FIELDS) as
-int64[n, 5], latitude and longitude as float64[n, 2]. The last span, UNREAD, is that of the encoded
-array `unread`.
+int64[n, 5], latitude and longitude as float64[n, 2]. The last spans are those of the encoded
+array `unread` and of the encoded map `attributes`.
 """
 
 # mypy: disable-error-code="no-untyped-def,assignment"
@@ -30,6 +30,7 @@ from schemas.codec.avro_writer import (
     write_optional_double,
     write_text,
 )
+from schemas.codec.card_numbers_kernel import holds_pan, looks_like_pan, map_holds_pan
 from schemas.columns import CHANNELS, KINDS
 from schemas.keys import hash_span
 from schemas.rules.countries import known_numbers
@@ -60,9 +61,9 @@ TEXT_FIELDS: Final = tuple(name for name, kind in LAYOUT if kind in (TEXT, OPTIO
 NUMBER_FIELDS: Final = tuple(name for name, kind in LAYOUT if kind in (LONG, OPTIONAL_INT, ENUM))
 (
     TRANSACTION_ID, CARD, CUSTOMER, MERCHANT, CURRENCY, DEVICE, IP, IP_COUNTRY, CARD_COUNTRY,
-    MERCHANT_COUNTRY, UNREAD,
-) = range(11)  # fmt: skip
-SPANS: Final = 11
+    MERCHANT_COUNTRY, UNREAD, ATTRIBUTES,
+) = range(12)  # fmt: skip
+SPANS: Final = 12
 TIME, AMOUNT, MCC, CHANNEL, KIND = range(5)
 NO_MCC: Final = -1
 CODES: Final = np.array(
@@ -118,7 +119,9 @@ def read_transaction(buffer, position, stop, row, spans, numbers, bits):
             position = end
             axis += 1
         elif kind == MAP:
+            spans[row, ATTRIBUTES, 0] = position
             position = skip_texts(buffer, position, stop, 2)
+            spans[row, ATTRIBUTES, 1] = position
         elif kind == ARRAY:
             spans[row, UNREAD, 0] = position
             position = skip_texts(buffer, position, stop, 1)
@@ -188,33 +191,6 @@ def has_characters(buffer, spans, row, field, minimum, maximum):
 
 
 @njit(cache=True)
-def looks_like_pan(buffer, start, stop):
-    """Whether a text is a card number, see `schemas.card_numbers.looks_like_pan`."""
-    digits, total, position = 0, 0, stop
-    while position > start:
-        position -= 1
-        byte = buffer[position]
-        if byte == 0x20 or 0x2D <= byte <= 0x2F or byte == 0x5F:
-            continue
-        if byte == 0xA0 and position > start and buffer[position - 1] == 0xC2:
-            position -= 1
-            continue
-        if byte == 0xAF and position > start + 1 and buffer[position - 1] == 0x80:
-            if buffer[position - 2] != 0xE2:
-                return False
-            position -= 2
-            continue
-        if not 0x30 <= byte <= 0x39:
-            return False
-        digit = np.int64(byte) - 0x30
-        if digits & 1:
-            digit = 2 * digit - (9 if digit > 4 else 0)
-        total += digit
-        digits += 1
-    return 13 <= digits <= 19 and total % 10 == 0
-
-
-@njit(cache=True)
 def is_plain_ipv4(buffer, start, stop):
     """Whether a text is four decimal numbers of 0-255 without leading zeros."""
     parts, size, value = 1, 0, 0
@@ -268,6 +244,16 @@ def text_hash(buffer, spans, row, field):
 
 
 @njit(cache=True)
+def may_hold_pan(buffer, spans, row):
+    """Whether a card number stands in any text that a sender chooses freely."""
+    for field in (TRANSACTION_ID, CARD, CUSTOMER, MERCHANT, DEVICE):
+        if holds_pan(buffer, spans[row, field, 0], spans[row, field, 1]):
+            return True
+    start, stop = spans[row, ATTRIBUTES, 0], spans[row, ATTRIBUTES, 1]
+    return stop - start > 1 and map_holds_pan(buffer, start, stop)
+
+
+@njit(cache=True)
 def decode_rows(
     buffer, starts, header, latest, codes, scales, clean, spans, numbers, degrees, columns
 ):
@@ -304,6 +290,8 @@ def decode_rows(
         ):
             continue
         if looks_like_pan(buffer, spans[row, CARD, 0], spans[row, CARD, 1]):
+            continue
+        if not clean and may_hold_pan(buffer, spans, row):
             continue
         code, known = letters(buffer, spans, row, CURRENCY, 3), -1
         for index in range(len(codes)):

@@ -14,23 +14,21 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from schemas.codec.transactions_kernel import (
-    MAX_ID,
-    MAX_OPTIONAL_ID,
-    is_plain_ipv4,
-    looks_like_pan,
-)
+from schemas.codec.card_numbers_kernel import holds_pan, looks_like_pan
+from schemas.codec.transactions_kernel import MAX_ID, MAX_OPTIONAL_ID, is_plain_ipv4
 
 
 @njit(cache=True)
-def _ids(buffer, offsets, max_bytes, may_be_card):
+def _ids(buffer, offsets, max_bytes, is_card):
     count = len(offsets) - 1
     unusual = np.zeros(count, np.bool_)
     for index in range(count):
         start, stop = offsets[index], offsets[index + 1]
         unusual[index] = not 0 < stop - start <= max_bytes
-        if may_be_card and not unusual[index]:
-            unusual[index] = looks_like_pan(buffer, start, stop)
+        if not unusual[index]:
+            unusual[index] = holds_pan(buffer, start, stop) or (
+                is_card and looks_like_pan(buffer, start, stop)
+            )
     return unusual
 
 
@@ -44,7 +42,7 @@ def _addresses(buffer, offsets):
 
 
 def unusual_ids(field: str, values: Any) -> npt.NDArray[np.int64]:
-    """Return the places of texts (a string array) that are too long, empty, or a card's number."""
+    """Return the places of texts (a string array) that are too long, empty, or hold a number."""
     longest = MAX_ID if field in ("transaction_id", "card_id", "merchant_id") else MAX_OPTIONAL_ID
     if len(values) == 0:
         return np.zeros(0, np.int64)

@@ -8,8 +8,8 @@ from typing import Any, Final, cast
 from schemas.codec import transactions_kernel as kernel
 from schemas.features import DAY
 from schemas.records import Label
-from schemas.rules.fields import only_known, refuse, text_of, time_of
-from schemas.rules.transaction import card_of
+from schemas.rules.fields import only_known, refuse, time_of
+from schemas.rules.transaction import card_of, id_of
 
 _FIELDS: Final = frozenset(Label.__annotations__)
 MAX_LABEL_AHEAD_MS: Final = 366 * DAY
@@ -31,10 +31,9 @@ def validate_label(
         refuse("label", verdict, "is unknown", "send FRAUD or GENUINE")
     if source not in _SOURCES:
         refuse("source", source, "is unknown", f"send one of {', '.join(_SOURCES)}")
-    transaction_id = text_of(record, "transaction_id", kernel.MAX_ID, required=True)
     transaction_time = time_of(record, "transaction_time", now_ms + kernel.MAX_AHEAD_MS)
     return {
-        "transaction_id": cast(str, transaction_id),
+        "transaction_id": id_of(record, "transaction_id"),
         "card_id": card_of(record, pan_key),
         "label": verdict,
         "source": cast(Any, source),

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from schemas.card_numbers import looks_like_pan, tokenised
+from schemas.card_numbers import card_number, is_token, number_in, tokenised
 from schemas.codec import transactions_kernel as kernel
 from schemas.columns import CHANNELS, KINDS
 from schemas.currency import CURRENCIES, CurrencyTable
@@ -33,13 +33,32 @@ _FIELDS: Final = frozenset(Transaction.__annotations__)
 def card_of(record: Mapping[str, Any], pan_key: bytes | None) -> str:
     """Return the card id; a card number is replaced by its token, or refused without a key."""
     card = cast(str, text_of(record, "card_id", kernel.MAX_ID, required=True))
-    if not looks_like_pan(card):
+    number = card_number(card)
+    if number is None:
         return card
     if pan_key is None:
         refuse(
             "card_id", card, "looks like a card number", "send a token, or set FRAUD_PAN_HMAC_KEY"
         )
-    return tokenised(card, pan_key)
+    return tokenised(number, pan_key)
+
+
+def id_of(record: Mapping[str, Any], field: str) -> str:
+    """Return the id of a payment or a merchant, which must not hold a card number."""
+    text = cast(str, text_of(record, field, kernel.MAX_ID, required=True))
+    if number_in(text) is not None:
+        refuse(field, text, "looks like a card number", "send an id that does not hold one")
+    return text
+
+
+def _optional_id(record: Mapping[str, Any], field: str, pan_key: bytes | None) -> str | None:
+    text = text_of(record, field, kernel.MAX_OPTIONAL_ID, required=False)
+    number = None if text is None or is_token(text) else number_in(text)
+    if number is None:
+        return text
+    if pan_key is None:
+        refuse(field, text, "looks like a card number", "send a token, or set FRAUD_PAN_HMAC_KEY")
+    return tokenised(number, pan_key)
 
 
 def _ip_address(record: Mapping[str, Any]) -> str | None:
@@ -78,6 +97,8 @@ def _attributes(record: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(key, str) or not isinstance(text, str):
             refuse("attributes", {key: text}, "is not a text to a text", "send texts only")
         valid_unicode("attributes", key + text)
+        if number_in(key) is not None or number_in(text) is not None:
+            refuse("attributes", {key: text}, "looks like a card number", "leave it out")
     return dict(value)
 
 
@@ -182,20 +203,12 @@ _READERS: Final[dict[str, Callable[[Mapping[str, Any], Rules], Any]]] = {
     "ip_country": lambda record, rules: _country(record, "ip_country"),
     "card_country": lambda record, rules: _country(record, "card_country"),
     "merchant_country": lambda record, rules: _country(record, "merchant_country"),
-    "transaction_id": lambda record, rules: text_of(
-        record, "transaction_id", kernel.MAX_ID, required=True
-    ),
+    "transaction_id": lambda record, rules: id_of(record, "transaction_id"),
     "event_time": lambda record, rules: time_of(record, "event_time", rules.latest),
     "card_id": lambda record, rules: card_of(record, rules.pan_key),
-    "customer_id": lambda record, rules: text_of(
-        record, "customer_id", kernel.MAX_OPTIONAL_ID, required=False
-    ),
-    "merchant_id": lambda record, rules: text_of(
-        record, "merchant_id", kernel.MAX_ID, required=True
-    ),
-    "device_id": lambda record, rules: text_of(
-        record, "device_id", kernel.MAX_OPTIONAL_ID, required=False
-    ),
+    "customer_id": lambda record, rules: _optional_id(record, "customer_id", rules.pan_key),
+    "merchant_id": lambda record, rules: id_of(record, "merchant_id"),
+    "device_id": lambda record, rules: _optional_id(record, "device_id", rules.pan_key),
     "ip": lambda record, rules: _ip_address(record),
     "latitude": lambda record, rules: _degrees(record, "latitude", 90),
     "longitude": lambda record, rules: _degrees(record, "longitude", 180),

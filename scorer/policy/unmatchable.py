@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterator
 from typing import Final
 
-from schemas.card_numbers import looks_like_pan, masked, tokenised
+from schemas.card_numbers import card_number, masked, tokenised
 from schemas.currency import CURRENCIES, CurrencyTable
 from schemas.errors import ConfigurationError, InvalidField
 from schemas.rules.transaction import Rules, read_field
@@ -81,11 +81,11 @@ def _never(field: str, value: str, pan_key: bytes | None) -> str:
     """Return why no transaction has this value in this field, "" if one may have it."""
     if field == "ip":
         return _not_an_address(value)
-    if field == "card_id" and looks_like_pan(value):
+    if field == "card_id" and (number := card_number(value)) is not None:
         if pan_key is None:
             return "is a card number, which is never stored: list the token in its place"
         return (
-            f"is a card number, which is never stored: list its token {tokenised(value, pan_key)}"
+            f"is a card number, which is never stored: list its token {tokenised(number, pan_key)}"
         )
     try:
         read = read_field(field, {field: value}, _RULES)

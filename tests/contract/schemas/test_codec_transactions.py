@@ -148,7 +148,7 @@ def test_the_layout_of_a_transaction_is_that_of_its_schema() -> None:
     }
     assert symbols == {"channel": list(CHANNELS), "kind": list(KINDS)}
     assert kernel.CODES.tolist() == [len(symbols.get(name, [])) for name in kernel.NUMBER_FIELDS]
-    assert kernel.SPANS == kernel.UNREAD + 1 == len(kernel.TEXT_FIELDS) + 1
+    assert kernel.SPANS == kernel.ATTRIBUTES + 1 == kernel.UNREAD + 2 == len(kernel.TEXT_FIELDS) + 2
     assert kernel.TEXT_FIELDS[kernel.MERCHANT_COUNTRY] == "merchant_country"
     assert kernel.NUMBER_FIELDS[kernel.CHANNEL] == "channel"
 
@@ -288,7 +288,7 @@ def test_a_card_number_becomes_a_token_when_there_is_a_key(number: str) -> None:
         decode(avro(), make(card_id=number), pan_key=b"secret") for make in (avro, as_json)
     )
     assert one.cards == other.cards
-    assert one.cards[1].startswith(b"pan-")
+    assert one.cards[1].startswith(b"pan1-")
     assert number.encode() not in one.bodies[1]
     assert decode(avro(card_id="4111111111111111"), pan_key=b"secret").cards == [one.cards[1]]
     assert decode(avro(card_id=number), pan_key=b"other").cards != [one.cards[1]]

@@ -27,7 +27,11 @@ NOW: Final = 1_800_000_000_000
 CURRENCIES: Final = CurrencyTable("EUR", {"USD": 0.9137, "JPY": 0.0061, "KWD": 3.0, "CLF": 40.0})
 KEY: Final = b"an example key of 32 bytes......"
 MAPPING: Final = Mapping("doors.yaml", {n: {"column": n} for n in FIELDS if n != "label"})
-PAN: Final = ["4111111111111111", "4111 1111 1111 1111", "5500-0055-5555-5559"]
+PAN: Final = [
+    "4111111111111111", "4111 1111 1111 1111", "5500-0055-5555-5559", "4111 1111 1111 1111 12/29",
+    "order 4111111111111111", "340000000000009_7", "94111111111111111", "1234567890123452",
+    f"pan1-4111111111111111{'0' * 24}", f"pan1-{'4' * 8}-4111111111111111{'0' * 16}",
+]  # fmt: skip
 ID = st.text(st.characters(exclude_categories=["Cs"]), max_size=70) | st.sampled_from(
     ["007", "7", "12345678901234567890", "ü" * 64, "ü" * 65, "x" * 64, "x" * 65, " ", *PAN]
 )

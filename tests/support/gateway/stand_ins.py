@@ -184,9 +184,9 @@ class Bench:
         rates = Rates(rate, rate_bytes, rate_seconds)
         self.keyring = Keyring(lambda: list(self.keys), self.clock, rates)
         self.reader = TransactionReader(CurrencyTable(), self.clock, pan_key)
-        self.app = self._application(slow_s, pan_key, root_path)
+        self.app = self._application(slow_s, root_path)
 
-    def _application(self, slow_s: float, pan_key: bytes | None, root_path: str) -> RootPath:
+    def _application(self, slow_s: float, root_path: str) -> RootPath:
         self.one = ScoreOne(
             self.gateway, self.reader, max_bytes=MAX_BYTES, deadline_ms=100, slow_s=slow_s
         )
@@ -203,7 +203,6 @@ class Bench:
                 gateway=self.gateway,
                 stored=self._stored,
                 card=lambda card: self.card(card),
-                pan_key=pan_key,
             ),
             keys=self.keyring,
             metrics=self.metrics,

@@ -44,7 +44,7 @@ NOT_YET = {
 }
 """What has no value, not even 0, before something has happened, and what that is."""
 PAN = "4111111111111111"
-SECRET = "hmac-secret-of-this-test"
+SECRET = "hmac-secret-of-this-test-of-32-bytes"
 POLICY_DOCUMENT = {
     "version": "observed-1",
     "thresholds": {"block": 0.95, "review": 0.75},

@@ -336,13 +336,10 @@ def test_a_deadline_is_in_milliseconds(headers: list[tuple[bytes, bytes]], secon
     assert deadline_s({"headers": headers}, 250) == seconds
 
 
-def test_a_card_number_is_looked_up_by_its_token_only() -> None:
-    async def without_a_key(bench: Bench) -> None:
-        answer = await bench.client().get(f"/cards/{PAN}/features")
-        assert (answer.status_code, answer.json()["type"]) == (400, "urn:fraud-scoring:bad-request")
-        assert PAN not in answer.text
+def test_a_card_is_looked_up_by_its_token_and_never_by_its_number() -> None:
+    """An address is written into the logs of each proxy."""
 
-    async def with_a_key(bench: Bench) -> None:
+    async def scenario(bench: Bench) -> None:
         await bench.client().post("/score-transaction", json=transaction(card_id=PAN))
         [sent] = bench.pipeline.sent
         bench.cards[sent["card_id"]] = state = EntityState(
@@ -350,12 +347,19 @@ def test_a_card_number_is_looked_up_by_its_token_only() -> None:
             newest=1, exact=1, folded=0, frauds=0, pending=0, given_back=0, windows=(), recent=(),
         )  # fmt: skip
         assert PAN not in state.identity
-        answer = await bench.client().get(f"/cards/{PAN}/features")
+        answer = await bench.client().get(f"/cards/{sent['card_id']}/features")
         assert (answer.status_code, answer.json()["exact_events"]) == (200, 1)
-        assert PAN not in answer.text
+        grouped = "4111 1111 1111 1111 12/29"
+        for place in (
+            f"/cards/{PAN}/features", f"/cards/{grouped}/features", f"/decisions/{PAN}",
+            f"/decisions/order-{PAN}", f"/decisions/t-1?card_id={PAN}",
+        ):  # fmt: skip
+            answer = await bench.client().get(place)
+            found = (answer.status_code, answer.json()["type"])
+            assert found == (400, "urn:fraud-scoring:bad-request"), place
+            assert PAN not in answer.text
 
-    run(without_a_key)
-    run(with_a_key, pan_key=b"k" * 32)
+    run(scenario, pan_key=b"k" * 32)
 
 
 def test_a_damaged_card_is_a_problem_and_not_the_end() -> None:
@@ -503,7 +507,7 @@ def test_a_look_up_without_its_store_names_no_server() -> None:
             raise DatabaseUnavailable("db-7.internal does not answer")
 
         bench._stored = away  # type: ignore[assignment,method-assign]
-        bench.app = bench._application(1.0, None, "")
+        bench.app = bench._application(1.0, "")
         answer = await bench.client().get("/decisions/t-1")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert "db-7" not in answer.text

@@ -77,10 +77,20 @@ def test_certificates_must_be_there(
         load_settings()
 
 
+def test_a_key_for_card_numbers_that_can_be_guessed_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FRAUD_PAN_HMAC_KEY", "k" * 31)
+    with pytest.raises(ConfigurationError, match=r"FRAUD_PAN_HMAC_KEY.*31 bytes.*openssl rand"):
+        load_settings()
+    monkeypatch.setenv("FRAUD_PAN_HMAC_KEY", "k" * 32)
+    assert load_settings().pan_key == b"k" * 32
+
+
 def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = ("redis_password", "kafka_password", "pan_hmac_key")
     for name in secrets:
-        monkeypatch.setenv(f"FRAUD_{name.upper()}", "example-of-a-secret")
+        monkeypatch.setenv(f"FRAUD_{name.upper()}", "example-of-a-secret-with-32-bytes")
     settings = load_settings(redis_url="redis://user:example-of-a-secret@localhost:6379/0")
     assert "example-of-a-secret" not in repr(settings) + str(settings)
 

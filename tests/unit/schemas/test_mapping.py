@@ -449,7 +449,7 @@ def test_a_card_number_is_refused_or_becomes_its_token(tmp_path: Path) -> None:
     assert "411111" not in str(found.faults)
     tokens = values(mapped(tmp_path, pan_key=b"k" * 32, card=cards), "card_id")
     assert tokens[0] == tokens[1] != tokens[2]
-    assert tokens[0].startswith("pan-")
+    assert tokens[0].startswith("pan1-")
 
 
 CONTEXT: list[tuple[str, Any, list[Any]]] = [
