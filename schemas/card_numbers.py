@@ -16,6 +16,10 @@ from typing import Final
 _SEPARATOR: Final = rb"(?:[ ._/-]|\xc2\xa0|\xe2\x80\xaf)"
 _CANDIDATE: Final = re.compile(rb"[0-9](?:%b{0,2}[0-9]){12,}" % _SEPARATOR)
 _GROUP: Final = re.compile(rb"[0-9]+")
+_RUN: Final = re.compile(
+    rb"(?<![0-9A-Fa-f])[0-9]+(?![0-9A-Fa-f])(?:%b{1,2}[0-9]+(?![0-9A-Fa-f]))*" % _SEPARATOR
+)
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _SEPARATORS: Final = str.maketrans("", "", " ._/-\u00a0\u202f")
 _SIZES: Final = range(13, 20)
 """How many digits a card number has."""
@@ -79,15 +83,18 @@ def number_in(text: str) -> str | None:
     """Return the digits of the first card number in a text, None if there is none.
 
     A number is made of whole groups of digits, with at most two separators between two groups, so
-    that part of a longer number is not one; it passes the Luhn check and begins as a network's
-    numbers of that length do. Of random numbers of 16 digits, one in 22 does.
+    that part of a longer number is not one, nor are digits beside a letter from A to F, as in a
+    hash; a UUID holds none. It passes the Luhn check and begins as a network's numbers of that
+    length do. Of random numbers of 16 digits, one in 22 does.
 
     >>> number_in("4111 1111 1111 1111 12/29")
     '4111111111111111'
     >>> number_in("order 94111111111111111"), number_in("550e8400-e29b-41d4-a716-446655440000")
     (None, None)
     """
-    for run in _CANDIDATE.finditer(text.encode(errors="replace")):
+    if _UUID.fullmatch(text) is not None:
+        return None
+    for run in _RUN.finditer(text.encode(errors="replace")):
         groups: list[bytes] = _GROUP.findall(run.group())
         for first in range(len(groups)):
             digits = ""

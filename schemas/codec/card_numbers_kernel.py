@@ -11,8 +11,9 @@ from numba import njit
 
 from schemas.codec.avro_reader import read_block, read_text
 
-SHORTEST, LONGEST = 13, 19
+SHORTEST, SHORTEST_SURE, LONGEST = 13, 14, 19
 MAX_SEPARATORS = 2
+UUID_SIZE = 36
 
 
 @njit(cache=True, inline="always")
@@ -72,6 +73,11 @@ def is_sure_prefix(four, digits):
     )
 
 
+@njit(cache=True, inline="always")
+def _is_hexadecimal_letter(byte):
+    return 0x41 <= byte <= 0x46 or 0x61 <= byte <= 0x66
+
+
 @njit(cache=True)
 def _begins_here(buffer, start, stop):
     """Whether whole groups of digits from `start` on are a card number."""
@@ -88,6 +94,8 @@ def _begins_here(buffer, start, stop):
         at += 1
         if at < stop and _is_digit(buffer[at]):
             continue
+        if at < stop and _is_hexadecimal_letter(buffer[at]):
+            return False
         total = even if digits & 1 == 0 else odd
         if total % 10 == 0 and is_sure_prefix(four, digits):
             return True
@@ -100,14 +108,35 @@ def _begins_here(buffer, start, stop):
 
 
 @njit(cache=True)
+def _is_uuid(buffer, start, stop):
+    """Whether a text has the form of a UUID: groups of 8, 4, 4, 4 and 12 hexadecimal digits."""
+    if stop - start != UUID_SIZE:
+        return False
+    for at in range(UUID_SIZE):
+        byte = buffer[start + at]
+        if at == 8 or at == 13 or at == 18 or at == 23:
+            if byte != 0x2D:
+                return False
+        elif not (_is_digit(byte) or _is_hexadecimal_letter(byte)):
+            return False
+    return True
+
+
+@njit(cache=True)
 def holds_pan(buffer, start, stop):
     """Whether a card number stands in a text, see `schemas.card_numbers.number_in`."""
+    digits = 0
+    for at in range(start, stop):
+        digits += _is_digit(buffer[at])
+    if digits < SHORTEST_SURE or _is_uuid(buffer, start, stop):
+        return False
     at = start
-    while stop - at >= SHORTEST:
+    while stop - at >= SHORTEST_SURE:
         if not _is_digit(buffer[at]):
             at += 1
             continue
-        if _begins_here(buffer, at, stop):
+        beside = at > start and _is_hexadecimal_letter(buffer[at - 1])
+        if not beside and _begins_here(buffer, at, stop):
             return True
         while at < stop and _is_digit(buffer[at]):
             at += 1
