@@ -98,7 +98,10 @@ FROM_START: Final[Mapping[str, tuple[Series, ...]]] = {
         ),
         *_each("advances", stage=("SHADOW", "CANARY", "CHAMPION", "RETIRED")),
         *_each("refused", kind=("retrain-requests",)),
-        *((name, {}) for name in ("training", "training_queue", "advances_waiting")),
+        *(
+            (name, {})
+            for name in ("training", "training_queue", "advances_waiting", "advances_unloaded")
+        ),
     ),
     "online": (
         *_OF_SERVICE,

@@ -94,6 +94,7 @@ METRICS: Final = (
     MetricSpec("gauge", "training_queue", "requests and times that wait for a training run"),
     MetricSpec("gauge", "training_success_timestamp_seconds", "when a run last passed"),
     MetricSpec("gauge", "advances_waiting", "steps of candidates that wait for a person"),
+    MetricSpec("gauge", "advances_unloaded", "candidates that no scorer has loaded in their time"),
     MetricSpec("gauge", "alerts_raised", "subjects that a rule has raised now", ("rule",)),
     MetricSpec(
         "gauge", "quality_precision", "precision, last day", ("model_id", "segment", "action")

@@ -34,6 +34,7 @@ from simulation.simulated_trainer import SimulatedTrainer
 from simulation.simulated_world import SimulatedWorld
 from simulation.simulation_plan import SIGNS, SimulationPlan, SimulationScenario
 from simulation.tally import Tally
+from trainer.registry.advance import Lately
 
 HISTORY_STEP: Final = 3 * HOUR
 Progress = Callable[[float], None]
@@ -86,6 +87,7 @@ class LearningLoop:
         self._serving = Serving()
         self._seen = 0
         self._canary: dict[str, int] = {}
+        self._lately = Lately()
         self._canary_since: dict[str, int] = {}
         self._bad: str | None = None
 
@@ -124,7 +126,7 @@ class LearningLoop:
             if self.learning:
                 if until % DAY == plan.trains_at:
                     self._trainer.request(self._archive.flush(), "daily")
-                self._trainer.advance(self._canary)
+                self._trainer.advance(self._canary, self._lately)
             self._progress((until - plan.start) / DAY)
 
     def _serve(self, since: int, until: int) -> None:
@@ -137,6 +139,8 @@ class LearningLoop:
                 Message(DECISIONS.name, 0, row, until, None, value)
                 for row, value in zip(rows, made.messages, strict=True)
             ]
+            loaded = self._serving.models()
+            self._lately = Lately(len(rows), {model.model_id: len(rows) for model in loaded})
             self._desk.alerted(self.tally.note(rows, made.action, made.role))
             for canary in self._serving.canaries:
                 count = int((made.role == CANARY).sum())

@@ -28,7 +28,7 @@ from trainer.archive.delta_tables import Archive
 from trainer.dataset import check as data_check
 from trainer.dataset.archived import from_archive
 from trainer.evaluation.gate_bounds import load_bounds
-from trainer.registry.advance import ACTOR, next_steps
+from trainer.registry.advance import ACTOR, Lately, next_steps
 from trainer.registry.publication import current_champion, publish_run
 from trainer.training.batch_training import TrainOptions
 from trainer.training.run_records import RunRecord
@@ -102,13 +102,13 @@ class SimulatedTrainer:
         took = max(round((time.perf_counter() - began) * 1_000), MIN_MS)
         self._training = _Training(record, self._clock.now_ms() + took)
 
-    def advance(self, decisions: Mapping[str, int]) -> None:
-        """Publish a finished training and do the steps that are due; `decisions` of canaries."""
+    def advance(self, decisions: Mapping[str, int], lately: Lately) -> None:
+        """Publish a finished training and do the steps that are due, see `next_steps`."""
         now = self._clock.now_ms()
         if self._training is not None and now >= self._training.ready_at:
             record, self._training = self._training.record, None
             self._publish(record)
-        for step in next_steps(self._registry.states(), self._plan.advance, now, decisions):
+        for step in next_steps(self._registry.states(), self._plan.advance, now, decisions, lately):
             self._registry.change(
                 step.model_id, step.stage, actor=ACTOR, comment=step.why, share=step.share
             )

@@ -94,6 +94,15 @@ class Collector:
             }
             return LiveEvent(self._identity(), "snapshot", json.dumps(whole))
 
+    def loaded(self) -> frozenset[str] | None:
+        """Return the models that scorers have loaded; None if no scorer has been asked yet."""
+        newest = self._scrapes[-1] if self._scrapes else None
+        if newest is None or not any(
+            newest.select("fraud_policy_info", service=service_figures.SCORER)
+        ):
+            return None
+        return frozenset(each["model_id"] for each in quality_figures.serving(newest))
+
     def step(self) -> None:
         """Collect once, and publish the changes."""
         scrape = self._scraper.scrape()

@@ -99,6 +99,7 @@ def change(
             states = registry.states()  # fails early if Kafka does not answer
             before = _place(states, model_id)
             states.apply(states.changed(model_id, wanted.stage, **asked, occurred_at=now))
+            _require_loaded(parts, before, wanted.stage, model_id)
             entry = {"before": before, "after": _place(states, model_id)}
             with parts.database.begin() as connection:
                 audit.record(
@@ -116,6 +117,24 @@ def change(
         return _page(request, parts, status=409, problem=str(error))
     log.info("model changed", who=person.username, action=wanted.action, model=model_id, **entry)
     return RedirectResponse(f"/models?changed={step}", 303)
+
+
+def _require_loaded(
+    parts: DashboardParts, before: Mapping[str, Any] | None, stage: Stage, model_id: str
+) -> None:
+    """Refuse a step up of a model on trial that no scorer has loaded, as far as scorers answer.
+
+    Raises:
+        ConfigurationError: they have not.
+    """
+    loaded = parts.collector.loaded()
+    if before is None or loaded is None or stage not in ("CANARY", "CHAMPION"):
+        return
+    if before["stage"] in ("SHADOW", "CANARY") and model_id not in loaded:
+        raise ConfigurationError(
+            f"no scorer has loaded {model_id}: see the alert bundle_refused for the reason, put "
+            "the bundle where scorers see it, and register it again"
+        )
 
 
 def _place(states: ModelStates, model_id: str) -> Mapping[str, Any] | None:

@@ -103,10 +103,10 @@ class KafkaExclusiveLog:
 
         self._step("open", producer.begin_transaction)
         try:
-            for key, value in entries:
+            for number, (key, value) in enumerate(entries):
+                if number == 1:  # the first goes alone, as `KafkaProducer` says
+                    self._step("send", lambda: producer.flush(ANSWER_S))
                 producer.produce(self._topic, value=value, key=key, partition=0, on_delivery=note)
-                if not offsets:  # the first goes alone, as `KafkaProducer` says
-                    producer.flush(ANSWER_S)
         except ck.KafkaException as error:  # the next writer to begin aborts this transaction
             raise DeliveryRejected(
                 f"cannot write to {self._topic}: {error.args[0].str()}"

@@ -46,6 +46,11 @@ class Serving:
     canaries: tuple[Canary, ...] = ()
     shadows: tuple[Model, ...] = ()
 
+    def models(self) -> list[Model]:
+        """Return every model in use."""
+        champion = [] if self.champion is None else [self.champion]
+        return [*champion, *(canary.model for canary in self.canaries), *self.shadows]
+
 
 class Batch(Protocol):
     """n transactions with their vectors, from messages (`DecodedVectors`) or from a table."""
@@ -231,7 +236,7 @@ def _shares(
 def _by_model(
     scores: Scores, columns: Columns, policy: Policy, known: npt.NDArray[np.bool_], rows: int
 ) -> Codes:
-    """Apply the thresholds, or the fallback where the vector is of an unknown catalogue."""
+    """Apply the thresholds, or the fallback where no model has scored a vector."""
     block, review = np.full(rows, np.inf), np.full(rows, np.inf)
     for index, model in enumerate(scores.models):
         mine = scores.model == index
@@ -244,7 +249,7 @@ def _by_model(
         free &= ~inside
     action = (scores.score > review).astype(np.uint8)
     action[scores.score > block] = BLOCK
-    action[~known] = ACTIONS.index(policy.document.fallback)
+    action[scores.model < 0] = ACTIONS.index(policy.document.fallback)
     return action
 
 

@@ -77,7 +77,8 @@ class ListPart(_Strict):
 class PolicyDocument(_Strict):
     """The whole document. Without `thresholds`, those of the model's bundle apply.
 
-    `fallback` is the action for vectors of an unknown catalogue, which no model can score.
+    `fallback` is the action where no model scores: there is none, or it does not know the vector's
+    catalogue.
     """
 
     version: Identifier

@@ -106,7 +106,12 @@ def retire(model_id: ModelId, actor: Actor = OPERATOR, comment: Comment = None) 
 def _change(
     model_id: str, stage: Stage, actor: str, comment: str | None, share: float | None = None
 ) -> None:
-    with open_registry(load_settings()) as registry:
+    settings = load_settings()
+    with open_registry(settings) as registry:
+        if stage in ("SHADOW", "CANARY", "CHAMPION"):
+            from trainer.registry.publication import require_loadable
+
+            require_loadable(registry.states(), model_id, settings.bundle_trust)
         registry.change(model_id, stage, actor=actor, comment=comment, share=share)
         champion = next(iter(registry.states().champions()), None)
     say(f"{model_id} is {stage}" + ("" if share is None else f" for {share:g} of the cards"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from runtime.kafka.model_registry import ModelRegistry, registration
 from schemas.errors import ConfigurationError
 from schemas.manifest import ANYBODY, BundleTrust, manifest_sha256, read_verified
+from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent, Stage
 from scorer.model.bundle import load_model
 from scorer.serving import bundle_directory
@@ -54,6 +55,17 @@ def loaded_registration(
     event = registration(bundle, actor=actor, comment=comment, occurred_at=occurred_at, trust=trust)
     load_model(bundle, event["sha256"], trust)
     return event
+
+
+def require_loadable(states: ModelStates, model_id: str, trust: BundleTrust) -> None:
+    """Load a model's bundle as a scorer loads it, before the model is put on trial or into service.
+
+    Raises:
+        ConfigurationError: a scorer would refuse the bundle, or it is not where we see it.
+    """
+    state = states.get(model_id)
+    if state is not None:
+        load_model(bundle_directory(state.event["artefact_uri"]), state.event["sha256"], trust)
 
 
 def publish_run(

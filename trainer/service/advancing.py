@@ -53,6 +53,7 @@ class Advancing:
                         registry,
                         self.rules,
                         decisions.made,
+                        decisions.lately,
                         approval=settings.approval,
                         clock=self.clock,
                         metrics=self.metrics,

@@ -158,7 +158,7 @@ def test_answers_by_the_champion_in_the_same_partition_with_reasons(bench: Bench
 def test_models_are_swapped_between_two_batches_and_bad_ones_refused(bench: Bench) -> None:
     started(bench)
     first = bench.decision(bench.send("card", amount=LARGE))
-    assert (first["decision"], first["degraded"]) == ("APPROVE", "no_model")
+    assert (first["decision"], first["degraded"]) == ("REVIEW", "no_model")
     assert (first["score"], first["model_id"], first["model_role"]) == (None, None, "NONE")
     bench.publish(bench.bundle("one"), "CHAMPION")
     bench.until_decided_by(model_id="one", degraded=None)

@@ -115,15 +115,15 @@ def test_lists_match_whole_values_of_any_field(model: Model) -> None:
     ]  # fmt: skip
 
 
-def test_without_a_model_the_rules_decide_alone() -> None:
-    found = answers(
-        Serving(policy(rules=[rule("big", "BLOCK", "amount > 500 or score > 0")])),
-        {"amount": SMALL}, {"amount": LARGE},
-    )  # fmt: skip
+def test_without_a_model_the_fallback_and_the_rules_decide() -> None:
+    rules = [rule("big", "BLOCK", "amount > 500 or score > 0")]
+    found = answers(Serving(policy(rules=rules)), {"amount": SMALL}, {"amount": LARGE})
     assert [(r["decision"], r["degraded"]) for r in found] == [
-        ("APPROVE", "no_model"),
+        ("REVIEW", "no_model"),
         ("BLOCK", "no_model"),
     ]
+    (approved,) = answers(Serving(policy(rules=rules, fallback="APPROVE")), {"amount": SMALL})
+    assert (approved["decision"], approved["degraded"]) == ("APPROVE", "no_model")
     assert all(r["score"] is None and r["model_role"] == "NONE" for r in found)
 
 

@@ -11,7 +11,16 @@ from schemas.features import HOUR
 from schemas.model_stages import ModelStates
 from schemas.records import ModelEvent, Stage
 from tests.unit.schemas.test_model_stages import event as bare
-from trainer.registry.advance import ACTOR, AdvanceRules, StageStep, counted, next_steps
+from trainer.registry import advance
+from trainer.registry.advance import (
+    ACTOR,
+    AdvanceRules,
+    Lately,
+    StageStep,
+    asks_for_proof,
+    counted,
+    not_loaded,
+)
 
 RULES = AdvanceRules(canary_decisions=100)
 
@@ -31,6 +40,26 @@ def states(*events: ModelEvent) -> ModelStates:
 
 def moves(found: list[StageStep]) -> list[tuple[str, str]]:
     return [(step.model_id, step.stage) for step in found]
+
+
+class Everybody(dict[str, int]):
+    """Every model has made a decision."""
+
+    def get(self, _model_id: str, _default: object = None) -> int:  # type: ignore[override]
+        return 1
+
+
+LOADED = Lately(1_000, Everybody())
+
+
+def next_steps(
+    found: ModelStates,
+    rules: AdvanceRules,
+    now_ms: int,
+    decisions: dict[str, int],
+    lately: Lately = LOADED,
+) -> list[StageStep]:
+    return advance.next_steps(found, rules, now_ms, decisions, lately)
 
 
 SERVES = event("old", "CHAMPION", -99 * HOUR)
@@ -112,6 +141,53 @@ def test_former_champions_beyond_the_last_three_are_retired() -> None:
     promoting = states(*line[1:], event("new", "CANARY", 9))
     found = next_steps(promoting, RULES, 99 * HOUR, {})
     assert moves(found) == [("new", "CHAMPION"), ("c1", "RETIRED")]
+
+
+OTHERS = Lately(1_000, {"old": 1_000})
+"""Scorers decide, and have loaded nothing but the champion."""
+
+
+@pytest.mark.parametrize("stage", ["SHADOW", "CANARY"])
+def test_a_model_that_no_scorer_has_loaded_never_moves_up_and_is_retired(stage: Stage) -> None:
+    on_trial = states(SERVES, event("new", stage, 0))
+    assert next_steps(on_trial, RULES, 24 * HOUR - 1, {}, OTHERS) == []
+    (step,) = next_steps(on_trial, RULES, 24 * HOUR, {}, OTHERS)
+    assert (step.model_id, step.stage) == ("new", "RETIRED")
+    assert "no scorer has loaded it: none of 1,000 decisions has it" in step.why
+    assert [each["model_id"] for each in not_loaded(on_trial, RULES, 2 * HOUR, OTHERS)] == ["new"]
+    assert not_loaded(on_trial, RULES, 2 * HOUR - 1, OTHERS) == []
+    assert not_loaded(on_trial, RULES, 2 * HOUR, Lately(9, {"new": 1})) == []
+
+
+@pytest.mark.parametrize("stage", ["SHADOW", "CANARY"])
+def test_without_traffic_a_candidate_waits(stage: Stage) -> None:
+    on_trial = states(SERVES, event("new", stage, 0))
+    assert next_steps(on_trial, RULES, 99 * HOUR, {}, Lately()) == []
+    few = Lately(49 if stage == "SHADOW" else 499, {"old": 49})
+    assert next_steps(on_trial, RULES, 99 * HOUR, {}, few) == []
+
+
+def test_a_hundred_days_of_bundles_that_no_scorer_loads_leave_the_champion() -> None:
+    """Once four of them in a row had made every loadable champion a retired one."""
+    found = states(SERVES)
+    for day in range(100):
+        now = 24 * day * HOUR
+        found.apply(event(f"new-{day}", "SHADOW", now))
+        for hour in range(24):
+            for step in next_steps(found, RULES, now + hour * HOUR, {}, OTHERS):
+                made = found.changed(
+                    step.model_id, step.stage, actor=ACTOR, comment=step.why, share=step.share,
+                    occurred_at=now + hour * HOUR,
+                )  # fmt: skip
+                found.apply(made)
+    assert [each["model_id"] for each in found.champions()] == ["old"]
+
+
+def test_former_champions_are_kept_until_the_champion_has_been_loaded() -> None:
+    line = states(*(event(f"c{n}", "CHAMPION", n) for n in range(5)))
+    assert asks_for_proof(line, RULES, HOUR)
+    assert next_steps(line, RULES, HOUR, {}, Lately(1_000, {"c3": 1_000})) == []
+    assert moves(next_steps(line, RULES, HOUR, {}, Lately(1_000, {"c4": 1}))) == [("c0", "RETIRED")]
 
 
 def test_times_that_contradict_each_other_are_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from runtime.clock import ManualClock
 from runtime.kafka.memory import MemoryBroker, MemoryExclusiveLog
@@ -17,7 +18,7 @@ from schemas.records import ModelEvent
 from tests.support.trainer.archive_messages import START, add, decision, filled
 from tests.unit.schemas.test_model_stages import event
 from trainer.archive.delta_tables import Archive
-from trainer.registry.advance import ACTOR, AdvanceRules, StageStep
+from trainer.registry.advance import ACTOR, AdvanceRules, Lately, StageStep
 from trainer.registry.advancer import Advancer, ArchivedDecisions, rules_of
 
 RULES = AdvanceRules(canary_decisions=100)
@@ -29,9 +30,10 @@ class Bench:
         self.registry = ModelRegistry(MemoryExclusiveLog(MemoryBroker(), "models"), self.clock)
         self.made: dict[str, int] = {}
         self.asked: list[str] = []
+        self.lately = Lately(100, {"old": 90, "new": 10})
         self.advancer = Advancer(
-            self.registry, RULES, self._count, approval=approval, clock=self.clock,
-            metrics=self.metrics,
+            self.registry, RULES, self._count, lambda: self.lately, approval=approval,
+            clock=self.clock, metrics=self.metrics,
         )  # fmt: skip
         for model_id in ("old", "new"):
             self.registry.register(event(model_id, "REGISTERED", at=START))
@@ -91,10 +93,43 @@ def test_with_approval_it_is_told_and_nothing_is_done() -> None:
     bench.registry.register(event("by hand", "REGISTERED", at=START))
     bench.registry.change("new", "RETIRED", actor="jane")
     bench.registry.change("by hand", "SHADOW", actor="jane")
+    bench.lately = Lately(100, {"by hand": 100})
     (step,) = bench.due(2)
     assert (step.model_id, step.stage) == ("by hand", "CANARY")
     assert bench.stages()["by hand"] == "SHADOW"
     assert b'fraud_advances_waiting{service="trainer"} 1.0' in bench.metrics.exposition()
+
+
+def test_a_candidate_that_no_scorer_has_loaded_is_told_once_and_counted() -> None:
+    bench = Bench()
+    bench.lately = Lately(100, {"old": 100})
+    with capture_logs() as lines:
+        assert bench.due(2) == bench.due(1) == []
+    told = [line for line in lines if "until a scorer has loaded it" in line["event"]]
+    assert [line["model_id"] for line in told] == ["new"]
+    assert b'fraud_advances_unloaded{service="trainer"} 1.0' in bench.metrics.exposition()
+    bench.lately = Lately(100, {"old": 90, "new": 10})
+    assert len(bench.due(0)) == 1
+    assert b'fraud_advances_unloaded{service="trainer"} 0.0' in bench.metrics.exposition()
+
+
+def test_the_newest_decisions_show_which_models_are_loaded(tmp_path: Path) -> None:
+    def made(offset: int, at: int, model: str | None, *shadows: str) -> object:
+        return decision(
+            offset, model_id=model, decided_at=(START + at) * 1000,
+            shadows=[{"model_id": each, "score": 0.5} for each in shadows],
+        )  # fmt: skip
+
+    url = str(tmp_path / "archive")
+    rows = [
+        made(0, 0, "long ago"), made(1, 400_000, "old", "one", "two"),
+        made(2, 400_001, "old", "one"), made(3, 400_002, None), made(4, 400_003, "new"),
+    ]  # fmt: skip
+    filled(url, decisions=rows)  # type: ignore[arg-type]
+    counter = ArchivedDecisions(Archive(url), ManualClock(START + 400_100), behind_ms=100)
+    assert counter.lately() == Lately(4, {"old": 2, "new": 1, "one": 2, "two": 1})
+    nowhere = ArchivedDecisions(Archive(str(tmp_path / "none")), ManualClock(START), behind_ms=0)
+    assert nowhere.lately() == Lately()
 
 
 def test_decisions_of_the_canary_since_its_event_are_counted_once(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from trainer.online.follower import OnlineFollower
 from trainer.online.learner import LearnerOptions
 from trainer.online.learning import Online, OnlineOptions
 from trainer.online.publish import Publisher, derive
-from trainer.registry.advance import ACTOR, AdvanceRules
+from trainer.registry.advance import ACTOR, AdvanceRules, Lately
 from trainer.registry.advancer import Advancer
 
 DRAW = np.random.default_rng(1)
@@ -124,6 +124,7 @@ def test_a_candidate_goes_on_beside_an_adjusted_champion(tmp_path: Path) -> None
         bench.registry,
         AdvanceRules(canary_decisions=1),
         lambda canary: 1,
+        lambda: Lately(1_000, {"next": 1}),
         approval=False,
         clock=bench.clock,
         metrics=Metrics("trainer"),
