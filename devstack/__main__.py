@@ -15,6 +15,7 @@ from rich.console import Console
 from devstack.fetch.charts import UPLOT_ENDPOINT, fetch_charts
 from devstack.fetch.java import KAFKA_ENDPOINT, java_command, kafka_class_path
 from devstack.fetch.pin import pin as pin_jars
+from devstack.kernels import ROOT, remove_stale_kernels
 from devstack.sbom import write_sbom
 from devstack.servers.redis import server_command
 from devstack.stack import Stack, running
@@ -72,6 +73,20 @@ def pin() -> None:
     """
     count = pin_jars({"kafka": KAFKA_ENDPOINT, "uplot": UPLOT_ENDPOINT})
     say(f"{count} jars are pinned: read what changed before you commit it")
+
+
+@app.command()
+def kernels() -> None:
+    """Remove the compiled kernels that hold code which has since changed in another file.
+
+    Whatever uses such a kernel next compiles it again. Tests do this by themselves before they run.
+
+    Example: python -m devstack kernels
+    """
+    stale = remove_stale_kernels()
+    for source in stale:
+        say(f"{source.relative_to(ROOT)} will be compiled again")
+    say(f"removed the kernels of {len(stale)} files")
 
 
 @app.command()

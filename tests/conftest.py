@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 
 from database.core.database import Database
 from database.core.opening import open_database
+from devstack.kernels import remove_stale_kernels
 from devstack.servers.kafka import JVM_OPTIONS, QUICK
 from devstack.servers.postgres import PostgresServer
 from devstack.stack import Stack
@@ -27,6 +29,15 @@ hypothesis_settings.load_profile("fraud")
 
 MIGRATED = "migrated"
 """Database of `postgres` with all tables and no row: copying it is quicker than making them."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let no test run kernels that hold old code; a run's workers leave it to its first process.
+
+    Where nothing may be written beside the sources, as in a run on mutants, nothing is removed.
+    """
+    if not hasattr(config, "workerinput") and not sys.dont_write_bytecode:
+        remove_stale_kernels()
 
 
 @pytest.fixture(autouse=True)
