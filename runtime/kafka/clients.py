@@ -13,6 +13,7 @@ from typing import Any, Final
 import confluent_kafka as ck
 import structlog
 
+from runtime.kafka import errors
 from runtime.kafka.access.connection import connection
 from runtime.kafka.adaptive_linger import AdaptiveLinger
 from runtime.kafka.partitioner import partitions_of
@@ -33,6 +34,7 @@ BUFFER_WAIT_S: Final = 30.0
 """How long `produce` waits for room in the local buffer, or for a first acknowledgement."""
 KNOWN_S: Final = 12 * 3600.0
 """A broker forgets an idle producer after a day; ours takes partitions for unknown after this."""
+ANSWER_S: Final = 10.0
 FEW_MESSAGES: Final = 8
 GATHER_S: Final = 0.001
 """In dense traffic, a batch of fewer than FEW_MESSAGES waits this long for more."""
@@ -305,11 +307,28 @@ class KafkaConsumer:
         starts = self._on_assign([TopicPartition(p.topic, p.partition) for p in partitions]) or {}
         for place in partitions:
             place.offset = starts.get(TopicPartition(place.topic, place.partition), place.offset)
+        _look_for_expired(consumer, partitions)
         consumer.incremental_assign(partitions)
 
     def _revoked(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         if self._on_revoke:
             self._on_revoke([TopicPartition(p.topic, p.partition) for p in partitions])
+
+
+def _look_for_expired(consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
+    """Tell of partitions whose next record is gone: librdkafka would begin at the first in silence.
+
+    What cannot be asked is not told: the broker's errors are reported when records are read.
+    """
+    try:
+        stored = [place for place in partitions if place.offset < 0]
+        committed = consumer.committed(stored, timeout=ANSWER_S) if stored else []
+        for place in (*partitions, *committed):
+            if place.offset >= 0:
+                first, _ = consumer.get_watermark_offsets(place, timeout=ANSWER_S)
+                errors.look_for_expired(place.topic, place.partition, place.offset, first)
+    except ck.KafkaException as error:
+        log.warning("first offsets not looked at", reason=error.args[0].str())
 
 
 def poll_batch(

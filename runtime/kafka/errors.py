@@ -10,8 +10,13 @@ from collections.abc import Callable
 from typing import Final
 from weakref import WeakMethod
 
-COMMON: Final = ("_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_AUTHENTICATION")
-"""librdkafka's names for the common connection errors."""
+import structlog
+
+log = structlog.get_logger(__name__)
+EXPIRED: Final = "RECORDS_EXPIRED"
+"""Our name for a position whose records Kafka has deleted."""
+COMMON: Final = ("_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_AUTHENTICATION", EXPIRED)
+"""The common errors: librdkafka's names of those of connections, and ours."""
 _listeners: list[WeakMethod[Callable[[str], None]]] = []
 
 
@@ -27,3 +32,16 @@ def report(name: str) -> None:
         method = each()
         if method is not None:
             method(name)
+
+
+def look_for_expired(topic: str, partition: int, position: int, first: int) -> None:
+    """Tell of records that were deleted before we read them, as retention does.
+
+    `position` is the next offset that we would read, and `first` the first one that there is.
+    """
+    if position < first:
+        log.error(
+            "records were deleted before they were read",
+            topic=topic, partition=partition, records=first - position, position=position,
+        )  # fmt: skip
+        report(EXPIRED)

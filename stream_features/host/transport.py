@@ -20,6 +20,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
+from runtime.kafka import errors
 from runtime.kafka.adaptive_linger import AdaptiveLinger
 
 log = structlog.get_logger(__name__)
@@ -217,8 +218,10 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         if not mine:
             return
         starts = await handler.start_at(mine)
-        fresh = [tp for tp, offset in starts.items() if offset is None]
-        beginnings = await self.earliest_offsets(*fresh) if fresh else {}
+        beginnings = await self.earliest_offsets(*starts)
+        for tp, offset in starts.items():
+            if offset is not None:
+                errors.look_for_expired(tp.topic, tp.partition, offset, beginnings[tp])
         wanted = {tp: beginnings[tp] if offset is None else offset for tp, offset in starts.items()}
         self._thread.handed = dict(wanted)
         await self.seek_wait(wanted)

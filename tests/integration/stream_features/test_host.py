@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import confluent_kafka as ck
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 from structlog.testing import capture_logs
@@ -131,6 +132,26 @@ def test_backlog_live_edge_agents_and_restart_from_the_cursor(stack: Stack, tmp_
             await until(lambda: len(bench.store.applied) >= 5200)
         assert sorted(bench.applied()) == list(range(1, 5201))
         assert sum(end_offsets(bench.settings, bench.topics.features).values()) >= 5200
+
+    asyncio.run(story())
+
+
+def test_records_that_expired_while_no_worker_ran_are_told(stack: Stack, tmp_path: Path) -> None:
+    async def story() -> None:
+        bench = Bench(stack, tmp_path)
+        topic = bench.topics.transactions
+        bench.send(topic, range(1, 101))
+        async with bench.running(bench.worker("one"), "one"):
+            await until(lambda: len(bench.store.applied) >= 100)
+        bench.send(topic, range(101, 201))
+        admin = AdminClient({"bootstrap.servers": stack.bootstrap})
+        [done] = admin.delete_records([ck.TopicPartition(topic, 2, 40)]).values()
+        done.result(PATIENCE_S)
+        with capture_logs() as lines:
+            async with bench.running(bench.worker("one"), "one"):
+                await until(lambda: len(bench.store.applied) >= 185)
+        [line] = [each for each in lines if "deleted before they were read" in each["event"]]
+        assert (line["topic"], line["partition"], line["records"]) == (topic, 2, 15)
 
     asyncio.run(story())
 

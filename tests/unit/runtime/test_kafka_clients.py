@@ -9,15 +9,17 @@ from typing import Any
 import confluent_kafka as ck
 import pytest
 from confluent_kafka.cimpl import NewTopic
+from structlog.testing import capture_logs
 
 from runtime.kafka import topic_admin
 from runtime.kafka.clients import KafkaConsumer, KafkaProducer, poll_batch
 from runtime.kafka.non_blocking_producer import KafkaNonBlockingProducer
 from runtime.kafka.partitioner import partition_of
-from runtime.kafka.protocols import BY_KEY
+from runtime.kafka.protocols import BY_KEY, TopicPartition
 from runtime.kafka.reader import KafkaReader, offset_bounds
 from runtime.kafka.tail import KafkaTail
 from runtime.kafka.topic_admin import create_topics
+from runtime.metrics import Metrics
 from runtime.settings import load_settings
 from schemas.errors import BrokerUnavailable, MembershipLost
 
@@ -102,6 +104,38 @@ def test_a_tail_begins_a_little_before_the_end_of_each_partition(
     clients: list[Any] = [tail._consumer for tail in tails]
     starts = [[place.offset for place in client.assigned] for client in clients]
     assert starts == [[100, 100], [95, 95], [0, 0]]
+
+
+class Assigned(Client):
+    """Its group has read partition 0 to 20 and partition 1 to 70; the log begins at 50."""
+
+    def __init__(self, _: dict[str, Any]) -> None:
+        self.assigned = []
+
+    def committed(self, places: list[ck.TopicPartition], **_: object) -> list[ck.TopicPartition]:
+        return [ck.TopicPartition("t", at.partition, (20, 70)[at.partition]) for at in places]
+
+    def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+        return 50, 100
+
+    def incremental_assign(self, places: list[ck.TopicPartition]) -> None:
+        self.assigned = places
+
+
+@pytest.mark.parametrize("starts", [None, {TopicPartition("t", 0): 20, TopicPartition("t", 1): 70}])
+def test_records_that_expired_before_they_were_read_are_told(
+    monkeypatch: pytest.MonkeyPatch, starts: dict[TopicPartition, int] | None
+) -> None:
+    monkeypatch.setattr(ck, "Consumer", Assigned)
+    metrics = Metrics("scorer")
+    consumer = KafkaConsumer(load_settings(), "group", ["t"], on_assign=lambda _: starts)
+    with capture_logs() as lines:
+        places = [ck.TopicPartition("t", number) for number in range(2)]
+        consumer._assigned(consumer._consumer, places)
+    [line] = [each for each in lines if "deleted before they were read" in each["event"]]
+    assert (line["topic"], line["partition"], line["records"]) == ("t", 0, 30)
+    counted = b'fraud_kafka_errors_total{error="RECORDS_EXPIRED",service="scorer"} 1.0'
+    assert counted in metrics.exposition()
 
 
 class Polled:
