@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from dashboard.live import quality_figures
 from devstack.stack import Stack
 from schemas.codec import avro
+from schemas.features import VECTOR_SIZE
 from schemas.topics import ALERTS, DECISIONS
 from tests.support.browser.live_site import LiveSite, live_site, put_model
 from tests.support.browser.live_traffic import label
@@ -99,15 +100,15 @@ def test_a_block_comes_with_its_reason_and_leads_to_its_page(
     expect(page.locator("dl.inputs")).to_contain_text("card-00007")
     expect(page.locator("dl.inputs")).to_contain_text("device-9")
     expect(page.locator("[data-feature='amount']")).to_contain_text("amount 1,300.00")
-    assert page.locator("#features tbody tr").count() == 71
+    assert page.locator("#features tbody tr").count() == VECTOR_SIZE + 1
     expect(page.locator("#contributions li").first).to_contain_text("amount 1,300.00")
     expect(page.locator("#contributions li").first).to_have_class("raises")
     expect(page.locator(".decided-by")).to_contain_text("first")
     expect(page.locator(".marks")).to_contain_text("label: fraud")
     expect(page.locator(".table tr.this")).to_contain_text("this one")
-    assert page.locator("#features tbody tr:visible").count() < 71
+    assert page.locator("#features tbody tr:visible").count() < VECTOR_SIZE + 1
     page.get_by_label("all features").check()
-    assert page.locator("#features tbody tr:visible").count() == 71
+    assert page.locator("#features tbody tr:visible").count() == VECTOR_SIZE + 1
 
 
 def test_viewers_see_no_whole_card_and_search_by_id(site: LiveSite, browser_page: Page) -> None:

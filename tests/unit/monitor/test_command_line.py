@@ -15,6 +15,7 @@ from monitor.report.evidently import from_parquet, read_verdicts, write
 from runtime.kafka.protocols import Message
 from schemas.codec import avro
 from schemas.errors import ConfigurationError
+from schemas.features import VECTOR_SIZE
 from tests.support.monitor.traffic import scores
 
 DAY = 86_400_000
@@ -78,7 +79,7 @@ def test_bench_reports_what_it_measured() -> None:
     )
     found = json.loads(result.stdout.splitlines()[-1])
     assert found["decisions"] == 4_000
-    assert found["features_watched"] == 71
+    assert found["features_watched"] == VECTOR_SIZE + 1
     assert found["state_bytes"] > 1e8
 
 

@@ -18,7 +18,7 @@ from runtime.kafka.protocols import Message
 from runtime.settings import load_settings
 from schemas.codec import avro
 from schemas.currency import CurrencyTable
-from schemas.features import DAY, HOUR
+from schemas.features import DAY, HOUR, VECTOR_SIZE
 from schemas.topics import DECISIONS, FEATURES, LABELS, TopicSpec
 from tests.support.monitor.traffic import START, bundle, decision_message, vector_message, vectors
 
@@ -113,7 +113,7 @@ def labelled(
 def counted(cards: int, each: int) -> tuple[list[Message], list[Message]]:
     """Return decisions and vectors: the terminal of each card counts its transactions from 1."""
     decisions, features = [], []
-    values = np.zeros(70, np.float32)
+    values = np.zeros(VECTOR_SIZE, np.float32)
     for number in range(cards * each):
         names = {"transaction_id": f"{number % each + 1:06d}", "card_id": f"c{number // each}"}
         score = 0.99 if names["card_id"] == "c1" else 0.1

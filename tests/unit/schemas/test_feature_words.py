@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from schemas.features import CATALOGUE, NAMES, Feature
+from schemas.features import CATALOGUE, NAMES, VECTOR_SIZE, Feature
 from schemas.words.feature_words import DESCRIPTIONS, feature_text
 
 TEXTS = (
@@ -199,18 +199,23 @@ def test_what_is_not_known_is_told_as_unknown(name: str, text: str) -> None:
 
 
 def test_the_anomaly_score_comes_behind_the_catalogue() -> None:
-    assert feature_text(70, 0.7) == "unusual behaviour of the card: 0.70 on a scale from 0 to 1"
+    assert (
+        feature_text(VECTOR_SIZE, 0.7)
+        == "unusual behaviour of the card: 0.70 on a scale from 0 to 1"
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.0123456, float("nan")])
 def test_every_feature_says_something_else(value: float) -> None:
-    assert len({feature_text(column, value) for column in range(71)}) == 71
-    assert len(set(DESCRIPTIONS.values())) == len(DESCRIPTIONS) == 71
+    assert (
+        len({feature_text(column, value) for column in range(VECTOR_SIZE + 1)}) == VECTOR_SIZE + 1
+    )
+    assert len(set(DESCRIPTIONS.values())) == len(DESCRIPTIONS) == VECTOR_SIZE + 1
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-6, 0.01945, 0.9999, 1.0, 2.71828, 4_321.98765, 1e7])
 def test_no_text_has_a_raw_float_a_placeholder_or_a_unit_twice(value: float) -> None:
-    for column in range(71):
+    for column in range(VECTOR_SIZE + 1):
         text = feature_text(column, float(np.float32(value)))
         assert not re.search(r"\d\.\d{3}|\de[+-]?\d|[{}_≠]", text), text
         assert not re.search(r"\b(\w+) \1\b|%[^ ]|\bd\b", text), text

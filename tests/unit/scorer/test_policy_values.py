@@ -16,6 +16,7 @@ from schemas.card_numbers import tokenised
 from schemas.codec.vectors import decode_feature_vectors
 from schemas.columns import KINDS, empty_columns
 from schemas.errors import ConfigurationError
+from schemas.features import VECTOR_SIZE
 from schemas.keys import normalise_ip
 from scorer.decision.judge import BLOCK, Serving, judge
 from scorer.policy.addresses import Addresses
@@ -52,7 +53,7 @@ def blocked(text: str, addresses: list[str | None]) -> list[list[bool]]:
     count = len(addresses)
     table = pa.table({"ip": pa.array(addresses, pa.string()).dictionary_encode()})
     replayed = ReplayedBatch(
-        table, np.arange(count), empty_columns(count), np.zeros((count, 70), np.float32)
+        table, np.arange(count), empty_columns(count), np.zeros((count, VECTOR_SIZE), np.float32)
     )
     return [(judge(batch, serving).action == BLOCK).tolist() for batch in (live, replayed)]
 
@@ -83,7 +84,7 @@ def test_a_rule_sees_the_kind_live_and_in_a_backtest() -> None:
     live = decode_feature_vectors([vector((0, n), kind=kind) for n, kind in enumerate(KINDS)])
     columns = empty_columns(4)._replace(kind=np.arange(4, dtype=np.int8))
     table = pa.table({"kind": pa.array(KINDS).dictionary_encode()})
-    replayed = ReplayedBatch(table, np.arange(4), columns, np.zeros((4, 70), np.float32))
+    replayed = ReplayedBatch(table, np.arange(4), columns, np.zeros((4, VECTOR_SIZE), np.float32))
     for batch in (live, replayed):
         assert (judge(batch, serving).action == BLOCK).tolist() == [False, True, True, False]
 

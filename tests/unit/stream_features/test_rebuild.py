@@ -17,7 +17,7 @@ from runtime.settings import load_settings
 from schemas.codec import avro
 from schemas.codec.vectors import encode_feature_vectors
 from schemas.errors import ConfigurationError, FatalError, Fenced
-from schemas.features import DAY
+from schemas.features import DAY, VECTOR_SIZE
 from stream_features.operate import lost_history
 from stream_features.operate import rebuild as subject
 from stream_features.worker.assembly import topics_of
@@ -148,7 +148,7 @@ class Lost:
             received_at=np.full(len(sources), NOW),
             computed_at=NOW * 1_000,
             flags=np.zeros(len(sources), np.uint8),
-            vectors=np.zeros((len(sources), 70), np.float32),
+            vectors=np.zeros((len(sources), VECTOR_SIZE), np.float32),
             bodies=[BODY] * len(sources),
         )
         for value in encoded:

@@ -19,7 +19,7 @@ from runtime.kafka.model_registry import registration
 from schemas.codec.avro import decode, encode
 from schemas.columns import empty_columns
 from schemas.errors import ConfigurationError
-from schemas.features import ANOMALY_INPUTS, DAY, FINGERPRINT
+from schemas.features import ANOMALY_INPUTS, DAY, FINGERPRINT, VECTOR_SIZE
 from scorer.model.anomaly import anomaly_scores
 from scorer.model.bundle import load_model
 from trainer.__main__ import app
@@ -61,7 +61,7 @@ def history(rows: int = 4000, *, days: int = 40, seed: int = 1) -> pa.Table:
 def dataset(fraud: npt.NDArray[np.bool_], *, days: int = 100) -> Dataset:
     rows = len(fraud)
     time = START + np.linspace(0, days * DAY, rows).astype(np.int64)
-    vectors = np.random.default_rng(2).normal(size=(rows, 70)).astype(np.float32)
+    vectors = np.random.default_rng(2).normal(size=(rows, VECTOR_SIZE)).astype(np.float32)
     vectors[:, 0] += 4 * fraud
     return Dataset(empty_columns(rows)._replace(time=time), vectors, fraud, time + 5 * DAY)
 
@@ -128,7 +128,7 @@ def test_refunds_and_reversals_are_not_trained_on_and_counted() -> None:
 
 
 def test_exported_trees_score_as_scikit_learn_does() -> None:
-    vectors = np.random.default_rng(3).normal(size=(600, 70)).astype(np.float32)
+    vectors = np.random.default_rng(3).normal(size=(600, VECTOR_SIZE)).astype(np.float32)
     vectors[::7, 12] = np.nan
     model = isolation_forest.train(vectors, seed=5)
     inputs = vectors[:, ANOMALY_INPUTS]
@@ -162,7 +162,9 @@ def test_bundle_is_complete_verifiable_and_without_pickle(tmp_path: Path) -> Non
         assert hashlib.sha256((tmp_path / "m1" / name).read_bytes()).hexdigest() == digest
     model = load_model(tmp_path / "m1", sha256)
     inputs = model.inputs(data.vectors)
-    np.testing.assert_array_equal(inputs[:, 70], anomaly_scores(trained.anomaly, data.vectors))
+    np.testing.assert_array_equal(
+        inputs[:, VECTOR_SIZE], anomaly_scores(trained.anomaly, data.vectors)
+    )
     expected = trained.booster.inplace_predict(inputs)
     np.testing.assert_allclose(model.probability(inputs), expected, rtol=0, atol=1e-6)
     assert (np.diff(trained.knots_y) >= 0).all()
@@ -200,7 +202,7 @@ def test_immature_rows_are_learned_from_but_not_measured_by() -> None:
     old = dataset(np.arange(4000) % 10 == 0)
     rows = 600
     fraud = np.arange(rows) % 3 == 0
-    vectors = np.random.default_rng(5).normal(size=(rows, 70)).astype(np.float32)
+    vectors = np.random.default_rng(5).normal(size=(rows, VECTOR_SIZE)).astype(np.float32)
     vectors[fraud, 1] += 6
     columns = empty_columns(rows)._replace(
         time=old.time[-1] + 1 + np.arange(rows), card=np.arange(rows, dtype=np.uint64) // 5
@@ -215,7 +217,7 @@ def test_immature_rows_are_learned_from_but_not_measured_by() -> None:
         rows,
         np.ones(4000 + rows, np.float32),
     )
-    new = np.random.default_rng(6).normal(size=(200, 71)).astype(np.float32)
+    new = np.random.default_rng(6).normal(size=(200, VECTOR_SIZE + 1)).astype(np.float32)
     new[:, 1] += 6
     said = []
     for each in (old, data):

@@ -24,7 +24,7 @@ OLD, NEW, HONEST = 0, 1, 2
 
 
 def rows(kind: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float32]:
-    vectors = np.random.default_rng(seed).normal(size=(len(kind), 70)).astype(np.float32)
+    vectors = np.random.default_rng(seed).normal(size=(len(kind), len(NAMES))).astype(np.float32)
     vectors[kind == OLD, 0] += 4.0
     vectors[kind == NEW, 1] += 4.0
     return vectors

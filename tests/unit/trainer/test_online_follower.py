@@ -11,7 +11,7 @@ from runtime.clock import ManualClock
 from runtime.kafka.memory import MemoryBroker, MemoryReader
 from runtime.metrics import Metrics
 from schemas.codec import avro
-from schemas.features import DAY
+from schemas.features import DAY, VECTOR_SIZE
 from schemas.topics import FEATURES, LABELS
 from tests.support.monitor.traffic import START, vector_message
 from tests.support.scorer.stand_ins import small_model
@@ -22,7 +22,7 @@ from trainer.online.pending import FRAUD, WAITING
 
 def test_ids_that_are_unique_on_their_card_only_are_told_apart(tmp_path: Path) -> None:
     broker = MemoryBroker(1)
-    values = np.random.default_rng(1).gamma(2.0, 10.0, (60, 70)).astype(np.float32)
+    values = np.random.default_rng(1).gamma(2.0, 10.0, (60, VECTOR_SIZE)).astype(np.float32)
     for number in range(60):  # each terminal counts from 1
         names = {"transaction_id": f"{number % 20 + 1:06d}", "card_id": f"c{number // 20}"}
         _, record = avro.decode(vector_message(number, values[number], START))

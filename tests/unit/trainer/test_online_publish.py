@@ -13,7 +13,7 @@ from runtime.kafka.memory import MemoryBroker, MemoryExclusiveLog
 from runtime.kafka.model_registry import ModelRegistry, registration
 from runtime.metrics import Metrics
 from schemas.errors import ConfigurationError
-from schemas.features import DAY, MINUTE
+from schemas.features import DAY, MINUTE, VECTOR_SIZE
 from schemas.manifest import MANIFEST_NAME, sha256
 from scorer.model.bundle import load_model
 from scorer.serving import bundle_directory
@@ -63,7 +63,7 @@ class Bench:
         for number in range(2):
             first = self.online.counts.transactions
             keys = (np.arange(rows) + first + 1).astype(np.uint64)
-            vectors = DRAW.gamma(2.0, 10.0, (rows, 70)).astype(np.float32)
+            vectors = DRAW.gamma(2.0, 10.0, (rows, VECTOR_SIZE)).astype(np.float32)
             self.online.transactions(keys, vectors, np.full(rows, first + 10))
             if number:
                 self.online.labels(keys[::10].tolist(), [True] * len(keys[::10]))
@@ -208,7 +208,7 @@ def test_a_derived_bundle_is_the_champion_and_its_adjustment(tmp_path: Path) -> 
     assert loaded.model_id == "base+online-4"
     assert loaded.adjustment is not None
     assert loaded.adjustment.document() == change.document()
-    vectors = DRAW.gamma(2.0, 10.0, (50, 70)).astype(np.float32)
+    vectors = DRAW.gamma(2.0, 10.0, (50, VECTOR_SIZE)).astype(np.float32)
     base = load_model(tmp_path / "base", event["sha256"])
     inputs = base.inputs(vectors)
     assert np.array_equal(
