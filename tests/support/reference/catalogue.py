@@ -1,4 +1,4 @@
-"""The 70 stream features in plain Python, each definition translated literally from features.md.
+"""The stream features in plain Python, as `schemas.features.CATALOGUE` defines and orders them.
 
 Every entity is a list of the transactions processed for it; every feature scans that list. Nothing
 is shared with the engine, not even the hashes. The property tests compare the engine with this.
@@ -142,7 +142,7 @@ class Reference:
         self.processed = 0
 
     def transaction(self, tx: Mapping[str, Any]) -> tuple[list[float], Flags]:
-        """Return the 70 features and the flags of one transaction, then take it into the state."""
+        """Return the features and the flags of one transaction, then take it into the state."""
         x = self._read(tx)
         entities = self._entities(x)
         card = self.cards.setdefault(x.card, Entity())
