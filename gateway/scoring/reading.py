@@ -11,6 +11,7 @@ from gateway.web.problems import MAX_NAME, MAX_REASON, Problem, invalid, shorten
 from runtime.clock import Clock
 from runtime.settings import Settings
 from runtime.web.asgi import Scope, header
+from schemas.codec.transactions_kernel import MAX_ATTRIBUTES
 from schemas.currency import CurrencyTable
 from schemas.errors import BadMessage, InvalidField
 from schemas.records import Transaction
@@ -21,10 +22,6 @@ TIMEOUT_HEADER: Final = b"request-timeout-ms"
 MAX_DEADLINE_MS: Final = 60_000
 MAX_FIELDS: Final = 40
 """Fields of an object that is looked at closely; a transaction has 19."""
-MAX_ATTRIBUTES: Final = 100
-"""Of a transaction that has more, none is recorded: as context, they never cost the decision."""
-MAX_ATTRIBUTE: Final = 1_000
-"""Characters of an attribute's text; its name has at most MAX_NAME."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +58,10 @@ class TransactionReader:
         if found := _misshapen(record):
             raise invalid(found)
         attributes = record.get("attributes")
-        if isinstance(attributes, dict) and not _bounded(attributes):
-            record = {**record, "attributes": None}
+        if isinstance(attributes, dict) and not _acceptable(attributes):
+            named = record.get("unread")
+            others = named if isinstance(named, list) else []
+            record = {**record, "attributes": None, "unread": [*others, "attributes"]}
         now_ms = self.clock.now_ms()
         try:
             return validate_transaction(
@@ -90,13 +89,10 @@ def _misshapen(record: Mapping[str, Any]) -> list[InvalidField]:
     return []
 
 
-def _bounded(attributes: Mapping[str, Any]) -> bool:
-    """Return whether attributes are few and short, and none has a name of the gateway's own."""
-    return len(attributes) <= MAX_ATTRIBUTES and all(
-        len(name) <= MAX_NAME
-        and not name.startswith(RESERVED)
-        and not (isinstance(text, str) and len(text) > MAX_ATTRIBUTE)
-        for name, text in attributes.items()
+def _acceptable(attributes: Mapping[str, Any]) -> bool:
+    """Return whether attributes leave room for the gateway's own, whose names none of them has."""
+    return len(attributes) <= MAX_ATTRIBUTES and not any(
+        name.startswith(RESERVED) for name in attributes
     )
 
 

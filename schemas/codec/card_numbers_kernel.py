@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from numba import njit
 
-from schemas.codec.avro_reader import read_block, read_text
-
 SHORTEST, SHORTEST_SURE, LONGEST = 13, 14, 19
 MAX_SEPARATORS = 2
 UUID_SIZE = 36
@@ -141,16 +139,3 @@ def holds_pan(buffer, start, stop):
         while at < stop and _is_digit(buffer[at]):
             at += 1
     return False
-
-
-@njit(cache=True)
-def map_holds_pan(buffer, position, stop):
-    """Whether a card number stands in a name or a value of an encoded map, which is sound."""
-    while True:
-        count, position = read_block(buffer, position, stop)
-        if count == 0:
-            return False
-        for _ in range(2 * count):
-            start, position = read_text(buffer, position, stop)
-            if holds_pan(buffer, start, position):
-                return True

@@ -18,6 +18,7 @@ from numba import njit
 
 from schemas.codec.avro_reader import (
     matches,
+    read_block,
     read_branch,
     read_long,
     read_optional_double,
@@ -30,7 +31,7 @@ from schemas.codec.avro_writer import (
     write_optional_double,
     write_text,
 )
-from schemas.codec.card_numbers_kernel import holds_pan, looks_like_pan, map_holds_pan
+from schemas.codec.card_numbers_kernel import holds_pan, looks_like_pan
 from schemas.columns import CHANNELS, KINDS
 from schemas.keys import hash_span
 from schemas.rules.countries import known_numbers
@@ -75,6 +76,10 @@ SLOW, GOOD, UNUSUAL_IP = range(3)
 """Outcome of a row: slow path; good; good but for an IP address that is not plain IPv4."""
 MAX_ID, MAX_OPTIONAL_ID, MAX_IP_ADDRESS = 64, 256, 64
 """Characters."""
+MAX_ATTRIBUTES, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE = 100, 64, 1_000
+"""How many attributes a client may send, and the characters of a name and of a text."""
+GATEWAY_ATTRIBUTES = 2
+"""Those that the gateway adds: tenant and key."""
 MAX_MESSAGE = 65_536
 """Bytes; the feature vector and the dead letter around a transaction must fit the broker too."""
 MAX_AMOUNT = 10**12
@@ -244,13 +249,32 @@ def text_hash(buffer, spans, row, field):
 
 
 @njit(cache=True)
-def may_hold_pan(buffer, spans, row):
-    """Whether a card number stands in any text that a sender chooses freely."""
+def has_unusual_attributes(buffer, position, stop):
+    """Whether the rule book may change an encoded map, which is sound: too much, or a number."""
+    entries = 0
+    while True:
+        count, position = read_block(buffer, position, stop)
+        if count == 0:
+            return False
+        entries += count
+        if entries > MAX_ATTRIBUTES + GATEWAY_ATTRIBUTES:
+            return True
+        for index in range(2 * count):
+            start, position = read_text(buffer, position, stop)
+            if position - start > (MAX_ATTRIBUTE if index & 1 else MAX_ATTRIBUTE_NAME):
+                return True
+            if holds_pan(buffer, start, position):
+                return True
+
+
+@njit(cache=True)
+def has_unusual_texts(buffer, spans, row):
+    """Whether the rule book has to look at the texts that a sender chooses freely."""
     for field in (TRANSACTION_ID, CARD, CUSTOMER, MERCHANT, DEVICE):
         if holds_pan(buffer, spans[row, field, 0], spans[row, field, 1]):
             return True
     start, stop = spans[row, ATTRIBUTES, 0], spans[row, ATTRIBUTES, 1]
-    return stop - start > 1 and map_holds_pan(buffer, start, stop)
+    return stop - start > 1 and has_unusual_attributes(buffer, start, stop)
 
 
 @njit(cache=True)
@@ -291,7 +315,7 @@ def decode_rows(
             continue
         if looks_like_pan(buffer, spans[row, CARD, 0], spans[row, CARD, 1]):
             continue
-        if not clean and may_hold_pan(buffer, spans, row):
+        if not clean and has_unusual_texts(buffer, spans, row):
             continue
         code, known = letters(buffer, spans, row, CURRENCY, 3), -1
         for index in range(len(codes)):

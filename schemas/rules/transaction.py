@@ -93,10 +93,23 @@ def _attributes(record: Mapping[str, Any]) -> dict[str, str]:
         return {}
     if not isinstance(value, dict):
         refuse("attributes", value, "is not a map", "send texts under names")
+    if len(value) > kernel.MAX_ATTRIBUTES + kernel.GATEWAY_ATTRIBUTES:
+        refuse(
+            "attributes",
+            len(value),
+            "are too many",
+            f"send at most {kernel.MAX_ATTRIBUTES} of them",
+        )
     for key, text in value.items():
         if not isinstance(key, str) or not isinstance(text, str):
             refuse("attributes", {key: text}, "is not a text to a text", "send texts only")
         valid_unicode("attributes", key + text)
+        if len(key) > kernel.MAX_ATTRIBUTE_NAME or len(text) > kernel.MAX_ATTRIBUTE:
+            refuse(
+                "attributes", {key: text}, "is too long",
+                f"names have at most {kernel.MAX_ATTRIBUTE_NAME} characters and texts "
+                f"{kernel.MAX_ATTRIBUTE}",
+            )  # fmt: skip
         if number_in(key) is not None or number_in(text) is not None:
             refuse("attributes", {key: text}, "looks like a card number", "leave it out")
     return dict(value)

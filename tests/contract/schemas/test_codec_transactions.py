@@ -401,3 +401,26 @@ def test_each_message_is_judged_by_the_time_it_arrived() -> None:
     decoded = decode_transactions([message] * 3, now_ms=arrived, currencies=CurrencyTable())
     assert decoded.rows.tolist() == [0, 2]
     assert [row for row, _ in decoded.rejected] == [1]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kept"),
+    [
+        ({f"a{number}": "x" for number in range(102)}, True),
+        ({f"a{number}": "x" for number in range(103)}, False),
+        ({"ü" * 64: "ü" * 1_000}, True),
+        ({"x" * 65: "y"}, False),
+        ({"x": "y" * 1_001}, False),
+        ({"order": "4111 1111 1111 1111 12/29"}, False),
+        ({"4111111111111111": "x"}, False),
+        ({"a": "", "": "b"}, True),
+    ],
+)
+def test_attributes_are_read_alike_in_both_encodings(
+    attributes: dict[str, str], kept: bool
+) -> None:
+    for make in (avro, as_json):
+        [body] = decode(make(attributes=attributes)).bodies
+        read = codec.decode(codec.header("Transaction") + body)[1]
+        assert read["attributes"] == (attributes if kept else {})
+        assert read["unread"] == ([] if kept else ["attributes"])

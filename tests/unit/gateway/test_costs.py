@@ -17,10 +17,11 @@ from gateway.scoring import score_many
 from gateway.scoring.batch_body import SLICE_BYTES, BatchBody
 from gateway.scoring.batch_input import batch_input
 from gateway.scoring.ownership import tenant_of, without_owner
-from gateway.scoring.reading import MAX_ATTRIBUTES, MAX_FIELDS
+from gateway.scoring.reading import MAX_FIELDS
 from gateway.scoring.score_many import MAX_BATCHES_PER_KEY
 from gateway.scoring.score_one import LARGE_BYTES
 from gateway.web.problems import MAX_ERRORS, Problem
+from schemas.codec.transactions_kernel import MAX_ATTRIBUTES
 from tests.support.gateway.stand_ins import Bench, api_key, run, transaction
 from tests.support.waiting import PATIENCE_S
 from tests.unit.gateway.test_access import Batch, begun
@@ -99,6 +100,7 @@ def test_attributes_beyond_their_bounds_are_missing(attributes: dict[str, str], 
         assert answer.status_code == 200
         [sent] = bench.pipeline.sent
         assert without_owner(sent)["attributes"] == (attributes if kept else {})
+        assert sent["unread"] == ([] if kept else ["attributes"])
         assert tenant_of(sent) == "default"
 
     run(scenario)
