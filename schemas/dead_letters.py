@@ -1,7 +1,8 @@
 """Dead letters: a record that cannot be served, with its position and the reason.
 
 Card numbers in key, value, field and reason are masked. Long parts are cut, so that the dead letter
-fits into one message together with its reason.
+fits into one message together with its reason; they are cut after that, because the beginning of a
+number at their end would not be known as one.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ def dead_letter(
     `error` is a BadMessage, or whatever the computation raised for this record alone.
     """
     field = error.field if isinstance(error, BadMessage) else None
-    safe_key = None if key is None else mask_numbers(key[:MAX_KEY_BYTES])
+    safe_key = None if key is None else mask_numbers(key)[:MAX_KEY_BYTES]
     letter: DeadLetter = {
         "topic": topic,
         "partition": partition,
         "offset": offset,
         "key": safe_key,
-        "value": None if value is None else mask_numbers(value[:MAX_VALUE_BYTES]),
+        "value": None if value is None else mask_numbers(value)[:MAX_VALUE_BYTES],
         "error_class": type(error).__name__,
         "field": None if field is None else masked(field)[:MAX_FIELD_LENGTH],
         "reason": masked(str(error))[:MAX_REASON_LENGTH],

@@ -132,7 +132,8 @@ def test_what_transactions_and_topics_carry_stays_text(
     log_in(page, site.address, "olga")
     marked = {name: f"{name[:4]}{SCRIPT}"[:64] for name in ("merchant_id", "transaction_id")}
     long = {name: f"{name}{SCRIPT}" for name in ("customer_id", "device_id")}
-    sent = transaction("x", **marked, **long, attributes={f"key{SCRIPT}": f"value{SCRIPT}"})
+    name, value = f"key{SCRIPT}"[:64], f"value{SCRIPT}"
+    sent = transaction("x", **marked, **long, attributes={name: value})
     site.pipeline.send_transactions([sent])
     put_model(
         site.pipeline, tmp_path_factory.mktemp("models"), "third", "SHADOW", f"comment{SCRIPT}"
@@ -153,7 +154,7 @@ def test_what_transactions_and_topics_carry_stays_text(
     page.get_by_role("searchbox").fill(marked["transaction_id"])
     page.get_by_role("searchbox").press("Enter")
     expect(page.locator("h1")).to_have_text(str(decision["transaction_id"]))
-    for text in (marked["merchant_id"], *long.values(), f"key{SCRIPT}", f"value{SCRIPT}"):
+    for text in (marked["merchant_id"], *long.values(), name, value):
         expect(page.locator("dl.inputs")).to_contain_text(text)
     assert page.evaluate("window.hacked") is None
     assert page.locator("main img, main script").count() == 0
